@@ -1,0 +1,52 @@
+# make demo   install into .venv, then decode the real archives that lie in tests/data
+# make test   the same environment plus the test extra: linters, types, tests
+# make bench  figures against numpy, h5py, kaldi_native_io and RETURNN (installs these)
+# make sanitize  the tests of bad input under address and undefined-behaviour sanitizers
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test check bench sanitize clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+# editable: the tests run from the source folder, so the compiled module must lie there
+$(VENV)/installed: $(BIN)/python pyproject.toml setup.py $(wildcard sprintcache/_*)
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/tested: $(BIN)/python pyproject.toml setup.py $(wildcard sprintcache/_*)
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	touch $(VENV)/installed $@
+
+demo: $(VENV)/installed
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/tested check
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest sprintcache._reader --concise
+
+bench: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable ".[bench]"
+	$(BIN)/python bench/run.py
+
+sanitize: $(VENV)/tested
+	SPRINTCACHE_SANITIZE=1 $(BIN)/python setup.py --quiet build_ext --inplace --force
+	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc \
+	$(BIN)/python -m pytest -q -p no:cacheprovider $(SANITIZE_TESTS); \
+	status=$$?; rm -f $(VENV)/installed sprintcache/_reader.*.so; exit $$status
+
+SANITIZE_TESTS ?= tests/test_bad_input.py tests/test_scan.py tests/test_datatypes.py \
+	tests/test_alignments.py tests/test_labels.py tests/test_batch.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info sprintcache/_reader.c sprintcache/*.so

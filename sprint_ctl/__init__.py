@@ -1,0 +1,1 @@
+"""Talk to Sprint processes; nothing is imported here."""

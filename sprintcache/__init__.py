@@ -1,0 +1,92 @@
+"""Read the cache archives of Sprint (RASR): features, alignments and their labels.
+
+>>> import sprintcache
+>>> with sprintcache.open_archive("features.bundle") as archive:  # doctest: +SKIP
+...     features = archive.read_features(archive.segments[0])
+
+Public names are loaded when they are first used; importing the package alone needs neither numpy
+nor the compiled module, since Sprint's own interpreter imports parts of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .alignment import Alignment
+    from .allophones import AllophoneLabeling
+    from .archive import Archive
+    from .entries import Block, EntryInfo, ScanReport, SkippedRange
+    from .errors import (
+        ArchiveChangedError,
+        ClosedArchiveError,
+        CorruptError,
+        EntryNotFoundError,
+        FormatError,
+        LabelError,
+        SprintCacheError,
+        TruncatedError,
+        UnsupportedError,
+    )
+    from .opening import open_archive
+    from .verification import Problem, VerifyReport, verify
+
+__all__ = [
+    "Alignment",
+    "AllophoneLabeling",
+    "Archive",
+    "ArchiveChangedError",
+    "Block",
+    "ClosedArchiveError",
+    "CorruptError",
+    "EntryInfo",
+    "EntryNotFoundError",
+    "FormatError",
+    "LabelError",
+    "Problem",
+    "ScanReport",
+    "SkippedRange",
+    "SprintCacheError",
+    "TruncatedError",
+    "UnsupportedError",
+    "VerifyReport",
+    "open_archive",
+    "verify",
+]
+
+_HOME = {
+    "Alignment": "alignment",
+    "AllophoneLabeling": "allophones",
+    "Archive": "archive",
+    "Block": "entries",
+    "EntryInfo": "entries",
+    "Problem": "verification",
+    "ScanReport": "entries",
+    "SkippedRange": "entries",
+    "VerifyReport": "verification",
+    "open_archive": "opening",
+    "verify": "verification",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOME.get(name, "errors")
+    try:
+        module = importlib.import_module(f".{home}", __name__)
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}._reader":
+            raise
+        raise ImportError(
+            "the compiled module sprintcache._reader is missing: this is a source folder that was"
+            " not built (run `pip install .`), or it was built for another Python"
+        ) from error
+    value = getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

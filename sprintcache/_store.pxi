@@ -1,0 +1,368 @@
+# The life of an open archive, and the names in it.
+
+cdef enum:
+    RESTING = 16                # workers kept for the next reads
+    WORTH_A_THREAD = 1 << 20    # bytes of work
+    MOST_OPEN = 512             # files kept open in pread mode; further ones open for each read
+
+
+cdef object _utf8(object name, const uint8_t **text, Py_ssize_t *size):
+    """The bytes of an entry's name as they stand in files; gives the object that holds them."""
+    if isinstance(name, str):
+        try:
+            text[0] = <const uint8_t *>PyUnicode_AsUTF8AndSize(name, size)
+            return name
+        except UnicodeEncodeError:          # a name that is no UTF-8 in the file
+            try:
+                name = name.encode("utf-8", "surrogateescape")
+            except UnicodeEncodeError:      # a surrogate that stands for no byte: no name at all
+                size[0] = -1
+                return name
+    elif not isinstance(name, bytes):
+        raise TypeError(f"an entry's name is a str, not {type(name).__name__}")
+    text[0] = <const uint8_t *><char *>name
+    size[0] = len(<bytes>name)
+    return name
+
+
+cdef class Store:
+    """Sources and their index: opening, closing, names. `Reader` adds the reading."""
+
+    cdef Core core
+    cdef int64_t users
+    cdef int closed
+    cdef Worker *resting[RESTING]
+    cdef readonly str path
+    cdef readonly tuple source_paths
+    cdef readonly tuple source_states
+    cdef readonly tuple scan_reports
+    cdef object __weakref__
+
+    def __cinit__(self, *args, **kwargs):
+        self.users = 1
+        self.path = ""
+
+    def __dealloc__(self):
+        if mark_once(&self.closed) and count_out(&self.users):
+            self._release()
+
+    # ---- life
+
+    def _open(self, str path, list sources, str io) -> None:
+        """Opens and indexes the sources: (absolute path, is a directory, names or None) each."""
+        cdef Fault f
+        cdef uint32_t i
+        cdef bytes key = os.urandom(8)
+        cdef list reports = []
+        if io not in ("auto", "mmap", "pread"):
+            raise ValueError(f"io must be 'auto', 'mmap' or 'pread', not {io!r}")
+        if self.core.sources != NULL or self.closed:
+            raise ValueError(f"{self.path} was opened already")
+        self.path = path
+        self.source_paths = tuple([source[0] for source in sources])
+        self.core.sources = <Source *>calloc(len(sources) + 1, sizeof(Source))
+        if self.core.sources == NULL:
+            raise MemoryError()
+        for i in range(len(sources)):
+            self.core.sources[i].fd = -1
+            self.core.count = i + 1
+            name, is_directory, names = sources[i]
+            memset(&f, 0, sizeof(f))
+            if is_directory:
+                reports.append(None)
+                self._open_directory(&self.core.sources[i], name, names, &f)
+            else:
+                reports.append(self._open_file(&self.core.sources[i], name, io, &f))
+            if f.code != NO_FAULT:
+                raise fault_error(&f, name, None, -1, False, None)
+        self.scan_reports = tuple(reports)
+        self.source_states = tuple([(self.core.sources[i].size, self.core.sources[i].mtime)
+                                    for i in range(len(sources))])
+        memcpy(&self.core.index.key, <char *>key, 8)
+        with nogil:
+            i = build_index(&self.core.index, self.core.sources, self.core.count) == 0
+        if not i:
+            raise MemoryError(f"{path}: index")
+        for i in range(self.core.count):
+            forget_table(&self.core.sources[i])
+
+    cdef object _open_file(self, Source *s, str path, str io, Fault *f):
+        """Opens one archive file; gives a ScanReport where it had to be scanned."""
+        cdef uint8_t header[9]
+        cdef bytes encoded = os.fsencode(path)
+        s.kind = SOURCE_FILE
+        s.path = <char *>malloc(len(encoded) + 1)
+        if s.path == NULL:
+            raise MemoryError()
+        memcpy(s.path, <char *>encoded, len(encoded) + 1)
+        s.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)   # a pipe must not hang
+        if note_status(s, s.fd, f) != NO_FAULT:
+            return None
+        if s.size < HEADER:
+            raise errors.TruncatedError("no archive: the header is cut", path=path, offset=0,
+                                        expected="9 bytes", found=s.size)
+        s.mapped = io == "mmap" or (io == "auto" and is_local(s.fd))
+        if s.mapped and map_source(s, f) != NO_FAULT:
+            if io == "mmap":
+                return None
+            s.mapped = False            # a file system that cannot map
+            f.code = NO_FAULT
+        if source_read(s, header, 9, 0, f) != NO_FAULT:
+            return None
+        if memcmp(header, b"SP_ARC1\0", 8) != 0:
+            raise errors.FormatError("no Sprint archive: magic", path=path, offset=0,
+                                     expected="b'SP_ARC1\\x00'", found=bytes(header[:8]))
+        report = None
+        reason = "the writer did not finish: flag 0, no table" if header[8] == 0 \
+            else load_table(s, f)
+        if f.code == NO_FAULT and reason is not None:
+            skipped = []
+            holes = scan_source(s, skipped, f)
+            if f.code == NO_FAULT:
+                report = ScanReport(path, reason, s.count, holes,
+                                    tuple([SkippedRange(*r) for r in skipped]))
+        if s.fd >= 0 and self.core.count > MOST_OPEN:
+            close(s.fd)
+            s.fd = -1
+        return report
+
+    cdef object _open_directory(self, Source *s, str path, list names, Fault *f):
+        cdef Found found = Found(NULL, 0, 0, 0)
+        cdef Row row
+        cdef bytes encoded
+        s.kind = SOURCE_DIRECTORY
+        s.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+        memset(&row, 0, sizeof(row))
+        try:
+            for name in names:
+                encoded = os.fsencode(name)
+                row.name_size = len(encoded)
+                row.name = <const uint8_t *><char *>encoded
+                if add_row(&found, &row, s, f) != NO_FAULT:
+                    break
+        finally:
+            s.own_table = found.rows
+            s.table = found.rows
+            s.table_end = found.rows + found.size
+            s.count = found.count
+        return None
+
+    def close(self) -> None:
+        """Releases mappings and descriptors once no read is under way; a second time: nothing."""
+        if mark_once(&self.closed) and count_out(&self.users):
+            self._release()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self.closed != 0
+
+    cdef void _release(self) noexcept:
+        cdef uint32_t i
+        cdef Worker *w
+        release_index(&self.core.index)
+        for i in range(self.core.count):
+            release_source(&self.core.sources[i])
+        free(self.core.sources)
+        self.core.sources = NULL
+        self.core.count = 0
+        for i in range(RESTING):
+            w = <Worker *>exchange(<void **>&self.resting[i], NULL)
+            if w != NULL:
+                release_worker(w)
+
+    cdef inline int _enter(self) except -1:
+        if not self.closed and count_in(&self.users):
+            if self.core.index.slots != NULL:
+                return 0
+            self._leave()               # opening failed, or was never tried
+        raise errors.ClosedArchiveError("the archive is closed", path=self.path)
+
+    cdef inline void _leave(self) noexcept:
+        if count_out(&self.users):
+            self._release()
+
+    cdef Worker *_worker(self) except NULL:
+        cdef Worker *w
+        cdef int i
+        for i in range(RESTING):
+            w = <Worker *>exchange(<void **>&self.resting[i], NULL)
+            if w != NULL:
+                return w
+        w = <Worker *>calloc(1, sizeof(Worker))
+        if w == NULL:
+            raise MemoryError()
+        return w
+
+    cdef void _rest(self, Worker *w) noexcept:
+        """Keeps a worker for the next read, without buffers that are too large to keep."""
+        cdef int i
+        if w.raw_room > KEEP:
+            free(w.raw)
+            w.raw = NULL
+            w.raw_room = 0
+        if w.inflated_room > KEEP:
+            free(w.inflated)
+            w.inflated = NULL
+            w.inflated_room = 0
+        for i in range(RESTING):
+            w = <Worker *>exchange(<void **>&self.resting[i], w)
+            if w == NULL:
+                return
+        release_worker(w)
+
+    # ---- names
+
+    cdef int64_t _find(self, object name) except -2:
+        """Number of the entry, or -1."""
+        cdef Py_ssize_t size = 0
+        cdef const uint8_t *text = NULL
+        name = _utf8(name, &text, &size)
+        if size < 0:
+            return -1
+        return find_entry(&self.core.index, text, size)
+
+    cdef int64_t _entry(self, object name) except -1:
+        cdef int64_t entry = self._find(name)
+        if entry < 0:
+            raise self._missing(name)
+        return entry
+
+    cdef object _missing(self, object name):
+        """The error for a name that is not there."""
+        self.check_unchanged()          # perhaps the table was overwritten
+        if isinstance(name, bytes):
+            name = name.decode("utf-8", "surrogateescape")
+        hint = f"one of {self.core.index.count} names"
+        if self.core.index.count:
+            hint += f", such as {self._name_at(self.core.index.count - 1)!r}"
+        return errors.EntryNotFoundError("no such entry", path=self.path, entry=name,
+                                         expected=hint)
+
+    cdef str _name_at(self, int64_t entry):
+        cdef Row row = row_of(&self.core, entry)
+        if row.name_size == 0:
+            raise errors.ArchiveChangedError("the table was overwritten after it was read",
+                                             path=self._path_of(entry))
+        return _name(row.name, row.name_size)
+
+    cdef object _error(self, int64_t entry, Fault *f, LabelTable labels=None):
+        cdef Row row = row_of(&self.core, entry)
+        cdef int64_t payload_at = <int64_t>row.position + 12
+        cdef bint compressed = row.compressed != 0
+        cdef uint64_t file_size = 0, size = 0
+        cdef Fault unused
+        if source_of(&self.core, entry).kind == SOURCE_DIRECTORY:
+            payload_at = 0
+            loose_sizes(source_of(&self.core, entry), &row, &file_size, &size, &compressed, &unused)
+        return fault_error(f, self._path_of(entry), _name(row.name, row.name_size), payload_at,
+                           compressed, labels)
+
+    cdef str _path_of(self, int64_t entry):
+        return self.source_paths[source_of(&self.core, entry) - self.core.sources]
+
+    def __len__(self) -> int:
+        self._enter()
+        try:
+            return self.core.index.count
+        finally:
+            self._leave()
+
+    def __contains__(self, name: object) -> bool:
+        if not isinstance(name, (str, bytes)):
+            return False
+        self._enter()
+        try:
+            return self._find(name) >= 0
+        finally:
+            self._leave()
+
+    def _names(self, start: int, stop: int, segments: bool) -> list[str]:
+        """Names of entries (or segments) start to stop; a chunk at a time for long iterations."""
+        cdef int64_t i, n
+        cdef uint32_t *segment
+        self._enter()
+        try:
+            if self.core.count == 1 and self.core.sources.own_table == NULL:
+                self._check_source(0)       # the names are read where they stand in the file
+            segment = self.core.index.segments if segments else NULL
+            n = self.core.index.segment_count if segments else self.core.index.count
+            return [self._name_at(i if segment == NULL else segment[i])
+                    for i in range(max(0, start), min(stop, n))]
+        finally:
+            self._leave()
+
+    def _num_segments(self) -> int:
+        """Number of entries whose names do not end in ".attribs"."""
+        self._enter()
+        try:
+            return self.core.index.segment_count
+        finally:
+            self._leave()
+
+    def entry(self, name) -> EntryInfo:
+        """What the table says of an entry, without reading it.
+
+        For an entry of a directory archive, a file: position 0, and the sizes of the file now.
+
+        Raises:
+            EntryNotFoundError: if there is no entry of that name.
+        """
+        cdef int64_t entry
+        cdef Row row
+        cdef Source *s
+        self._enter()
+        try:
+            entry = self._entry(name)
+            row = row_of(&self.core, entry)
+            s = source_of(&self.core, entry)
+            if s.kind == SOURCE_DIRECTORY:
+                return self._loose_entry(entry)
+            return tuple.__new__(EntryInfo, (_name(row.name, row.name_size), row.position,
+                                             row.size, row.compressed, self._path_of(entry)))
+        finally:
+            self._leave()
+
+    cdef object _loose_entry(self, int64_t entry):
+        cdef Fault f
+        cdef uint64_t file_size = 0, size = 0
+        cdef bint gzip = False
+        cdef Row row = row_of(&self.core, entry)
+        if loose_sizes(source_of(&self.core, entry), &row, &file_size, &size, &gzip,
+                       &f) != NO_FAULT:
+            raise self._error(entry, &f)
+        return EntryInfo(_name(row.name, row.name_size), 0, size, file_size if gzip else 0,
+                         self._path_of(entry))
+
+    @property
+    def io(self) -> str:
+        """How files are read: "mmap", "pread", or "mixed" in a bundle over several file systems."""
+        cdef uint32_t i
+        self._enter()
+        try:
+            modes = {"mmap" if self.core.sources[i].mapped else "pread"
+                     for i in range(self.core.count)}
+        finally:
+            self._leave()
+        return "mixed" if len(modes) > 1 else modes.pop() if modes else "mmap"
+
+    def check_unchanged(self) -> None:
+        """Compares every file with what it was at opening: size, time and inode.
+
+        Raises:
+            ArchiveChangedError: if one is another file now.
+        """
+        cdef uint32_t i
+        self._enter()
+        try:
+            for i in range(self.core.count):
+                self._check_source(i)
+        finally:
+            self._leave()
+
+    cdef int _check_source(self, uint32_t i) except -1:
+        cdef Fault f
+        if self.core.sources[i].kind == SOURCE_FILE and not same_file(&self.core.sources[i]):
+            fault(&f, FILE_CHANGED, -1, False)
+            raise fault_error(&f, self.source_paths[i], None, -1, False, None)
+        return 0

@@ -1,0 +1,66 @@
+/* What the reader needs of Linux, and the few atomic operations that its life cycle rests on. */
+#ifndef SPRINTCACHE_SYSTEM_H
+#define SPRINTCACHE_SYSTEM_H
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+static inline int64_t sc_fetch_add(int64_t *counter, int64_t change) {
+    return __atomic_fetch_add(counter, change, __ATOMIC_RELAXED);
+}
+
+/* One more user, unless there is none left: then what they used is gone. */
+static inline int sc_count_in(int64_t *users) {
+    int64_t now = __atomic_load_n(users, __ATOMIC_RELAXED);
+    while (now > 0)
+        if (__atomic_compare_exchange_n(users, &now, now + 1, 1, __ATOMIC_ACQUIRE,
+                                        __ATOMIC_RELAXED))
+            return 1;
+    return 0;
+}
+
+/* One user less; true for the last one, who cleans up. */
+static inline int sc_count_out(int64_t *users) {
+    return __atomic_fetch_sub(users, 1, __ATOMIC_ACQ_REL) == 1;
+}
+
+static inline void *sc_exchange(void **place, void *value) {
+    return __atomic_exchange_n(place, value, __ATOMIC_ACQ_REL);
+}
+
+static inline void sc_unmark(int *mark) { __atomic_store_n(mark, 0, __ATOMIC_RELEASE); }
+
+/* True for the one caller that sets the mark. */
+static inline int sc_mark_once(int *mark) {
+    return __atomic_exchange_n(mark, 1, __ATOMIC_ACQ_REL) == 0;
+}
+
+/* Is the file on a file system whose pages are this machine's own? Unknown ones are not. */
+static inline int sc_is_local(int fd) {
+    struct statfs fs;
+    if (fstatfs(fd, &fs) != 0) return 0;
+    switch ((uint32_t)fs.f_type) {
+    case 0x0000EF53u: /* ext2, ext3, ext4 */
+    case 0x58465342u: /* xfs */
+    case 0x9123683Eu: /* btrfs */
+    case 0x01021994u: /* tmpfs */
+    case 0x858458F6u: /* ramfs */
+    case 0x794C7630u: /* overlayfs */
+    case 0xF2F52010u: /* f2fs */
+    case 0x2FC12FC1u: /* zfs */
+    case 0xCA451A4Eu: /* bcachefs */
+    case 0x73717368u: /* squashfs */
+    case 0x00009660u: /* iso9660 */
+        return 1;
+    default: return 0;
+    }
+}
+
+#endif

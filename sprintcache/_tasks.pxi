@@ -1,0 +1,177 @@
+# What is done for one entry, alone or as an item of a batch, without the GIL.
+
+cdef struct Core:
+    Source *sources
+    uint32_t count
+    Index index
+
+
+cdef inline Source *source_of(Core *core, int64_t entry) noexcept nogil:
+    if core.index.source_of == NULL:
+        return core.sources
+    return core.sources + core.index.source_of[entry]
+
+
+cdef inline Row row_of(const Core *core, int64_t entry) noexcept nogil:
+    return indexed_row(&core.index, entry)
+
+
+cdef int fetch(Core *core, int64_t entry, Worker *w, bint peek, bint check, Payload *p,
+               Fault *f) noexcept nogil:
+    """The payload of an entry; with `check`, a file read by pread must still be the same."""
+    cdef Source *s = source_of(core, entry)
+    cdef Row row = row_of(core, entry)
+    if s.kind == SOURCE_DIRECTORY:
+        return fetch_loose(s, &row, w, peek, p, f)
+    if not row_fits(&row, s.size):
+        return fault(f, FILE_CHANGED, -1, False)
+    if check and s.fd >= 0 and not same_file(s):
+        return fault(f, FILE_CHANGED, -1, False)
+    return fetch_file(s, &row, w, peek, p, f)
+
+
+cdef void touch_entry(const Core *core, int64_t entry, uint64_t most) noexcept nogil:
+    """Has the processor fetch beginning and end of a mapped entry while others are decoded."""
+    cdef const Source *s = core.sources
+    cdef Row row = row_of(core, entry)
+    cdef uint64_t begin = entry_begin(&row), at
+    if core.index.source_of != NULL:
+        s += core.index.source_of[entry]
+    if s.map != NULL and row_fits(&row, s.size):
+        prefetch(s.map + begin + entry_extent(&row) - 4)
+        for at in range(0, min(stored_size(&row) + 64, most), 64):
+            prefetch(s.map + begin + at)
+
+
+cdef int fetch_features(Core *core, int64_t entry, Worker *w, bint peek, bint check, Payload *p,
+                        Shape *shape, Fault *f) noexcept nogil:
+    """A payload and its shape; a peek that does not show enough is followed by a full fetch."""
+    cdef int code = fetch(core, entry, w, peek, check, p, f)
+    shape[0] = Shape(0, 0)
+    if code == NO_FAULT:
+        code = measure_features(p.at, p.size, p.visible, shape, f)
+    if code != NO_FAULT or shape.frames >= 0:
+        return code
+    code = fetch(core, entry, w, False, check, p, f)
+    return code if code != NO_FAULT else measure_features(p.at, p.size, p.size, shape, f)
+
+
+cdef int fetch_items(Core *core, int64_t entry, Worker *w, bint peek, bint check, Payload *p,
+                     int64_t *items, Fault *f) noexcept nogil:
+    """The same for the one alignment of an entry and its number of items."""
+    cdef int code = fetch(core, entry, w, peek, check, p, f)
+    if code == NO_FAULT:
+        code = measure_alignment(p.at, p.size, p.visible, items, f)
+    if code != NO_FAULT or items[0] >= 0:
+        return code
+    code = fetch(core, entry, w, False, check, p, f)
+    return code if code != NO_FAULT else measure_alignment(p.at, p.size, p.size, items, f)
+
+
+cdef int count_frames(Core *core, int64_t entry, Worker *w, bint check, int64_t *frames,
+                      Fault *f) noexcept nogil:
+    """Frames of features, alignments (last time + 1), or packets of anything else."""
+    cdef Payload p
+    cdef Shape shape
+    cdef AlignmentHead head
+    cdef Cursor c
+    cdef int64_t at = 0
+    cdef double time = 0
+    cdef int code = fetch_features(core, entry, w, True, check, &p, &shape, f)
+    frames[0] = shape.frames
+    if code != NO_FEATURES and code != FRAME_SIZES:
+        return code
+    f.code = NO_FAULT
+    code = fetch(core, entry, w, False, check, &p, f)
+    if code == NO_FAULT:
+        c = cursor_over(p.at, p.size)
+        code = only_alignment(&c, &at, f)
+        if code == NO_FAULT:
+            code = take_alignment(&c, &head, NULL, NULL, NULL, 0, f)
+            frames[0] = head.num_frames
+            if code == NO_FAULT:
+                code = after_alignment(&c, &time, &time, f)
+        if code == NO_ALIGNMENT or code == SEVERAL_ALIGNMENTS or code == NO_ALIGNMENT_AT_ALL:
+            f.code = NO_FAULT
+            code = count_packets(p.at, p.size, NULL, 0, frames, f)
+    return code
+
+
+# ---- batches: one struct for all tasks
+
+cdef enum:
+    LABELS_AHEAD = 4            # alignments fetched ahead of the one that is decoded
+
+cdef struct Batch:
+    Core *core
+    const int64_t *entries
+    int64_t count
+    int64_t *lengths
+    int64_t *dims
+    bint check
+    # where the data goes: row i begins at out + i * stride (in values); `width` values per frame
+    float *features
+    int32_t *labels
+    int64_t stride
+    int64_t longest
+    const sc_labels *table
+    bint check_alphabet
+    int32_t pad
+
+
+cdef int measure_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nogil:
+    cdef Batch *b = <Batch *>job
+    cdef Payload p
+    cdef Shape shape
+    cdef int code = fetch_features(b.core, b.entries[item], w, True, b.check, &p, &shape, f)
+    b.lengths[item] = shape.frames
+    b.dims[item] = shape.dim if code == NO_FAULT and shape.frames else -1
+    return code
+
+
+cdef int features_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nogil:
+    cdef Batch *b = <Batch *>job
+    cdef Payload p
+    cdef Shape shape
+    cdef float *row = b.features + item * b.stride
+    cdef int64_t dim = b.dims[item]
+    cdef int code = fetch_features(b.core, b.entries[item], w, False, b.check, &p, &shape, f)
+    if code != NO_FAULT:
+        return code
+    if shape.frames != b.lengths[item] or (shape.frames and shape.dim != dim):
+        return fault(f, FILE_CHANGED, -1, False)
+    code = gather_features(p.at, p.size, shape, row, f)
+    memset(row + shape.frames * dim, 0, <size_t>((b.longest - shape.frames) * dim) * sizeof(float))
+    return code
+
+
+cdef int items_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nogil:
+    cdef Batch *b = <Batch *>job
+    cdef Payload p
+    return fetch_items(b.core, b.entries[item], w, True, b.check, &p, &b.lengths[item], f)
+
+
+cdef int labels_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nogil:
+    cdef Batch *b = <Batch *>job
+    cdef Payload p
+    cdef int32_t *row = b.labels + item * b.stride
+    cdef int64_t i
+    cdef int code
+    if item + LABELS_AHEAD < b.count:
+        touch_entry(b.core, b.entries[item + LABELS_AHEAD], 4096)
+    code = fetch(b.core, b.entries[item], w, False, b.check, &p, f)
+    if code == NO_FAULT:
+        code = gather_labels(p.at, p.size, b.table, &w.used if b.check_alphabet else NULL, row,
+                             b.lengths[item], f)
+    for i in range(b.lengths[item], b.longest):
+        row[i] = b.pad
+    return code
+
+
+cdef int frames_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nogil:
+    cdef Batch *b = <Batch *>job
+    return count_frames(b.core, b.entries[item], w, b.check, &b.lengths[item], f)
+
+
+cdef const sc_labels *label_pointer(LabelTable table) noexcept:
+    return NULL if table is None else &table.labels

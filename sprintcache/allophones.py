@@ -1,0 +1,305 @@
+"""AllophoneLabeling: from allophone states to the labels a model is trained on.
+
+Files are read as Sprint reads them (archive format, sections 8 and 9): optionally gzipped, lines
+stripped, blank lines and lines beginning with ``#`` left out.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from typing import IO, TYPE_CHECKING, Literal
+
+import numpy as np
+
+from ._reader import LabelTable
+from .alignment import ALLOPHONE_MASK, STATE_MASK, STATE_SHIFT
+from .errors import FormatError, LabelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .alignment import Alignment
+
+__all__ = ["AllophoneLabeling", "content_lines", "numbered"]
+
+_MOST_STATES = 16
+_BLANKS = " \t\r\v\f"  # what Sprint strips; Unicode has more
+_UNKNOWN_IDS = ~(ALLOPHONE_MASK | STATE_MASK) & 0xFFFFFFFF
+StrPath = str | os.PathLike[str]
+
+
+class AllophoneLabeling:
+    """Labels of allophone states, by state tying or by phoneme; never changes once made.
+
+    Attributes:
+        allophones: list[str], the allophone file: ``a{b+c}@i`` in index order.
+        allophones_idx: dict, allophone to its index.
+        sil_allo_state_id: id of the silence state (its allophone's index, state 0), or None.
+        sil_label_idx: label of silence, or None.
+        num_labels: number of labels: the largest one + 1.
+        phonemes, phoneme_idxs: the phoneme file and its inverse, or None.
+        state_tying: dict, ``a{b+c}@i.0`` to label, or None.
+        state_tying_by_allo_state_idx: dict, allophone-state id to label, or None.
+        num_allo_states: states per allophone in the state tying, or None.
+        table: the same as one array, for the compiled reader.
+    """
+
+    def __init__(
+        self,
+        silence_phone: str | None,
+        allophone_file: StrPath,
+        phoneme_file: StrPath | None = None,
+        state_tying_file: StrPath | None = None,
+        verbose_out: IO[str] | None = None,
+    ) -> None:
+        """Reads the files.
+
+        Args:
+            silence_phone: name of the silence phoneme, such as ``"[SILENCE]"``; None, or one that
+                the allophone file does not have: `sil_label_idx` is None.
+            allophone_file: one allophone a line; the line's number is its index.
+            phoneme_file: one phoneme a line. Without a state tying, the label of a state is the
+                index of its centre phoneme.
+            state_tying_file: lines ``allophone.state label``; of duplicates the last one counts.
+            verbose_out: gets a line on what was read.
+
+        Raises:
+            ValueError: if neither phoneme_file nor state_tying_file is given.
+            FormatError: if a line of a file is not what it should be.
+            LabelError: if an allophone's phoneme is not in the phoneme file.
+            OSError: if a file cannot be read.
+        """
+        if not (phoneme_file or state_tying_file):
+            raise ValueError("AllophoneLabeling needs a state_tying_file or a phoneme_file")
+        self.allophone_file = os.fspath(allophone_file)
+        self.allophones_idx = numbered(self.allophone_file)
+        self.allophones = list(self.allophones_idx)
+        silence = None if silence_phone is None else f"{silence_phone}{{#+#}}@i@f"
+        self.sil_allo_state_id = self.allophones_idx.get(silence or "")
+        self.phoneme_idxs = numbered(phoneme_file) if phoneme_file else None
+        self.phonemes = None if self.phoneme_idxs is None else list(self.phoneme_idxs)
+        self.state_tying: dict[str, int] | None = None
+        self.state_tying_by_allo_state_idx: dict[int, int] | None = None
+        self.num_allo_states: int | None = None
+        self.sil_label_idx: int | None = None
+        if state_tying_file:
+            self.state_tying = _read_state_tying(os.fspath(state_tying_file))
+            states = self._tied()
+            self.num_labels = max(self.state_tying.values(), default=-1) + 1
+            if self.sil_allo_state_id is not None:
+                self.sil_label_idx = self.state_tying.get(f"{silence}.0")
+        else:
+            states = self._by_phoneme()
+            self.num_labels = len(self.phonemes or ())
+            self.sil_label_idx = (self.phoneme_idxs or {}).get(silence_phone or "")
+        self.table = LabelTable(self.allophones, states)
+        if verbose_out is not None:
+            what = "state tying" if state_tying_file else "phonemes"
+            verbose_out.write(
+                f"AllophoneLabeling: {len(self.allophones)} allophones,"
+                f" {self.num_labels} labels by {what}\n"
+            )
+
+    def _tied(self) -> NDArray[np.int32]:
+        """(states, allophones) int32 labels from the state tying; fills the dicts on the way."""
+        by_id: dict[int, int] = {}
+        for symbol, label in (self.state_tying or {}).items():
+            allophone, _, state = symbol.rpartition(".")
+            index = self.allophones_idx.get(allophone)
+            if index is not None:
+                by_id[index | int(state) << STATE_SHIFT] = label
+        self.num_allo_states = 1 + max(
+            (int(symbol.rpartition(".")[2]) for symbol in self.state_tying or ()), default=-1
+        )
+        self.state_tying_by_allo_state_idx = dict(sorted(by_id.items()))
+        table = np.full((self.num_allo_states, len(self.allophones)), -1, np.int32)
+        for id_, label in by_id.items():
+            table[id_ >> STATE_SHIFT, id_ & ALLOPHONE_MASK] = label
+        return table
+
+    def _by_phoneme(self) -> NDArray[np.int32]:
+        """(states, allophones) int32: every state has the label of its centre phoneme."""
+        phonemes = self.phoneme_idxs or {}
+        labels = []
+        for allophone in self.allophones:
+            centre = allophone.partition("{")[0]
+            if centre not in phonemes:
+                raise LabelError(
+                    f"phoneme {centre!r} of allophone {allophone!r} is not in the phoneme file",
+                    path=self.allophone_file,
+                )
+            labels.append(phonemes[centre])
+        return np.tile(np.array(labels, np.int32), (_MOST_STATES, 1))
+
+    def __repr__(self) -> str:
+        return (
+            f"<AllophoneLabeling {len(self.allophones)} allophones, {self.num_labels} labels,"
+            f" silence {self.sil_label_idx}>"
+        )
+
+    def get_label_idx(self, allo_idx: int, state_idx: int) -> int:
+        """Label of a state of an allophone.
+
+        Raises:
+            LabelError: if the allophone is unknown or the state has no label; names the state.
+        """
+        if not (0 <= allo_idx <= ALLOPHONE_MASK and 0 <= state_idx < _MOST_STATES):
+            raise LabelError(f"no such state: allophone {allo_idx}, state {state_idx}")
+        return self.get_label_idx_by_allo_state_idx(allo_idx | state_idx << STATE_SHIFT)
+
+    def get_label_idx_by_allo_state_idx(self, allo_state_idx: int) -> int:
+        """Label of an allophone-state id: bits 0-25 the allophone, bits 26-29 the state.
+
+        Raises:
+            LabelError: if the allophone is unknown or the state has no label; names the state.
+        """
+        if not 0 <= allo_state_idx <= 0xFFFFFFFF:
+            raise LabelError(f"{allo_state_idx} is no allophone-state id")
+        label = int(self.labels_of(np.array([allo_state_idx], np.int64))[0])
+        if label < 0:
+            raise LabelError(f"no label for {self.symbol(allo_state_idx)} (id {allo_state_idx})")
+        return label
+
+    def symbol(self, allo_state_idx: int) -> str:
+        """The symbol of an allophone-state id, such as ``a{b+c}@i.1``."""
+        return self.table.symbol(allo_state_idx)
+
+    def labels(
+        self,
+        alignment: Alignment,
+        on_alphabet_mismatch: Literal["error", "map", "ignore"] = "error",
+    ) -> NDArray[np.int32]:
+        """Labels of an alignment in memory; what `Archive.read_labels` does for a stored one.
+
+        Args:
+            alignment: one item per frame, times 0, 1, 2, ...
+            on_alphabet_mismatch: "error", "map" (ids by their symbols) or "ignore", for an
+                alignment whose alphabet contradicts the allophone file.
+
+        Returns:
+            (T,) int32; for emission ids, these.
+
+        Raises:
+            LabelError: if a frame has no item or several, the alphabets contradict each other, or
+                a state has no label.
+        """
+        if on_alphabet_mismatch not in ("error", "map", "ignore"):
+            raise ValueError(
+                "on_alphabet_mismatch must be 'error', 'map' or 'ignore',"
+                f" not {on_alphabet_mismatch!r}"
+            )
+        _check_contiguous(alignment.time)
+        emission: NDArray[np.integer] = alignment.emission
+        if alignment.label_type == "emission":
+            if emission.max(initial=0) > 0x7FFFFFFF:
+                raise LabelError(f"emission id {emission.max()} does not fit int32")
+            return emission.astype(np.int32)
+        if alignment.alphabet is not None and on_alphabet_mismatch != "ignore":
+            emission = self._by_symbol(emission, alignment.alphabet, on_alphabet_mismatch == "map")
+        labels = self.labels_of(emission)
+        missing = np.flatnonzero(labels < 0)
+        if len(missing):
+            frame, id_ = int(missing[0]), int(emission[missing[0]])
+            raise LabelError(f"frame {frame}: no label for {self.symbol(id_)} (id {id_})")
+        return labels
+
+    def _by_symbol(
+        self, emission: NDArray[np.integer], alphabet: dict[int, str], mapping: bool
+    ) -> NDArray[np.integer]:
+        """Ids in the allophone file's numbering, or an error where these differ from it."""
+        used, places = np.unique(emission, return_inverse=True)
+        for id_ in used.tolist():
+            if id_ not in alphabet:
+                raise LabelError(f"id {id_} is missing from the alignment's alphabet")
+        if mapping:
+            return np.array([self._id_of(alphabet[i]) for i in used.tolist()], np.int64)[places]
+        for id_, symbol in alphabet.items():
+            if self.table.symbol(id_) != symbol:
+                raise LabelError(
+                    "the alphabet of the alignment contradicts the allophone file at id"
+                    f" {id_} (on_alphabet_mismatch='map' maps by symbol)",
+                    expected=self.table.symbol(id_),
+                    found=symbol,
+                )
+        return emission
+
+    def _id_of(self, symbol: str) -> int:
+        allophone, _, state = symbol.rpartition(".")
+        index = self.allophones_idx.get(allophone)
+        if index is None or not _is_state(state):
+            raise LabelError(f"{symbol} of the alignment's alphabet is not in the allophone file")
+        return index | int(state) << STATE_SHIFT
+
+    def labels_of(self, ids: NDArray[np.integer]) -> NDArray[np.int32]:
+        """(N,) int32 labels of (N,) allophone-state ids, by one gather; -1 where there is none."""
+        table = self.table.table
+        allophones, states = ids & ALLOPHONE_MASK, (ids & STATE_MASK) >> STATE_SHIFT
+        known = (ids & _UNKNOWN_IDS == 0) & (allophones < table.shape[1]) & (states < len(table))
+        labels = np.full(ids.shape, -1, np.int32)
+        labels[known] = table[states[known], allophones[known]]
+        return labels
+
+
+def _check_contiguous(time: NDArray[np.uint32]) -> None:
+    wrong = np.flatnonzero(time != np.arange(len(time)))
+    if not len(wrong):
+        return
+    frame, found = int(wrong[0]), int(time[wrong[0]])
+    if found < frame:
+        raise LabelError(f"frame {found} has several items, or times go back")
+    if frame == 0:
+        raise LabelError("the first item is not at time 0", expected=0, found=found)
+    raise LabelError(
+        f"frame {frame} has no item: times are not contiguous", expected=frame, found=found
+    )
+
+
+def _is_state(text: str) -> bool:
+    return _is_number(text, 2) and int(text) < _MOST_STATES
+
+
+def _is_number(text: str, digits: int) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= digits
+
+
+def content_lines(path: str) -> list[tuple[int, str]]:
+    """(line number, stripped text) of every line that says something."""
+    with open(path, "rb") as file:
+        data = file.read()
+    if data.startswith(b"\x1f\x8b"):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise FormatError(f"damaged gzip file: {error}", path=path) from error
+    text = data.decode("utf-8", "surrogateescape")
+    lines = ((number, line.strip(_BLANKS)) for number, line in enumerate(text.split("\n"), 1))
+    return [(number, line) for number, line in lines if line and not line.startswith("#")]
+
+
+def numbered(path: StrPath) -> dict[str, int]:
+    """Lines by index; like in Sprint, a line that comes again does not count."""
+    unique = dict.fromkeys(line for _, line in content_lines(os.fspath(path)))
+    return {line: index for index, line in enumerate(unique)}
+
+
+def _read_state_tying(path: str) -> dict[str, int]:
+    """``allophone.state`` to label."""
+    tying: dict[str, int] = {}
+    for number, line in content_lines(path):
+        symbol, _, label = line.partition(" ")
+        label = label.strip(" ")
+        allophone, _, state = symbol.rpartition(".")
+        if not (allophone and _is_state(state) and _is_number(label, 10)):
+            raise FormatError(
+                f"line {number} of the state tying",
+                path=path,
+                expected="'allophone.state label'",
+                found=repr(line),
+            )
+        if int(label) > 0x7FFFFFFF:
+            raise FormatError(f"label in line {number} of the state tying", path=path,
+                              expected="below 2**31", found=label)  # fmt: skip
+        tying[symbol] = int(label)
+    return tying

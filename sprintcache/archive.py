@@ -1,0 +1,372 @@
+"""Archive: a mapping from entry names to what the entries hold.
+
+One class serves archive files, bundles and directories; they differ only in the sources that the
+compiled reader is given. Reads are safe from any number of threads, ``close`` may come at any time
+(reads under way end in peace, later ones raise ClosedArchiveError), an archive goes over ``fork``
+as it is and over ``pickle`` by its path.
+
+With ``io="mmap"`` a file that is cut short by somebody else while it is read ends the process with
+SIGBUS, as mappings do; every batch and every pass checks the file first, single reads do not. With
+``io="pread"`` every read checks, and the worst is an ArchiveChangedError.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+
+from . import attributes
+from ._reader import Pass, Reader, check_out, check_threads
+from .entries import Block, ScanReport
+from .errors import ArchiveChangedError, EntryNotFoundError, LabelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .allophones import AllophoneLabeling
+
+__all__ = ["Archive", "Segments"]
+
+OnMismatch = Literal["error", "map", "ignore"]
+
+logger = logging.getLogger(__name__)
+
+# names decoded at a time while iterating
+_CHUNK = 1024
+
+
+class Segments(Sequence[str]):
+    """The names of an archive that do not end in ".attribs", decoded when asked for."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._size = archive._num_segments()
+
+    def __len__(self) -> int:
+        return self._size
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(self._size)
+            if step == 1:
+                return self._archive._names(start, stop, True)
+            return [self[i] for i in range(start, stop, step)]
+        place = index + self._size if index < 0 else index
+        if not 0 <= place < self._size:
+            raise IndexError(f"segment {index} of {self._size}")
+        return self._archive._names(place, place + 1, True)[0]
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, self._size, _CHUNK):
+            yield from self._archive._names(start, start + _CHUNK, True)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and not name.endswith(".attribs") and name in self._archive
+
+    def __repr__(self) -> str:
+        return f"<{self._size} segments of {self._archive.path}>"
+
+
+class Archive(Reader):
+    """An open archive; `sprintcache.open_archive` makes one."""
+
+    def __init__(
+        self,
+        path: str,
+        sources: Sequence[tuple[str, bool, list[str] | None]],
+        io: str = "auto",
+    ) -> None:
+        """Opens and indexes files.
+
+        Args:
+            path: what the user opened; for messages and pickling.
+            sources: (absolute path, whether it is a directory, its entry names) of each source, in
+                the order of the bundle.
+            io: "auto", "mmap" or "pread".
+        """
+        self._requested_io = io
+        self._open(path, list(sources), io)
+        for report in self.scan_reports:
+            if report is not None:
+                logger.warning("%s", report)
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        if self.is_closed:
+            return f"<Archive {self.path}, closed>"
+        files = len(self.source_paths)
+        of = "" if files == 1 else f" in {files} archives"
+        return f"<Archive {self.path}, {len(self)} entries{of}, {self.io}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.path, self._requested_io, self.source_paths, self.source_states)
+
+    def __iter__(self) -> Iterator[str]:
+        """Entry names in archive order, ".attribs" included."""
+        for start in range(0, len(self), _CHUNK):
+            yield from self._names(start, start + _CHUNK, False)
+
+    @property
+    def segments(self) -> Segments:
+        """The names that do not end in ".attribs", as a sequence that decodes on demand."""
+        return Segments(self)
+
+    @property
+    def scan_report(self) -> ScanReport | tuple[ScanReport, ...] | None:
+        """What a scan found and skipped; None if every table was sound.
+
+        Of a bundle with scanned members: the one report, or a tuple of several.
+        """
+        found = tuple(report for report in self.scan_reports if report is not None)
+        return found if len(found) > 1 else found[0] if found else None
+
+    # ---- one entry
+
+    def read(self, name: str) -> Any:
+        """An entry in its most natural form.
+
+        Returns:
+            * an entry ".attribs": str;
+            * blocks of one datatype: their ``data`` joined (see `Block`); a single alignment:
+              `Alignment`;
+            * blocks of several datatypes: list of `Block`;
+            * no known datatype name at the start: bytes; an empty entry: ``b""``.
+
+        Raises:
+            EntryNotFoundError: if there is no entry of that name.
+            FormatError: if the entry is damaged.
+        """
+        if name.endswith(".attribs"):
+            return self.read_text(name)
+        if self._datatype(name) is None:
+            return self.read_bytes(name)
+        blocks = self.read_blocks(name)
+        if len({block.datatype for block in blocks}) > 1:
+            return blocks
+        data = _joined(blocks)
+        if blocks[0].datatype == "flow-alignment" and len(data) == 1:
+            return data[0]
+        return data
+
+    def read_text(self, name: str) -> str:
+        """An entry as UTF-8 text; other bytes become surrogates (``surrogateescape``).
+
+        Raises:
+            EntryNotFoundError: if there is no entry of that name.
+            FormatError: if the entry is damaged.
+        """
+        return self.read_bytes(name).decode("utf-8", "surrogateescape")
+
+    def read_attributes(self, name: str) -> dict[str, str]:
+        """The attributes that Sprint stored beside an entry; {} where there are none.
+
+        Args:
+            name: the entry, with or without ".attribs".
+
+        Raises:
+            EntryNotFoundError: if there is neither such an entry nor attributes of it.
+            FormatError: if the attributes are damaged.
+        """
+        attribs = name if name.endswith(".attribs") else name + ".attribs"
+        try:
+            data = self.read_bytes(attribs)
+        except EntryNotFoundError:
+            self.entry(name)
+            return {}
+        info = self.entry(attribs)
+        return attributes.parse(
+            data,
+            path=info.archive_path,
+            entry=attribs,
+            offset=info.position + 12 if info.position else 0,
+        )
+
+    def read_labels(
+        self,
+        name: str,
+        labeling: AllophoneLabeling | None,
+        on_alphabet_mismatch: OnMismatch = "error",
+    ) -> NDArray[np.int32]:
+        """One label per frame of an alignment.
+
+        Args:
+            name: the entry.
+            labeling: from allophone state to label; None for alignments of emission ids.
+            on_alphabet_mismatch: what to do where the alignment's own alphabet contradicts the
+                allophone file: "error", "map" (by symbol), or "ignore" (take the ids as they are).
+
+        Returns:
+            (T,) int32. Alignments of emission ids (``ALIGNEMI``) give the ids.
+
+        Raises:
+            EntryNotFoundError: if there is no entry of that name.
+            FormatError: if the entry is damaged or holds no alignment.
+            LabelError: if a frame has no item or several, if the alphabets contradict each other,
+                or if a state has no label.
+        """
+        check = _checks_alphabet(on_alphabet_mismatch)
+        table = None if labeling is None else labeling.table
+        if on_alphabet_mismatch == "map" and labeling is not None:
+            return self._mapped_labels(name, labeling)
+        return self._read_labels(name, table, check)
+
+    def _mapped_labels(self, name: str, labeling: AllophoneLabeling) -> NDArray[np.int32]:
+        alignment = self.read_alignment(name)
+        try:
+            return labeling.labels(alignment, on_alphabet_mismatch="map")
+        except LabelError as error:
+            error.path, error.entry = self.entry(name).archive_path, name
+            raise
+
+    def read_labels_batch(
+        self,
+        names: Iterable[str],
+        labeling: AllophoneLabeling | None,
+        pad: int = -1,
+        out: NDArray[np.int32] | None = None,
+        num_threads: int = 1,
+        on_alphabet_mismatch: OnMismatch = "error",
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Labels of many alignments, padded.
+
+        Args:
+            names: B entries, in the order of the batch.
+            labeling, on_alphabet_mismatch: as for `read_labels`.
+            pad: what stands beyond each length.
+            out: C-contiguous int32 array of at least (B, Tmax) to read into; what lies beyond B
+                and Tmax is left alone.
+            num_threads: threads to decode with, this one included.
+
+        Returns:
+            (B, Tmax) int32, or ``out[:B, :Tmax]``; and the lengths, (B,) int64.
+
+        Raises:
+            EntryNotFoundError, FormatError, LabelError: as for `read_labels`.
+            ArchiveChangedError: if a file was changed after opening.
+            ValueError: if `out` does not fit; nothing is written then.
+        """
+        check = _checks_alphabet(on_alphabet_mismatch)
+        table = None if labeling is None else labeling.table
+        if on_alphabet_mismatch == "map" and labeling is not None:
+            check_threads(num_threads)
+            if out is not None:
+                check_out(out, 2, "int32")
+            self.check_unchanged()
+            rows = [self._mapped_labels(name, labeling) for name in names]
+            return _padded(rows, pad, out)
+        return self._read_labels_batch(names, table, pad, out, num_threads, check)
+
+    # ---- everything
+
+    def iter_features(self, prefetch: int = 1 << 24) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """(name, features) of every segment, in the order in which they lie in the files.
+
+        Args:
+            prefetch: bytes that are read ahead of the current entry, so that a cold disk is busy
+                while entries are decoded; 0 leaves it to the operating system.
+
+        Yields:
+            the entry's name and its features, as `read_features` gives them.
+
+        Raises:
+            FormatError: for an entry that is damaged or holds no features.
+            ArchiveChangedError: if a file was changed after opening.
+        """
+        return Pass(self, "features", prefetch)
+
+    def iter_labels(
+        self,
+        labeling: AllophoneLabeling | None,
+        on_alphabet_mismatch: OnMismatch = "error",
+        prefetch: int = 1 << 24,
+    ) -> Iterator[tuple[str, NDArray[np.int32]]]:
+        """(name, labels) of every segment, in the order in which they lie in the files.
+
+        Args:
+            labeling, on_alphabet_mismatch: as for `read_labels`.
+            prefetch: as for `iter_features`.
+
+        Yields:
+            the entry's name and its labels, as `read_labels` gives them.
+
+        Raises:
+            FormatError, LabelError: as for `read_labels`.
+            ArchiveChangedError: if a file was changed after opening.
+        """
+        check = _checks_alphabet(on_alphabet_mismatch)
+        table = None if labeling is None else labeling.table
+        if on_alphabet_mismatch == "map" and labeling is not None:
+            names: Pass[None] = Pass(self, "names", prefetch)
+            return ((name, self._mapped_labels(name, labeling)) for name, _ in names)
+        return Pass(self, "labels", prefetch, table, check)
+
+
+def _reopen(
+    path: str, io: str, sources: tuple[str, ...], states: tuple[tuple[int, int], ...]
+) -> Archive:
+    """Opens a pickled archive again; the files must have kept their sizes and times."""
+    from .opening import open_archive
+
+    archive = open_archive(path, io)
+    if archive.source_paths != sources:
+        raise ArchiveChangedError(
+            "the bundle lists other archives than when it was pickled", path=path
+        )
+    for source, then, now in zip(sources, states, archive.source_states, strict=True):
+        if then != now and not os.path.isdir(source):
+            raise ArchiveChangedError(
+                "the file was changed after the archive was pickled",
+                path=source,
+                expected=f"{then[0]} bytes, time {then[1]} ns",
+                found=f"{now[0]} bytes, time {now[1]} ns",
+            )
+    return archive
+
+
+def _checks_alphabet(on_alphabet_mismatch: str) -> bool:
+    if on_alphabet_mismatch not in ("error", "map", "ignore"):
+        raise ValueError(
+            f"on_alphabet_mismatch must be 'error', 'map' or 'ignore', not {on_alphabet_mismatch!r}"
+        )
+    return on_alphabet_mismatch == "error"
+
+
+def _joined(blocks: list[Block]) -> Any:
+    """The data of blocks of one datatype as one array, or as one list where it cannot be."""
+    parts = [block.data for block in blocks]
+    if len(parts) == 1:
+        return parts[0]
+    parts = [part for part in parts if len(part)] or parts[:1]
+    if all(isinstance(part, np.ndarray) and part.shape[1:] == parts[0].shape[1:] for part in parts):
+        return np.concatenate(parts)
+    return list(chain.from_iterable(parts))
+
+
+def _padded(
+    rows: list[NDArray[np.int32]], pad: int, out: NDArray[np.int32] | None
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    lengths = np.array([len(row) for row in rows], np.int64)
+    shape = len(rows), int(lengths.max(initial=0))
+    if out is None:
+        out = np.empty(shape, np.int32)
+    elif out.shape[0] < shape[0] or out.shape[1] < shape[1]:
+        raise ValueError(f"out of shape {out.shape} cannot hold a batch of shape {shape}")
+    batch = out[: shape[0], : shape[1]]
+    batch[:] = pad
+    for place, row in zip(batch, rows, strict=True):
+        place[: len(row)] = row
+    return batch, lengths

@@ -1,0 +1,250 @@
+"""The arguments of the command `sprintcache`."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+__all__ = ["UsageError", "parse"]
+
+
+class UsageError(Exception):
+    """Raised for wrong arguments; `program` is the command whose help says more, if known."""
+
+    def __init__(self, message: str, program: str = "") -> None:
+        super().__init__(message)
+        self.program = program
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises instead of printing its usage and ending the process."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, self.prog)
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments as a namespace; `command` is the subcommand.
+
+    Raises:
+        UsageError: if they are wrong.
+        SystemExit: after --help and --version.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    # argparse takes the -5: in `--frames -5:` for an option
+    for at in range(len(words) - 1, 0, -1):
+        if words[at - 1] == "--frames" and words[at].startswith("-"):
+            words[at - 1 : at + 1] = [f"--frames={words[at]}"]
+    arguments, rest = _parser().parse_known_args(words)
+    # argparse takes no further globs or archives once an option came between
+    for text in rest:
+        if text.startswith("-") or not hasattr(arguments, "more"):
+            raise UsageError(f"unrecognized argument {text!r}", f"sprintcache {arguments.command}")
+        arguments.more.append(text)
+    return arguments
+
+
+def _parser() -> argparse.ArgumentParser:
+    whole: argparse.ArgumentParser = _Parser(
+        prog="sprintcache",
+        description="Looks into the cache archives of Sprint (RASR): features, alignments, labels.",
+        epilog="ARCHIVE is an archive file, a .bundle of archives, or a directory of entries.\n"
+        "`sprintcache COMMAND --help` says more and gives an example.\n\n"
+        "exit status: 0; 1 for errors, and for problems that verify finds; 2 for wrong usage",
+    )
+    whole.add_argument("--version", action=_Version)
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for add in (_add_ls, _add_info, _add_show, _add_extract, _add_verify):
+        add(commands)
+    for command in commands.choices.values():
+        command.add_argument(
+            "--io",
+            choices=["auto", "mmap", "pread"],
+            default="auto",
+            help="how to read files: auto (default) maps them on local file systems; pread stays"
+            " safe when files change meanwhile",
+        )
+    return whole
+
+
+class _Version(argparse.Action):
+    """--version; looks the version up only when asked."""
+
+    def __init__(self, option_strings: list[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the version and exit")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_others: Any) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            number = version("sprintcache")
+        except PackageNotFoundError:
+            number = "(not installed)"
+        sys.stdout.write(f"sprintcache {number}\n")
+        parser.exit()
+
+
+def _command(
+    commands: _Commands, name: str, short: str, long: str, example: str
+) -> argparse.ArgumentParser:
+    return commands.add_parser(name, help=short, description=long, epilog=f"example:\n{example}")
+
+
+def _add_names(command: argparse.ArgumentParser, purpose: str, silence: bool = False) -> None:
+    """Options for what allophone states are called."""
+    group = command.add_argument_group("names of allophone states")
+    group.add_argument("--allophones", metavar="FILE", help=f"allophone file, {purpose}")
+    group.add_argument(
+        "--state-tying",
+        metavar="FILE",
+        help="lines `allophone.state label`, for labels; needs --allophones",
+    )
+    if silence:
+        group.add_argument(
+            "--silence",
+            metavar="PHONEME",
+            help="the silence phoneme, such as [SILENCE], for its share; needs --state-tying",
+        )
+
+
+def _add_ls(commands: _Commands) -> None:
+    command = _command(
+        commands,
+        "ls",
+        "list entries",
+        "Lists the entries of an archive with their sizes, as Sprint's archiver does.",
+        "  sprintcache ls features.cache 'corpus/rec00*'",
+    )
+    command.add_argument("archive", metavar="ARCHIVE")
+    command.add_argument(
+        "more",
+        metavar="GLOB",
+        nargs="*",
+        default=[],
+        help="only names that match one of these (* also matches /); quote them",
+    )
+    command.add_argument("--segments", action="store_true", help="leave out .attribs entries")
+    command.add_argument("--long", action="store_true", help="with position, datatype, frames")
+    command.add_argument("--json", action="store_true", help="a JSON object per line")
+
+
+def _add_info(commands: _Commands) -> None:
+    command = _command(
+        commands,
+        "info",
+        "summarise an archive",
+        "Says what is in an archive: entries, sizes, datatypes, dimensions, frames, duration,\n"
+        "compression; of alignments also the states and labels in use. The duration is that from\n"
+        "the first start to the last end of each segment, summed.",
+        "  sprintcache info alignment.cache --allophones allophones --state-tying tying \\\n"
+        "      --silence '[SILENCE]'",
+    )
+    command.add_argument("archive", metavar="ARCHIVE", nargs="?")
+    command.add_argument("--json", action="store_true", help="as a JSON object")
+    command.add_argument(
+        "--sample",
+        metavar="N",
+        type=_count,
+        default=10_000,
+        help="read at most N segments, evenly spread; the output says so; 0 reads all"
+        " (default: %(default)s)",
+    )
+    command.add_argument("--build", action="store_true", help="say how sprintcache was built")
+    _add_names(command, "to compare alphabets with", silence=True)
+
+
+def _add_show(commands: _Commands) -> None:
+    command = _command(
+        commands,
+        "show",
+        "print one entry",
+        "Prints an entry: the rows of features, the runs of an alignment, attributes, text.",
+        "  sprintcache show features.cache corpus/rec000/1 --frames 0:10",
+    )
+    command.add_argument("archive", metavar="ARCHIVE")
+    command.add_argument("segment", metavar="SEGMENT", help="name of the entry")
+    command.add_argument(
+        "--frames",
+        metavar="A:B",
+        type=_frames,
+        help="only frames A to B-1, as Python counts: 0:10, 100:, -5: for the last five, 7",
+    )
+    how = command.add_mutually_exclusive_group()
+    how.add_argument("--archiver-format", action="store_true", help="as Sprint's archiver prints")
+    how.add_argument("--attributes", action="store_true", help="the entry's attributes instead")
+    command.add_argument("--json", action="store_true", help="as a JSON object")
+    _add_names(command, "for the names of states", silence=True)
+
+
+def _add_extract(commands: _Commands) -> None:
+    command = _command(
+        commands,
+        "extract",
+        "write entries to files",
+        "Writes entries as files below a folder; a / in a name makes sub-folders.",
+        "  sprintcache extract features.cache 'corpus/rec00*' --to out --format npy",
+    )
+    command.add_argument("archive", metavar="ARCHIVE")
+    command.add_argument(
+        "more",
+        metavar="GLOB",
+        nargs="*",
+        default=[],
+        help="names to extract (* also matches /); quote them; none: everything",
+    )
+    command.add_argument("--to", metavar="DIR", required=True, help="the folder; made if needed")
+    command.add_argument(
+        "--format",
+        choices=["raw", "npy", "text"],
+        default="raw",
+        help="raw (default): the bytes, inflated; npy: NumPy files of features and alignments;"
+        " text: as Sprint's archiver shows them. npy and text leave out .attribs entries",
+    )
+    command.add_argument("--list", metavar="FILE", help="names, one a line; - is standard input")
+    command.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    _add_names(command, "for --format text")
+
+
+def _add_verify(commands: _Commands) -> None:
+    command = _command(
+        commands,
+        "verify",
+        "check everything",
+        "Reads and decodes every entry and prints a line for each problem. Checked are tags,\n"
+        "sizes, checksums, gzip CRCs, the structure of features, alignments and attributes, and\n"
+        "that nothing in the file is lost. With a labeling: that it fits the alignments.",
+        "  sprintcache verify *.cache",
+    )
+    command.add_argument("more", metavar="ARCHIVE", nargs="+")
+    command.add_argument("--threads", metavar="N", type=_count, help="default: processors, up to 8")
+    _add_names(command, "which alphabets must agree with; needs --state-tying")
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number")
+    return int(text)
+
+
+def _frames(text: str) -> slice:
+    match = re.fullmatch(r"(-?[0-9]*)(:?)(-?[0-9]*)", text)
+    try:
+        if match is None:
+            raise ValueError(text)
+        start, colon, end = match.groups()
+        if colon:
+            return slice(int(start) if start else None, int(end) if end else None)
+        return slice(int(text), int(text) + 1 or None)
+    except ValueError:
+        message = f"{text!r} is not A:B, such as 0:10, 100: or 7"
+        raise argparse.ArgumentTypeError(message) from None

@@ -1,0 +1,116 @@
+"""What can go wrong with archives, and nothing else.
+
+* ``SprintCacheError``: the root; catch this to catch everything below
+
+  * ``FormatError`` (also ``ValueError``): the bytes are not what the format says
+
+    * ``TruncatedError``: bytes are missing
+    * ``CorruptError``: bytes contradict each other: tags, sizes, checksums, counts
+    * ``UnsupportedError``: sound, but not for this reader: another datatype or version
+
+  * ``EntryNotFoundError`` (also ``KeyError``): no entry of that name
+  * ``ClosedArchiveError`` (also ``ValueError``): the archive was closed
+  * ``ArchiveChangedError``: somebody changed the file after it was opened
+  * ``LabelError`` (also ``ValueError``): an alignment that cannot be turned into labels
+
+Every error keeps its facts as attributes and survives pickling. A wrong argument is a plain
+``TypeError`` or ``ValueError``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "ArchiveChangedError",
+    "ClosedArchiveError",
+    "CorruptError",
+    "EntryNotFoundError",
+    "FormatError",
+    "LabelError",
+    "SprintCacheError",
+    "TruncatedError",
+    "UnsupportedError",
+]
+
+
+class SprintCacheError(Exception):
+    """Root of all errors of this package.
+
+    Attributes:
+        reason: what is wrong, in words.
+        path: the file, or None where no file is involved.
+        entry: name of the entry, or None.
+        offset: byte offset in the file, or None. For a compressed entry, the place where its
+            stored bytes begin; the reason then counts in the inflated bytes.
+        expected: what should stand there, or None.
+        found: what stands there, or None.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        path: str | None = None,
+        entry: str | None = None,
+        offset: int | None = None,
+        expected: object = None,
+        found: object = None,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.path = path
+        self.entry = entry
+        self.offset = offset
+        self.expected = expected
+        self.found = found
+
+    def __str__(self) -> str:
+        where = [] if self.path is None else [self.path]
+        if self.entry is not None:
+            where.append(f"entry {self.entry!r}")
+        if self.offset is not None:
+            where.append(f"offset {self.offset}")
+        text = f"{', '.join(where)}: {self.reason}" if where else self.reason
+        facts = ("expected", self.expected), ("found", self.found)
+        told = [f"{word} {fact}" for word, fact in facts if fact is not None]
+        if told:
+            text += f": {', '.join(told)}"
+        if not text.isprintable():  # names come from files: keep to one line
+            text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        return text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reason,), self.__dict__.copy()
+
+
+class FormatError(SprintCacheError, ValueError):
+    """Raised when bytes are not what the format says."""
+
+
+class TruncatedError(FormatError):
+    """Raised when bytes are missing."""
+
+
+class CorruptError(FormatError):
+    """Raised when bytes contradict each other or a checksum."""
+
+
+class UnsupportedError(FormatError):
+    """Raised when an entry is sound but not for the reader that was asked."""
+
+
+class EntryNotFoundError(SprintCacheError, KeyError):
+    """Raised when an archive has no entry of that name."""
+
+
+class ClosedArchiveError(SprintCacheError, ValueError):
+    """Raised when an archive is used after ``close``."""
+
+
+class ArchiveChangedError(SprintCacheError):
+    """Raised when a file is not the one that was opened: its size, time or inode differ."""
+
+
+class LabelError(SprintCacheError, ValueError):
+    """Raised when an alignment cannot be turned into one label per frame."""

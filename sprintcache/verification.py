@@ -1,0 +1,239 @@
+"""verify: read and decode everything in an archive, and list what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from . import bundle, states
+from .entries import ScanReport
+from .errors import FormatError, SprintCacheError
+from .opening import open_archive
+from .threads import chunk_map, default_threads
+
+if TYPE_CHECKING:
+    from .alignment import Alignment
+    from .allophones import AllophoneLabeling
+    from .archive import Archive
+
+__all__ = ["Problem", "VerifyReport", "verify"]
+
+
+# datatypes that are checked by decoding them into objects: the first for what it says, the
+# second may hold the first, the third has no times
+_SLOW = ("flow-alignment", "aggregate", "windowing-fir-filter-parameter")
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong.
+
+    Attributes:
+        path: the file.
+        entry: name of the entry, or None where it is no entry's fault.
+        offset: byte offset in the file, or None.
+        reason: what is wrong, in words.
+    """
+
+    path: str
+    entry: str | None
+    offset: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        where = [self.path]
+        if self.entry is not None:
+            where.append(f"entry {self.entry!r}")
+        if self.offset is not None:
+            where.append(f"offset {self.offset}")
+        return f"{', '.join(where)}: {self.reason}"
+
+
+class VerifyReport(NamedTuple):
+    """What `verify` found.
+
+    Attributes:
+        path: what was verified.
+        num_entries: entries that were checked.
+        num_bytes: bytes of their payloads, inflated.
+        problems: first those of no entry, then the others in archive order.
+    """
+
+    path: str
+    num_entries: int
+    num_bytes: int
+    problems: tuple[Problem, ...]
+
+    @property
+    def ok(self) -> bool:
+        """No problem at all."""
+        return not self.problems
+
+
+def verify(
+    path: str | os.PathLike[str],
+    num_threads: int | None = None,
+    labeling: AllophoneLabeling | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    io: str = "auto",
+) -> VerifyReport:
+    """Reads every entry of an archive, bundle or directory and decodes it completely.
+
+    Checked are tags, names, sizes, checksum fields and gzip CRCs; the structure of Flow caches,
+    attributes and alignments; that alignments use only ids of their alphabet; that there is a
+    table, or else what a scan had to skip; that a bundle's index is not stale. Entries of a bundle
+    that a later archive in it replaces are not read.
+
+    Args:
+        path: the archive.
+        num_threads: threads to check with; None: one per processor, at most 8.
+        labeling: alphabets must agree with its allophones, and every state must have a label.
+        progress: called with (entries checked, entries in all) now and then.
+        io: as for `open_archive`.
+
+    Raises:
+        OSError: if the archive cannot be opened; what cannot be read later is a problem.
+        ValueError: if `num_threads` is less than 1 or `io` unknown.
+    """
+    path = os.fspath(path)
+    num_threads = default_threads() if num_threads is None else num_threads
+    try:
+        archive = open_archive(path, io)
+    except (FormatError, FileNotFoundError) as error:
+        if not os.path.exists(path):
+            raise
+        return _unopened(path, error, num_threads, labeling, progress, io)
+
+    def check(names: list[str]) -> tuple[list[Problem], int, int]:
+        problems: list[Problem] = []
+        size = sum([_check_entry(archive, name, labeling, problems) for name in names])
+        return problems, len(names), size
+
+    with archive:
+        problems = _around_entries(archive)
+        count = size = 0
+        for found, number, bytes_here in chunk_map(check, archive, num_threads):
+            problems += found
+            count += number
+            size += bytes_here
+            if progress is not None:
+                progress(count, len(archive))
+        try:
+            archive.check_unchanged()
+        except SprintCacheError as error:
+            problems.append(_problem(error, path))
+    return VerifyReport(path, count, size, tuple(problems))
+
+
+def _unopened(
+    path: str,
+    error: FormatError | FileNotFoundError,
+    num_threads: int,
+    labeling: AllophoneLabeling | None,
+    progress: Callable[[int, int], None] | None,
+    io: str,
+) -> VerifyReport:
+    """The report on an archive that does not open; for a bundle, on each of its members."""
+    try:
+        members = bundle.members(path) if path.endswith(".bundle") else []
+    except (FormatError, OSError):
+        members = []
+    if not members:
+        return VerifyReport(path, 0, 0, (_problem(error, path),))
+    reports = [verify(member, num_threads, labeling, progress, io) for member in members]
+    return VerifyReport(
+        path,
+        sum(report.num_entries for report in reports),
+        sum(report.num_bytes for report in reports),
+        tuple(problem for report in reports for problem in report.problems),
+    )
+
+
+def _around_entries(archive: Archive) -> list[Problem]:
+    """What is wrong with tables and bundle index."""
+    problems = [
+        problem
+        for report in archive.scan_reports
+        if report is not None
+        for problem in _scan_problems(report)
+    ]
+    if archive.path.endswith(".bundle") and os.path.exists(archive.path + ".idx.gz"):
+        places = {name: archive.entry(name).archive_path for name in archive}
+        reason = bundle.index_problem(archive.path, places.keys(), places)
+        if reason is not None:
+            problems.append(Problem(archive.path, None, None, reason))
+    return problems
+
+
+def _scan_problems(report: ScanReport) -> Iterator[Problem]:
+    yield Problem(report.path, None, None, f"no sound table: {report.reason}")
+    for skipped in report.skipped:
+        reason = f"{skipped.size} bytes belong to no whole entry: {skipped.reason}"
+        yield Problem(report.path, None, skipped.offset, reason)
+
+
+def _check_entry(
+    archive: Archive, name: str, labeling: AllophoneLabeling | None, problems: list[Problem]
+) -> int:
+    """Appends what is wrong with an entry; gives the size of its payload."""
+    size = 0
+    path = archive.path
+    try:
+        _, _, size, _, path = archive.entry(name)
+        if name.endswith(".attribs"):
+            archive.read_attributes(name)
+            return size
+        datatype = archive._datatype(name)
+        if datatype is None:
+            archive.read_bytes(name)
+            if size and name + ".attribs" in archive:
+                raise FormatError("it has attributes, but begins with no known datatype")
+        elif datatype not in _SLOW:
+            archive.read_times(name)  # looks at every packet, without the GIL
+        else:
+            for block in archive.read_blocks(name):
+                if block.datatype == "flow-alignment":
+                    for alignment in block.data:
+                        for reason in _alignment_problems(alignment, labeling):
+                            problems.append(Problem(path, name, None, reason))
+    except (SprintCacheError, OSError, MemoryError) as error:
+        problems.append(_problem(error, path, name))
+    return size
+
+
+def _alignment_problems(alignment: Alignment, labeling: AllophoneLabeling | None) -> Iterator[str]:
+    """Ids outside the alphabet, symbols that contradict the allophones, states without label."""
+    if alignment.alphabet is None and labeling is None:
+        return
+    used = np.unique(alignment.emission)
+    if alignment.alphabet is not None:
+        absent = [id_ for id_ in used.tolist() if id_ not in alignment.alphabet]
+        if absent:
+            yield f"the alphabet lacks {len(absent)} of the ids in use, the first: {absent[0]}"
+    if labeling is None:
+        return
+    if alignment.label_type == "emission":
+        if len(used) and int(used[-1]) >= labeling.num_labels:
+            yield f"emission id {used[-1]}, but the labeling has {labeling.num_labels} labels"
+        return
+    contradiction = states.contradiction(alignment.alphabet, labeling.allophones)
+    if contradiction:
+        yield contradiction
+        return
+    unknown = used[labeling.labels_of(used) < 0].tolist()
+    if unknown:
+        first = states.symbol(unknown[0], labeling.allophones)
+        yield f"no label for {len(unknown)} of the states in use, the first: {first}"
+
+
+def _problem(error: Exception, path: str, entry: str | None = None) -> Problem:
+    """An error as a problem; `path` and `entry` are for errors that do not say where."""
+    if not isinstance(error, SprintCacheError):
+        reason = "not enough memory to read it" if isinstance(error, MemoryError) else str(error)
+        return Problem(path, entry, None, reason.removeprefix(f"{os.path.abspath(path)}: "))
+    facts = [("expected", error.expected), ("found", error.found)]
+    known = ", ".join(f"{word} {value}" for word, value in facts if value is not None)
+    reason = f"{error.reason}: {known}" if known else error.reason
+    return Problem(error.path or path, error.entry or entry, error.offset, reason)

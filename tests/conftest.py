@@ -1,0 +1,40 @@
+"""What all tests share: a fast scratch folder, a quiet log, the settings of hypothesis."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "tests",
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("tests")
+
+MEMORY = "/dev/shm"
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where the system has one: some tests write a file 10,000 times."""
+    if not os.access(MEMORY, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="sprintcache-", dir=MEMORY) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No warning for each of thousands of damaged archives."""
+    monkeypatch.setattr(logging.getLogger("sprintcache"), "disabled", True)
+    monkeypatch.setattr(logging.getLogger("sprintcache.archive"), "disabled", True)

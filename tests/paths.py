@@ -1,0 +1,15 @@
+"""Where the real Sprint files are: some beside the tests, all of them beside the checkout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+DATA = Path(__file__).resolve().parent / "data"
+
+
+def full_data() -> Path | None:
+    """The folder with the whole set (`archives/`, `expected/`, ...), None where it is absent."""
+    beside = DATA.parents[2] / "shared" / "rasr-data"
+    folder = Path(os.environ.get("SPRINTCACHE_RASR_DATA") or beside)
+    return folder if folder.is_dir() else None
