@@ -75,6 +75,7 @@ setup(
                 extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
             )
         ],
+        force=True,  # the C file depends on the switches and on numpy's headers as well
         compiler_directives={
             "language_level": 3,
             "binding": True,
