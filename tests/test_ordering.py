@@ -1,0 +1,168 @@
+"""The order of an epoch: RETURNN as the peer, and what must hold for any options."""
+
+from __future__ import annotations
+
+import functools
+import pickle
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sprintcache.ordering import Ordering, part
+
+COUNTS = st.integers(1, 40)
+RULES = st.one_of(
+    st.sampled_from(["default", "reverse", "sorted", "sorted_reverse", "random"]),
+    st.sampled_from(["laplace", "sort_bin_shuffle", "sort_bin_shuffle_x2"]),
+    st.builds("random:{}".format, st.integers(1, 3)),
+    st.builds(
+        "{}:{}{}{}".format,
+        st.sampled_from(["laplace", "sort_bin_shuffle", "sort_bin_shuffle_x2"]),
+        st.sampled_from(["", "."]),
+        COUNTS,
+        st.sampled_from(["", ":1", ":2", ":3"]),
+    ),
+)
+SIZES = st.one_of(
+    st.lists(st.integers(0, 20), min_size=1, max_size=60),
+    st.lists(st.integers(0, 1 << 40), min_size=1, max_size=60),  # too long to be sorted by radix
+)
+
+
+@functools.cache
+def peer() -> Any:
+    """RETURNN's base class of datasets."""
+    return pytest.importorskip("returnn.datasets.basic", reason="RETURNN is not installed").Dataset
+
+
+@given(
+    rule=RULES,
+    sizes=SIZES,
+    epoch=st.integers(1, 30),
+    seed=st.none() | st.integers(0, 1 << 31),
+    offset=st.integers(0, 1000),
+    parts=st.integers(1, 7),
+    repeat=st.integers(1, 3),
+    shards=st.integers(1, 5),
+    data=st.data(),
+)
+def test_the_order_is_that_of_returnn(
+    rule: str,
+    sizes: list[int],
+    epoch: int,
+    seed: int | None,
+    offset: int,
+    parts: int,
+    repeat: int,
+    shards: int,
+    data: st.DataObject,
+) -> None:
+    if repeat > 1:  # there, not together with parts
+        parts = 1
+    shard = data.draw(st.integers(0, shards - 1))
+    lengths = np.array(sizes)
+    theirs = peer()(
+        seq_ordering=rule,
+        partition_epoch=parts,
+        repeat_epoch=repeat,
+        fixed_random_seed=seed,
+        random_seed_offset=offset,
+        _num_shards=shards,
+        _shard_index=shard,
+    ).get_seq_order_for_epoch(epoch, len(sizes), lengths.__getitem__)
+    ours = Ordering(rule, parts, repeat, seed, offset, shards, shard)
+    found = ours.order(epoch, len(sizes), lengths if ours.needs_lengths else None)
+    assert found.dtype == np.int64
+    assert found.tolist() == list(theirs)
+
+
+@given(
+    rule=RULES,
+    sizes=st.lists(st.integers(0, 9), max_size=60),
+    parts=st.integers(1, 5),
+    repeat=st.integers(1, 3),
+    shards=st.integers(1, 4),
+    full=st.integers(0, 3),
+)
+def test_every_sequence_comes_as_often_as_was_asked(
+    rule: str, sizes: list[int], parts: int, repeat: int, shards: int, full: int
+) -> None:
+    ordering = Ordering(rule, parts, repeat, num_shards=shards)
+    seen: Counter[int] = Counter()
+    for epoch in range(full * parts + 1, (full + 1) * parts + 1):
+        pieces = [
+            replace(ordering, shard_index=i).order(epoch, len(sizes), sizes) for i in range(shards)
+        ]
+        assert max(map(len, pieces)) - min(map(len, pieces)) <= repeat
+        assert sum(len(set(piece.tolist())) for piece in pieces) * repeat == sum(map(len, pieces))
+        seen.update(np.concatenate(pieces).tolist())
+    assert seen == dict.fromkeys(range(len(sizes)), repeat)
+
+
+@given(total=st.integers(0, 1000), parts=st.integers(1, 50))
+def test_parts_are_contiguous_and_even(total: int, parts: int) -> None:
+    cuts = [part(total, parts, i) for i in range(parts)]
+    assert [start for start, _ in cuts[1:]] + [total] == [stop for _, stop in cuts]
+    sizes = [stop - start for start, stop in cuts]
+    assert sizes == [len(piece) for piece in np.array_split(np.arange(total), parts)]
+
+
+def test_laplace_is_neighbours_of_similar_length() -> None:
+    lengths = np.random.default_rng(1).integers(200, 1600, 10_000)
+    random = lengths[Ordering("random").order(1, 10_000)]
+    laplace = lengths[Ordering("laplace:.1000").order(1, 10_000, lengths)]
+    assert np.abs(np.diff(laplace)).sum() < 0.02 * np.abs(np.diff(random)).sum()
+
+
+def test_the_seed_changes_with_the_full_epoch_and_the_order_with_the_seed() -> None:
+    ordering = Ordering("random", partition_epoch=3)
+    assert [ordering.seed(epoch) for epoch in range(1, 8)] == [1, 1, 1, 2, 2, 2, 3]
+    first, again, next_ = (Ordering("random").order(e, 100).tolist() for e in (1, 1, 2))
+    assert first == again != next_
+    assert Ordering("random", fixed_random_seed=2).order(7, 100).tolist() == next_
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "Random", "sorted:2", "random:", "random:.2", "random:0", "laplace:", "laplace:.",
+     "laplace:0", "laplace:.00", "laplace:-2", "laplace:2:0", "laplace:2:3:4", "laplace:²",
+     "sort_bin_shuffle_x3:2", " default", "default\n"],
+)  # fmt: skip
+def test_other_orderings_are_refused_when_they_are_named(text: str) -> None:
+    with pytest.raises(ValueError, match=r"none of default, reverse.*laplace:\.N"):
+        Ordering(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"partition_epoch": 0}, "partition_epoch must be at least 1, not 0"),
+        ({"repeat_epoch": -1}, "repeat_epoch must be at least 1"),
+        ({"num_shards": 0}, "num_shards must be at least 1"),
+        ({"num_shards": 2, "shard_index": 2}, "shard_index 2 of 2 shards"),
+        ({"shard_index": -1}, "shard_index -1 of 1 shards"),
+    ],
+)
+def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Ordering(**options)
+
+
+def test_wrong_calls() -> None:
+    with pytest.raises(ValueError, match="counted from 1, got 0"):
+        Ordering("random").order(0, 5)
+    with pytest.raises(ValueError, match=r"needs 5 lengths, got an array of shape \(0,\)"):
+        Ordering("laplace:.2").order(1, 5)
+    with pytest.raises(ValueError, match=r"shape \(4,\)"):
+        Ordering("sorted").order(1, 5, [1, 2, 3, 4])
+
+
+def test_it_is_a_value() -> None:
+    ordering = Ordering("laplace:.100", 4)
+    assert pickle.loads(pickle.dumps(ordering)) == ordering
+    assert len({ordering, Ordering("laplace:.100", 4), Ordering("laplace:.100", 5)}) == 2
