@@ -1,0 +1,122 @@
+"""Batches by a budget of frames: against a search that tries every cut, and what must hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sprintcache.batching import Batches, bucket_bounds, make_batches
+from sprintcache.ordering import Ordering
+
+LENGTHS = st.lists(st.integers(0, 30), max_size=60)
+LIMITS = st.one_of(
+    st.fixed_dictionaries({"max_frames": st.integers(1, 100)}),
+    st.fixed_dictionaries({"max_seqs": st.integers(1, 9)}),
+    st.fixed_dictionaries({"max_frames": st.integers(1, 100), "max_seqs": st.integers(1, 9)}),
+)
+
+
+def greedy(order: list[int], lengths: list[int], limits: dict[str, int]) -> list[list[int]]:
+    """Each sequence goes to the last batch if it fits in there."""
+    batches: list[list[int]] = []
+    for seq in order:
+        grown = [*batches[-1], seq] if batches else []
+        occupied = max([lengths[i] for i in grown], default=0) * len(grown)
+        fits = occupied <= limits.get("max_frames", occupied)
+        if grown and fits and len(grown) <= limits.get("max_seqs", len(grown)):
+            batches[-1] = grown
+        else:
+            batches.append([seq])
+    return batches
+
+
+@given(lengths=LENGTHS, limits=LIMITS, seed=st.integers(1, 99))
+def test_batches_are_the_longest_stretches_that_fit(
+    lengths: list[int], limits: dict[str, int], seed: int
+) -> None:
+    order = Ordering("random", fixed_random_seed=seed).order(1, len(lengths)).tolist()
+    batches = make_batches(order, lengths, **limits)
+    assert [batch.tolist() for batch in batches] == greedy(order, lengths, limits)
+    if "max_frames" not in limits:
+        assert [b.tolist() for b in make_batches(order, **limits)] == greedy(order, lengths, limits)
+
+
+@given(
+    lengths=LENGTHS,
+    limits=LIMITS,
+    seed=st.integers(1, 99),
+    buckets=st.integers(1, 6) | st.lists(st.integers(0, 31), unique=True, max_size=5).map(sorted),
+)
+def test_with_buckets(
+    lengths: list[int], limits: dict[str, int], seed: int, buckets: int | list[int]
+) -> None:
+    order = Ordering("random", fixed_random_seed=seed).order(1, len(lengths)).tolist()
+    bounds = bucket_bounds(lengths, buckets).tolist() if isinstance(buckets, int) else buckets
+    of = [sum(bound < length for bound in bounds) for length in lengths]
+    wanted = []
+    for bucket in range(len(bounds) + 1):
+        wanted += greedy([i for i in order if of[i] == bucket], lengths, limits)
+    wanted.sort(key=lambda batch: order.index(batch[-1]))
+    batches = make_batches(order, lengths, buckets=buckets, **limits)
+    assert [batch.tolist() for batch in batches] == wanted
+    assert batches.order.dtype == batches.offsets.dtype == np.int64
+
+
+@given(lengths=LENGTHS, wanted=st.integers(1, 6))
+def test_bounds_share_the_frames(lengths: list[int], wanted: int) -> None:
+    bounds = bucket_bounds(lengths, wanted)
+    assert len(bounds) < wanted
+    assert np.all(bounds[1:] > bounds[:-1])
+    parts = np.bincount(np.searchsorted(bounds, lengths), lengths, len(bounds) + 1)
+    # a bucket has more than its share by one sequence, or by those of one length
+    most = max((n * lengths.count(n) for n in lengths), default=0)
+    assert max(parts) <= sum(lengths) / wanted + most
+    assert not len(bounds) or np.all(np.bincount(np.searchsorted(bounds, lengths)) > 0)
+
+
+def test_buckets_save_padding() -> None:
+    lengths = np.random.default_rng(1).integers(200, 1600, 20_000)
+    order = Ordering("random").order(1, len(lengths))
+
+    def share(batches: Batches) -> float:
+        longest = np.maximum.reduceat(lengths[batches.order], batches.offsets[:-1])
+        occupied = longest * np.diff(batches.offsets)
+        assert occupied.max() <= 20_000
+        return float(lengths.sum() / occupied.sum())
+
+    assert share(make_batches(order, lengths, max_frames=20_000)) < 0.7
+    assert share(make_batches(order, lengths, max_frames=20_000, buckets=30)) > 0.96
+
+
+def test_a_batch_is_a_view_and_batches_a_sequence() -> None:
+    batches = make_batches(range(10), max_seqs=4)
+    assert len(batches) == 3
+    assert np.shares_memory(batches[1], batches.order)
+    assert batches[1].tolist() == [4, 5, 6, 7]
+    assert batches[-1].tolist() == [8, 9]
+    assert repr(batches) == "<3 batches of 10 sequences>"
+    for index in (3, -4):
+        with pytest.raises(IndexError, match=f"batch {index} of 3"):
+            batches[index]
+    assert list(make_batches([], max_seqs=4)) == list(make_batches([], [], max_frames=4)) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "need max_frames, max_seqs, or both"),
+        ({"max_seqs": 0}, "max_seqs must be at least 1, not 0"),
+        ({"max_frames": 0, "lengths": [1, 2]}, "max_frames must be at least 1"),
+        ({"max_frames": 5}, "need the lengths"),
+        ({"max_seqs": 5, "buckets": 5}, "need the lengths"),
+        ({"max_seqs": 5, "lengths": [1, 2], "buckets": [3, 3]}, "ascending bounds"),
+        ({"max_seqs": 5, "lengths": [1, 2], "buckets": 0}, "num_buckets must be at least 1"),
+    ],
+)
+def test_wrong_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_batches([1, 0], **options)
