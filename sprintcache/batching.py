@@ -125,8 +125,8 @@ def bucket_bounds(lengths: ArrayLike, num_buckets: int) -> NDArray[np.int64]:
         return ordered
     frames = np.cumsum(ordered)
     shares = frames[-1] * np.arange(1, num_buckets) // num_buckets
-    bounds: NDArray[np.int64] = np.unique(ordered[np.searchsorted(frames, shares)])
-    return bounds[bounds < ordered[-1]]
+    bounds = ordered[np.searchsorted(frames, shares)]
+    return np.unique(bounds[bounds < ordered[-1]])
 
 
 def _bounds(bounds: ArrayLike | None) -> NDArray[Any]:
