@@ -150,10 +150,8 @@ class Archive(Reader):
             EntryNotFoundError: if there is no entry of that name.
             FormatError: if the entry is damaged.
         """
-        if name.endswith(".attribs"):
-            return self.read_text(name)
-        if self._datatype(name) is None:
-            return self.read_bytes(name)
+        if self.datatype(name) is None:
+            return self.read_text(name) if name.endswith(".attribs") else self.read_bytes(name)
         blocks = self.read_blocks(name)
         if len({block.datatype for block in blocks}) > 1:
             return blocks
@@ -161,6 +159,21 @@ class Archive(Reader):
         if blocks[0].datatype == "flow-alignment" and len(data) == 1:
             return data[0]
         return data
+
+    def datatype(self, name: str) -> str | None:
+        """The datatype that an entry begins with; None where it is no Flow cache.
+
+        That is so for ".attribs", for empty entries, and where no known datatype name stands at
+        the start; all others can be read as blocks, unless they are damaged.
+
+        Raises:
+            EntryNotFoundError: if there is no entry of that name.
+            FormatError: if its beginning is damaged.
+        """
+        if name.endswith(".attribs"):
+            self.entry(name)
+            return None
+        return self._datatype(name)
 
     def read_text(self, name: str) -> str:
         """An entry as UTF-8 text; other bytes become surrogates (``surrogateescape``).

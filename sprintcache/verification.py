@@ -185,7 +185,7 @@ def _check_entry(
         if name.endswith(".attribs"):
             archive.read_attributes(name)
             return size
-        datatype = archive._datatype(name)
+        datatype = archive.datatype(name)
         if datatype is None:
             archive.read_bytes(name)
             if size and name + ".attribs" in archive:

@@ -32,6 +32,7 @@ SIGNATURES = {
     "open_archive": "path, io='auto'",
     "Archive.entry": "self, name",
     "Archive.read": "self, name",
+    "Archive.datatype": "self, name",
     "Archive.read_blocks": "self, name",
     "Archive.read_bytes": "self, name",
     "Archive.read_text": "self, name",

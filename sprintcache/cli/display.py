@@ -39,7 +39,7 @@ def display(
         EntryNotFoundError: if there is no entry of that name.
         FormatError: if it is damaged.
     """
-    if name.endswith(".attribs") or archive._datatype(name) is None:
+    if archive.datatype(name) is None:
         yield from _raw(name, archive.read_bytes(name))
         return
     blocks = archive.read_blocks(name)

@@ -118,7 +118,7 @@ def _npy(archive: Archive, name: str, _names: Names | None) -> memoryview:
 
 def _array(archive: Archive, name: str) -> Any:
     """An entry as one array of the stored dtype."""
-    kind = archive._datatype(name)
+    kind = archive.datatype(name)
     if kind == "flow-alignment":
         alignment = archive.read_alignment(name)
         items = np.empty(len(alignment), ITEM)

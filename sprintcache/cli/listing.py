@@ -59,9 +59,9 @@ def rows(archive: Archive, names: Iterable[str], look_inside: bool) -> Iterator[
     """
     for name in names:
         datatype = frames = problem = None
-        if look_inside and not name.endswith(".attribs"):
+        if look_inside:
             try:
-                datatype = archive._datatype(name)
+                datatype = archive.datatype(name)
                 frames = None if datatype is None else archive.num_frames(name)
             except SprintCacheError as error:
                 problem = error.reason

@@ -43,7 +43,7 @@ def record(
         EntryNotFoundError: if there is no entry of that name.
         FormatError: if it is damaged.
     """
-    if name.endswith(".attribs") or archive._datatype(name) is None:
+    if archive.datatype(name) is None:
         return {"name": name, **_raw(archive.read_bytes(name))}
     blocks = sections(archive.read_blocks(name))
     return {"name": name, "blocks": [_block(block, frames, known or Names()) for block in blocks]}

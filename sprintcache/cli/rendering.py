@@ -85,7 +85,7 @@ def archiver_show(
         FormatError: if it is damaged, or of a datatype that has no such text (UnsupportedError).
         LabelError: if an allophone is not in `allophones`, or a state not in `tying`.
     """
-    if name.endswith(".attribs") or archive._datatype(name) is None:
+    if archive.datatype(name) is None:
         yield from text_lines(archive.read_text(name))
         return
     xml: list[str] = []

@@ -210,7 +210,7 @@ def _all_frames(archive: Archive) -> int | None:
 def _segment(archive: Archive, name: str, allophones: Sequence[str] | None) -> _Segment | None:
     """What one segment holds; None if it is damaged."""
     try:
-        if archive._datatype(name) is None:
+        if archive.datatype(name) is None:
             return _Segment("bytes" if archive.read_bytes(name) else "empty", "", 0, 0.0, [])
         blocks = archive.read_blocks(name)
     except (SprintCacheError, OSError):
