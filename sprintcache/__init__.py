@@ -1,4 +1,4 @@
-"""Read the cache archives of Sprint (RASR): features, alignments and their labels.
+"""Read and write the cache archives of Sprint (RASR): features, alignments and their labels.
 
 >>> import sprintcache
 >>> with sprintcache.open_archive("features.bundle") as archive:  # doctest: +SKIP
@@ -30,13 +30,16 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from .opening import open_archive
+    from .recovery import RecoveryReport, recover
     from .verification import Problem, VerifyReport, verify
+    from .writer import ArchiveWriter
 
 __all__ = [
     "Alignment",
     "AllophoneLabeling",
     "Archive",
     "ArchiveChangedError",
+    "ArchiveWriter",
     "Block",
     "ClosedArchiveError",
     "CorruptError",
@@ -45,6 +48,7 @@ __all__ = [
     "FormatError",
     "LabelError",
     "Problem",
+    "RecoveryReport",
     "ScanReport",
     "SkippedRange",
     "SprintCacheError",
@@ -52,6 +56,7 @@ __all__ = [
     "UnsupportedError",
     "VerifyReport",
     "open_archive",
+    "recover",
     "verify",
 ]
 
@@ -59,13 +64,16 @@ _HOME = {
     "Alignment": "alignment",
     "AllophoneLabeling": "allophones",
     "Archive": "archive",
+    "ArchiveWriter": "writer",
     "Block": "entries",
     "EntryInfo": "entries",
     "Problem": "verification",
+    "RecoveryReport": "recovery",
     "ScanReport": "entries",
     "SkippedRange": "entries",
     "VerifyReport": "verification",
     "open_archive": "opening",
+    "recover": "recovery",
     "verify": "verification",
 }
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from xml.parsers import expat
 
 from .errors import CorruptError
 
-__all__ = ["parse"]
+__all__ = ["parse", "render"]
 
 
 def parse(
@@ -61,3 +62,42 @@ def _text(value: str) -> str:
         return value.encode("latin-1").decode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # a character reference beyond Latin-1: text already
         return value
+
+
+def render(attributes: Mapping[str, str]) -> bytes:
+    """The content of a ".attribs" entry (archive format, section 6.2): one line, sorted by name.
+
+    Raises:
+        ValueError: for control characters that XML cannot hold.
+    """
+    rows = sorted((_raw(name), _raw(value)) for name, value in attributes.items())
+    cells = [
+        b'<flow-attribute name="%s" value="%s"/>' % (_escaped(name), _escaped(value))
+        for name, value in rows
+    ]
+    return b"<flow-attributes>%s</flow-attributes>" % b"".join(cells)
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+_ESCAPES = str.maketrans(
+    {
+        "&": "&amp;",
+        "<": "&lt;",
+        ">": "&gt;",
+        '"': "&quot;",
+        "'": "&apos;",
+        "\t": "&#9;",
+        "\n": "&#10;",
+        "\r": "&#13;",
+    }
+)
+
+
+def _escaped(raw: bytes) -> bytes:
+    text = raw.decode("latin-1").translate(_ESCAPES)
+    if any(c < " " for c in text):
+        raise ValueError(f"an attribute with control characters: {text!r}")
+    return text.encode("latin-1")

@@ -1,33 +1,34 @@
-"""From arrays to the bytes that Sprint writes: blocks, features, alignments, attributes.
+"""From arrays to the bytes that Sprint writes: features and whole blocks.
 
 Pure functions, the inverse of `Archive.read_blocks` and its like; the bytes are those of the
-archive format, sections 6 and 7. A payload is a list of parts, bytes or views of fresh arrays, that
+archive format, section 6. A payload is a list of parts, bytes or views of fresh arrays, that
 follow each other, so that the writer needs no copy of the whole.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .alignment import Alignment
+from .alignment_encoding import encode_alignment, encode_string
 from .entries import Block
+from .files import Part
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Array = NDArray[Any]
 
-__all__ = ["Part", "encode_alignment", "encode_blocks", "encode_features", "render"]
+__all__ = ["encode_alignment_entry", "encode_blocks", "encode_features"]
 
-Part = bytes | memoryview
+_DBL_MAX = 1.7976931348623157e308
 
 SIZE_LIMIT = 1 << 32  # sizes of entries are u32
-_WEIGHTED = 0x80000002  # the scheme and its version that Sprint writes: float32 weights
 
 _DTYPES = {
     "f32": "<f4",
@@ -175,21 +176,24 @@ def _times(times: ArrayLike | None, count: int) -> NDArray[np.float64]:
 def _packets(datatype: str, data: ArrayLike, times: NDArray[np.float64]) -> Array:
     """Packets of one size, as an array of records that lie as in the file."""
     dtype = _DTYPES[datatype]
-    array = _converted(data, dtype, datatype)
+    array = np.ascontiguousarray(_converted(data, dtype, datatype))
     if dtype == "?":
-        array, dtype = np.negative(array.view(np.uint8)), "u1"  # true is FF
+        array = np.negative(array.view(np.uint8))  # true is FF
     scalar = datatype in _SCALARS
-    packets = np.empty(len(array), _record(dtype, array.shape[1:], scalar))
+    width = array[:1].nbytes
+    packets = np.empty(len(array), _record(width, scalar))
     if not scalar:
         packets["size"] = array.shape[1]
-    packets["data"] = array
-    packets["times"] = times
+    if width:
+        packets["data"] = array.reshape(-1).view(packets.dtype["data"])
+    packets["times"] = np.ascontiguousarray(times).reshape(-1).view("V16")
     return packets
 
 
 @lru_cache(maxsize=64)
-def _record(dtype: str, shape: tuple[int, ...], scalar: bool) -> np.dtype[np.void]:
-    fields: list[Any] = [("data", dtype, shape), ("times", "<f8", (2,))]
+def _record(width: int, scalar: bool) -> np.dtype[np.void]:
+    """A packet in memory; numbers and times are opaque, which numpy copies fastest."""
+    fields = [("data", f"V{width}"), ("times", "V16")]
     return np.dtype(fields if scalar else [("size", "<u4"), *fields])
 
 
@@ -209,6 +213,28 @@ def encode_blocks(blocks: Iterable[Block]) -> list[Part]:
     for block in blocks:
         parts += [_head(block.datatype, len(block.data)), *_block_packets(block)]
     return parts
+
+
+def encode_alignment_entry(alignment: Alignment) -> list[Part]:
+    """The payload of an entry with one alignment.
+
+    Without times of its own it gets those of frames of 10 ms shift and 25 ms length; without items,
+    those that Sprint gives to an empty one.
+
+    Raises:
+        ValueError: for an alphabet that lacks an id in use, which Sprint would not read.
+    """
+    alphabet = alignment.alphabet
+    if alphabet is not None:
+        missing = sorted(set(alignment.emission.tolist()) - alphabet.keys())
+        if missing:
+            raise ValueError(f"no symbol for id {missing[0]}")
+    start, end = 0.0, 0.01 * (alignment.num_frames - 1) + 0.025
+    if not len(alignment):
+        start, end = _DBL_MAX, -_DBL_MAX
+    start = start if alignment.start is None else alignment.start
+    end = end if alignment.end is None else alignment.end
+    return encode_blocks([Block("flow-alignment", np.array([[start, end]]), [alignment])])
 
 
 def _block_packets(block: Block) -> list[Part]:
@@ -250,7 +276,7 @@ def _members(body: Block | Sequence[Block]) -> list[Part]:
     for block in body:
         if len(block.data) != 1:
             raise ValueError(f"a block of {len(block.data)} packets in an aggregate of several")
-        parts += [_string(block.datatype), *_block_packets(block)]
+        parts += [encode_string(block.datatype), *_block_packets(block)]
     return parts
 
 
@@ -278,7 +304,7 @@ def _matrix(body: ArrayLike, dtype: str) -> list[Part]:
 
 
 _BODIES: dict[str, Any] = {
-    "string": lambda body: [_string(body)],
+    "string": lambda body: [encode_string(body)],
     "matrix-f32": lambda body: _matrix(body, "<f4"),
     "matrix-f64": lambda body: _matrix(body, "<f8"),
     "flow-alignment": lambda body: [encode_alignment(body)],
@@ -290,12 +316,7 @@ _BODIES: dict[str, Any] = {
 
 
 def _head(datatype: str, count: int) -> bytes:
-    return _string(datatype) + struct.pack("<I", count)
-
-
-def _string(text: str | bytes) -> bytes:
-    raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-    return struct.pack("<I", len(raw)) + raw
+    return encode_string(datatype) + struct.pack("<I", count)
 
 
 def _counted(array: Array) -> list[Part]:
@@ -304,160 +325,3 @@ def _counted(array: Array) -> list[Part]:
 
 def _view(array: Array) -> memoryview:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-
-
-# ---- alignments
-
-
-def encode_alignment(alignment: Alignment) -> bytes:
-    """The bytes of an alignment as Sprint's encoder forms them, without the times behind it.
-
-    Weighted if it was stored so or if a weight is not 1. In run-length code Sprint writes a time
-    marker behind every literal run, needed or not, but for an item one frame before the start of
-    the run, which it then reads back with a wrong time: here that has its marker too.
-
-    Raises:
-        ValueError: for an alphabet with emission ids, or alphabet keys that are no u32.
-    """
-    if alignment.label_type == "emission":
-        if alignment.alphabet is not None:
-            raise ValueError("an alignment of emission ids cannot have an alphabet")
-        magic = b"ALIGNEMI"
-    else:
-        magic = b"ALIGNRLE" if alignment.alphabet is None else b"AALPHRLE"
-    weighted = alignment.weighted or bool(np.any(alignment.weight != 1))
-    size = struct.pack("<I", _WEIGHTED if weighted else len(alignment))
-    body = _weighted(alignment) if weighted else _runs(alignment)
-    return b"".join((magic, size, body, _alphabet(alignment.alphabet)))
-
-
-def _runs(alignment: Alignment) -> bytes:
-    """Run-length code (section 7.2)."""
-    count = len(alignment)
-    if count == 0:
-        return b""
-    time, emission = alignment.time.astype("<u4"), alignment.emission.astype("<u4")
-    same = np.zeros(count, np.bool_)  # as the next item
-    same[:-1] = emission[1:] == emission[:-1]
-    link = np.zeros(count, np.uint8)  # to the next: 0 none, 1 of a literal run, 2 of a repeat run
-    link[:-1][np.diff(time.astype(np.int64)) == 1] = 1
-    link[same & (link == 1)] = 2
-    changes = np.flatnonzero(np.diff(link)) + 1  # each chain of equal links ends where one changes
-    chain_end = np.append(changes, count)[np.searchsorted(changes, np.arange(count), "right")]
-    times, repeats, links, ends = time.tolist(), same.tolist(), link.tolist(), chain_end.tolist()
-    raw, raw_times = emission.tobytes(), time.tobytes()
-    out = bytearray()
-    at, clock = 0, 0
-    while at < count:
-        if times[at] != clock:
-            out += b"\0" + raw_times[4 * at : 4 * at + 4]
-        size = ends[at] - at + 1 if links[at] else 1
-        if repeats[at]:
-            size = min(size, 128)
-            out.append(256 - size)
-            out += raw[4 * at : 4 * at + 4]
-            clock = times[at] + size
-        else:
-            size = min(size, 127)
-            out.append(size)
-            out += raw[4 * at : 4 * (at + size)]
-            clock = -1  # a marker in any case
-        at += size
-    return bytes(out)
-
-
-def _weighted(alignment: Alignment) -> bytes:
-    """Frames of weighted items (section 7.2), version 2."""
-    count = len(alignment)
-    total = _packed_one(count)
-    if count == 0:
-        return total
-    time, emission = alignment.time.astype(np.int64), alignment.emission.astype(np.int64)
-    firsts = np.flatnonzero(np.append(True, time[1:] != time[:-1]))  # of each frame
-    frame = time[firsts]
-    explicit = frame != np.append(0, frame[:-1] + 1)
-    head = 2 * np.diff(np.append(firsts, count)) + explicit
-    head_size, emission_size = _packed_size(head), _packed_size(emission)
-    time_size = np.where(explicit, _packed_size(frame), 0)
-    before = np.zeros(count, np.int64)
-    before[firsts] = head_size + time_size
-    sizes = before + emission_size + 4
-    ends = np.cumsum(sizes)
-    place = ends - 4 - emission_size
-    out = np.empty(ends[-1], np.uint8)
-    _put_packed(out, place[firsts] - before[firsts], head, head_size)
-    _put_packed(out, place[firsts] - time_size, frame, time_size)
-    _put_packed(out, place, emission, emission_size)
-    weights = np.ascontiguousarray(alignment.weight, "<f4").view(np.uint8).reshape(-1, 4)
-    out[(ends - 4)[:, None] + np.arange(4)] = weights
-    return total + out.tobytes()
-
-
-def _packed_size(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Bytes of each number: seven bits a byte."""
-    return 1 + np.searchsorted([1 << 7, 1 << 14, 1 << 21, 1 << 28], values, "right")
-
-
-def _put_packed(
-    out: NDArray[np.uint8],
-    places: NDArray[np.int64],
-    values: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-) -> None:
-    """Writes packed numbers; one of size 0 is left out."""
-    for byte in range(int(sizes.max())):
-        here = sizes > byte
-        more = (sizes[here] > byte + 1) * 0x80
-        out[places[here] + byte] = (values[here] >> 7 * byte) & 0x7F | more
-
-
-def _packed_one(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _alphabet(alphabet: Mapping[int, str] | None) -> bytes:
-    if alphabet is None:
-        return b""
-    if any(not 0 <= id_ < 1 << 32 for id_ in alphabet):
-        raise ValueError("the keys of an alphabet must be between 0 and 2**32 - 1")
-    rows = [_packed_one(id_) + _string(alphabet[id_]) for id_ in sorted(alphabet)]
-    return _packed_one(len(rows)) + b"".join(rows)
-
-
-# ---- attributes
-
-
-def render(attributes: Mapping[str, str]) -> bytes:
-    """The content of a ".attribs" entry (section 6.2): one line, sorted by name.
-
-    Raises:
-        ValueError: for control characters that XML cannot hold.
-    """
-    rows = sorted((_encoded(name), _encoded(value)) for name, value in attributes.items())
-    cells = [
-        b'<flow-attribute name="%s" value="%s"/>' % (_escaped(name), _escaped(value))
-        for name, value in rows
-    ]
-    return b"<flow-attributes>%s</flow-attributes>" % b"".join(cells)
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-_ESCAPES = {
-    **{ord(c): f"&{name};" for c, name in zip("&<>\"'", ("amp", "lt", "gt", "quot", "apos"))},  # noqa: B905
-    **{ord(c): f"&#{ord(c)};" for c in "\t\n\r"},
-}
-
-
-def _escaped(raw: bytes) -> bytes:
-    text = raw.decode("latin-1").translate(_ESCAPES)
-    if any(c < " " for c in text):
-        raise ValueError(f"an attribute with control characters: {text!r}")
-    return text.encode("latin-1")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 
 from . import bundle, directory
 from .archive import Archive
+from .files import is_locked, partial_of
 
 __all__ = ["open_archive"]
+
+logger = logging.getLogger(__name__)
 
 
 def open_archive(path: str | os.PathLike[str], io: str = "auto") -> Archive:
@@ -20,10 +25,12 @@ def open_archive(path: str | os.PathLike[str], io: str = "auto") -> Archive:
 
     Returns:
         the archive, read-only. Where an archive has no sound table (the writer was killed), it is
-        scanned for whole entries and `Archive.scan_report` says what was skipped.
+        scanned for whole entries and `Archive.scan_report` says what was skipped. What an
+        interrupted `ArchiveWriter` left beside it is named in the log.
 
     Raises:
-        FileNotFoundError, OSError: if a file cannot be opened.
+        FileNotFoundError, OSError: if a file cannot be opened; the first names what an interrupted
+            writer left in its place.
         FormatError: if a file is no archive, or a bundle no bundle.
         ValueError: if `io` is none of the three.
     """
@@ -31,6 +38,13 @@ def open_archive(path: str | os.PathLike[str], io: str = "auto") -> Archive:
     full = os.path.abspath(path)
     if full.endswith(".bundle"):
         return Archive(full, [_source(member) for member in bundle.members(full)], io)
+    partial = partial_of(full)
+    left = os.path.exists(partial) and not is_locked(partial)
+    hint = f"{partial} is unfinished: sprintcache.recover(path) gives it a table"
+    if left and not os.path.exists(full):
+        raise FileNotFoundError(errno.ENOENT, f"{os.strerror(errno.ENOENT)}, but {hint}", full)
+    if left:
+        logger.warning("beside %s: %s", full, hint)
     return Archive(full, [_source(full)], io)
 
 

@@ -5,23 +5,13 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import struct
 from typing import NamedTuple
 
+from .archive_file import HEADER, ArchiveFile, Row
 from .entries import ScanReport, SkippedRange
+from .files import open_locked, partial_of, publish, same_file, sync_folder, write_all
 from .opening import open_archive
-from .writer import (
-    HEADER,
-    START_TAG,
-    ArchiveWriter,
-    Row,
-    finish,
-    open_locked,
-    publish,
-    same_file,
-    sync_folder,
-    write_all,
-)
+from .partial import PartialFile
 
 __all__ = ["RecoveryReport", "recover"]
 
@@ -86,7 +76,7 @@ def recover(
         OSError: if the system fails; it can be tried again.
     """
     final = source = os.path.realpath(path)
-    partial = final + ".partial"
+    partial = partial_of(final)
     unfinished = None
     if not os.path.exists(source):
         if not os.path.exists(partial):
@@ -100,16 +90,18 @@ def recover(
     if os.path.isdir(source) or source.endswith(".bundle"):
         raise ValueError(f"{source}: only archive files have a table")
     with open_locked(source, "rb" if out is not None else "r+b") as file:
+        fd = file.fileno()
         if out is None:
-            _complete_header(file.fileno())
-        rows, report, end = _found(source)
-        holes = _holes(file.fileno(), rows, end) if report is not None else {}
+            _complete_header(fd)
+        rows, report = _found(source)
         if out is not None:
             final = os.path.realpath(out)
-            _copy(file.fileno(), rows, final)
+            _copy(fd, rows, final)
         elif report is not None:
-            write_all(file.fileno(), [b"\0"], 8)
-            finish(file.fileno(), end, rows, holes)
+            archive = ArchiveFile(fd, source)
+            archive.rows = rows
+            archive.find_holes()
+            archive.finish()
         if out is None and source != final:
             publish(source, final)
             sync_folder(final)
@@ -135,44 +127,31 @@ def _complete_header(fd: int) -> None:
         write_all(fd, [HEADER], 0)
 
 
-def _found(path: str) -> tuple[dict[str, Row], ScanReport | None, int]:
-    """The rows of an archive, the report if it was scanned, and where the last entry ends."""
+def _found(path: str) -> tuple[dict[str, Row], ScanReport | None]:
+    """The rows of an archive, and the report if it was scanned."""
     rows: dict[str, Row] = {}
     with open_archive(path, "pread") as archive:
         (report,) = archive.scan_reports
         for name in archive:
             _, *row, _ = archive.entry(name)
             rows[name] = Row(*row)
-    return rows, report, max((row.end for row in rows.values()), default=len(HEADER))
-
-
-def _holes(fd: int, rows: dict[str, Row], end: int) -> dict[int, int]:
-    """The holes right behind whole entries or the header, and behind each other."""
-    holes: dict[int, int] = {}
-    starts = {
-        row.position - 8 - len(name.encode("utf-8", "surrogateescape"))
-        for name, row in rows.items()
-    }
-    for at in (len(HEADER), *sorted(row.end for row in rows.values())):
-        while at < end and at not in starts:
-            tag, name_size, size, compressed, checksum = struct.unpack(
-                "<4sIIII", os.pread(fd, 20, at).ljust(20, b"\0")
-            )
-            if tag != START_TAG or name_size or compressed or checksum or at + 24 + size > end:
-                break
-            holes[at + 8] = size
-            at += 24 + size
-    return holes
+    return rows, report
 
 
 def _copy(fd: int, rows: dict[str, Row], out: str) -> None:
     """A new archive with these entries, each as it is stored."""
-    with (
-        ArchiveWriter(out) as writer,
-        mmap.mmap(fd, 0, prot=mmap.PROT_READ) as data,
-        memoryview(data) as view,
-    ):
-        for name, row in rows.items():
-            begin = row.position + 12
-            with view[begin : row.end - 4] as stored:
-                writer.put(name, row.size, row.compressed_size, [stored])
+    partial = PartialFile(out, replace=False)
+    try:
+        archive = ArchiveFile(partial.fd, partial.path)
+        archive.begin()
+        with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as data, memoryview(data) as view:
+            for name, row in rows.items():
+                with view[row.position + 12 : row.end - 4] as stored:
+                    archive.put(name, row.size, row.compressed_size, [stored])
+        archive.finish()
+        partial.publish()
+    except BaseException:
+        partial.discard()
+        raise
+    finally:
+        partial.close()

@@ -3,15 +3,14 @@
 A new archive grows as ``<path>.partial`` and gets its name when it is whole and on the disk; what
 stood there before stays until then. Nothing is held back in memory: what an ``add_`` method has
 written survives the end of the process, what was there at the last `ArchiveWriter.flush` that of
-the machine. Entries overwrite old bytes in an order in which a half-written one is never taken for
-an entry.
+the machine. Threads may share a writer: they encode side by side, one at a time writes. A lock on
+the file keeps other writers away; a child that was forked leaves the archive to its parent.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 import struct
@@ -19,42 +18,26 @@ import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from io import FileIO
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from .alignment import Alignment
-from .encoding import SIZE_LIMIT, Part, encode_blocks, encode_features, render
-from .entries import Block
-from .errors import ClosedArchiveError, CorruptError, EntryNotFoundError, SprintCacheError
+from .archive_file import ArchiveFile, Row, raw_name
+from .attributes import render
+from .encoding import SIZE_LIMIT, encode_alignment_entry, encode_blocks, encode_features
+from .errors import ClosedArchiveError, EntryNotFoundError, SprintCacheError
+from .files import Part, close_locked, open_locked, partial_of
 from .opening import open_archive
+from .partial import PartialFile
+from .recovery import recover
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from .alignment import Alignment
+    from .entries import Block
+
 __all__ = ["ArchiveWriter"]
 
 logger = logging.getLogger(__name__)
-
-HEADER = b"SP_ARC1\0\0"
-START_TAG = struct.pack("<I", 0xAA55AA55)
-END_TAG = struct.pack("<I", 0x55AA55AA)
-_MOST_PARTS = 512  # per system call; Linux takes 1024
-_DBL_MAX = 1.7976931348623157e308
-
-
-class Row(NamedTuple):
-    """An entry of the table: offset of its size field, its sizes."""
-
-    position: int
-    size: int
-    compressed_size: int
-
-    @property
-    def end(self) -> int:
-        """Where the entry ends in the file."""
-        return self.position + 16 + (self.compressed_size or self.size)
 
 
 class ArchiveWriter:
@@ -63,14 +46,14 @@ class ArchiveWriter:
     Args:
         path: the archive.
         mode: "x": a new archive, an error if there is one; "w": a new one in place of what is
-            there; "a": more entries in the archive itself, which must have its table. Where there
-            is no archive, "a" is "x".
+            there; "a": more entries in the archive itself, or in a new one if there is none. What
+            an interrupted writer left is finished first, as `sprintcache.recover` does.
         compress: whether entries are stored as gzip members; every ``add_`` method may differ.
         keep_partial: leave ``<path>.partial`` when the ``with`` block ends with an exception.
 
     Raises:
         FileExistsError: in mode "x".
-        FormatError: if the archive to append to is none.
+        FormatError: if the archive to append to is none, or its table is damaged.
         SprintCacheError: if another writer is at work, or if an earlier one did not finish.
         ValueError: for a mode that is none of the three, or the path of a bundle.
 
@@ -95,64 +78,35 @@ class ArchiveWriter:
             raise ValueError(f"{self.path}: a bundle is a list of archives, not an archive")
         if os.path.isdir(self.path):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self.path)
-        if mode == "a" and not os.path.exists(self.path):
-            mode = "x"
-        self.mode = mode
         self._compress = compress
         self._keep_partial = keep_partial
-        self._rows: dict[str, Row] = {}
-        self._holes: dict[int, int] = {}  # position of the size field -> size, in the table's order
-        self._holes_of: dict[int, list[int]] = {}  # size -> positions
-        self._end = len(HEADER)
-        self._changed = mode != "a"
         self._failed = False
+        self._closed = False
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._replaced: FileIO | None = None
-        if mode == "a":
-            self._file_path = self.path
-            self._file = open_locked(self.path, "r+b")
+        self._partial: PartialFile | None = None
+        if mode == "a" and is_unfinished(self.path):
+            logger.warning("finished what a writer left: %s", recover(self.path))
+        if mode == "a" and os.path.exists(self.path):
+            self._opened = open_locked(self.path, "r+b")
+            self._fd = self._opened.fileno()
         else:
-            self._file_path = self.path + ".partial"
-            self._file = self._new_file()
-        self._fd = self._file.fileno()
+            self._partial = PartialFile(self.path, replace=mode == "w")
+            self._fd = self._partial.fd
         try:
             with self._told():
-                if mode == "a":
+                self._file = ArchiveFile(self._fd, self._file_path)
+                if self._partial is None:
                     self._load()
                 else:
-                    write_all(self._fd, [HEADER], 0)
-                self._dirty_end = os.fstat(self._fd).st_size  # old bytes may stand up to here
+                    self._file.begin()
         except BaseException:
             self._release()
             raise
 
-    def _new_file(self) -> FileIO:
-        """Creates the partial file, locked; of mode "w" the old archive is locked as well."""
-        if self.mode == "x" and os.path.exists(self.path):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self.path)
-        if os.path.exists(self.path):
-            self._replaced = open_locked(self.path, "rb")
-        try:
-            if self._replaced is not None and same_file(self._file_path, self.path):
-                os.unlink(self._file_path)  # a writer was killed between its last two steps
-            while True:
-                file = open_locked(self._file_path, "r+b", create=True)
-                if os.fstat(file.fileno()).st_size == 0:
-                    return file
-                if self.mode == "x":
-                    file.close()
-                    raise SprintCacheError(
-                        f"an earlier writer did not finish; sprintcache.recover({self.path!r})"
-                        " finishes it, or remove the file",
-                        path=self._file_path,
-                    )
-                os.unlink(self._file_path)
-                file.close()
-        except BaseException:
-            if self._replaced is not None:
-                self._replaced.close()
-            raise
+    @property
+    def _file_path(self) -> str:
+        return self.path if self._partial is None else self._partial.path
 
     def _load(self) -> None:
         """Takes over the rows and holes of the archive that is appended to."""
@@ -166,13 +120,8 @@ class ArchiveWriter:
                     )
             for name in archive:
                 _, *row, _ = archive.entry(name)
-                self._rows[name] = Row(*row)
-        size = os.fstat(self._fd).st_size
-        holes_at, self._end = struct.unpack("<QQ", os.pread(self._fd, 16, size - 16))
-        tail = os.pread(self._fd, size - 16 - holes_at, holes_at) if 0 < holes_at < size else b""
-        if len(tail) >= 4 and 4 + 12 * int.from_bytes(tail[:4], "little") == len(tail):
-            for position, room in struct.iter_unpack("<QI", tail[4:]):
-                self._add_hole(position, room)
+                self._file.rows[name] = Row(*row)
+        self._file.load_holes()
 
     # ---- life
 
@@ -184,15 +133,15 @@ class ArchiveWriter:
             self.close()
             return
         with self._lock:
-            if self._file.closed:
+            if self._closed:
                 return
             try:
                 if self._failed or os.getpid() != self._pid:
                     return
-                if self.mode == "a":
+                if self._partial is None:
                     self._finish()
                 elif not self._keep_partial:
-                    os.unlink(self._file_path)
+                    self._partial.discard()
             finally:
                 self._release()
 
@@ -208,7 +157,7 @@ class ArchiveWriter:
             SprintCacheError: if an earlier write failed.
         """
         with self._lock:
-            if self._file.closed:
+            if self._closed:
                 return
             try:
                 if os.getpid() != self._pid:
@@ -227,25 +176,21 @@ class ArchiveWriter:
                 os.fsync(self._fd)
 
     def _finish(self) -> None:
-        if not self._changed:
+        if not self._file.changed:
             return
         with self._told():
-            finish(self._fd, self._end, self._rows, self._holes)
-            if self.mode == "w":
-                os.replace(self._file_path, self.path)
-        if self.mode == "x":
-            publish(self._file_path, self.path)
-        if self.mode != "a":
+            self._file.finish()
+        if self._partial is not None:
             with self._told():
-                sync_folder(self.path)
+                self._partial.publish()
 
     def _release(self) -> None:
-        for file in (self._file, self._replaced):
-            if file is not None and not file.closed:
-                if os.getpid() == self._pid:  # children that were forked hold the lock as well
-                    with contextlib.suppress(OSError):
-                        fcntl.flock(file.fileno(), fcntl.LOCK_UN)
-                file.close()
+        self._closed = True
+        ours = os.getpid() == self._pid
+        if self._partial is not None:
+            self._partial.close(unlock=ours)
+        else:
+            close_locked(self._opened, unlock=ours)
 
     # ---- adding
 
@@ -310,18 +255,8 @@ class ArchiveWriter:
             ValueError, OSError: as `add_features`; also for an alphabet that lacks an id in use,
                 which Sprint would not read.
         """
-        alphabet = alignment.alphabet
-        if alphabet is not None:
-            missing = sorted(set(alignment.emission.tolist()) - alphabet.keys())
-            if missing:
-                raise ValueError(f"{self.path}, entry {name!r}: no symbol for id {missing[0]}")
-        start, end = 0.0, 0.01 * (alignment.num_frames - 1) + 0.025
-        if not len(alignment):
-            start, end = _DBL_MAX, -_DBL_MAX
-        start = start if alignment.start is None else alignment.start
-        end = end if alignment.end is None else alignment.end
-        blocks = [Block("flow-alignment", np.array([[start, end]]), [alignment])]
-        self._add(name, partial(encode_blocks, blocks), attributes, compress, replace)
+        encode = partial(encode_alignment_entry, alignment)
+        self._add(name, encode, attributes, compress, replace)
 
     def add_blocks(
         self,
@@ -367,7 +302,56 @@ class ArchiveWriter:
         Raises:
             ValueError, OSError: as `add_features`.
         """
-        self._add(name, lambda: [text.encode(*_UTF8)], attributes, compress, replace)
+        self._add(name, lambda: [raw_name(text)], attributes, compress, replace)
+
+    def add_stored(
+        self,
+        name: str,
+        size: int,
+        compressed_size: int,
+        parts: Sequence[Part],
+        replace: bool = False,
+    ) -> None:
+        """Adds an entry that is given as it is stored, and not checked.
+
+        Args:
+            name: the entry; also one that Sprint would not look up.
+            size: bytes of the data.
+            compressed_size: bytes of the gzip member; 0: the data are stored plain.
+            parts: the data or the gzip member, in pieces that follow each other.
+            replace: whether an entry of that name may give way.
+
+        Raises:
+            ValueError, OSError: as `add_features`.
+        """
+        self._put([(name, size, compressed_size, parts)], replace)
+
+    @property
+    def can_run(self) -> bool:
+        """Whether `add_run` is allowed: there is no hole, and nothing was removed from the end."""
+        return self._file.can_run
+
+    def add_run(self, entries: Sequence[tuple[str, int, int]], data: Iterable[Part]) -> None:
+        """Adds whole entries as they lie one behind the other in an archive, and checks none.
+
+        Args:
+            entries: name, size and compressed size of each.
+            data: their bytes, with tags, names and sizes. Each part is written before the next is
+                asked for; if one raises, nothing was added.
+
+        Raises:
+            ValueError: if there is an entry of one of the names already, or holes to be filled.
+            OSError: if the system fails.
+        """
+        with self._lock:
+            self._check_open()
+            for name, *_ in entries:
+                if name in self._file.rows:
+                    raise ValueError(f"{self.path}: there is an entry {name!r} already")
+            if not self._file.can_run:
+                raise ValueError(f"{self.path}: it has holes, where entries belong one by one")
+            with self._told():
+                self._file.put_run(entries, data)
 
     def remove(self, name: str) -> None:
         """Removes this entry, and not its ".attribs", as Sprint's archiver.
@@ -379,19 +363,17 @@ class ArchiveWriter:
         """
         with self._lock:
             self._check_open()
-            if name not in self._rows:
+            if name not in self._file.rows:
                 raise EntryNotFoundError("no such entry", path=self.path, entry=name)
-            row = self._found(name)
-            self._begin()
-            del self._rows[name]
-            self._give_up(name, row)
+            with self._told():
+                self._file.remove(name)
 
     def __len__(self) -> int:
         """Number of entries."""
-        return len(self._rows)
+        return len(self._file.rows)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._rows
+        return name in self._file.rows
 
     def _add(
         self,
@@ -410,21 +392,27 @@ class ArchiveWriter:
                 entries.insert(0, (attribs, *_stored(attribs, [render(attributes)], compress)))
         except ValueError as error:
             raise ValueError(f"{self.path}, entry {name!r}: {error}") from error
+        self._put(entries, replace)
+
+    def _put(self, entries: Sequence[tuple[str, int, int, Sequence[Part]]], replace: bool) -> None:
         with self._lock:
             self._check_open()
-            for entry, *_ in entries:
-                if entry in self._rows and not replace:
-                    raise ValueError(f"{self.path}: there is an entry {entry!r} already")
-            for entry, size, compressed_size, stored in entries:
-                if entry in self._rows:
-                    self._replace(entry, size, compressed_size, stored)
-                else:
-                    self.put(entry, size, compressed_size, stored)
+            for name, *_ in entries:
+                if name in self._file.rows and not replace:
+                    raise ValueError(f"{self.path}: there is an entry {name!r} already")
+            try:
+                for entry in entries:
+                    if entry[0] in self._file.rows:
+                        self._file.replace(*entry)
+                    else:
+                        self._file.put(*entry)
+            except OSError as error:
+                raise self._telling(error) from error
 
     # ---- the file
 
     def _check_open(self) -> None:
-        if self._file.closed:
+        if self._closed:
             raise ClosedArchiveError("the writer is closed", path=self.path)
         if self._failed:
             raise SprintCacheError(f"writing has failed before: {self._hint()}", path=self.path)
@@ -440,6 +428,8 @@ class ArchiveWriter:
         """Turns an error of the system into one that says what to do."""
         try:
             yield
+        except FileExistsError:  # the archive itself is whole
+            raise
         except OSError as error:
             raise self._telling(error) from error
 
@@ -447,100 +437,13 @@ class ArchiveWriter:
         self._failed = True
         return OSError(error.errno, f"{error.strerror}; {self._hint()}", self._file_path)
 
-    def put(self, name: str, size: int, compressed_size: int, parts: Sequence[Part]) -> None:
-        """Writes an entry whose bytes are as stored already; for `recover`, which checks none."""
-        raw = name.encode(*_UTF8)
-        stored = compressed_size or size
-        head = struct.pack("<I", len(raw)) + raw + struct.pack("<III", size, compressed_size, 0)
-        self._begin()
-        try:
-            hole = self._hole(stored + len(raw))
-            start = self._end if hole is None else hole - 8
-            end = start + 24 + len(raw) + stored
-            if start < self._dirty_end:  # over old bytes: no entry before the last four are there
-                write_all(self._fd, [bytes(4)], start)
-                self._dirty_end = max(self._dirty_end, end)
-                write_all(self._fd, [head, *parts, END_TAG], start + 4)
-                write_all(self._fd, [START_TAG], start)
-            else:
-                self._dirty_end = end
-                write_all(self._fd, [START_TAG + head, *parts, END_TAG], start)
-        except OSError as error:
-            raise self._telling(error) from error
-        if hole is None:
-            self._end = end
-        else:
-            self._holes_of[self._holes.pop(hole)].remove(hole)
-        self._rows.pop(name, None)  # a replaced one goes to the end of the table
-        self._rows[name] = Row(start + 8 + len(raw), size, compressed_size)
 
-    def _begin(self) -> None:
-        """Before the first change: from here to the new table, there is none."""
-        if not self._changed:
-            with self._told():
-                write_all(self._fd, [b"\0"], 8)
-            self._changed = True
-
-    def _hole(self, size: int) -> int | None:
-        """The first hole of this size that the file really has."""
-        for position in self._holes_of.get(size, ()):
-            head = struct.pack("<IIIII", 0xAA55AA55, 0, size, 0, 0)
-            if os.pread(self._fd, 20, position - 8) == head:
-                return position
-        return None
-
-    def _replace(self, name: str, size: int, compressed_size: int, parts: Sequence[Part]) -> None:
-        """Removes and writes; the old entry goes last, unless the new one takes its very place."""
-        old = self._found(name)
-        room = (compressed_size or size) + len(name.encode(*_UTF8))
-        same = (compressed_size or size) == (old.compressed_size or old.size)
-        if (same or old.end == self._end) and self._hole(room) is None:
-            self._begin()
-            del self._rows[name]
-            self._give_up(name, old)
-            self.put(name, size, compressed_size, parts)
-        else:
-            self.put(name, size, compressed_size, parts)
-            self._give_up(name, old)
-
-    def _found(self, name: str) -> Row:
-        """The row of an entry that the file really has."""
-        raw, row = name.encode(*_UTF8), self._rows[name]
-        head = START_TAG + struct.pack("<I", len(raw)) + raw
-        head += struct.pack("<III", row.size, row.compressed_size, 0)
-        start = row.position - 8 - len(raw)
-        with self._told():
-            found = os.pread(self._fd, len(head), start)
-            tag = os.pread(self._fd, 4, row.end - 4)
-        if found != head or tag != END_TAG:
-            raise CorruptError(
-                "the entry is not where the table has it",
-                path=self.path,
-                entry=name,
-                offset=start,
-                expected=head[:40],
-                found=found[:40],
-            )
-        return row
-
-    def _give_up(self, name: str, row: Row) -> None:
-        """Makes a hole of an entry, or moves the end of the archive back if it is the last."""
-        start = row.position - 8 - len(name.encode(*_UTF8))
-        size = row.end - start - 24
-        if row.end == self._end:
-            self._end = start
-            return
-        with self._told():
-            write_all(self._fd, [struct.pack("<IIIII", 0xAA55AA55, 0, size, 0, 0)], start)
-        self._add_hole(start + 8, size)
-
-    def _add_hole(self, position: int, size: int) -> None:
-        if position not in self._holes:
-            self._holes[position] = size
-            self._holes_of.setdefault(size, []).append(position)
-
-
-_UTF8 = ("utf-8", "surrogateescape")
+def is_unfinished(path: str) -> bool:
+    """Whether an interrupted writer left the archive, or its partial file only, without a table."""
+    if not os.path.exists(path):
+        return os.path.exists(partial_of(path))
+    with open(path, "rb") as file:
+        return file.read(9)[8:] == b"\0"
 
 
 def check_name(name: str) -> None:
@@ -569,110 +472,6 @@ def _stored(name: str, parts: Sequence[Part], compress: bool) -> tuple[int, int,
         trailer = struct.pack("<II", zlib.crc32(data), size)
         parts = [b"\x1f\x8b\x08\0\0\0\0\0\0\x03", deflated, trailer]
         stored = sum(map(len, parts))
-    if max(size, stored + len(name.encode(*_UTF8))) >= SIZE_LIMIT:
+    if max(size, stored + len(raw_name(name))) >= SIZE_LIMIT:
         raise ValueError(f"{stored} bytes: an entry must be below 4 GiB")
     return size, stored if compress else 0, parts
-
-
-# ---- what recover does as well
-
-
-def open_locked(path: str, mode: str, create: bool = False) -> FileIO:
-    """Opens a file that no other writer has, unbuffered; the lock lasts until it is closed.
-
-    Raises:
-        SprintCacheError: if another writer has it.
-        OSError: if it cannot be opened.
-    """
-    while True:
-        file = FileIO(path, mode, opener=_create if create else None)
-        try:
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.close()
-            raise SprintCacheError("another writer is at work on it", path=path) from error
-        except OSError as error:
-            logger.warning("%s: this file system has no locks: %s", path, error)
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-                return file
-        file.close()  # it was renamed or removed before it was ours
-
-
-def _create(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CREAT, 0o666)
-
-
-def write_all(fd: int, parts: Sequence[Part], offset: int) -> None:
-    """Writes all parts, one behind the other; a system call may take only some of the bytes."""
-    while parts:
-        some = parts[:_MOST_PARTS]
-        done = os.pwritev(fd, some, offset)
-        offset += done
-        whole = 0
-        for part in some:
-            if done < len(part):
-                break
-            done -= len(part)
-            whole += 1
-        else:
-            if len(some) == len(parts):
-                return
-        rest = parts[whole:]
-        if whole == 0 and done == 0:
-            raise OSError(errno.EIO, "nothing could be written")
-        parts = [memoryview(rest[0])[done:], *rest[1:]] if done else rest
-
-
-def finish(fd: int, end: int, rows: Mapping[str, Row], holes: Mapping[int, int]) -> None:
-    """Table, trailer, then flag 1 (archive format, section 2.2), all of it on the disk."""
-    table = [struct.pack("<I", len(rows))]
-    for name, row in rows.items():
-        raw = name.encode(*_UTF8)
-        table += struct.pack("<I", len(raw)), raw, struct.pack("<QII", *row)
-    data = b"".join(table)
-    holes_at = end + len(data)
-    data += struct.pack("<I", len(holes))
-    data += b"".join(struct.pack("<QI", *hole) for hole in holes.items())
-    data += struct.pack("<QQ", holes_at, end)
-    write_all(fd, [data], end)
-    os.ftruncate(fd, end + len(data))
-    os.fsync(fd)
-    write_all(fd, [b"\1"], 8)
-    os.fsync(fd)
-
-
-def same_file(partial: str, path: str) -> bool:
-    """Whether both are there and one file."""
-    with contextlib.suppress(FileNotFoundError):
-        return os.path.samefile(partial, path)
-    return False
-
-
-def publish(partial: str, path: str) -> None:
-    """Gives the file its name, unless something has it.
-
-    Raises:
-        FileExistsError: if so.
-        OSError: if the system fails.
-    """
-    try:
-        os.link(partial, path)
-    except FileExistsError:
-        text = f"it has come up meanwhile; the new archive is whole, as {partial}"
-        raise FileExistsError(errno.EEXIST, text, path) from None
-    except OSError as error:  # a file system without links
-        if os.path.exists(path):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from error
-        os.rename(partial, path)
-        return
-    os.unlink(partial)
-
-
-def sync_folder(path: str) -> None:
-    """Brings the new name of a file to the disk."""
-    fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

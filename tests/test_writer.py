@@ -23,15 +23,15 @@ from test_reference import ALIGNMENTS, FEATURES, HOLES, SAMPLES, real_file, zlib
 from sprintcache import (
     Alignment,
     Archive,
+    ArchiveWriter,
     ClosedArchiveError,
     CorruptError,
     EntryNotFoundError,
     FormatError,
     SprintCacheError,
     open_archive,
+    recover,
 )
-from sprintcache.recovery import recover
-from sprintcache.writer import ArchiveWriter
 
 REAL = [name for name in [*ALIGNMENTS, *FEATURES, *SAMPLES] if name != HOLES]
 
@@ -348,12 +348,38 @@ def test_appending_nothing_changes_nothing(scratch: Path) -> None:
     assert (before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino)
 
 
-@pytest.mark.parametrize("flag", [0, 1])
-def test_appending_needs_a_table(scratch: Path, flag: int) -> None:
+def test_appending_needs_a_sound_table(scratch: Path) -> None:
     path = scratch / "x.cache"
-    path.write_bytes(builder.archive([("a", b"1")], table=False, flag=flag))
+    path.write_bytes(builder.archive([("a", b"1")], table=False, flag=1))
     with pytest.raises(SprintCacheError, match="recover"):
         ArchiveWriter(path, "a")
+
+
+@pytest.mark.parametrize("left", ["x.cache", "x.cache.partial"])
+def test_appending_finishes_what_was_left(
+    scratch: Path, left: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (scratch / left).write_bytes(builder.archive([("a", b"1")], table=False) + b"\x55\xaa half")
+    written(scratch / "x.cache", {"b": b"2"}, "a")
+    assert (scratch / "x.cache").read_bytes() == builder.archive([("a", b"1"), ("b", b"2")])
+    assert os.listdir(scratch) == ["x.cache"]
+    assert "finished what a writer left" in caplog.text
+    assert "bytes in 1 place were no whole entry" in caplog.text
+
+
+def test_opening_names_what_was_left(scratch: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path, partial = scratch / "x.cache", scratch / "x.cache.partial"
+    partial.write_bytes(builder.archive([("a", b"1")], table=False))
+    with pytest.raises(FileNotFoundError, match=r"x\.cache\.partial is unfinished.*recover"):
+        open_archive(path)
+    path.write_bytes(builder.archive([]))
+    open_archive(path).close()
+    assert f"{partial} is unfinished" in caplog.text
+    caplog.clear()
+    partial.unlink()
+    with ArchiveWriter(path, "w"):
+        open_archive(path).close()  # somebody is at work on it
+    assert not caplog.text
 
 
 def test_links_are_followed(scratch: Path) -> None:

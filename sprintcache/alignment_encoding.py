@@ -1,0 +1,144 @@
+"""From an `Alignment` to the bytes that Sprint's encoder writes (archive format, section 7)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .alignment import Alignment
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["encode_alignment", "encode_string"]
+
+_WEIGHTED = 0x80000002  # the scheme and its version that Sprint writes: float32 weights
+
+
+def encode_alignment(alignment: Alignment) -> bytes:
+    """The bytes of an alignment as Sprint's encoder forms them, without the times behind it.
+
+    Weighted if it was stored so or if a weight is not 1. In run-length code Sprint writes a time
+    marker behind every literal run, needed or not, but for an item one frame before the start of
+    the run, which it then reads back with a wrong time: here that has its marker too.
+
+    Raises:
+        ValueError: for an alphabet with emission ids, or alphabet keys that are no u32.
+    """
+    if alignment.label_type == "emission":
+        if alignment.alphabet is not None:
+            raise ValueError("an alignment of emission ids cannot have an alphabet")
+        magic = b"ALIGNEMI"
+    else:
+        magic = b"ALIGNRLE" if alignment.alphabet is None else b"AALPHRLE"
+    weighted = alignment.weighted or bool(np.any(alignment.weight != 1))
+    size = struct.pack("<I", _WEIGHTED if weighted else len(alignment))
+    body = _weighted(alignment) if weighted else _runs(alignment)
+    return b"".join((magic, size, body, _alphabet(alignment.alphabet)))
+
+
+def _runs(alignment: Alignment) -> bytes:
+    """Run-length code (section 7.2)."""
+    count = len(alignment)
+    if count == 0:
+        return b""
+    time, emission = alignment.time.astype("<u4"), alignment.emission.astype("<u4")
+    same = np.zeros(count, np.bool_)  # as the next item
+    same[:-1] = emission[1:] == emission[:-1]
+    link = np.zeros(count, np.uint8)  # to the next: 0 none, 1 of a literal run, 2 of a repeat run
+    link[:-1][np.diff(time.astype(np.int64)) == 1] = 1
+    link[same & (link == 1)] = 2
+    changes = np.flatnonzero(np.diff(link)) + 1  # each chain of equal links ends where one changes
+    chain_end = np.append(changes, count)[np.searchsorted(changes, np.arange(count), "right")]
+    times, repeats, links, ends = time.tolist(), same.tolist(), link.tolist(), chain_end.tolist()
+    raw, raw_times = emission.tobytes(), time.tobytes()
+    out = bytearray()
+    at, clock = 0, 0
+    while at < count:
+        if times[at] != clock:
+            out += b"\0" + raw_times[4 * at : 4 * at + 4]
+        size = ends[at] - at + 1 if links[at] else 1
+        if repeats[at]:
+            size = min(size, 128)
+            out.append(256 - size)
+            out += raw[4 * at : 4 * at + 4]
+            clock = times[at] + size
+        else:
+            size = min(size, 127)
+            out.append(size)
+            out += raw[4 * at : 4 * (at + size)]
+            clock = -1  # a marker in any case
+        at += size
+    return bytes(out)
+
+
+def _weighted(alignment: Alignment) -> bytes:
+    """Frames of weighted items (section 7.2), version 2."""
+    count = len(alignment)
+    total = _packed_one(count)
+    if count == 0:
+        return total
+    time, emission = alignment.time.astype(np.int64), alignment.emission.astype(np.int64)
+    firsts = np.flatnonzero(np.append(True, time[1:] != time[:-1]))  # of each frame
+    frame = time[firsts]
+    explicit = frame != np.append(0, frame[:-1] + 1)
+    head = 2 * np.diff(np.append(firsts, count)) + explicit
+    head_size, emission_size = _packed_size(head), _packed_size(emission)
+    time_size = np.where(explicit, _packed_size(frame), 0)
+    before = np.zeros(count, np.int64)
+    before[firsts] = head_size + time_size
+    sizes = before + emission_size + 4
+    ends = np.cumsum(sizes)
+    place = ends - 4 - emission_size
+    out = np.empty(ends[-1], np.uint8)
+    _put_packed(out, place[firsts] - before[firsts], head, head_size)
+    _put_packed(out, place[firsts] - time_size, frame, time_size)
+    _put_packed(out, place, emission, emission_size)
+    weights = np.ascontiguousarray(alignment.weight, "<f4").view(np.uint8).reshape(-1, 4)
+    out[(ends - 4)[:, None] + np.arange(4)] = weights
+    return total + out.tobytes()
+
+
+def _packed_size(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Bytes of each number: seven bits a byte."""
+    return 1 + np.searchsorted([1 << 7, 1 << 14, 1 << 21, 1 << 28], values, "right")
+
+
+def _put_packed(
+    out: NDArray[np.uint8],
+    places: NDArray[np.int64],
+    values: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+) -> None:
+    """Writes packed numbers; one of size 0 is left out."""
+    for byte in range(int(sizes.max())):
+        here = sizes > byte
+        more = (sizes[here] > byte + 1) * 0x80
+        out[places[here] + byte] = (values[here] >> 7 * byte) & 0x7F | more
+
+
+def _packed_one(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _alphabet(alphabet: Mapping[int, str] | None) -> bytes:
+    if alphabet is None:
+        return b""
+    if any(not 0 <= id_ < 1 << 32 for id_ in alphabet):
+        raise ValueError("the keys of an alphabet must be between 0 and 2**32 - 1")
+    rows = [_packed_one(id_) + encode_string(alphabet[id_]) for id_ in sorted(alphabet)]
+    return _packed_one(len(rows)) + b"".join(rows)
+
+
+def encode_string(text: str | bytes) -> bytes:
+    """A string of the format: its size in bytes as u32, its bytes; surrogates become theirs."""
+    raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+    return struct.pack("<I", len(raw)) + raw

@@ -1,0 +1,264 @@
+"""ArchiveFile: where the entries of an archive file stand, and how they come and go.
+
+Entries are put where Sprint puts them (archive format, section 2.5): in the first hole of exactly
+their size, else at the end. They overwrite old bytes in an order in which a half-written one is
+never taken for an entry, and from the first change to the new table the file says that it has none;
+so whatever moment the process dies at, a scan finds every entry that was complete.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from .errors import CorruptError
+from .files import Part, write_all
+
+__all__ = ["END_TAG", "HEADER", "START_TAG", "ArchiveFile", "Row", "raw_name"]
+
+HEADER = b"SP_ARC1\0\0"
+START_TAG = struct.pack("<I", 0xAA55AA55)
+END_TAG = struct.pack("<I", 0x55AA55AA)
+_FLAG_AT = 8  # in the header: whether there is a table
+_AROUND = 24  # bytes of an entry beside name and data
+
+
+class Row(NamedTuple):
+    """An entry of the table: offset of its size field, its sizes."""
+
+    position: int
+    size: int
+    compressed_size: int
+
+    @property
+    def stored(self) -> int:
+        """Bytes of the data as they are in the file."""
+        return self.compressed_size or self.size
+
+    @property
+    def end(self) -> int:
+        """Where the entry ends in the file."""
+        return self.position + 16 + self.stored
+
+    def start(self, raw: bytes) -> int:
+        """Where the entry of this name starts in the file."""
+        return self.position - 8 - len(raw)
+
+
+def raw_name(name: str) -> bytes:
+    """A name as it is stored: UTF-8; surrogates become the bytes that they stand for."""
+    return name.encode("utf-8", "surrogateescape")
+
+
+class ArchiveFile:
+    """The entries of an open archive file; what calls it holds the lock on the file.
+
+    Args:
+        fd: the file, open for writing; it stays the caller's.
+        path: its name, for errors.
+
+    Attributes:
+        rows: the entries by name, in the order of the table.
+        holes: size of each hole by the position of its size field, in the order of the table.
+        end: where the last entry ends.
+
+    All methods raise OSError if the system fails; the file can be recovered then, not written on.
+    """
+
+    def __init__(self, fd: int, path: str) -> None:
+        self.path = path
+        self.rows: dict[str, Row] = {}
+        self.holes: dict[int, int] = {}
+        self.end = len(HEADER)
+        self.changed = False
+        self._fd = fd
+        self._holes_of: dict[int, list[int]] = {}  # size -> positions
+        self._dirty_end = os.fstat(fd).st_size  # old bytes may stand up to here
+
+    def begin(self) -> None:
+        """Makes an empty archive of an empty file."""
+        write_all(self._fd, [HEADER], 0)
+        self._dirty_end = len(HEADER)
+        self.changed = True
+
+    def load_holes(self) -> None:
+        """Takes the end of the entries and the holes from a table that is sound."""
+        size = self._dirty_end
+        holes_at, self.end = struct.unpack("<QQ", os.pread(self._fd, 16, size - 16))
+        tail = os.pread(self._fd, size - 16 - holes_at, holes_at) if 0 < holes_at < size else b""
+        if len(tail) >= 4 and 4 + 12 * int.from_bytes(tail[:4], "little") == len(tail):
+            for position, room in struct.iter_unpack("<QI", tail[4:]):
+                self._add_hole(position, room)
+
+    def find_holes(self) -> None:
+        """Takes the end from the rows, and the holes between them from the file itself."""
+        self.end = max((row.end for row in self.rows.values()), default=len(HEADER))
+        starts = {row.start(raw_name(name)) for name, row in self.rows.items()}
+        for at in (len(HEADER), *sorted(row.end for row in self.rows.values())):
+            while at < self.end and at not in starts:
+                tag, name_size, size, compressed, checksum = struct.unpack(
+                    "<4sIIII", os.pread(self._fd, 20, at).ljust(20, b"\0")
+                )
+                known = tag == START_TAG and not (name_size or compressed or checksum)
+                if not known or at + _AROUND + size > self.end:
+                    break
+                self._add_hole(at + 8, size)
+                at += _AROUND + size
+
+    def put(self, name: str, size: int, compressed_size: int, parts: Sequence[Part]) -> None:
+        """Writes an entry whose bytes are as stored already; one of that name is forgotten.
+
+        Args:
+            name: the entry.
+            size, compressed_size: as in the table; the second is 0 for what is not compressed.
+            parts: the data, one behind the other.
+        """
+        raw = raw_name(name)
+        self._touch()
+        hole = self._hole(len(raw) + (compressed_size or size)) if self._holes_of else None
+        start = self.end if hole is None else hole - 8
+        row = Row(start + 8 + len(raw), size, compressed_size)
+        self._write(raw, row, parts)
+        if hole is None:
+            self.end = row.end
+        else:
+            self._holes_of[self.holes.pop(hole)].remove(hole)
+        self.rows.pop(name, None)  # a replaced one goes to the end of the table
+        self.rows[name] = row
+
+    @property
+    def can_run(self) -> bool:
+        """Whether `put_run` is allowed: nothing is left to be filled or overwritten."""
+        return not self.holes and (not self.changed or self.end >= self._dirty_end)
+
+    def put_run(self, entries: Sequence[tuple[str, int, int]], data: Iterable[Part]) -> None:
+        """Writes whole entries, tags and heads included, one behind the other at the end.
+
+        Args:
+            entries: name, size and compressed size of each, none of a name that is there.
+            data: their bytes; each part is written before the next is asked for.
+        """
+        self._touch()
+        at = self.end
+        for part in data:
+            self._dirty_end = at + len(part)
+            write_all(self._fd, [part], at)
+            at += len(part)
+        for name, size, compressed_size in entries:
+            row = Row(self.end + 8 + len(raw_name(name)), size, compressed_size)
+            self.rows[name] = row
+            self.end = row.end
+
+    def replace(self, name: str, size: int, compressed_size: int, parts: Sequence[Part]) -> None:
+        """Removes and writes; whenever it is interrupted, the old or the new entry is whole.
+
+        Raises:
+            CorruptError: if the file does not have the old one where its table says.
+        """
+        old, raw = self._found(name), raw_name(name)
+        new = Row(old.position, size, compressed_size)
+        at_its_place = new.stored == old.stored or old.end == self.end
+        if not at_its_place or self._hole(len(raw) + new.stored) is not None:
+            self.put(name, size, compressed_size, parts)
+            self._give_up(raw, old)
+            return
+        copy = new._replace(position=max(self.end, new.end) + 8 + len(raw))
+        self._touch()
+        self._write(raw, copy, parts)  # so that one is whole at every moment
+        self.remove(name)
+        self.put(name, size, compressed_size, parts)
+        write_all(self._fd, [bytes(4)], copy.start(raw))
+
+    def remove(self, name: str) -> None:
+        """Makes a hole of an entry, or moves the end of the archive back if it is the last.
+
+        Raises:
+            CorruptError: if the file does not have it where its table says.
+        """
+        row = self._found(name)
+        self._touch()
+        del self.rows[name]
+        self._give_up(raw_name(name), row)
+
+    def finish(self) -> None:
+        """Table, trailer, then flag 1 (archive format, section 2.2), all of it on the disk."""
+        write_all(self._fd, [b"\0"], _FLAG_AT)
+        table = [struct.pack("<I", len(self.rows))]
+        size_of, sizes_of = struct.Struct("<I").pack, struct.Struct("<QII").pack
+        for name, (position, size, compressed_size) in self.rows.items():
+            raw = raw_name(name)
+            table += size_of(len(raw)), raw, sizes_of(position, size, compressed_size)
+        data = b"".join(table)
+        holes_at = self.end + len(data)
+        data += struct.pack("<I", len(self.holes))
+        data += b"".join(struct.pack("<QI", *hole) for hole in self.holes.items())
+        data += struct.pack("<QQ", holes_at, self.end)
+        write_all(self._fd, [data], self.end)
+        os.ftruncate(self._fd, self.end + len(data))
+        os.fsync(self._fd)
+        write_all(self._fd, [b"\1"], _FLAG_AT)
+        os.fsync(self._fd)
+
+    def _write(self, raw: bytes, row: Row, parts: Sequence[Part]) -> None:
+        """The bytes of an entry; over old bytes, its first four come last."""
+        start = row.start(raw)
+        head = struct.pack(f"<I{len(raw)}sIII", len(raw), raw, row.size, row.compressed_size, 0)
+        if start >= self._dirty_end:
+            self._dirty_end = row.end
+            write_all(self._fd, [START_TAG + head, *parts, END_TAG], start)
+            return
+        write_all(self._fd, [bytes(4)], start)
+        self._dirty_end = max(self._dirty_end, row.end)
+        write_all(self._fd, [head, *parts, END_TAG], start + 4)
+        write_all(self._fd, [START_TAG], start)
+
+    def _touch(self) -> None:
+        """Before the first change: from here to the new table, there is none."""
+        if not self.changed:
+            write_all(self._fd, [b"\0"], _FLAG_AT)
+            os.ftruncate(self._fd, self.end)
+            self._dirty_end = self.end
+            self.changed = True
+
+    def _hole(self, size: int) -> int | None:
+        """The first hole of this size that the file really has."""
+        for position in self._holes_of.get(size, ()):
+            head = struct.pack("<4sIIII", START_TAG, 0, size, 0, 0)
+            if os.pread(self._fd, 20, position - 8) == head:
+                return position
+        return None
+
+    def _found(self, name: str) -> Row:
+        """The row of an entry that the file really has."""
+        raw, row = raw_name(name), self.rows[name]
+        head = struct.pack(
+            f"<4sI{len(raw)}sIII", START_TAG, len(raw), raw, row.size, row.compressed_size, 0
+        )
+        start = row.start(raw)
+        found = os.pread(self._fd, len(head), start)
+        if found != head or os.pread(self._fd, 4, row.end - 4) != END_TAG:
+            raise CorruptError(
+                "the entry is not where the table has it",
+                path=self.path,
+                entry=name,
+                offset=start,
+                expected=head[:40],
+                found=found[:40],
+            )
+        return row
+
+    def _give_up(self, raw: bytes, row: Row) -> None:
+        start = row.start(raw)
+        size = row.end - start - _AROUND
+        if row.end == self.end:
+            self.end = start
+            return
+        write_all(self._fd, [struct.pack("<4sIIII", START_TAG, 0, size, 0, 0)], start)
+        self._add_hole(start + 8, size)
+
+    def _add_hole(self, position: int, size: int) -> None:
+        if position not in self.holes:
+            self.holes[position] = size
+            self._holes_of.setdefault(size, []).append(position)

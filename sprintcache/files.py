@@ -1,0 +1,139 @@
+"""What writing an archive asks of the operating system: locks, whole writes, safe names."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+from collections.abc import Sequence
+from io import FileIO
+
+from .errors import SprintCacheError
+
+__all__ = [
+    "Part",
+    "close_locked",
+    "is_locked",
+    "open_locked",
+    "partial_of",
+    "publish",
+    "same_file",
+    "sync_folder",
+    "write_all",
+]
+
+logger = logging.getLogger(__name__)
+
+Part = bytes | memoryview
+
+_MOST_PARTS = 512  # per system call; Linux takes 1024
+
+
+def partial_of(path: str) -> str:
+    """Where the archive of this path grows."""
+    return path + ".partial"
+
+
+def is_locked(path: str) -> bool:
+    """Whether a writer is at work on this file; where that cannot be told, no."""
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def open_locked(path: str, mode: str, create: bool = False) -> FileIO:
+    """Opens a file that no other writer has, unbuffered; the lock lasts until it is closed.
+
+    Raises:
+        SprintCacheError: if another writer has it.
+        OSError: if it cannot be opened.
+    """
+    while True:
+        file = FileIO(path, mode, opener=_create if create else None)
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise SprintCacheError("another writer is at work on it", path=path) from error
+        except OSError as error:
+            logger.warning("%s: this file system has no locks: %s", path, error)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        file.close()  # it was renamed or removed before it was ours
+
+
+def close_locked(file: FileIO, unlock: bool = True) -> None:
+    """Closes such a file; with `unlock`, the lock ends for children that were forked as well."""
+    if unlock and not file.closed:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file.fileno(), fcntl.LOCK_UN)
+    file.close()
+
+
+def _create(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT, 0o666)
+
+
+def write_all(fd: int, parts: Sequence[Part], offset: int) -> None:
+    """Writes all parts, one behind the other; a system call may take only some of the bytes."""
+    while parts:
+        some = parts[:_MOST_PARTS]
+        done = os.pwritev(fd, some, offset)
+        offset += done
+        whole = 0
+        for part in some:
+            if done < len(part):
+                break
+            done -= len(part)
+            whole += 1
+        else:
+            if len(some) == len(parts):
+                return
+        rest = parts[whole:]
+        if whole == 0 and done == 0:
+            raise OSError(errno.EIO, "nothing could be written")
+        parts = [memoryview(rest[0])[done:], *rest[1:]] if done else rest
+
+
+def same_file(partial: str, path: str) -> bool:
+    """Whether both are there and one file."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samefile(partial, path)
+    return False
+
+
+def publish(partial: str, path: str) -> None:
+    """Gives the file its name, unless something has it.
+
+    Raises:
+        FileExistsError: if so.
+        OSError: if the system fails.
+    """
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        text = f"it has come up meanwhile; the new archive is whole, as {partial}"
+        raise FileExistsError(errno.EEXIST, text, path) from None
+    except OSError as error:  # a file system without links
+        if os.path.exists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from error
+        os.rename(partial, path)
+        return
+    os.unlink(partial)
+
+
+def sync_folder(path: str) -> None:
+    """Brings the new name of a file to the disk."""
+    fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,85 @@
+"""PartialFile: a new archive that gets its name when it is whole and on the disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+from io import FileIO
+
+from .errors import SprintCacheError
+from .files import close_locked, open_locked, partial_of, publish, same_file, sync_folder
+
+__all__ = ["PartialFile"]
+
+
+class PartialFile:
+    """``<path>.partial``, created, empty and locked; what stands at `path` stays until `publish`.
+
+    Args:
+        path: the archive to be.
+        replace: whether an archive of that name is replaced; it is locked as well until then, and
+            an older partial file gives way.
+
+    Attributes:
+        path: the partial file.
+        fd: its descriptor, for reading and writing.
+
+    Raises:
+        FileExistsError: if there is something at `path` that is not to be replaced.
+        SprintCacheError: if another writer is at work, or an earlier one did not finish.
+    """
+
+    def __init__(self, path: str, replace: bool) -> None:
+        self.path = partial_of(path)
+        self._final = path
+        self._replace = replace
+        self._replaced: FileIO | None = None
+        if os.path.exists(path):
+            if not replace:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+            self._replaced = open_locked(path, "rb")
+        try:
+            self._file = self._create()
+        except BaseException:
+            if self._replaced is not None:
+                self._replaced.close()
+            raise
+        self.fd = self._file.fileno()
+
+    def _create(self) -> FileIO:
+        if self._replaced is not None and same_file(self.path, self._final):
+            os.unlink(self.path)  # a writer was killed between its last two steps
+        while True:
+            file = open_locked(self.path, "r+b", create=True)
+            if os.fstat(file.fileno()).st_size == 0:
+                return file
+            file.close()
+            if not self._replace:
+                raise SprintCacheError(
+                    f"an earlier writer did not finish; sprintcache.recover({self._final!r})"
+                    " finishes it, or remove the file",
+                    path=self.path,
+                )
+            os.unlink(self.path)
+
+    def publish(self) -> None:
+        """Gives the file, which must be on the disk, its name.
+
+        Raises:
+            FileExistsError: if nothing is to be replaced, and something has come up meanwhile.
+        """
+        if self._replace:
+            os.replace(self.path, self._final)
+        else:
+            publish(self.path, self._final)
+        sync_folder(self._final)
+
+    def discard(self) -> None:
+        """Removes the file."""
+        os.unlink(self.path)
+
+    def close(self, unlock: bool = True) -> None:
+        """Closes the files; with `unlock`, also for forked children that have them open."""
+        for file in (self._file, self._replaced):
+            if file is not None:
+                close_locked(file, unlock)
