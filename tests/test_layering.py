@@ -54,13 +54,8 @@ CORE = {
     "threads": set(),
     "verification": {"bundle", "entries", "errors", "opening", "states", "threads"},
 }
-TOOLS = {
-    "__main__",
-    "cli",
-    "compat",
-    "ray",
-    "returnn",
-}  # on top: these may import anything, and nothing imports them
+# on top: these may import anything, and nothing imports them
+TOOLS = {"__main__", "cli", "compat", "ray", "returnn"}
 INSIDE_FUNCTIONS = {("archive", "opening")}  # unpickling opens again
 FOREIGN = {"numpy", "tqdm"}
 OF_ONE_MODULE = {"pyarrow": "ray", "ray": "ray", "returnn": "returnn"}
