@@ -49,7 +49,7 @@ CORE = {
     },
     "ordering": set(),
     "batching": set(),
-    "dataset_base": {"ordering"},
+    "dataset_base": {"errors", "ordering"},
     "states": {"alignment"},
     "threads": set(),
     "verification": {"bundle", "entries", "errors", "opening", "states", "threads"},
@@ -152,7 +152,7 @@ def reaches(name: str, target: str = "_reader") -> bool:
     return target in seen
 
 
-@pytest.mark.parametrize("name", ["__init__", "errors", "ordering"])
+@pytest.mark.parametrize("name", ["__init__", "errors", "ordering", "dataset_base"])
 def test_what_sprint_imports_is_of_python_3_8(name: str) -> None:
     source = (PACKAGE / f"{name}.py").read_text("utf-8")
     ast.parse(source, feature_version=(3, 8))
