@@ -40,7 +40,7 @@ class Row(NamedTuple):
     @property
     def end(self) -> int:
         """Where the entry ends in the file."""
-        return self.position + 16 + self.stored
+        return self.position + 16 + (self.compressed_size or self.size)
 
     def start(self, raw: bytes) -> int:
         """Where the entry of this name starts in the file."""

@@ -20,7 +20,7 @@ from .entries import Block
 from .files import Part
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
 
     Array = NDArray[Any]
 
@@ -31,18 +31,21 @@ _DBL_MAX = 1.7976931348623157e308
 SIZE_LIMIT = 1 << 32  # sizes of entries are u32
 
 _DTYPES = {
-    "f32": "<f4",
-    "f64": "<f8",
-    "vector-u8": "u1",
-    "vector-s8": "i1",
-    "vector-u16": "<u2",
-    "vector-s16": "<i2",
-    "vector-u32": "<u4",
-    "vector-f32": "<f4",
-    "vector-f64": "<f8",
-    "vector-bool": "?",
-    "vector-complex-f32": "<c8",
-    "vector-complex-f64": "<c16",
+    name: np.dtype(dtype)
+    for name, dtype in {
+        "f32": "<f4",
+        "f64": "<f8",
+        "vector-u8": "u1",
+        "vector-s8": "i1",
+        "vector-u16": "<u2",
+        "vector-s16": "<i2",
+        "vector-u32": "<u4",
+        "vector-f32": "<f4",
+        "vector-f64": "<f8",
+        "vector-bool": "?",
+        "vector-complex-f32": "<c8",
+        "vector-complex-f64": "<c16",
+    }.items()
 }
 _SCALARS = ("f32", "f64")
 _ONLY_TIMES = ("timestamp", "linear-filter-parameter")
@@ -105,7 +108,7 @@ def encode_features(
         raise ValueError(f"gather must be 0 or more, not {gather}")
     count = len(array)
     step = count if gather is None else gather + 1
-    width = 20 + array[:1].size * np.dtype(_DTYPES[datatype]).itemsize
+    width = 20 + array[:1].size * _DTYPES[datatype].itemsize
     if count * width >= SIZE_LIMIT:
         raise ValueError(f"features of {count * width} bytes: an entry must be below 4 GiB")
     if times is None:
@@ -113,6 +116,8 @@ def encode_features(
     else:
         made = _times(times, count)
     packets = _packets(datatype, array, made)
+    if step >= count > 0:
+        return [_head(datatype, count), _view(packets)]
     parts: list[Part] = []
     for at in range(0, count, max(step, 1)):
         chunk = packets[at : at + step]
@@ -146,7 +151,7 @@ def _fitting(array: Array) -> str:
     return name if array.ndim == 1 else f"vector-{name}"
 
 
-def _converted(values: ArrayLike, dtype: str, what: str) -> Array:
+def _converted(values: ArrayLike, dtype: DTypeLike, what: str) -> Array:
     """The values in this dtype; floats may be rounded, integers must stay what they are."""
     array, wanted = np.asarray(values), np.dtype(dtype)
     if array.dtype == wanted:
@@ -177,7 +182,7 @@ def _packets(datatype: str, data: ArrayLike, times: NDArray[np.float64]) -> Arra
     """Packets of one size, as an array of records that lie as in the file."""
     dtype = _DTYPES[datatype]
     array = np.ascontiguousarray(_converted(data, dtype, datatype))
-    if dtype == "?":
+    if dtype.kind == "b":
         array = np.negative(array.view(np.uint8))  # true is FF
     scalar = datatype in _SCALARS
     width = array[:1].nbytes
@@ -316,7 +321,8 @@ _BODIES: dict[str, Any] = {
 
 
 def _head(datatype: str, count: int) -> bytes:
-    return encode_string(datatype) + struct.pack("<I", count)
+    raw = datatype.encode()
+    return struct.pack(f"<I{len(raw)}sI", len(raw), raw, count)
 
 
 def _counted(array: Array) -> list[Part]:

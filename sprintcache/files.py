@@ -86,21 +86,20 @@ def write_all(fd: int, parts: Sequence[Part], offset: int) -> None:
     """Writes all parts, one behind the other; a system call may take only some of the bytes."""
     while parts:
         some = parts[:_MOST_PARTS]
-        done = os.pwritev(fd, some, offset)
+        left = done = os.pwritev(fd, some, offset)
         offset += done
         whole = 0
         for part in some:
-            if done < len(part):
+            if left < len(part):
                 break
-            done -= len(part)
+            left -= len(part)
             whole += 1
-        else:
-            if len(some) == len(parts):
-                return
-        rest = parts[whole:]
-        if whole == 0 and done == 0:
+        if whole == len(parts):
+            return
+        if done == 0:
             raise OSError(errno.EIO, "nothing could be written")
-        parts = [memoryview(rest[0])[done:], *rest[1:]] if done else rest
+        rest = parts[whole:]
+        parts = [memoryview(rest[0])[left:], *rest[1:]] if left else rest
 
 
 def same_file(partial: str, path: str) -> bool:

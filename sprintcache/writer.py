@@ -13,6 +13,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import struct
 import threading
 import zlib
@@ -446,8 +447,13 @@ def is_unfinished(path: str) -> bool:
         return file.read(9)[8:] == b"\0"
 
 
+_UNUSUAL = re.compile(r"//|/\.|^\.|/$|^/|^$")
+
+
 def check_name(name: str) -> None:
     """Raises ValueError for a name that Sprint would not look up: empty or not normalised."""
+    if not _UNUSUAL.search(name):
+        return
     body = name[2:] if name.startswith("//") else name.removeprefix("/")
     parts = body.split("/")
     if all(parts) and "." not in parts and ".." not in parts:
@@ -464,8 +470,7 @@ def check_name(name: str) -> None:
 
 def _stored(name: str, parts: Sequence[Part], compress: bool) -> tuple[int, int, Sequence[Part]]:
     """Size, compressed size and the bytes as they are stored (archive format, section 3)."""
-    size = sum(map(len, parts))
-    stored = size
+    size = stored = sum(map(len, parts))
     if compress and size < SIZE_LIMIT:
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         deflated = memoryview(zlib.compress(data))[2:-4]
