@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,6 +18,18 @@ STATE_MASK = 0x3C000000
 STATE_SHIFT = 26
 
 LABEL_TYPES = ("allophone-state", "emission")
+
+# what to do where the alphabet of an alignment contradicts the allophone file
+OnMismatch = Literal["error", "map", "ignore"]
+
+
+def checks_alphabet(on_alphabet_mismatch: str) -> bool:
+    """Whether such an alphabet is an error; ValueError for what is no `OnMismatch`."""
+    if on_alphabet_mismatch not in ("error", "map", "ignore"):
+        raise ValueError(
+            f"on_alphabet_mismatch must be 'error', 'map' or 'ignore', not {on_alphabet_mismatch!r}"
+        )
+    return on_alphabet_mismatch == "error"
 
 
 class Alignment:

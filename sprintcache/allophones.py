@@ -9,12 +9,18 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from ._reader import LabelTable
-from .alignment import ALLOPHONE_MASK, STATE_MASK, STATE_SHIFT
+from .alignment import (
+    ALLOPHONE_MASK,
+    STATE_MASK,
+    STATE_SHIFT,
+    OnMismatch,
+    checks_alphabet,
+)
 from .errors import FormatError, LabelError
 
 if TYPE_CHECKING:
@@ -169,7 +175,7 @@ class AllophoneLabeling:
     def labels(
         self,
         alignment: Alignment,
-        on_alphabet_mismatch: Literal["error", "map", "ignore"] = "error",
+        on_alphabet_mismatch: OnMismatch = "error",
     ) -> NDArray[np.int32]:
         """Labels of an alignment in memory; what `Archive.read_labels` does for a stored one.
 
@@ -185,11 +191,7 @@ class AllophoneLabeling:
             LabelError: if a frame has no item or several, the alphabets contradict each other, or
                 a state has no label.
         """
-        if on_alphabet_mismatch not in ("error", "map", "ignore"):
-            raise ValueError(
-                "on_alphabet_mismatch must be 'error', 'map' or 'ignore',"
-                f" not {on_alphabet_mismatch!r}"
-            )
+        checks_alphabet(on_alphabet_mismatch)
         _check_contiguous(alignment.time)
         emission: NDArray[np.integer] = alignment.emission
         if alignment.label_type == "emission":

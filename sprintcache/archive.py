@@ -16,12 +16,13 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from . import attributes
 from ._reader import Pass, Reader, check_out, check_threads
+from .alignment import OnMismatch, checks_alphabet
 from .entries import Block, ScanReport
 from .errors import ArchiveChangedError, EntryNotFoundError, LabelError
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from .allophones import AllophoneLabeling
 
 __all__ = ["Archive", "Segments"]
-
-OnMismatch = Literal["error", "map", "ignore"]
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +83,7 @@ class Archive(Reader):
         path: str,
         sources: Sequence[tuple[str, bool, list[str] | None]],
         io: str = "auto",
+        members: tuple[str, ...] = (),
     ) -> None:
         """Opens and indexes files.
 
@@ -92,8 +92,10 @@ class Archive(Reader):
             sources: (absolute path, whether it is a directory, its entry names) of each source, in
                 the order of the bundle.
             io: "auto", "mmap" or "pread".
+            members: the paths, where the user opened several as one; for pickling.
         """
         self._requested_io = io
+        self._members = members
         self._open(path, list(sources), io)
         for report in self.scan_reports:
             if report is not None:
@@ -113,7 +115,12 @@ class Archive(Reader):
         return f"<Archive {self.path}, {len(self)} entries{of}, {self.io}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.path, self._requested_io, self.source_paths, self.source_states)
+        return _reopen, (
+            self._members or self.path,
+            self._requested_io,
+            self.source_paths,
+            self.source_states,
+        )
 
     def __iter__(self) -> Iterator[str]:
         """Entry names in archive order, ".attribs" included."""
@@ -231,7 +238,7 @@ class Archive(Reader):
             LabelError: if a frame has no item or several, if the alphabets contradict each other,
                 or if a state has no label.
         """
-        check = _checks_alphabet(on_alphabet_mismatch)
+        check = checks_alphabet(on_alphabet_mismatch)
         table = None if labeling is None else labeling.table
         if on_alphabet_mismatch == "map" and labeling is not None:
             return self._mapped_labels(name, labeling)
@@ -272,7 +279,7 @@ class Archive(Reader):
             ArchiveChangedError: if a file was changed after opening.
             ValueError: if `out` does not fit; nothing is written then.
         """
-        check = _checks_alphabet(on_alphabet_mismatch)
+        check = checks_alphabet(on_alphabet_mismatch)
         table = None if labeling is None else labeling.table
         if on_alphabet_mismatch == "map" and labeling is not None:
             check_threads(num_threads)
@@ -320,7 +327,7 @@ class Archive(Reader):
             FormatError, LabelError: as for `read_labels`.
             ArchiveChangedError: if a file was changed after opening.
         """
-        check = _checks_alphabet(on_alphabet_mismatch)
+        check = checks_alphabet(on_alphabet_mismatch)
         table = None if labeling is None else labeling.table
         if on_alphabet_mismatch == "map" and labeling is not None:
             names: Pass[None] = Pass(self, "names", prefetch)
@@ -329,7 +336,10 @@ class Archive(Reader):
 
 
 def _reopen(
-    path: str, io: str, sources: tuple[str, ...], states: tuple[tuple[int, int], ...]
+    path: str | tuple[str, ...],
+    io: str,
+    sources: tuple[str, ...],
+    states: tuple[tuple[int, int], ...],
 ) -> Archive:
     """Opens a pickled archive again; the files must have kept their sizes and times."""
     from .opening import open_archive
@@ -337,7 +347,7 @@ def _reopen(
     archive = open_archive(path, io)
     if archive.source_paths != sources:
         raise ArchiveChangedError(
-            "the bundle lists other archives than when it was pickled", path=path
+            "the bundle lists other archives than when it was pickled", path=archive.path
         )
     for source, then, now in zip(sources, states, archive.source_states, strict=True):
         if then != now and not os.path.isdir(source):
@@ -348,14 +358,6 @@ def _reopen(
                 found=f"{now[0]} bytes, time {now[1]} ns",
             )
     return archive
-
-
-def _checks_alphabet(on_alphabet_mismatch: str) -> bool:
-    if on_alphabet_mismatch not in ("error", "map", "ignore"):
-        raise ValueError(
-            f"on_alphabet_mismatch must be 'error', 'map' or 'ignore', not {on_alphabet_mismatch!r}"
-        )
-    return on_alphabet_mismatch == "error"
 
 
 def _joined(blocks: list[Block]) -> Any:

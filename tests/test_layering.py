@@ -27,7 +27,7 @@ CORE = {
     "bundle": {"errors"},
     "_reader": {"errors", "alignment", "entries"},
     "allophones": {"_reader", "alignment", "errors"},
-    "archive": {"_reader", "attributes", "entries", "errors", "opening"},
+    "archive": {"_reader", "alignment", "attributes", "entries", "errors", "opening"},
     "opening": {"archive", "bundle", "directory", "files"},
     "alignment_encoding": {"alignment"},
     "files": {"errors"},
