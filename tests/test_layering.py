@@ -47,6 +47,8 @@ CORE = {
         "partial",
         "recovery",
     },
+    "transfer": {"archive_file", "errors"},
+    "combining": {"errors", "opening", "transfer", "writer"},
     "ordering": set(),
     "batching": set(),
     "dataset_base": {"errors", "ordering"},

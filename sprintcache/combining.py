@@ -1,0 +1,375 @@
+"""combine and repack: several archives into one, one archive anew.
+
+First it is decided for every name which archive it comes from, then everything is copied in long
+runs, as it is stored. An entry ``<name>.attribs`` goes with its segment: it is never mixed with the
+data of another archive.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from itertools import groupby
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from .errors import EntryNotFoundError, SprintCacheError
+from .opening import open_archive
+from .transfer import transfer
+from .writer import ArchiveWriter
+
+if TYPE_CHECKING:
+    from .archive import Archive
+
+__all__ = ["CombineReport", "combine", "repack"]
+
+Duplicates = Literal["check", "keep", "replace"]
+Progress = Callable[[int, int], None]
+Tell = Callable[[str, str], None]
+
+
+class CombineReport(NamedTuple):
+    """What `combine` or `repack` did, or would do.
+
+    Attributes:
+        path: the archive that was written.
+        num_added: entries that went in, those in place of others included.
+        num_replaced: entries in it that gave way.
+        num_kept: entries that were left out, since there was one of their name.
+        differing: names of those among them that "check" found to be different.
+        damaged: name and error of entries that were skipped.
+    """
+
+    path: str
+    num_added: int
+    num_replaced: int
+    num_kept: int
+    differing: tuple[str, ...]
+    damaged: tuple[tuple[str, SprintCacheError], ...]
+
+
+def combine(
+    archives: Sequence[Archive],
+    path: str | os.PathLike[str],
+    mode: str = "x",
+    *,
+    names: Iterable[str] | None = None,
+    duplicates: Duplicates = "check",
+    prefix: str = "",
+    compress: bool | None = None,
+    skip_damaged: bool = False,
+    dry_run: bool = False,
+    tell: Tell | None = None,
+    progress: Progress | None = None,
+) -> CombineReport:
+    """Puts the entries of several archives, bundles or directories into one archive.
+
+    Args:
+        archives: the sources, open; they stay so.
+        path: the archive to write; it may be one of the sources.
+        mode: as of `ArchiveWriter`: "x" new, "w" in place of what is there, "a" to what is there.
+        names: only these, with their ".attribs", and in this order within each source.
+        duplicates: what happens to a name that is there already, in the archive that is appended
+            to or in an earlier source: "check" keeps it, and names it in the report if the other
+            one has different data or attributes; "keep" keeps it unseen; "replace" takes the
+            later one.
+        prefix: is put before every name.
+        compress: store all entries as gzip members or none of them; None: as they are.
+        skip_damaged: leave out entries that are damaged, and report them; False: raise an error.
+        dry_run: write nothing; `num_added` counts what would be.
+        tell: called with "add", "replace", "keep" or "differ", and the name that was decided on.
+        progress: called with (entries dealt with, entries in all) before each step; an exception
+            that it raises ends the work between two entries.
+
+    Raises:
+        EntryNotFoundError: if one of the names is in none of the archives.
+        FormatError: if an entry is damaged; with `skip_damaged` only if its double must be read.
+        FileExistsError, SprintCacheError, OSError: as `ArchiveWriter`; in modes "x" and "w" the
+            path is then as it was before, in mode "a" the archive is whole and has what was done
+            so far.
+        ValueError: if `mode` or `duplicates` is none of the three.
+    """
+    if duplicates not in ("check", "keep", "replace"):
+        raise ValueError(f"duplicates must be 'check', 'keep' or 'replace', not {duplicates!r}")
+    wanted = None if names is None else list(names)
+    if wanted is not None:
+        _check_names(archives, wanted)
+    with ExitStack() as stack:
+        writer = None if dry_run else stack.enter_context(ArchiveWriter(path, mode))
+        if dry_run and mode == "x" and os.path.exists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(path))
+        there = None
+        if mode == "a" and os.path.exists(path):
+            there = stack.enter_context(open_archive(path, "pread"))
+        plan = _Plan(there, duplicates, prefix, tell)
+        for archive in archives:
+            if progress is not None:
+                progress(0, 0)
+            plan.take(archive, wanted)
+        damaged: list[tuple[str, SprintCacheError]] = []
+        steps = plan.steps()
+        total = sum(len(step.names) for step in steps)
+        if writer is not None:
+            for name in sorted(plan.orphans):
+                writer.remove(name)
+            job = _Job(writer, prefix, compress, damaged if skip_damaged else None, progress, total)
+            for step in steps:
+                job.run(step)
+    return CombineReport(
+        os.path.realpath(path),
+        total - len(damaged),
+        plan.num_replaced,
+        plan.num_kept,
+        tuple(plan.differing),
+        tuple(damaged),
+    )
+
+
+def repack(
+    archive: Archive,
+    path: str | os.PathLike[str] | None = None,
+    mode: str = "w",
+    *,
+    order: Literal["name"] | Iterable[str] | None = None,
+    compress: bool | None = None,
+    skip_damaged: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> CombineReport:
+    """Writes an archive anew: without holes, in another order, compressed or not.
+
+    Args:
+        archive: what is there, open; it stays so, with the old data.
+        path: where it goes; None: in place of the archive, once it is whole.
+        mode: "w", or "x" for an error where there is something.
+        order: "name": sorted by name; or names that come first, in this order, before the others.
+        compress, skip_damaged, dry_run, progress: as of `combine`.
+
+    Raises:
+        ValueError: without a path for a bundle or a directory, which are no archive files.
+        SprintCacheError: without a path for an archive that has no sound table: what a scan passed
+            over would be lost; `sprintcache.recover` is for it.
+        EntryNotFoundError, FormatError, OSError: as `combine`.
+    """
+    if path is None:
+        path = archive.path
+        if os.path.isdir(path) or path.endswith(".bundle"):
+            raise ValueError(f"{path}: only archive files can be written in their place")
+        if archive.scan_report is not None:
+            raise SprintCacheError(
+                f"there is no sound table; sprintcache.recover({path!r}) first", path=path
+            )
+    names: list[str] | None = None
+    if order is not None:
+        names = sorted(archive) if order == "name" else [*order, *archive]
+    return combine(
+        [archive],
+        path,
+        mode,
+        names=names,
+        compress=compress,
+        skip_damaged=skip_damaged,
+        dry_run=dry_run,
+        progress=progress,
+    )
+
+
+def _check_names(archives: Sequence[Archive], names: list[str]) -> None:
+    missing = [name for name in names if not any(name in archive for archive in archives)]
+    if missing:
+        raise EntryNotFoundError(
+            f"{len(missing)} of {len(names)} names are in none of the archives, the first:"
+            f" {missing[0]!r}",
+            path=archives[0].path if len(archives) == 1 else None,
+        )
+
+
+# ---- what comes from where
+
+
+class _Step(NamedTuple):
+    archive: Archive
+    names: list[str]
+    replacing: frozenset[str]  # what these names replace in the archive that is appended to
+
+
+class _Plan:
+    """For every name the archive that it is taken from."""
+
+    def __init__(
+        self, there: Archive | None, duplicates: str, prefix: str, tell: Tell | None
+    ) -> None:
+        self._there = there
+        self._duplicates = duplicates
+        self._prefix = prefix
+        self._tell = tell
+        self._home: dict[str, int] = {}  # new name -> number of its source
+        self._sources: list[tuple[Archive, list[str]]] = []
+        self._replacing: set[str] = set()
+        self.orphans: set[str] = set()  # attributes there whose segment is replaced by one without
+        self.num_kept = 0
+        self.differing: list[str] = []
+
+    @property
+    def num_replaced(self) -> int:
+        return len(self._replacing)
+
+    def take(self, archive: Archive, wanted: list[str] | None) -> None:
+        """Decides on the names of one more source."""
+        chosen: list[str] = []
+        number = len(self._sources)
+        selected = archive if wanted is None else _with_attributes(archive, wanted)
+        decided: dict[str, bool] = {}  # name -> whether it is taken from here
+        for name in selected:
+            owner = name.removesuffix(".attribs")
+            if owner not in selected:
+                owner = name
+            if owner not in decided:
+                decided[owner] = self._decide(archive, owner)
+            if decided[owner]:
+                chosen.append(name)
+                self._home[self._prefix + name] = number
+            else:
+                self.num_kept += 1
+        self._sources.append((archive, chosen))
+
+    def steps(self) -> list[_Step]:
+        """What to copy."""
+        steps = []
+        for number, (archive, chosen) in enumerate(self._sources):
+            names = [name for name in chosen if self._home.get(self._prefix + name) == number]
+            replacing = {name for name in names if self._prefix + name in self._replacing}
+            steps.append(_Step(archive, names, frozenset(replacing)))
+        return steps
+
+    def _decide(self, archive: Archive, segment: str) -> bool:
+        """Whether a segment with its attributes is taken from this archive."""
+        name = self._prefix + segment
+        home = self._home.get(name)
+        is_there = self._there is not None and name in self._there
+        if home is None and not is_there:
+            self._say("add", name)
+            return True
+        if self._duplicates == "replace":
+            self._give_way(archive, segment)
+            self._say("replace", name)
+            return True
+        if self._duplicates == "check":
+            other, other_name = self._there, name
+            if home is not None:
+                other, other_name = self._sources[home][0], segment
+            if other is not None and not _same(archive, segment, other, other_name):
+                self.differing.append(name)
+                self._say("differ", name)
+                return False
+        self._say("keep", name)
+        return False
+
+    def _give_way(self, archive: Archive, segment: str) -> None:
+        """Makes room for a segment and its attributes."""
+        for suffix in ("", ".attribs"):
+            name = self._prefix + segment + suffix
+            self._home.pop(name, None)
+            if self._there is not None and name in self._there:
+                has_one = segment + suffix in archive
+                (self._replacing.add if has_one else self._replacing.discard)(name)
+                (self.orphans.discard if has_one else self.orphans.add)(name)
+
+    def _say(self, what: str, name: str) -> None:
+        if self._tell is not None:
+            self._tell(what, name)
+
+
+def _with_attributes(archive: Archive, names: Iterable[str]) -> dict[str, None]:
+    """Those of the names that the archive has, each once, its attributes right before it."""
+    ordered: dict[str, None] = {}
+    for name in names:
+        if name in archive:
+            attribs = name + ".attribs"
+            if attribs in archive:
+                ordered[attribs] = None
+            ordered[name] = None
+    return ordered
+
+
+def _same(archive: Archive, segment: str, other: Archive, other_segment: str) -> bool:
+    """Whether data and attributes are equal."""
+    for suffix in ("", ".attribs"):
+        name, other_name = segment + suffix, other_segment + suffix
+        if (name in archive) != (other_name in other):
+            return False
+        if name in archive and archive.read_bytes(name) != other.read_bytes(other_name):
+            return False
+    return True
+
+
+# ---- copying
+
+
+class _Job:
+    """Carries steps out."""
+
+    def __init__(
+        self,
+        writer: ArchiveWriter,
+        prefix: str,
+        compress: bool | None,
+        damaged: list[tuple[str, SprintCacheError]] | None,
+        progress: Progress | None,
+        total: int,
+    ) -> None:
+        self._writer = writer
+        self._prefix = prefix
+        self._compress = compress
+        self._damaged = damaged
+        self._progress = progress
+        self._total = total
+        self._done = 0
+
+    def run(self, step: _Step) -> None:
+        archive = step.archive
+
+        def kind(name: str) -> tuple[bool, bool]:
+            replace = name in step.replacing
+            if self._compress is None:
+                return False, replace
+            return (archive.entry(name).compressed_size > 0) != self._compress, replace
+
+        for (recode, replace), names in groupby(step.names, kind):
+            if recode:
+                self._recode(archive, names, replace)
+                continue
+            transfer(
+                archive,
+                names,
+                self._writer,
+                prefix=self._prefix,
+                replace=replace,
+                on_damage=None if self._damaged is None else self._note,
+                progress=self._advance,
+            )
+
+    def _recode(self, archive: Archive, names: Iterable[str], replace: bool) -> None:
+        """Compresses or inflates entries on the way."""
+        for name in names:
+            try:
+                data = archive.read_bytes(name)
+            except SprintCacheError as error:
+                if self._damaged is None:
+                    raise
+                self._note(name, error)
+            else:
+                self._writer.add_bytes(
+                    self._prefix + name, data, compress=self._compress, replace=replace
+                )
+            self._advance(1)
+
+    def _note(self, name: str, error: SprintCacheError) -> None:
+        if self._damaged is not None:
+            self._damaged.append((name, error))
+
+    def _advance(self, count: int) -> None:
+        self._done += count
+        if self._progress is not None:
+            self._progress(self._done, self._total)
