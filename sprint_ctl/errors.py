@@ -1,0 +1,137 @@
+"""What can go wrong between a trainer and its Sprint processes, and nothing else.
+
+* ``SprintError``: the root; catch this to catch everything below
+
+  * ``SprintStartError``: a Sprint did not start, or ended or failed before it was ready
+  * ``SprintDiedError`` (also ``EOFError``): a Sprint that was ready has ended
+  * ``SprintTimeoutError`` (also ``TimeoutError``): no answer before the deadline
+  * ``SprintProtocolError``: what came over the pipe is no message
+
+    * ``PipeClosedError`` (also ``EOFError``): the other end closed the pipe
+
+  * ``SprintRequestError``: Sprint lives, and answered with an exception
+
+Every error keeps its facts as attributes and survives pickling. A wrong argument is a plain
+``TypeError`` or ``ValueError``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = [
+    "PipeClosedError",
+    "SprintDiedError",
+    "SprintError",
+    "SprintProtocolError",
+    "SprintRequestError",
+    "SprintStartError",
+    "SprintTimeoutError",
+]
+
+
+class SprintError(Exception):
+    """Root of all errors of this package.
+
+    Attributes:
+        reason: what is wrong, in words.
+        expected: what should have come, or None.
+        found: what came, or None.
+        request: name of the request under way, or None.
+        segment: name of the segment under way, or None.
+        command: command line of the process, or None where no process is known.
+        pid: its process id, or None.
+        returncode: exit status, or minus the number of the signal that ended it; None while it
+            runs, or where that is not known.
+        signal: name of that signal ("SIGKILL"), or None.
+        stderr_tail: the last it wrote to stderr ("" for nothing).
+        log_tail: the end of its log file, "" where none is configured or readable.
+        remote: text of the exception inside Sprint, with its traceback, or None.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        expected: object = None,
+        found: object = None,
+        request: str | None = None,
+        segment: str | None = None,
+        remote: str | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.expected = expected
+        self.found = found
+        self.request = request
+        self.segment = segment
+        self.remote = remote
+        self.command: Sequence[str] | None = None
+        self.pid: int | None = None
+        self.returncode: int | None = None
+        self.signal: str | None = None
+        self.stderr_tail = ""
+        self.log_tail = ""
+
+    def __str__(self) -> str:
+        text = self.reason
+        facts = ("expected", self.expected), ("found", self.found)
+        told = [f"{word} {fact}" for word, fact in facts if fact is not None]
+        if told:
+            text += f": {', '.join(told)}"
+        lines = [text]
+        if self.request is not None:
+            of = "" if self.segment is None else f" for segment {self.segment!r}"
+            lines.append(f"  during {self.request}{of}")
+        if self.pid is not None:
+            lines.append(f"  process {self.pid}, {self._fate()}")
+        if self.command is not None:
+            lines.append(f"  command: {' '.join(self.command)}")
+        quoted = (
+            ("exception inside Sprint", self.remote),
+            ("last lines of stderr", self.stderr_tail),
+            ("last lines of the log file", self.log_tail),
+        )
+        for title, quote in quoted:
+            if quote and quote.strip():
+                lines.append(f"  {title}:")
+                lines += [f"    {line}" for line in quote.strip().splitlines()[-_LINES:]]
+        return "\n".join(lines)
+
+    def _fate(self) -> str:
+        if self.returncode is None:
+            return "still running when this was written"
+        if self.signal is not None:
+            return f"ended by {self.signal}"
+        return f"ended with exit status {self.returncode}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reason,), self.__dict__.copy()
+
+
+_LINES = 25  # of each quotation; the attributes keep more
+
+
+class SprintStartError(SprintError):
+    """Raised when a Sprint did not start, or ended or failed before it was ready."""
+
+
+class SprintDiedError(SprintError, EOFError):
+    """Raised when a Sprint that was ready has ended."""
+
+
+class SprintTimeoutError(SprintError, TimeoutError):
+    """Raised when there is no answer before the deadline."""
+
+
+class SprintProtocolError(SprintError):
+    """Raised when what comes over the pipe is no message, or not the one that should come."""
+
+
+class PipeClosedError(SprintProtocolError, EOFError):
+    """Raised when the other end has closed the pipe."""
+
+
+class SprintRequestError(SprintError):
+    """Raised when Sprint answered a request with an exception; the process lives on."""

@@ -1,0 +1,97 @@
+"""A memory file for the arrays of one direction: written by one process, mapped by both.
+
+An array is copied into the file once, in the order of its elements, and read where it lies. Who
+writes it owns it: the next message begins at the front again, so a view is good until the next
+message of that direction is asked for. Requests and replies alternate, which makes this safe.
+
+The file has no name, lives as long as a descriptor of it, can grow and never shrink (a seal), so
+that a mapped page is always there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["ALIGNMENT", "ArrayMemory", "order_of"]
+
+Order = Literal["C", "F"]
+
+ALIGNMENT = 64  # of every array, bytes
+_STEP = 1 << 22  # the file grows by multiples of this
+# linux/fcntl.h; Python has the names from 3.10 on
+_ADD_SEALS, _SEAL_SHRINK = 1033, 2
+
+
+class ArrayMemory:
+    """One end of a memory file.
+
+    Attributes:
+        fd: its descriptor, closed with ``close``.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._map: mmap.mmap | None = None
+        self._size = 0  # of the mapping
+
+    @classmethod
+    def create(cls, name: str) -> ArrayMemory:
+        """A new file, empty. Raises OSError where the system has none."""
+        fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        fcntl.fcntl(fd, _ADD_SEALS, _SEAL_SHRINK)
+        return cls(fd)
+
+    def write(self, placed: Iterable[tuple[int, NDArray[Any]]], size: int) -> None:
+        """Copies arrays to their places; ``size`` is the end of the last one."""
+        if size > self._size:
+            os.ftruncate(self.fd, max(-(-size // _STEP) * _STEP, os.fstat(self.fd).st_size))
+            self._remap()
+        for place, array in placed:
+            np.copyto(self._view(place, array.dtype, array.shape, order_of(array)), array)
+
+    def view(
+        self, place: int, dtype: np.dtype[Any], shape: Sequence[int], order: Order, nbytes: int
+    ) -> NDArray[Any]:
+        """An array of the other end, where it lies; ValueError where the file is too small."""
+        if place + nbytes > self._size:
+            self._remap()
+            if place + nbytes > self._size:
+                raise ValueError(f"bytes {place} to {place + nbytes} of {self._size}")
+        return self._view(place, dtype, shape, order)
+
+    def _view(
+        self, place: int, dtype: np.dtype[Any], shape: Sequence[int], order: Order
+    ) -> NDArray[Any]:
+        buffer: Any = self._map if self._map is not None else b""
+        array: NDArray[Any] = np.ndarray(tuple(shape), dtype, buffer, place, None, order)
+        return array
+
+    def _remap(self) -> None:
+        # the old mapping goes with the last view of it
+        self._size = os.fstat(self.fd).st_size
+        if self._size:
+            self._map = mmap.mmap(self.fd, self._size)
+
+    def close(self) -> None:
+        """Closes the descriptor; views stay good."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+            self._map = None
+            self._size = 0
+
+
+def order_of(array: NDArray[Any]) -> Order:
+    """ "F" if the first axis runs fastest, else "C": how its elements are laid out in a message."""
+    if array.flags.c_contiguous or array.ndim < 2:
+        return "C"
+    return "F" if abs(array.strides[0]) < abs(array.strides[-1]) else "C"

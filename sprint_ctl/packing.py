@@ -1,0 +1,160 @@
+"""The body of a message of the second framing: a JSON text, and the arrays beside it.
+
+In the text an array stands as ``{"__array__": [dtype, shape, order, place]}``, bytes as
+``{"__bytes__": latin-1 text}``; ``place`` is an offset in the memory file of that direction, or
+null for an array that follows in the pipe, in the order of the text, without gaps. So whatever the
+bytes are, reading them makes nothing but None, bool, int, float (also nan and infinite), str,
+bytes, list, dict with str keys, and arrays of plain numbers or characters. The message itself
+arrives as a tuple; tuples inside it arrive as lists, scalars of numpy as those of Python.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import SprintProtocolError
+from .memory import ALIGNMENT, order_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .memory import ArrayMemory
+
+__all__ = ["pack", "unpack"]
+
+_ARRAY, _BYTES = "__array__", "__bytes__"
+_PLAIN = re.compile(r"[<>|]?(b1|[iu][1248]|f2|f4|f8|c8|c16|[SU]\d{1,9})")
+_MAX_NDIM = 32
+
+
+def pack(message: tuple[Any, ...], memory: ArrayMemory | None) -> tuple[bytes, list[NDArray[Any]]]:
+    """The text of a message, and the arrays that go through the pipe, contiguous, in C order.
+
+    With a memory file all arrays are copied into it and none goes through the pipe.
+
+    Raises:
+        TypeError, ValueError: something that does not go over the wire.
+    """
+    packer = _Packer(memory is not None)
+    text = json.dumps(message, default=packer.describe, separators=(",", ":"))
+    if memory is not None and packer.placed:
+        memory.write(packer.placed, packer.size)
+    return text.encode("ascii"), packer.arrays
+
+
+class _Packer:
+    """Collects what JSON has no word for."""
+
+    def __init__(self, in_memory: bool) -> None:
+        self.in_memory = in_memory
+        self.arrays: list[NDArray[Any]] = []  # for the pipe
+        self.placed: list[tuple[int, NDArray[Any]]] = []  # for the memory file
+        self.size = 0
+
+    def describe(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return {_ARRAY: self._array(value)}
+        if isinstance(value, np.generic):
+            return value.item()
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return {_BYTES: bytes(value).decode("latin-1")}
+        raise TypeError(f"a {type(value).__name__} does not go over the wire")
+
+    def _array(self, array: NDArray[Any]) -> list[Any]:
+        if not _PLAIN.fullmatch(array.dtype.str):
+            raise TypeError(f"an array of {array.dtype} does not go over the wire")
+        order = order_of(array)
+        place = None
+        if self.in_memory:
+            place = -(-self.size // ALIGNMENT) * ALIGNMENT
+            self.size = place + array.nbytes
+            self.placed.append((place, array))
+        else:
+            self.arrays.append(np.ascontiguousarray(array.T if order == "F" else array))
+        return [array.dtype.str, array.shape, order, place]
+
+
+def unpack(
+    text: bytes, payload: int, memory: ArrayMemory | None
+) -> tuple[tuple[Any, ...], list[NDArray[Any]]]:
+    """The message of a text, and its arrays that the pipe has yet to fill, contiguous, in C order.
+
+    Args:
+        text: the JSON text.
+        payload: bytes that follow in the pipe; nothing larger is allocated.
+        memory: the memory file of that direction, if there is one.
+
+    Raises:
+        SprintProtocolError: not such a text.
+    """
+    reader = _Unpacker(payload, memory)
+    try:
+        message = json.loads(text.decode("ascii"), object_hook=reader.restore)
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise SprintProtocolError(
+            "a message cannot be read", expected="its JSON text", found=f"{_start(text)}: {error}"
+        ) from None
+    if not isinstance(message, list):
+        raise SprintProtocolError("no message", expected="a tuple", found=_start(text))
+    if reader.remaining:
+        raise SprintProtocolError(
+            "a message does not add up",
+            expected=f"arrays of {payload} bytes",
+            found=f"{payload - reader.remaining} bytes",
+        )
+    return tuple(message), reader.arrays
+
+
+class _Unpacker:
+    def __init__(self, payload: int, memory: ArrayMemory | None) -> None:
+        self.remaining = payload
+        self.memory = memory
+        self.arrays: list[NDArray[Any]] = []
+
+    def restore(self, pairs: dict[str, Any]) -> Any:
+        if _ARRAY in pairs:
+            return self._array(pairs[_ARRAY])
+        if _BYTES in pairs:
+            if not isinstance(pairs[_BYTES], str):
+                raise ValueError(f"bytes of {pairs[_BYTES]!r}")
+            return pairs[_BYTES].encode("latin-1")
+        return pairs
+
+    def _array(self, facts: Any) -> NDArray[Any]:
+        if not (isinstance(facts, list) and len(facts) == 4):
+            raise ValueError(f"array of {facts!r}")
+        name, shape, order, place = facts
+        if not (isinstance(name, str) and _PLAIN.fullmatch(name)):
+            raise ValueError(f"array of type {name!r}")
+        if order not in ("C", "F") or not _is_shape(shape):
+            raise ValueError(f"array of shape {shape!r} in order {order!r}")
+        dtype = np.dtype(name)
+        nbytes = dtype.itemsize
+        for size in shape:
+            nbytes *= size
+        if place is not None:
+            if self.memory is None or type(place) is not int or place < 0 or place % ALIGNMENT:
+                raise ValueError(f"array at {place!r} of the memory file")
+            return self.memory.view(place, dtype, shape, order, nbytes)
+        if nbytes > self.remaining:
+            raise ValueError(f"array of {nbytes} bytes where {self.remaining} remain")
+        self.remaining -= nbytes
+        array: NDArray[Any] = np.empty(shape if order == "C" else shape[::-1], dtype)
+        self.arrays.append(array)
+        return array if order == "C" else array.T
+
+
+def _is_shape(shape: Any) -> bool:
+    return (
+        isinstance(shape, list)
+        and len(shape) <= _MAX_NDIM
+        and all(type(size) is int and size >= 0 for size in shape)
+    )
+
+
+def _start(text: bytes) -> str:
+    return repr(text[:80]) + ("..." if len(text) > 80 else "")

@@ -1,0 +1,288 @@
+"""Messages over two pipes: what both ends of the wire use.
+
+A message is a tuple of plain values: None, bool, int, float, str, bytes, tuple, list, dict, arrays
+and scalars of numpy of plain kinds. There are two framings; either end can read both at any time,
+and writes the first until ``version`` is set to 2:
+
+1. the incumbent's (interface facts, section 10): length as signed 32-bit little-endian number, then
+   a pickle (`sprint_ctl.pickles`).
+2. ``SPR2``, then as little-endian unsigned numbers the length of a JSON text (32 bit), the request
+   id and the size of the arrays that follow the text (64 bit each), then the text and the arrays
+   (`sprint_ctl.packing`). Arrays go from their own memory into the pipe and from the pipe into the
+   final array; with memory files (`sprint_ctl.memory`) they do not go through the pipe at all.
+   Request id 0 is for messages that answer no request.
+
+All waiting is done in one place, ``_wait``: until the pipe is ready, the deadline has passed, or
+the watched process has ended. Deadlines are times of ``time.monotonic()``; None waits for ever.
+Each direction of a Wire may be used by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import struct
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import packing, pickles
+from .errors import PipeClosedError, SprintProtocolError, SprintTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from .memory import ArrayMemory
+
+__all__ = ["Wire"]
+
+_MAGIC = b"SPR2"
+_HEADER = struct.Struct("<4sIQQ")  # magic, size of the text, request id, size of the arrays
+_LENGTH = struct.Struct("<i")
+_MAX_TEXT = 1 << 26
+_MAX_PAYLOAD = 1 << 36
+_CHUNK = 1 << 20  # of a body whose length is only declared
+_PIPE_SIZE = 1 << 20  # what the system grants without privileges
+_SET_PIPE_SIZE = 1031  # fcntl.F_SETPIPE_SZ, named from Python 3.10 on
+_SLICE = 0.1  # seconds between looks at a process that cannot be polled
+_PICKLE_START = 0x80
+
+
+class Wire:
+    """One end of a pair of pipes. It owns the descriptors it is given.
+
+    Attributes:
+        version: the framing it writes, 1 or 2.
+        received_id: request id of the message received last; None for the first framing.
+    """
+
+    def __init__(
+        self,
+        read_fd: int,
+        write_fd: int,
+        *,
+        read_memory: ArrayMemory | None = None,
+        write_memory: ArrayMemory | None = None,
+        process_fd: int | None = None,
+        is_alive: Callable[[], bool] | None = None,
+    ) -> None:
+        """Takes over the pipe ends.
+
+        Args:
+            read_fd, write_fd: ends of two pipes; they become non-blocking.
+            read_memory, write_memory: memory files of the two directions.
+            process_fd: becomes readable when the watched process ends; not owned.
+            is_alive: asked instead every 0.1 s of waiting, where there is no such descriptor.
+        """
+        self.version = 1
+        self.received_id: int | None = None
+        self._read_fd = read_fd
+        self._write_fd = write_fd
+        self._read_memory = read_memory
+        self._write_memory = write_memory
+        self._process_fd = process_fd
+        self._is_alive = is_alive
+        self._ahead = b""  # read, but of the next message
+        self._pollers = {}
+        for fd, event in ((read_fd, select.POLLIN), (write_fd, select.POLLOUT)):
+            os.set_blocking(fd, False)
+            with contextlib.suppress(OSError):  # above the limit of the system: slower, no more
+                fcntl.fcntl(fd, _SET_PIPE_SIZE, _PIPE_SIZE)
+            self._pollers[fd] = poller = select.poll()
+            poller.register(fd, event)
+            if process_fd is not None:
+                poller.register(process_fd, select.POLLIN)
+
+    # ---- messages --------------------------------------------------------------------------
+
+    def send(
+        self, message: tuple[Any, ...], *, request_id: int = 0, deadline: float | None = None
+    ) -> None:
+        """Sends a message; returns when all of it is in the pipe.
+
+        Raises:
+            TypeError, ValueError: it holds something that does not go over the wire; nothing was
+                sent.
+            PipeClosedError: nobody reads at the other end.
+            SprintTimeoutError: the deadline has passed; part of the message may be sent.
+        """
+        if self.version == 1:
+            body = pickles.dumps(message)
+            if len(body) >= 1 << 31:
+                raise ValueError(f"a message of {len(body)} bytes: the first framing ends at 2 GiB")
+            self._write([memoryview(_LENGTH.pack(len(body)) + body)], deadline)
+            return
+        text, arrays = packing.pack(message, self._write_memory)
+        if len(text) > _MAX_TEXT:
+            raise ValueError(f"a message with a text of {len(text)} bytes: at most {_MAX_TEXT}")
+        size = sum(array.nbytes for array in arrays)
+        head = _HEADER.pack(_MAGIC, len(text), request_id, size) + text
+        parts = [memoryview(head)]
+        parts += [_as_bytes(array) for array in arrays if array.nbytes]
+        self._write(parts, deadline)
+
+    def receive(self, *, deadline: float | None = None) -> tuple[Any, ...]:
+        """The next message. Arrays in the memory file are views, good until the next call.
+
+        Raises:
+            PipeClosedError: the other end has closed the pipe, or its process has ended.
+            SprintProtocolError: no message.
+            SprintTimeoutError: the deadline has passed.
+        """
+        head = bytearray(_HEADER.size)
+        got = self._read(memoryview(head), deadline, at_least=4)
+        if head[:4] == _MAGIC:
+            self._read(memoryview(head)[got:], deadline, at_least=_HEADER.size - got)
+            return self._receive_second(head, deadline)
+        self._ahead = bytes(head[4:got])
+        return self._receive_first(head[:4], deadline)
+
+    def _receive_first(self, head: bytearray, deadline: float | None) -> tuple[Any, ...]:
+        (size,) = _LENGTH.unpack(head)
+        if size <= 0:
+            raise SprintProtocolError(
+                "no message", expected="its length", found=f"{size} ({bytes(head)!r})"
+            )
+        body = bytearray()
+        while len(body) < size:
+            chunk = bytearray(min(size - len(body), _CHUNK))
+            got = self._read(memoryview(chunk), deadline, at_least=1, doing=(len(body), size))
+            body += chunk[:got]
+            if body[0] != _PICKLE_START:
+                found = bytes(head + body[:60])
+                raise SprintProtocolError("no message", expected="a pickle", found=repr(found))
+        self.received_id = None
+        return pickles.loads(body)
+
+    def _receive_second(self, head: bytearray, deadline: float | None) -> tuple[Any, ...]:
+        _, text_size, request_id, payload = _HEADER.unpack(head)
+        if text_size > _MAX_TEXT or payload > _MAX_PAYLOAD:
+            raise SprintProtocolError(
+                "a message of absurd length",
+                expected=f"at most {_MAX_TEXT} bytes of text, {_MAX_PAYLOAD} of arrays",
+                found=f"{text_size} and {payload}",
+            )
+        text = bytearray()
+        while len(text) < text_size:
+            chunk = bytearray(min(text_size - len(text), _CHUNK))
+            got = self._read(memoryview(chunk), deadline, at_least=1, doing=(len(text), text_size))
+            text += chunk[:got]
+        message, arrays = packing.unpack(bytes(text), payload, self._read_memory)
+        for array in arrays:
+            if array.nbytes:
+                self._read(_as_bytes(array), deadline, at_least=array.nbytes)
+        self.received_id = request_id
+        return message
+
+    def has_data(self) -> bool:
+        """Whether ``receive`` would find at least the beginning of a message, or the end."""
+        if self._ahead:
+            return True
+        poller = select.poll()
+        poller.register(self._read_fd, select.POLLIN)
+        return bool(poller.poll(0))
+
+    def close(self) -> None:
+        """Closes the pipe ends and memory files; again does nothing."""
+        for fd in self._pollers:
+            os.close(fd)
+        self._pollers = {}
+        for memory in (self._read_memory, self._write_memory):
+            if memory is not None:
+                memory.close()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return not self._pollers
+
+    # ---- bytes -----------------------------------------------------------------------------
+
+    def _read(
+        self,
+        view: memoryview,
+        deadline: float | None,
+        *,
+        at_least: int,
+        doing: tuple[int, int] = (0, 0),
+    ) -> int:
+        """Fills the beginning of a view; the number of bytes, ``at_least`` or more."""
+        got = 0
+        if self._ahead:
+            got = min(len(self._ahead), len(view))
+            view[:got] = self._ahead[:got]
+            self._ahead = self._ahead[got:]
+        while got < at_least:
+            try:
+                count = os.readv(self._read_fd, [view[got:]])
+            except BlockingIOError:
+                facts = doing[0] + got, max(doing[1], at_least)
+                if not self._wait(self._read_fd, deadline, facts):
+                    raise _closed("the process at the other end has ended", facts) from None
+                continue
+            if count == 0:
+                facts = doing[0] + got, max(doing[1], at_least)
+                raise _closed("the other end has closed the pipe", facts)
+            got += count
+        return got
+
+    def _write(self, parts: list[memoryview], deadline: float | None) -> None:
+        size = sum(len(part) for part in parts)
+        sent = 0
+        while parts:
+            try:
+                count = os.writev(self._write_fd, parts)
+            except BlockingIOError:
+                if self._wait(self._write_fd, deadline, (sent, size)):
+                    continue
+                raise _closed("the process at the other end has ended", (sent, size)) from None
+            except BrokenPipeError:
+                raise _closed("the other end has closed the pipe", (sent, size)) from None
+            sent += count
+            while parts and count >= len(parts[0]):
+                count -= len(parts.pop(0))
+            if count:
+                parts[0] = parts[0][count:]
+
+    def _wait(self, fd: int, deadline: float | None, facts: tuple[int, int]) -> bool:
+        """True when a descriptor is ready, False when only the process has ended."""
+        poller = self._pollers[fd]
+        while True:
+            alive = self._is_alive is None or self._is_alive()
+            left = None if deadline is None else deadline - time.monotonic()
+            wait = left if self._is_alive is None else _SLICE if left is None else min(left, _SLICE)
+            ready = poller.poll(None if wait is None else max(wait, 0) * 1000)
+            if any(which == fd for which, _ in ready):
+                return True
+            if ready or not alive:
+                # what it wrote before it ended is in the pipe already: look once more
+                return any(which == fd for which, _ in poller.poll(0))
+            if left is not None and left <= 0:
+                done, size = facts
+                raise SprintTimeoutError(
+                    "nothing came over the pipe in time",
+                    expected=f"{size} bytes",
+                    found=f"{done} bytes",
+                )
+
+
+def _closed(reason: str, facts: tuple[int, int]) -> PipeClosedError:
+    done, size = facts
+    if done == 0:
+        return PipeClosedError(reason)
+    return PipeClosedError(
+        f"{reason} in the middle of a message",
+        expected=f"{size} bytes",
+        found=f"{done} bytes",
+    )
+
+
+def _as_bytes(array: NDArray[Any]) -> memoryview:
+    """The bytes of a contiguous array, to be read or filled."""
+    flat: Any = array.reshape(-1).view(np.uint8)
+    return memoryview(flat)
