@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+from collections.abc import Sequence
 
 from . import bundle, directory
 from .archive import Archive
@@ -15,11 +16,15 @@ __all__ = ["open_archive"]
 logger = logging.getLogger(__name__)
 
 
-def open_archive(path: str | os.PathLike[str], io: str = "auto") -> Archive:
+StrPath = str | os.PathLike[str]
+
+
+def open_archive(path: StrPath | Sequence[StrPath], io: str = "auto") -> Archive:
     """Opens what Sprint wrote: an archive file, a ``.bundle`` of archives, or a directory.
 
     Args:
         path: the kind is decided as in Sprint: by the ending ``.bundle``, then by what is there.
+            A list of paths is opened as one archive, as if a bundle listed them.
         io: how files are read: "mmap"; "pread", which costs a copy but stays safe when files
             change or vanish under us; "auto" maps on local file systems only.
 
@@ -32,20 +37,30 @@ def open_archive(path: str | os.PathLike[str], io: str = "auto") -> Archive:
         FileNotFoundError, OSError: if a file cannot be opened; the first names what an interrupted
             writer left in its place.
         FormatError: if a file is no archive, or a bundle no bundle.
-        ValueError: if `io` is none of the three.
+        ValueError: if `io` is none of the three, or no path is given.
     """
-    path = os.fspath(path)
-    full = os.path.abspath(path)
-    if full.endswith(".bundle"):
-        return Archive(full, [_source(member) for member in bundle.members(full)], io)
-    partial = partial_of(full)
+    if isinstance(path, (str, os.PathLike)):
+        full = os.path.abspath(os.fspath(path))
+        return Archive(full, _sources(full), io)
+    members = tuple(os.path.abspath(os.fspath(member)) for member in path)
+    if not members:
+        raise ValueError("no path to open")
+    others = f" and {len(members) - 1} more" if len(members) > 1 else ""
+    sources = [source for member in members for source in _sources(member)]
+    return Archive(members[0] + others, sources, io, members)
+
+
+def _sources(path: str) -> list[tuple[str, bool, list[str] | None]]:
+    if path.endswith(".bundle"):
+        return [_source(member) for member in bundle.members(path)]
+    partial = partial_of(path)
     left = os.path.exists(partial) and not is_locked(partial)
     hint = f"{partial} is unfinished: sprintcache.recover(path) gives it a table"
-    if left and not os.path.exists(full):
-        raise FileNotFoundError(errno.ENOENT, f"{os.strerror(errno.ENOENT)}, but {hint}", full)
+    if left and not os.path.exists(path):
+        raise FileNotFoundError(errno.ENOENT, f"{os.strerror(errno.ENOENT)}, but {hint}", path)
     if left:
-        logger.warning("beside %s: %s", full, hint)
-    return Archive(full, [_source(full)], io)
+        logger.warning("beside %s: %s", path, hint)
+    return [_source(path)]
 
 
 def _source(path: str) -> tuple[str, bool, list[str] | None]:
