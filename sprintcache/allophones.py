@@ -193,6 +193,25 @@ class AllophoneLabeling:
         """
         checks_alphabet(on_alphabet_mismatch)
         _check_contiguous(alignment.time)
+        return self.item_labels(alignment, on_alphabet_mismatch)
+
+    def item_labels(
+        self,
+        alignment: Alignment,
+        on_alphabet_mismatch: OnMismatch = "error",
+    ) -> NDArray[np.int32]:
+        """Labels of the items of any alignment, soft ones included.
+
+        Args:
+            alignment, on_alphabet_mismatch: as for `labels`, but times do not matter.
+
+        Returns:
+            (N,) int32, one label per item.
+
+        Raises:
+            LabelError: if the alphabets contradict each other, or a state has no label.
+        """
+        checks_alphabet(on_alphabet_mismatch)
         emission: NDArray[np.integer] = alignment.emission
         if alignment.label_type == "emission":
             if emission.max(initial=0) > 0x7FFFFFFF:
@@ -203,7 +222,7 @@ class AllophoneLabeling:
         labels = self.labels_of(emission)
         missing = np.flatnonzero(labels < 0)
         if len(missing):
-            frame, id_ = int(missing[0]), int(emission[missing[0]])
+            frame, id_ = int(alignment.time[missing[0]]), int(emission[missing[0]])
             raise LabelError(f"frame {frame}: no label for {self.symbol(id_)} (id {id_})")
         return labels
 
