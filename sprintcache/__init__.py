@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .alignment import Alignment
     from .allophones import AllophoneLabeling
     from .archive import Archive
+    from .combining import CombineReport, combine, repack
     from .entries import Block, EntryInfo, ScanReport, SkippedRange
     from .errors import (
         ArchiveChangedError,
@@ -42,6 +43,7 @@ __all__ = [
     "ArchiveWriter",
     "Block",
     "ClosedArchiveError",
+    "CombineReport",
     "CorruptError",
     "EntryInfo",
     "EntryNotFoundError",
@@ -55,8 +57,10 @@ __all__ = [
     "TruncatedError",
     "UnsupportedError",
     "VerifyReport",
+    "combine",
     "open_archive",
     "recover",
+    "repack",
     "verify",
 ]
 
@@ -66,14 +70,17 @@ _HOME = {
     "Archive": "archive",
     "ArchiveWriter": "writer",
     "Block": "entries",
+    "CombineReport": "combining",
     "EntryInfo": "entries",
     "Problem": "verification",
     "RecoveryReport": "recovery",
     "ScanReport": "entries",
     "SkippedRange": "entries",
     "VerifyReport": "verification",
+    "combine": "combining",
     "open_archive": "opening",
     "recover": "recovery",
+    "repack": "combining",
     "verify": "verification",
 }
 
