@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from sprintcache import bundle
 from sprintcache.archive import Archive
 from sprintcache.attributes import render
 from sprintcache.errors import SprintCacheError
@@ -144,7 +143,6 @@ class FileArchiveBundle(Readable):
     """Archives as one; of entries in several archives the last one counts.
 
     Attributes:
-        filename: as given, or None.
         archives: dict, absolute path to `FileArchive`; opened when it is first used.
         files: dict, name of an entry to the `FileArchive` that has it; made when it is first used.
     """
@@ -157,39 +155,31 @@ class FileArchiveBundle(Readable):
             FormatError: if one is no archive.
         """
         super().__init__(encoding)
-        self.filename = None if filename is None else os.fspath(filename)
         self._paths: dict[str, None] = {}
         if filename is not None:
             self.add_bundle(filename)
             _ = self._archive
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.filename!r} of {len(self._paths)} archives>"
+        return f"<{type(self).__name__} of {[*self._paths]}>"
 
-    def add_bundle(self, filename: StrPath, encoding: str = "ascii") -> None:
-        """Adds the archives that a bundle lists."""
-        for path in bundle.members(os.fspath(filename)):
-            self.add_archive(path, encoding)
-
-    def add_archive(self, filename: StrPath, encoding: str = "ascii") -> None:
-        """Adds an archive, unless it is there already."""
+    def add_bundle_or_archive(self, filename: StrPath, encoding: str = "ascii") -> None:
+        """Adds what it is, by the ending ".bundle"; opened when it is first used."""
         self._paths[os.path.abspath(filename)] = None
         for made in ("_archive", "_by_basename", "archives", "files"):
             self.__dict__.pop(made, None)
 
-    def add_bundle_or_archive(self, filename: StrPath, encoding: str = "ascii") -> None:
-        """Adds what it is, by the ending ".bundle"."""
-        is_bundle = os.fspath(filename).endswith(".bundle")
-        (self.add_bundle if is_bundle else self.add_archive)(filename, encoding)
+    add_archive = add_bundle = add_bundle_or_archive
 
     @cached_property
     def _archive(self) -> Archive:
-        return Archive(self.filename or "the bundle", [(path, False, None) for path in self._paths])
+        return open_archive([*self._paths]) if self._paths else Archive("an empty bundle", [])
 
     @cached_property
     def archives(self) -> dict[str, FileArchive]:
         """Absolute path to archive; all have the allophones of the bundle."""
-        found = {path: FileArchive(path, must_exists=True) for path in self._paths}
+        paths = self._archive.source_paths
+        found = {path: FileArchive(path, must_exists=True) for path in paths}
         for archive in found.values():
             archive.allophones = self.allophones
         return found
