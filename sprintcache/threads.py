@@ -1,4 +1,4 @@
-"""chunk_map: work on many names in a few threads, results in order."""
+"""chunk_map, ordered_map: work on many things in a few threads, results in order."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-__all__ = ["chunk_map", "default_threads"]
+__all__ = ["chunk_map", "default_threads", "ordered_map"]
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _CHUNK = 64  # names a thread works on at a time
@@ -24,28 +25,44 @@ def default_threads() -> int:
 def chunk_map(
     work: Callable[[list[str]], Result], names: Iterable[str], num_threads: int
 ) -> Iterator[Result]:
-    """What `work` gives for each chunk of the names, in their order.
+    """What `work` gives for each chunk of the names, in their order, as `ordered_map`.
 
-    Names and results never pile up: only a few chunks per thread are under way. Whoever stops
-    iterating waits for the chunks in work and leaves out the others.
+    Raises:
+        ValueError: if `num_threads` is less than 1.
+    """
+    return ordered_map(work, _chunks(iter(names)), num_threads)
+
+
+def _chunks(names: Iterator[str]) -> Iterator[list[str]]:
+    while chunk := list(islice(names, _CHUNK)):
+        yield chunk
+
+
+def ordered_map(
+    work: Callable[[Item], Result], items: Iterable[Item], num_threads: int
+) -> Iterator[Result]:
+    """What `work` gives for each item, in their order.
+
+    Items and results never pile up: at most four per thread are under way. Whoever stops iterating
+    waits for the items in work and leaves out the others.
 
     Raises:
         ValueError: if `num_threads` is less than 1.
     """
     if num_threads < 1:
         raise ValueError(f"num_threads must be at least 1, not {num_threads}")
-    return _chunk_map(work, iter(names), num_threads)
+    return _ordered_map(work, iter(items), num_threads)
 
 
-def _chunk_map(
-    work: Callable[[list[str]], Result], names: Iterator[str], num_threads: int
+def _ordered_map(
+    work: Callable[[Item], Result], items: Iterator[Item], num_threads: int
 ) -> Iterator[Result]:
     pending: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(num_threads, "sprintcache")
     try:
         while True:
-            while len(pending) < 4 * num_threads and (chunk := list(islice(names, _CHUNK))):
-                pending.append(pool.submit(work, chunk))
+            for item in islice(items, 4 * num_threads - len(pending)):
+                pending.append(pool.submit(work, item))
             if not pending:
                 return
             yield pending.popleft().result()

@@ -49,6 +49,7 @@ CORE = {
     },
     "transfer": {"archive_file", "errors"},
     "combining": {"errors", "opening", "transfer", "writer"},
+    "convert": {"alignment", "convert", "errors", "files", "opening", "threads", "writer"},
     "ordering": set(),
     "batching": set(),
     "dataset_base": {"errors", "ordering"},
@@ -60,7 +61,13 @@ CORE = {
 TOOLS = {"__main__", "cli", "compat", "ray", "returnn"}
 INSIDE_FUNCTIONS = {("archive", "opening")}  # unpickling opens again
 FOREIGN = {"numpy", "tqdm"}
-OF_ONE_MODULE = {"pyarrow": "ray", "ray": "ray", "returnn": "returnn"}
+OF_ONE_MODULE = {
+    "h5py": "convert",
+    "kaldi_native_io": "convert",
+    "pyarrow": "ray",
+    "ray": "ray",
+    "returnn": "returnn",
+}
 
 
 def sources(folder: str) -> list[Path]:

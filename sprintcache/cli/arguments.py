@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from . import conversion
+
 if TYPE_CHECKING:
     _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -64,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action=_Version)
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for add in (_add_ls, _add_info, _add_show, _add_extract, _add_verify):
+    for add in (_add_ls, _add_info, _add_show, _add_extract, _add_convert, _add_verify):
         add(commands)
     for command in commands.choices.values():
         command.add_argument(
@@ -213,6 +215,13 @@ def _add_extract(commands: _Commands) -> None:
     command.add_argument("--list", metavar="FILE", help="names, one a line; - is standard input")
     command.add_argument("--overwrite", action="store_true", help="replace files that are there")
     _add_names(command, "for --format text")
+
+
+def _add_convert(commands: _Commands) -> None:
+    command = _command(commands, "convert", *conversion.TEXTS)
+    conversion.add_options(command)
+    command.add_argument("--threads", metavar="N", type=_count, help="default: processors, up to 8")
+    _add_names(command, "for the labels of alignments; needs --state-tying")
 
 
 def _add_verify(commands: _Commands) -> None:

@@ -18,7 +18,7 @@ from sprintcache.opening import open_archive
 from sprintcache.states import Names
 from sprintcache.verification import verify as verify_archive
 
-from . import listing, rendering
+from . import conversion, listing, rendering
 from .arguments import UsageError
 from .display import display
 from .extraction import Extractor
@@ -28,7 +28,7 @@ from .selection import listed, matching, similar
 from .summary import summarize
 from .summary_text import summary_lines
 
-__all__ = ["extract", "info", "ls", "show", "verify"]
+__all__ = ["convert", "extract", "info", "ls", "show", "verify"]
 
 Line = Callable[[str], None]
 
@@ -135,6 +135,14 @@ def extract(arguments: Namespace, say: Line, note: Line) -> int:
     left = f"; {len(wanted) - done} left out" if done < len(wanted) else ""
     note(f"{_many(done, 'entry', 'entries')} written to {arguments.to}{left}")
     return 0 if done == len(wanted) else 1
+
+
+def convert(arguments: Namespace, say: Line, note: Line) -> int:
+    """Converts archives to files of another kind, or back."""
+    labeling, globs = _names(arguments).labeling, _as_stored(arguments.select)
+    count = conversion.run(arguments, labeling, globs)
+    note(f"{_many(count, 'segment', 'segments')} written to {arguments.to}")
+    return 0
 
 
 def verify(arguments: Namespace, say: Line, note: Line) -> int:

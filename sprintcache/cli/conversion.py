@@ -1,0 +1,144 @@
+"""The command `convert`: archives to HDF5, Kaldi and NumPy files, and back."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sprintcache.allophones import AllophoneLabeling
+
+__all__ = ["TEXTS", "add_options", "run"]
+
+TEXTS = (
+    "to HDF5, Kaldi, NumPy, and back",
+    "Converts archives to HDF5 as RETURNN's HDFDataset reads it (.hdf, .hdf5, .h5), to Kaldi\n"
+    "(.ark and .scp) or NumPy (.npz), by the ending of the destination; and such files to an\n"
+    "archive. Alignments become labels by --allophones and --state-tying. Back in an archive,\n"
+    "labels are alignments of emission ids. .attribs entries are left out.",
+    "  sprintcache convert alignment.cache --to labels.hdf --allophones allophones \\\n"
+    "      --state-tying tying\n"
+    "  sprintcache convert features.bundle --to train.hdf --targets alignment.cache \\\n"
+    "      --allophones allophones --state-tying tying\n"
+    "  sprintcache convert feats.scp --to features.cache --frame-shift 0.01",
+)
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """The options of the command, but for the names of states."""
+    command.add_argument("more", metavar="SOURCE", nargs="+", help="one after the other")
+    command.add_argument("--to", metavar="FILE", required=True, help="the destination")
+    command.add_argument("--overwrite", action="store_true", help="replace it if it is there")
+    command.add_argument(
+        "--select",
+        metavar="GLOB",
+        action="append",
+        default=[],
+        help="only segments that match (* also matches /); may come several times; quote it",
+    )
+    command.add_argument("--list", metavar="FILE", help="names, one a line; - is standard input")
+    command.add_argument(
+        "--dtype", choices=["float16", "float32", "float64"], help="of features; else as stored"
+    )
+    hdf = command.add_argument_group("HDF5")
+    hdf.add_argument(
+        "--targets",
+        metavar="ARCHIVE",
+        help="alignments whose labels stand beside the features, as `classes`",
+    )
+    hdf.add_argument(
+        "--skip-missing", action="store_true", help="leave out segments that have no targets"
+    )
+    hdf.add_argument(
+        "--num-labels",
+        metavar="N",
+        type=int,
+        help="default: those of the state tying, without one the largest label + 1",
+    )
+    hdf.add_argument(
+        "--key", help="what to take of a file: data, classes, ... (default: data, or what there is)"
+    )
+    group = command.add_argument_group("archives")
+    group.add_argument(
+        "--frame-shift",
+        metavar="SECONDS",
+        type=float,
+        default=0.01,
+        help="where times are not known (default: %(default)s)",
+    )
+    group.add_argument(
+        "--frame-length",
+        metavar="SECONDS",
+        type=float,
+        default=0.025,
+        help="where times are not known (default: %(default)s)",
+    )
+    group.add_argument(
+        "--on-alphabet-mismatch",
+        choices=["error", "map", "ignore"],
+        default="error",
+        help="where an alignment's alphabet contradicts the allophones: an error (default), map"
+        " by symbol, or take the ids as they are",
+    )
+
+
+def run(arguments: argparse.Namespace, labeling: AllophoneLabeling | None, globs: list[str]) -> int:
+    """Converts; gives the number of segments."""
+    from sprintcache.convert import convert
+
+    from .progress import Progress
+
+    try:
+        with Progress("converting", sys.stderr) as progress:
+            return convert(
+                arguments.more,
+                arguments.to,
+                names=_chosen(arguments, globs),
+                labeling=labeling,
+                on_alphabet_mismatch=arguments.on_alphabet_mismatch,
+                targets=arguments.targets,
+                skip_missing=arguments.skip_missing,
+                num_labels=arguments.num_labels,
+                dtype=arguments.dtype,
+                key=arguments.key,
+                frame_shift=arguments.frame_shift,
+                frame_length=arguments.frame_length,
+                overwrite=arguments.overwrite,
+                num_threads=arguments.threads,
+                io=arguments.io,
+                progress=progress,
+            )
+    except FileExistsError as error:
+        if error.strerror != os.strerror(errno.EEXIST):
+            raise
+        text = f"{error.filename} is there already; --overwrite replaces it"
+        raise FileExistsError(text) from error
+
+
+class _Known:
+    """The names of the sources, for what selects entries of an archive."""
+
+    def __init__(self, path: str, names: list[str]) -> None:
+        self.path = path
+        self.segments = names
+        self._names = frozenset(names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+
+def _chosen(arguments: argparse.Namespace, globs: list[str]) -> list[str] | None:
+    """The names that are meant; None for all."""
+    from sprintcache.convert import segment_names
+
+    from .selection import listed, matching
+
+    if not globs and arguments.list is None:
+        return None
+    names = list(segment_names(arguments.more, arguments.key))
+    known: Any = _Known(", ".join(arguments.more), names)
+    chosen = [] if arguments.list is None else listed(known, arguments.list)
+    return chosen + list(matching(known, globs, segments_only=True) if globs else ())

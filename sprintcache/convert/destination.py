@@ -1,0 +1,64 @@
+"""Destination: a file that gets its name when it is whole and on the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+
+from sprintcache.files import close_locked, open_locked, publish, sync_folder
+
+__all__ = ["Destination"]
+
+
+class Destination:
+    """``<path>.partial``, empty and locked; what stands at `path` stays until `publish`.
+
+    A partial file that an earlier conversion left behind is overwritten.
+
+    Args:
+        path: the file to be.
+        overwrite: whether a file of that name is replaced.
+
+    Attributes:
+        path: the file to be, absolute.
+        partial: where to write.
+
+    Raises:
+        FileExistsError: if there is something at `path` that is not to be replaced.
+        IsADirectoryError: if it is a folder.
+        SprintCacheError: if another writer is at work.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], overwrite: bool) -> None:
+        self.path = os.path.realpath(path)
+        self._overwrite = overwrite
+        if os.path.isdir(self.path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self.path)
+        if os.path.exists(self.path) and not overwrite:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self.path)
+        self.partial = self.path + ".partial"
+        self._file = open_locked(self.partial, "r+b", create=True)
+        self._file.truncate(0)
+
+    def publish(self) -> None:
+        """Brings the file to the disk and gives it its name.
+
+        Raises:
+            FileExistsError: if nothing is to be replaced, and something has come up meanwhile.
+            OSError: if the system fails.
+        """
+        os.fsync(self._file.fileno())
+        if self._overwrite:
+            os.replace(self.partial, self.path)
+        else:
+            publish(self.partial, self.path)
+        sync_folder(self.path)
+        close_locked(self._file)
+
+    def discard(self) -> None:
+        """Removes the partial file; after `publish`: nothing."""
+        if not self._file.closed:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.partial)
+            close_locked(self._file)
