@@ -24,6 +24,7 @@ CORE = {
     "alignment": set(),
     "directory": set(),
     "attributes": {"errors"},
+    "bliss": {"errors"},
     "bundle": {"errors"},
     "_reader": {"errors", "alignment", "entries"},
     "allophones": {"_reader", "alignment", "errors"},

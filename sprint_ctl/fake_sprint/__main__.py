@@ -1,0 +1,66 @@
+"""The stand-in as a program: ``python -m sprint_ctl.fake_sprint --*.name=value ...``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from . import __doc__ as documentation
+
+if TYPE_CHECKING:
+    from .application import Application
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one Sprint; returns the exit status."""
+    if "--help" in arguments:
+        sys.stdout.write(documentation or "")
+        return 0
+    from .application import Application, CriticalError
+    from .config import ConfigurationError
+
+    # as where Python is embedded: no argv, and no handlers of Python for these
+    sys.argv = [""]
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        app = Application(arguments)
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\nexiting...\n")
+        return 1
+    try:
+        app.misbehaviour.at("start")
+        run(app)
+        app.misbehaviour.at("exit")
+    except (CriticalError, ConfigurationError) as error:
+        app.report(error)
+        return 1
+    return 0
+
+
+def run(app: Application) -> None:
+    """Does the configured action."""
+    from .application import CriticalError
+
+    action = app.config.string("action", "")
+    if action == "python-control":
+        from . import control
+
+        control.run(app)
+    elif action.endswith("-training"):
+        from . import training
+
+        training.run(app, action)
+    elif app.config.select("mixture-set").string("feature-scorer-type", ""):
+        from . import scoring
+
+        scoring.run(app)
+    else:
+        raise CriticalError("Action not given.")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

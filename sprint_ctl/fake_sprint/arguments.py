@@ -1,0 +1,62 @@
+"""Arguments of callback commands, checked as CPython's PyArg_ParseTupleAndKeywords does."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+__all__ = ["parse"]
+
+
+def parse(
+    specification: str, names: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> list[Any]:
+    """The values of the named arguments; None for optional ones that are absent.
+
+    Args:
+        specification: a letter for each argument: ``s`` str, ``O`` any object, ``i`` int; what
+            follows ``|`` is optional.
+        names: their names, the command first.
+
+    Raises:
+        TypeError, ValueError: as CPython words them.
+    """
+    letters = specification.replace("|", "")
+    num_required = len(specification.partition("|")[0])
+    if len(args) + len(kwargs) > len(names):
+        raise TypeError(
+            f"callback() takes at most {len(names)} argument{'s' * (len(names) != 1)}"
+            f" ({len(args) + len(kwargs)} given)"
+        )
+    values: list[Any] = [None] * len(names)
+    for place, (letter, name) in enumerate(zip(letters, names, strict=False)):
+        if place < len(args):
+            if name in kwargs:
+                raise TypeError(
+                    f"argument for callback() given by name ('{name}') and position ({place + 1})"
+                )
+            values[place] = _converted(letter, args[place], place)
+        elif name in kwargs:
+            values[place] = _converted(letter, kwargs[name], place)
+        elif place < num_required:
+            raise TypeError(f"callback() missing required argument '{name}' (pos {place + 1})")
+    for name in kwargs:
+        if name not in names:
+            raise TypeError(f"callback() got an unexpected keyword argument '{name}'")
+    return values
+
+
+def _converted(letter: str, value: Any, place: int) -> Any:
+    if letter == "s":
+        if not isinstance(value, str):
+            found = "None" if value is None else type(value).__name__
+            raise TypeError(f"callback() argument {place + 1} must be str, not {found}")
+        if "\0" in value:
+            raise ValueError("embedded null character")
+        value.encode()  # a lone surrogate is no UTF-8
+    elif letter == "i":
+        number = operator.index(value)
+        if not -(1 << 31) <= number < 1 << 31:
+            raise OverflowError("signed integer is greater than maximum")
+        return number
+    return value

@@ -1,0 +1,110 @@
+"""Embedding: how Sprint loads Python modules, calls into them, and checks what comes back.
+
+Every call is by keyword alone. Arrays go out as fresh copies: matrices (dimension, time) in Fortran
+order. What comes back is taken only as RASR takes it (Python/Numpy): float32 or float64, aligned,
+in native byte order, of the right number of dimensions, any strides.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .application import Application, CriticalError
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+    from .config import Configuration
+
+__all__ = ["Embedding", "capsule"]
+
+_CAPSULE_NAME = b"Sprint.PythonControl.Internal"  # the capsule keeps a pointer to these bytes
+
+
+class Embedding:
+    """One component of Sprint that has a Python module, and how it calls into it.
+
+    Attributes:
+        module: the module, or None before `load`.
+        pymod_config: the string for the module.
+    """
+
+    def __init__(self, app: Application, component: str) -> None:
+        self.app = app
+        self.component = component
+        self.module: Any = None
+        self.pymod_config = ""
+
+    def load(self, config: Configuration) -> None:
+        """Imports ``pymod-name`` from ``pymod-path``."""
+        self.pymod_config = config.string("pymod-config", "")
+        self.load_module(config.string("pymod-path", ""), config.string("pymod-name", ""))
+
+    def load_module(self, path: str, name: str) -> None:
+        """Imports a module; the folder comes first on sys.path, once per component."""
+        if not name:
+            raise CriticalError(f"{self.component}: need Python module name (pymod-name)")
+        if path:
+            sys.path.insert(0, path)
+        self.app.misbehaviour.at("import")
+        self.module = self.guarded(
+            f"cannot import module '{name}'", lambda: importlib.import_module(name)
+        )
+
+    def call(self, owner: Any, function: str, **arguments: Any) -> Any:
+        """Calls a function or method by keyword; an exception ends Sprint."""
+        return self.guarded(f"{function}() failed", lambda: getattr(owner, function)(**arguments))
+
+    def guarded(self, failure: str, action: Callable[[], Any]) -> Any:
+        """Runs Python code as Sprint does: a traceback and a critical error for an exception."""
+        try:
+            return action()
+        except (SystemExit, CriticalError):
+            raise
+        except BaseException as error:
+            sys.excepthook(type(error), error, error.__traceback__)
+            sys.stderr.flush()
+            raise CriticalError(f"{self.component}: {failure}") from error
+
+    # ---- arrays
+
+    def matrix(self, columns: NDArray[Any], dtype: DTypeLike = np.float32) -> NDArray[Any]:
+        """(time, dimension) as what Sprint passes: (dimension, time), Fortran order, own data."""
+        if not columns.shape[0]:
+            self.app.terminate("a failed assertion: a matrix without columns")
+        return np.array(columns.T, dtype=dtype, order="F", copy=True)
+
+    def vector(self, values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+        """A fresh vector; an empty one kills the real Sprint, and so it does this one."""
+        if not len(values):
+            self.app.terminate("std::out_of_range")
+        return np.array(values, dtype=dtype, copy=True)
+
+    def array(self, value: Any, ndim: int, what: str, exact: bool = False) -> NDArray[Any]:
+        """What Python gave, or a critical error where it is not what Sprint takes."""
+        known = type(value) is np.ndarray if exact else isinstance(value, np.ndarray)
+        found = type(value).__name__
+        if known:
+            sound = value.dtype in (np.float32, np.float64) and value.flags.aligned
+            if sound and value.ndim == ndim:
+                return value  # type: ignore[no-any-return]
+            found = f"{value.ndim} dimensions of {value.dtype}"
+            found += "" if value.flags.aligned else ", misaligned"
+        raise CriticalError(
+            f"{self.component}: {what}: expected a NumPy array of {ndim} dimensions,"
+            f" float32 or float64, found {found}"
+        )
+
+
+def capsule(identity: object) -> Any:
+    """A PyCapsule, as the identity token that Sprint passes as ``reference``."""
+    make = ctypes.pythonapi.PyCapsule_New
+    make.restype = ctypes.py_object
+    make.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    return make(id(identity), _CAPSULE_NAME, None)

@@ -1,0 +1,175 @@
+"""Extraction: features and alignments of a segment, from archives, as a flow network gives them.
+
+Archives are named by ``feat-cache`` and ``align-cache`` at the selection ``feature-extraction``; or
+a flow network is (``feature-extraction.file``): its outputs are followed back to the first
+generic-cache. In place of archives, ``fake.features = DIMENSIONxFRAMES`` gives every segment so
+many random features.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sprintcache.errors import SprintCacheError
+from sprintcache.opening import open_archive
+
+from .application import Application, CriticalError
+from .config import Configuration
+from .xml_files import read_xml
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sprintcache.alignment import Alignment
+    from sprintcache.allophones import AllophoneLabeling
+    from sprintcache.archive import Archive
+
+__all__ = ["AcousticModel", "Extraction"]
+
+
+class Extraction:
+    """The features and alignments of a component; archives are opened when first used."""
+
+    def __init__(self, app: Application, config: Configuration) -> None:
+        """Looks for the archives at ``feature-extraction`` of the component's selection."""
+        self.app = app
+        flow = config.select("feature-extraction")
+        network = flow.string("file", "")
+        self._paths = {
+            "features": flow.string("feat-cache", ""),
+            "alignments": flow.string("align-cache", ""),
+        }
+        for port, path in self._paths.items():
+            if network and not path:
+                self._paths[port] = _cache_of_port(network, port, flow)
+        self._archives: dict[str, Archive] = {}
+        self._synthetic: NDArray[np.float32] | None = None
+        shape = app.fake.string("features", "")
+        if shape:
+            dimension, _, num_frames = shape.partition("x")
+            if not (dimension.isdigit() and num_frames.isdigit()):
+                raise CriticalError(f"fake.features = {shape!r} is no DIMENSIONxFRAMES")
+            generator = np.random.default_rng(0)
+            size = int(num_frames), int(dimension)
+            self._synthetic = generator.standard_normal(size, np.float32)
+
+    def features(self, name: str) -> NDArray[np.float32]:
+        """(T, D) float32 features of a segment."""
+        if self._synthetic is not None:
+            return self._synthetic
+        try:
+            return self._archive("features").read_features(name)
+        except SprintCacheError as error:
+            raise CriticalError(f"features: {error}") from error
+
+    def alignment(self, name: str) -> Alignment:
+        try:
+            return self._archive("alignments").read_alignment(name)
+        except SprintCacheError as error:
+            raise CriticalError(f"Failed to extract alignment: {error}") from error
+
+    def _archive(self, port: str) -> Archive:
+        if port not in self._archives:
+            path = self._paths[port]
+            if not path:
+                option = "feat-cache" if port == "features" else "align-cache"
+                raise CriticalError(f"no archive of {port}: neither {option} nor a flow network")
+            try:
+                self._archives[port] = open_archive(path)
+            except (OSError, SprintCacheError) as error:
+                raise CriticalError(f"{port}: {error}") from error
+        return self._archives[port]
+
+
+def _cache_of_port(network: str, port: str, config: Configuration) -> str:
+    """Path of the archive from which a port of a flow network is fed; "" without one."""
+    root = read_xml(network, "flow network")
+    nodes = {node.get("name", ""): node for node in root.iter("node")}
+    feeds = {link.get("to", ""): link.get("from", "") for link in root.iter("link")}
+    source = feeds.get(f"{root.get('name', 'network')}:{port}", "")
+    seen: set[str] = set()
+    while source and source not in seen:
+        seen.add(source)
+        name = source.partition(":")[0]
+        node = nodes.get(name)
+        if node is not None and node.get("filter") == "generic-cache":
+            path = config.select(name).get("path")
+            return config.resolve(node.get("path", "")) if path is None else path
+        source = feeds.get(name, "")
+    return ""
+
+
+class AcousticModel:
+    """What of the acoustic model labels need: allophones and state tying.
+
+    Read at ``model-combination.acoustic-model``: ``allophones.add-from-file`` (or
+    ``allophone-file``), ``state-tying.file``, ``silence`` (default ``[SILENCE]``).
+    """
+
+    def __init__(self, config: Configuration) -> None:
+        """Keeps the paths; files are read when first needed."""
+        config = config.select("model-combination").select("acoustic-model")
+        self.allophone_file = config.string(
+            "allophone-file", config.select("allophones").string("add-from-file", "")
+        )
+        self.state_tying_file = config.select("state-tying").string("file", "")
+        self.silence = config.string("silence", "[SILENCE]")
+        self.config = config
+        self._labeling: AllophoneLabeling | None = None
+
+    @property
+    def labeling(self) -> AllophoneLabeling:
+        if self._labeling is None:
+            from sprintcache.allophones import AllophoneLabeling
+
+            if not (self.allophone_file and self.state_tying_file):
+                raise CriticalError(
+                    "acoustic-model: labels need state-tying.file and allophones.add-from-file"
+                )
+            try:
+                self._labeling = AllophoneLabeling(
+                    self.silence, self.allophone_file, state_tying_file=self.state_tying_file
+                )
+            except (OSError, SprintCacheError) as error:
+                raise CriticalError(f"acoustic-model: {error}") from error
+        return self._labeling
+
+    @property
+    def num_classes(self) -> int:
+        return self.labeling.num_labels
+
+    def classes(self, alignment: Alignment) -> NDArray[np.uint32]:
+        """(N,) class of every item: the state tying's, by symbol where there is an alphabet."""
+        ids = alignment.emission
+        if alignment.label_type == "emission":
+            return ids
+        if alignment.alphabet is None:
+            labels = self.labeling.labels_of(ids)
+        else:
+            used, places = np.unique(ids, return_inverse=True)
+            tying = self.labeling.state_tying or {}
+            known = [tying.get(alignment.alphabet.get(i, ""), -1) for i in used.tolist()]
+            labels = np.array(known, np.int32)[places]
+        if (labels < 0).any():
+            raise CriticalError(f"no class for allophone state {ids[labels < 0][0]}")
+        return labels.astype(np.uint32)
+
+    def viterbi(
+        self, alignment: Alignment, features: NDArray[np.float32]
+    ) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+        """One class per frame, and the features without the frames that the alignment skips."""
+        times = alignment.time.astype(np.int64)
+        if len(times) and times.max() >= len(features):
+            raise CriticalError(
+                f"Viterbi alignment: got time frame {times.max()}"
+                f" but sequence length is {len(features)}"
+            )
+        if (np.diff(times, prepend=-1) <= 0).any():
+            raise CriticalError("Viterbi alignment: maybe Baum-Welch alignment? (times go back)")
+        classes = self.classes(alignment)
+        if not len(times) or len(times) == times[-1] + 1:
+            return classes, features
+        beyond = np.arange(times[-1] + 1, len(features))
+        return classes, features[np.concatenate([times, beyond])]

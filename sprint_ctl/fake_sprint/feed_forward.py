@@ -1,0 +1,141 @@
+"""FeedForwardTrainer: a network of one Python layer below a softmax, and PythonControl beside it.
+
+The layer is the one whose ``layer-type`` is ``python``; it is built with the first minibatch. Its
+output goes through a softmax into the criterion, and the error signal before the softmax comes back
+by ``backpropagate``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sprintcache.bliss import Segment
+
+from .application import Application, CriticalError
+from .callback import create_criterion
+from .config import Configuration
+from .control import PythonControl
+from .criteria import log_softmax, softmax
+from .embedding import Embedding
+from .visiting import orthography
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["FeedForwardTrainer"]
+
+_ACTIVATIONS = {"softmax": softmax, "log-softmax": log_softmax}
+
+
+class FeedForwardTrainer:
+    """trainer=feed-forward-trainer."""
+
+    processes_all = False
+
+    def __init__(self, app: Application, action: str) -> None:
+        """Creates the control, if ``python-control-enabled``; the layer comes with the data."""
+        self.app = app
+        self.criterion = create_criterion(app, app.config)
+        self.control: PythonControl | None = None
+        if app.config.boolean("python-control-enabled", False):
+            self.control = PythonControl(app, app.config, "FeedForwardTrainer")
+        self.layer: PythonLayer | None = None
+
+    def process(
+        self,
+        features: NDArray[np.floating],
+        labels: NDArray[np.uint32] | None,
+        weights: NDArray[np.floating] | None,
+        segment: Segment | None,
+    ) -> None:
+        if self.layer is None:
+            names = self.app.config.layer_names("layer-type", "python")
+            config = self.app.config.select(names[0] if names else "python-layer")
+            if config.string("layer-type", "") != "python":
+                raise CriticalError("no configuration of neural network topology found")
+            self.layer = PythonLayer(self.app, config, features.shape[1])
+        if self.control is not None:
+            name = None if segment is None else segment.name
+            self.control.call("init_segment", segment_name=name)
+        logits = self.layer.forward(features)
+        self.app.misbehaviour.at("request")
+        self.app.work(logits.shape[1])
+        activation = self.criterion.activation
+        outputs = logits if activation == "identity" else _ACTIVATIONS[activation](logits)
+        text = None if labels is not None or segment is None else orthography(segment)
+        if not self.criterion.put(outputs, labels, text, activation == "log-softmax"):
+            self.app.log("discarded a minibatch")
+            return
+        if self.control is not None:
+            loss = float(np.float32(self.criterion.loss))
+            self.control.call("notify_segment_loss", segment_name=None, loss=loss)
+        error = self.criterion.error_signal_before_softmax()
+        self.layer.backpropagate(error if weights is None else error * weights)
+
+    def finalize(self) -> None:
+        if self.layer is not None:
+            self.layer.finalize()
+
+
+class PythonLayer:
+    """layer-type=python: the object that ``SprintNnPythonLayer`` gives.
+
+    The order of calls is that of the real one, its many questions whether it is trainable included.
+    """
+
+    def __init__(self, app: Application, config: Configuration, input_dim: int) -> None:
+        self.embedding = Embedding(app, "PythonLayer")
+        self.embedding.load(config)
+        app.misbehaviour.at("init")
+        self.object = self.embedding.call(
+            self.embedding.module, "SprintNnPythonLayer", config=self.embedding.pymod_config
+        )
+        self.dtype = np.float32 if app.config.boolean("single-precision", True) else np.float64
+        self.call("setOutputDimension", size=config.integer("dimension-output", 0))
+        self.is_trainable(3)
+        self.call("setInputDimension", stream=0, size=input_dim)
+        network = app.config.select("neural-network")
+        self._parameters_new = network.string("parameters-new", "")
+        parameters = network.string("parameters-old", "")
+        if parameters:
+            self.call("loadNetworkParameters", filename=parameters)
+        else:
+            self.call("initializeNetworkParameters")
+        self.is_trainable(2)
+        self._check_number(self.call("getNumberOfFreeParameters"))
+        self.is_trainable(2)
+
+    def call(self, method: str, **arguments: Any) -> Any:
+        return self.embedding.call(self.object, method, **arguments)
+
+    def is_trainable(self, times: int) -> bool:
+        answers = [self.call("isTrainable") for _ in range(times)]
+        if any(type(answer) is not bool for answer in answers):
+            raise CriticalError("PythonLayer: 'isTrainable' did not return a bool.")
+        return bool(answers[-1])
+
+    def _check_number(self, number: Any) -> None:
+        if not isinstance(number, int) or number < 0:
+            raise CriticalError(
+                "PythonLayer: 'getNumberOfFreeParameters' did return a negative number, or no int"
+            )
+
+    def forward(self, features: NDArray[np.floating]) -> NDArray[np.floating]:
+        result = self.call("forward", input=[self.embedding.matrix(features, self.dtype)])
+        return self.embedding.array(result, 2, "forward").astype(self.dtype, copy=False)
+
+    def backpropagate(self, error: NDArray[np.floating]) -> None:
+        """Hands over the (C, T) error signal; what comes back is kept and not used."""
+        result = self.call(
+            "backpropagate", errorSignalIn=self.embedding.matrix(error.T, self.dtype)
+        )
+        if not isinstance(result, tuple):
+            raise CriticalError("PythonLayer: 'backpropagate' did not return a tuple")
+        self.is_trainable(1)
+
+    def finalize(self) -> None:
+        self.call("finalize")
+        if self._parameters_new:
+            self.call("saveNetworkParameters", filename=self._parameters_new)

@@ -1,0 +1,186 @@
+"""Misbehaviour: dying, hanging, lying: at a point that the command line names.
+
+``--*.fake.misbehave`` holds rules, separated by ``;``, of the form
+
+    POINT:ACTION[:ARGUMENT][@SECONDS]
+
+A point is ``start`` (before any module is loaded), ``import`` (before the first import), ``init``
+(before the first ``init``), ``segment-N`` (before the N-th segment is handed over, from 1),
+``done-N`` (after it), ``request-N`` (during the N-th request: a criterion computed, or a callback
+command other than version, version_number, help, init_criterion) or ``exit`` (all work done); N may
+be ``*``. With ``@SECONDS`` another thread does it that much later while Sprint goes on, so
+``request-2:signal:KILL@0.3`` dies between two requests.
+
+========================= ========================================================================
+``signal:NAME``           dies by this signal (no core file); STOP halts the process
+``abort``                 the same as ``signal:ABRT``: what the real one does at exit after a run
+                          with a Python layer
+``code:N``                ends at once with this exit status, finalising nothing
+``error:TEXT``            a critical error of Sprint: TEXT on stderr, status 1
+``hang``                  waits for ever
+``ignore:NAME``           ignores this signal from now on
+``sleep:SECONDS``         answers late
+``stdout:TEXT``           prints a line; so does ``stderr:TEXT``
+``noise:KIB``             prints as much on stdout and on stderr
+``garbage[:BYTES]``       writes that many random bytes into the pipe to the parent (``c2p_fd:N``
+                          of ``pymod-config``)
+``half``                  announces a message of 1000 bytes there, sends 10, and hangs
+``close``                 closes the pipes to and from the parent
+========================= ========================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import NoReturn
+
+from .config import ConfigurationError
+
+__all__ = ["Misbehaviour"]
+
+_POINT = re.compile(r"start|import|init|exit|(segment|done|request)-(\d+|\*)")
+_RULE = re.compile(r"([a-z]+(?:-(?:\d+|\*))?):([a-z]+)(?::(.*?))?(?:@([0-9.]+))?", re.DOTALL)
+_ACTIONS = re.compile(
+    "signal|abort|code|error|hang|ignore|sleep|stdout|stderr|noise|garbage|half|close"
+)
+_FOREVER = 1 << 20
+_MESSAGE = 1000
+
+
+@dataclass(frozen=True)
+class _Rule:
+    action: str
+    argument: str
+    delay: float
+
+
+class Misbehaviour:
+    """The rules of one run, and how often each kind of point was reached."""
+
+    def __init__(self, rules: str, module_config: str) -> None:
+        """Reads the rules.
+
+        Raises:
+            ConfigurationError: for a rule that is none.
+        """
+        self._rules: dict[str, list[_Rule]] = {}
+        self._reached: Counter[str] = Counter()
+        self._pipes = {
+            name: int(number) for name, number in re.findall(r"(c2p|p2c)_fd:(\d+)", module_config)
+        }
+        for text in filter(None, map(str.strip, rules.split(";"))):
+            match = _RULE.fullmatch(text)
+            if match is None or not _POINT.fullmatch(match[1]) or not _ACTIONS.fullmatch(match[2]):
+                raise ConfigurationError(f"fake.misbehave: {text!r} is no POINT:ACTION[:ARGUMENT]")
+            rule = _Rule(match[2], match[3] or "", float(match[4] or 0))
+            self._rules.setdefault(match[1], []).append(rule)
+
+    def at(self, point: str) -> None:
+        """Does what the rules say for a point; points that recur are counted."""
+        if not self._rules:
+            return
+        points = [point]
+        if point in ("segment", "done", "request"):
+            self._reached[point] += 1
+            points = [f"{point}-{self._reached[point]}", f"{point}-*"]
+        elif self._reached[point]:
+            return
+        self._reached[points[0]] += 1
+        for rule in [rule for name in points for rule in self._rules.get(name, ())]:
+            action = getattr(self, f"_{rule.action}")
+            if rule.delay:
+                timer = threading.Timer(rule.delay, action, (rule.argument,))
+                timer.daemon = True
+                timer.start()
+            else:
+                action(rule.argument)
+
+    def die(self, number: int) -> NoReturn:
+        """Dies by a signal, leaving no core file."""
+        import resource
+
+        sys.stdout.flush()
+        sys.stderr.flush()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        in_main = threading.current_thread() is threading.main_thread()
+        if in_main and number not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+        os.kill(os.getpid(), number)
+        while True:  # a stopped process that was continued hangs
+            time.sleep(_FOREVER)
+
+    # ---- actions
+
+    def _signal(self, name: str) -> None:
+        self.die(_signal_number(name))
+
+    def _abort(self, _: str) -> None:
+        self.die(signal.SIGABRT)
+
+    def _code(self, status: str) -> None:
+        os._exit(int(status))
+
+    def _error(self, text: str) -> None:
+        sys.stderr.write(f"<critical-error>{text}</critical-error>\nexiting...\n")
+        sys.stderr.flush()
+        os._exit(1)
+
+    def _hang(self, _: str) -> None:
+        while True:
+            time.sleep(_FOREVER)
+
+    def _ignore(self, name: str) -> None:
+        signal.signal(_signal_number(name), signal.SIG_IGN)
+
+    def _sleep(self, seconds: str) -> None:
+        time.sleep(float(seconds))
+
+    def _stdout(self, text: str) -> None:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    def _stderr(self, text: str) -> None:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+    def _noise(self, kib: str) -> None:
+        line = "noise " * 10 + "noise"
+        for _ in range(int(kib) * 1024 // len(line)):
+            sys.stdout.write(f"{line}\n")
+            sys.stderr.write(f"{line}\n")
+
+    def _garbage(self, size: str) -> None:
+        _write_all(self._pipe(), os.urandom(int(size or 64)))
+
+    def _half(self, _: str) -> None:
+        _write_all(self._pipe(), _MESSAGE.to_bytes(4, "little") + b"0123456789")
+        self._hang("")
+
+    def _close(self, _: str) -> None:
+        for number in self._pipes.values():
+            os.close(number)
+
+    def _pipe(self) -> int:
+        if "c2p" not in self._pipes:
+            raise ConfigurationError("fake.misbehave: there is no c2p_fd in pymod-config")
+        return self._pipes["c2p"]
+
+
+def _signal_number(name: str) -> int:
+    try:
+        return signal.Signals[f"SIG{name}"]
+    except KeyError:
+        raise ConfigurationError(f"fake.misbehave: no signal {name!r}") from None
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

@@ -1,0 +1,170 @@
+"""Training: segments through the feature buffer into a trainer, for the actions ``*-training``.
+
+As RASR's buffered feature processors: ``buffer-type`` (mini-batch | batch | utterance),
+``buffer-size``, ``batch-size``, ``shuffle``, ``window-size``. A trainer is made with the first
+minibatch. Frames are shuffled by a permutation of our own.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from sprintcache.bliss import Segment
+
+from .application import Application, CriticalError
+from .config import Configuration
+from .extraction import AcousticModel, Extraction
+from .visiting import CorpusDescription
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Trainer", "run"]
+
+_ACTIONS = ("supervised-training", "unsupervised-training", "supervised-segmentwise-training")
+
+
+class Trainer(Protocol):
+    """What trains on minibatches."""
+
+    processes_all: bool  # also the rest of a buffer, smaller than a minibatch
+
+    def process(
+        self,
+        features: NDArray[np.floating],
+        labels: NDArray[np.uint32] | None,
+        weights: NDArray[np.floating] | None,
+        segment: Segment | None,
+    ) -> None:
+        """Takes (T, D) features with (T,) labels and weights; the segment where it is known."""
+
+    def finalize(self) -> None: ...
+
+
+def run(app: Application, action: str) -> None:
+    """Trains over the corpus, as ``action`` and ``trainer`` say."""
+    config = app.config
+    if action not in _ACTIONS:
+        raise CriticalError(f"action = {action!r} is none of {', '.join(_ACTIONS)}")
+    supervised = action == "supervised-training"
+    extraction = Extraction(
+        app, config.select("aligning-feature-extractor") if supervised else config
+    )
+    model = AcousticModel(config)
+    buffer = _Buffer(config, lambda: _make_trainer(app, action))
+    if action == "supervised-segmentwise-training" and buffer.kind != "utterance":
+        raise CriticalError("supervised-segmentwise-training needs buffer-type=utterance")
+    for segment in CorpusDescription(app, config.select("corpus")).segments():
+        app.misbehaviour.at("segment")
+        features = extraction.features(segment.name)
+        labels = None
+        if supervised:
+            labels, features = model.viterbi(extraction.alignment(segment.name), features)
+            features = features[: len(labels)]
+        buffer.add(segment, features, labels)
+        app.misbehaviour.at("done")
+    buffer.process_rest()
+    if buffer.trainer is None:
+        if supervised:
+            raise CriticalError("Trainer was not initalized: the corpus is empty")
+        app.misbehaviour.die(signal.SIGSEGV)  # the real one finalises a trainer that is not there
+    buffer.trainer.finalize()
+
+
+def _make_trainer(app: Application, action: str) -> Trainer:
+    kind = app.config.string("trainer", "")
+    if kind in ("python-trainer", "python-evaluator"):
+        from .python_trainer import PythonTrainer
+
+        return PythonTrainer(app, action)
+    if kind == "feed-forward-trainer":
+        from .feed_forward import FeedForwardTrainer
+
+        return FeedForwardTrainer(app, action)
+    raise CriticalError(f"trainer = {kind!r} is not in this stand-in")
+
+
+class _Buffer:
+    """Frames that wait for a trainer."""
+
+    def __init__(self, config: Configuration, make_trainer: Callable[[], Trainer]) -> None:
+        kinds = "mini-batch", "batch", "utterance"
+        self.kind = config.choice("buffer-type", "mini-batch", kinds)
+        self.size = config.integer("buffer-size", 16384)
+        self.batch_size = config.integer("batch-size", 1024)
+        self.window = config.integer("window-size", 1)
+        self.weighted = config.boolean("weighted-accumulation", False)
+        self.dtype = np.float32 if config.boolean("single-precision", True) else np.float64
+        seed = config.integer("shuffle-seed", -1)
+        seed = config.integer("seed", 0) if seed == -1 else seed
+        shuffles = config.boolean("shuffle", True)
+        self.generator = np.random.default_rng(seed) if shuffles else None
+        self.trainer: Trainer | None = None
+        self._make_trainer = make_trainer
+        self._waiting: list[tuple[NDArray[Any], NDArray[np.uint32] | None]] = []
+        self._num_waiting = 0
+
+    def add(
+        self, segment: Segment, features: NDArray[np.float32], labels: NDArray[np.uint32] | None
+    ) -> None:
+        """Buffers a segment; processes what is full."""
+        features = self._windowed(features).astype(self.dtype, copy=False)
+        if self.kind == "utterance":
+            if 0 < len(features) <= self.size:  # others are skipped
+                self._process(features, labels, len(features), segment)
+            return
+        while len(features):
+            space = self.size - self._num_waiting if self.kind == "mini-batch" else len(features)
+            some, features = features[:space], features[space:]
+            some_labels = None
+            if labels is not None:
+                some_labels, labels = labels[:space], labels[space:]
+            self._waiting.append((some, some_labels))
+            self._num_waiting += len(some)
+            if self.kind == "mini-batch" and self._num_waiting == self.size:
+                self.process_rest()
+
+    def process_rest(self) -> None:
+        """Processes what waits."""
+        if not self._waiting:
+            return
+        features = np.concatenate([features for features, _ in self._waiting])
+        parts = [labels for _, labels in self._waiting if labels is not None]
+        labels = np.concatenate(parts) if parts else None
+        self._waiting, self._num_waiting = [], 0
+        self._process(features, labels, self.batch_size, None)
+
+    def _process(
+        self,
+        features: NDArray[np.floating],
+        labels: NDArray[np.uint32] | None,
+        size: int,
+        segment: Segment | None,
+    ) -> None:
+        if self.trainer is None:
+            self.trainer = self._make_trainer()
+        if self.generator is not None:
+            order = self.generator.permutation(len(features))
+            features, labels = features[order], None if labels is None else labels[order]
+        for start in range(0, len(features), size):
+            batch = features[start : start + size]
+            if len(batch) < size and not self.trainer.processes_all:
+                return
+            some = None if labels is None else labels[start : start + size]
+            weights: NDArray[np.floating] | None = None
+            if self.weighted and some is not None:
+                weights = np.ones(len(batch), batch.dtype)
+            self.trainer.process(batch, some, weights, segment)
+
+    def _windowed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Every frame with its neighbours; the first and last frame stand for those beyond."""
+        if self.window == 1:
+            return features
+        half = self.window // 2
+        places = np.arange(len(features))[:, None] + np.arange(-half, half + 1)
+        windows: NDArray[np.float32] = features[places.clip(0, len(features) - 1)]
+        return windows.reshape(len(features), -1)
