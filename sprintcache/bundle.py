@@ -6,11 +6,11 @@ import errno
 import gzip
 import os
 import zlib
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 
 from .errors import FormatError
 
-__all__ = ["index_problem", "members"]
+__all__ = ["index_problem", "listed", "members", "write"]
 
 # a bundle is a list of paths: anything longer is another kind of file under a wrong name
 _MOST_BYTES = 1 << 28
@@ -41,7 +41,7 @@ def _visit(path: str, parents: tuple[str, ...], found: list[str], visited: list[
     if real in parents or len(parents) >= _MOST_LEVELS:
         what = "contains itself" if real in parents else f"lies {_MOST_LEVELS} bundles deep"
         raise FormatError(f"the bundle {what}", path=path, found=" > ".join(parents[-3:]))
-    for token in _tokens(path):
+    for token in listed(path):
         visited[0] += 1
         if visited[0] > _MOST_MEMBERS:
             raise FormatError(f"more than {_MOST_MEMBERS} members, nested ones included", path=path)
@@ -52,7 +52,13 @@ def _visit(path: str, parents: tuple[str, ...], found: list[str], visited: list[
             found.append(member)
 
 
-def _tokens(path: str) -> list[str]:
+def listed(path: str) -> list[str]:
+    """The paths as they stand in a bundle.
+
+    Raises:
+        FormatError: if the file is no list of paths.
+        OSError: if it cannot be read.
+    """
     if os.path.exists(path) and not os.path.isfile(path):
         raise FormatError("no bundle", path=path, expected="a list of paths", found="no file")
     with open(path, "rb") as file:
@@ -81,6 +87,50 @@ def _resolve(bundle: str, token: str) -> str:
     )
 
 
+def write(path: str, archives: Iterable[str], relative: bool = False, mode: str = "x") -> None:
+    """Writes a bundle, whole or not at all.
+
+    Args:
+        path: the bundle.
+        archives: what it lists; of a name that several have, the last one counts.
+        relative: whether paths are written relative to the bundle's folder; Sprint looks them up in
+            its working directory. Otherwise they are absolute.
+        mode: "x": an error if there is one; "w": in place of what is there, and Sprint's index of
+            that is removed.
+
+    Raises:
+        FileExistsError: in mode "x".
+        ValueError: for a path with blanks, which a bundle cannot hold, or a name that does not end
+            in ".bundle".
+        OSError: if the system fails.
+    """
+    full = os.path.abspath(path)
+    if not full.endswith(".bundle"):
+        raise ValueError(f"{path}: the name of a bundle must end in .bundle")
+    if mode == "x" and os.path.lexists(full):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+    lines = []
+    for archive in archives:
+        text = os.path.abspath(archive)
+        text = os.path.relpath(text, os.path.dirname(full)) if relative else text
+        line = os.fsencode(text)
+        if len(line.split()) != 1:
+            raise ValueError(f"{text}: a bundle cannot list a path with blanks")
+        lines.append(line + b"\n")
+    partial = f"{full}.{os.getpid()}.part"
+    try:
+        with open(partial, "wb") as file:
+            file.write(b"".join(lines))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, full)
+    finally:
+        if os.path.lexists(partial):
+            os.unlink(partial)
+    if os.path.exists(full + ".idx.gz"):
+        os.unlink(full + ".idx.gz")
+
+
 def index_problem(
     path: str, names: Set[str], places: Mapping[str, str] | None = None
 ) -> str | None:
@@ -103,21 +153,21 @@ def index_problem(
         with gzip.open(index, "rb") as file:
             words = file.read(most).split()
         count = int(words[0])
-        listed = [os.fsdecode(token) for token in words[1 : 1 + count]]
+        tokens = [os.fsdecode(token) for token in words[1 : 1 + count]]
         rows = int(words[1 + count])
         keys = [os.fsdecode(name) for name in words[2 + count :: 2]]
-        homes = [listed[int(number)] for number in words[3 + count :: 2]]
+        homes = [tokens[int(number)] for number in words[3 + count :: 2]]
         indexed = dict(zip(keys, homes, strict=True))
     except (OSError, EOFError, zlib.error, ValueError, IndexError) as error:
         return f"the bundle's index is damaged ({error}); remove {index}"
-    if listed != _tokens(path):
+    if tokens != listed(path):
         return f"the bundle's index lists other archives (Sprint makes it anew): {index}"
     if len(indexed) != rows or indexed.keys() != {n for n in names if not n.split()[1:]}:
         return (
             f"the bundle's index is stale: it has {len(indexed)} names, the archives {len(names)};"
             f" Sprint would miss entries; remove {index}"
         )
-    members = {token: _resolve(path, token) for token in listed}
+    members = {token: _resolve(path, token) for token in tokens}
     for name, token in indexed.items():
         if places and not token.endswith(".bundle") and members[token] != places[name]:
             return f"the bundle's index looks for {name!r} in {token}; remove {index}"
