@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .allophones import AllophoneLabeling
     from .archive import Archive
     from .combining import CombineReport, combine, repack
+    from .dataset import SprintCacheDataset
     from .entries import Block, EntryInfo, ScanReport, SkippedRange
     from .errors import (
         ArchiveChangedError,
@@ -53,6 +54,7 @@ __all__ = [
     "RecoveryReport",
     "ScanReport",
     "SkippedRange",
+    "SprintCacheDataset",
     "SprintCacheError",
     "TruncatedError",
     "UnsupportedError",
@@ -76,6 +78,7 @@ _HOME = {
     "RecoveryReport": "recovery",
     "ScanReport": "entries",
     "SkippedRange": "entries",
+    "SprintCacheDataset": "dataset",
     "VerifyReport": "verification",
     "combine": "combining",
     "open_archive": "opening",

@@ -1,0 +1,275 @@
+"""SprintCacheReader: one data key of a dataset, from an archive to padded batches.
+
+A batch is read in two steps, since a dataset may find that features and targets differ in length:
+`SprintCacheReader.fetch` says how many frames each sequence has, `SprintCacheReader.arrays` gives
+the arrays, cut to fewer frames where that was decided. Only soft alignments, and what is cut, take
+a second copy.
+
+Any number of threads may read at once, each with `BatchBuffers` of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from .alignment import Alignment, OnMismatch, checks_alphabet
+from .allophones import AllophoneLabeling
+from .errors import LabelError
+from .opening import open_archive
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Batch", "BatchBuffers", "SprintCacheReader"]
+
+StrPath = str | os.PathLike[str]
+Padded = tuple["NDArray[Any]", "NDArray[np.int64]"]
+Batch = dict[str, Padded]
+Fetched = Padded | list[Alignment]
+Items = tuple["NDArray[np.int32]", "NDArray[np.int32]", "NDArray[np.float32]"]
+
+# RETURNN's names for time, label and weight of the items of a sparse target
+_SPARSE = ("[sparse:coo:2:0]", "[sparse:coo:2:1]", "[sparse:coo:2:2]")
+
+
+class BatchBuffers:
+    """Memory for batches, used again: a batch is overwritten by the next one read into it."""
+
+    def __init__(self) -> None:
+        self._memory: dict[str, NDArray[Any]] = {}
+
+    def take(self, key: str, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
+        """A C-contiguous array of this shape; what stands in it is arbitrary."""
+        size = int(np.prod(shape))
+        memory = self._memory.get(key)
+        if memory is None or memory.size < size or memory.dtype != dtype:
+            spare = 0 if memory is None else size // 4
+            memory = self._memory[key] = np.empty(size + spare, dtype)
+        return memory[:size].reshape(shape)
+
+
+class SprintCacheReader:
+    """Reads one data key.
+
+    Attributes:
+        data_key: its name.
+        type: "feat" or "align".
+        archive: the `Archive`.
+        labeling: the `AllophoneLabeling`, or None.
+        soft: None, "dense" or "sparse".
+        num_labels: dimension of features, number of labels of alignments; 0 if it is not known.
+    """
+
+    def __init__(
+        self,
+        data_key: str,
+        filename: StrPath | Sequence[StrPath],
+        type: str | None = None,
+        allophone_labeling: Mapping[str, Any] | AllophoneLabeling | None = None,
+        *,
+        data_type: str | None = None,
+        soft: Literal["dense", "sparse"] | None = None,
+        on_alphabet_mismatch: OnMismatch = "error",
+        io: str = "auto",
+    ) -> None:
+        """Opens the archive.
+
+        Args:
+            data_key: such as "data" or "classes".
+            filename: archive, bundle or directory, or several of these, which count as one.
+            type: "feat" or "align"; None: "feat" for "data", "align" for "classes", else "align"
+                with a labeling and "feat" without.
+            allophone_labeling: an `AllophoneLabeling` or its arguments; not needed for alignments
+                of emission ids.
+            data_type: another name of `type`.
+            soft: gives alignments with weights, or with several items per frame, as a target that
+                is "dense": (T, num_labels) float32, the sum of the weights of each label; or
+                "sparse": three arrays (N,) int32 time, int32 label and float32 weight of the items
+                as they are stored, under the keys ``classes[sparse:coo:2:0]``, ``:1]``, ``:2]``.
+                None: one label per frame.
+            on_alphabet_mismatch: as for `Archive.read_labels`.
+            io: as for `open_archive`.
+
+        Raises:
+            ValueError: if an option is none of these.
+            FormatError, OSError: if a file cannot be read.
+        """
+        if type and data_type and type != data_type:
+            raise ValueError(f"{data_key}: type is {type!r} but data_type {data_type!r}")
+        labeled = data_key == "classes" or (data_key != "data" and bool(allophone_labeling))
+        self.data_key = data_key
+        self.type = type or data_type or ("align" if labeled else "feat")
+        if self.type not in ("feat", "align"):
+            raise ValueError(f"{data_key}: type must be 'feat' or 'align', not {self.type!r}")
+        if soft not in (None, "dense", "sparse"):
+            raise ValueError(f"{data_key}: soft must be 'dense' or 'sparse', not {soft!r}")
+        if self.type == "feat" and (soft or allophone_labeling):
+            raise ValueError(f"{data_key}: features take neither soft nor allophone_labeling")
+        checks_alphabet(on_alphabet_mismatch)
+        self.soft = soft
+        self.on_alphabet_mismatch: OnMismatch = on_alphabet_mismatch
+        self.labeling: AllophoneLabeling | None = None
+        if isinstance(allophone_labeling, AllophoneLabeling):
+            self.labeling = allophone_labeling
+        elif allophone_labeling:
+            self.labeling = AllophoneLabeling(**allophone_labeling)
+        if soft == "dense" and self.labeling is None:
+            raise ValueError(f"{data_key}: a dense soft target needs an allophone_labeling")
+        self.archive = open_archive(filename, io)
+        self.num_labels = self.labeling.num_labels if self.labeling else 0
+        if self.type == "feat":
+            self.num_labels = self._dimension()
+
+    def __repr__(self) -> str:
+        return f"<SprintCacheReader {self.data_key!r}, {self.type} of {self.archive}>"
+
+    def _dimension(self) -> int:
+        for name in self.archive.segments:
+            dim = int(self.archive.read_features(name).shape[1])
+            if dim:
+                return dim
+        return 0
+
+    @property
+    def outputs(self) -> dict[str, tuple[int, int]]:
+        """Data key to (dimension, number of axes), see `Dataset.num_outputs`."""
+        if self.soft == "sparse":
+            time, label, weight = (self.data_key + part for part in _SPARSE)
+            return {time: (1, 1), label: (self.num_labels, 1), weight: (1, 1)}
+        indices = self.type == "align" and self.soft is None
+        return {self.data_key: (self.num_labels, 1 if indices else 2)}
+
+    def read(self, name: str) -> Any:
+        """The data of one entry.
+
+        Returns:
+            (T, D) float32 features; (T,) int32 labels; with ``soft="dense"`` (T, num_labels)
+            float32, with ``soft="sparse"`` the tuple of three arrays.
+
+        Raises:
+            EntryNotFoundError, FormatError, LabelError: as for `Archive.read_features` and
+                `Archive.read_labels`.
+        """
+        fetched, frames = self.fetch([name])
+        batch = self.arrays([name], fetched, frames)
+        arrays = [array[0, : lengths[0]] for array, lengths in batch.values()]
+        return tuple(arrays) if self.soft == "sparse" else arrays[0]
+
+    def fetch(
+        self,
+        names: Sequence[str],
+        *,
+        pad: int = -1,
+        num_threads: int = 1,
+        buffers: BatchBuffers | None = None,
+    ) -> tuple[Fetched, NDArray[np.int64]]:
+        """The first step of a batch.
+
+        Args:
+            names: B entries.
+            pad: what stands beyond the end of labels.
+            num_threads: threads to decode with.
+            buffers: memory to read into; None: new arrays.
+
+        Returns:
+            something for `arrays`, and the number of frames of each, (B,) int64.
+
+        Raises:
+            EntryNotFoundError, FormatError, LabelError: as for `read`.
+            ArchiveChangedError: if a file was changed after opening.
+        """
+        archive = self.archive
+        if self.soft:
+            alignments = [archive.read_alignment(name) for name in names]
+            return alignments, np.array([a.num_frames for a in alignments], np.int64)
+        features = self.type == "feat"
+        out = None
+        if buffers is not None:
+            longest = max(map(archive.num_frames, names), default=0)
+            shape = (len(names), longest, self.num_labels)[: 2 + features]
+            out = buffers.take(self.data_key, shape, np.float32 if features else np.int32)
+        if features:
+            padded: Padded = archive.read_features_batch(names, out, num_threads)
+        else:
+            padded = archive.read_labels_batch(
+                names, self.labeling, pad, out, num_threads, self.on_alphabet_mismatch
+            )
+        return padded, padded[1]
+
+    def arrays(
+        self,
+        names: Sequence[str],
+        fetched: Fetched,
+        frames: NDArray[np.int64],
+        *,
+        pad: int = -1,
+        buffers: BatchBuffers | None = None,
+    ) -> Batch:
+        """The second step: data key to (padded array, lengths).
+
+        Args:
+            names, fetched: of the first step.
+            frames: (B,) how many frames to give of each, at most what there are.
+            pad, buffers: as for `fetch`.
+        """
+        if not isinstance(fetched, tuple):
+            items = [
+                self._items(name, alignment, int(n))
+                for name, alignment, n in zip(names, fetched, frames, strict=True)
+            ]
+            memory = BatchBuffers() if buffers is None else buffers
+            if self.soft == "sparse":
+                return self._sparse(items, pad, memory)
+            return self._dense(items, frames, memory)
+        batch, lengths = fetched
+        if not np.array_equal(lengths, frames):
+            batch = batch[:, : frames.max(initial=0)]
+            batch[np.arange(batch.shape[1]) >= frames[:, None]] = 0 if self.type == "feat" else pad
+        return {self.data_key: (batch, frames)}
+
+    def _items(self, name: str, alignment: Alignment, frames: int) -> Items:
+        """Time, label and weight of the items of the first frames."""
+        try:
+            if self.labeling is not None:
+                labels = self.labeling.item_labels(alignment, self.on_alphabet_mismatch)
+            else:
+                labels = _emission_ids(alignment)
+            if self.soft == "dense" and labels.max(initial=0) >= self.num_labels:
+                raise LabelError(f"label {labels.max()} of {self.num_labels}")
+        except LabelError as error:
+            error.path, error.entry = self.archive.entry(name).archive_path, name
+            raise
+        chosen = alignment.time < frames
+        return alignment.time[chosen].astype(np.int32), labels[chosen], alignment.weight[chosen]
+
+    def _dense(self, items: list[Items], frames: NDArray[np.int64], buffers: BatchBuffers) -> Batch:
+        shape = len(items), int(frames.max(initial=0)), self.num_labels
+        batch = buffers.take(self.data_key, shape, np.float32)
+        batch[:] = 0
+        for row, (time, label, weight) in zip(batch, items, strict=True):
+            np.add.at(row, (time, label), weight)
+        return {self.data_key: (batch, frames)}
+
+    def _sparse(self, items: list[Items], pad: int, buffers: BatchBuffers) -> Batch:
+        counts = np.array([len(time) for time, _, _ in items], np.int64)
+        result: Batch = {}
+        for part, key in enumerate(self.outputs):
+            dtype = np.float32 if part == 2 else np.int32
+            batch = buffers.take(key, (len(items), int(counts.max(initial=0))), dtype)
+            batch[:] = 0 if part == 2 else pad
+            for row, arrays in zip(batch, items, strict=True):
+                row[: len(arrays[part])] = arrays[part]
+            result[key] = batch, counts
+        return result
+
+
+def _emission_ids(alignment: Alignment) -> NDArray[np.int32]:
+    if alignment.label_type != "emission":
+        raise LabelError("an alignment of allophone states needs an allophone_labeling")
+    if alignment.emission.max(initial=0) > 0x7FFFFFFF:
+        raise LabelError(f"emission id {alignment.emission.max()} does not fit int32")
+    return alignment.emission.astype(np.int32)
