@@ -9,9 +9,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import conversion
+from .managing_arguments import MANAGING
+from .options import (
+    add_archive,
+    add_command,
+    add_dry_run,
+    add_json,
+    add_list,
+    add_more,
+    add_names,
+    add_threads,
+    count,
+)
 
 if TYPE_CHECKING:
-    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    from .options import Commands
 
 __all__ = ["UsageError", "parse"]
 
@@ -59,16 +71,24 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     whole: argparse.ArgumentParser = _Parser(
         prog="sprintcache",
-        description="Looks into the cache archives of Sprint (RASR): features, alignments, labels.",
+        description="Looks into the cache archives of Sprint (RASR) and writes them: features,\n"
+        "alignments, labels.",
         epilog="ARCHIVE is an archive file, a .bundle of archives, or a directory of entries.\n"
         "`sprintcache COMMAND --help` says more and gives an example.\n\n"
-        "exit status: 0; 1 for errors, and for problems that verify finds; 2 for wrong usage",
+        "A new archive grows as ARCHIVE.partial and gets its name when it is whole: until then\n"
+        "Ctrl-C leaves what was there. add and remove change the archive itself: Ctrl-C leaves it\n"
+        "whole, with what was done so far.\n\n"
+        "exit status: 0; 1 for errors and problems, such as damage that was found or an entry that\n"
+        "was left out; 2 for wrong usage; 130 after Ctrl-C",
     )
     whole.add_argument("--version", action=_Version)
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for add in (_add_ls, _add_info, _add_show, _add_extract, _add_convert, _add_verify):
+    reading = _add_ls, _add_info, _add_show, _add_extract, _add_convert, _add_verify
+    for add in (*reading, *MANAGING):
         add(commands)
-    for command in commands.choices.values():
+    for name, command in commands.choices.items():
+        if name in ("add", "remove", "recover", "bundle"):  # there is nothing to choose
+            continue
         command.add_argument(
             "--io",
             choices=["auto", "mmap", "pread"],
@@ -96,52 +116,23 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _command(
-    commands: _Commands, name: str, short: str, long: str, example: str
-) -> argparse.ArgumentParser:
-    return commands.add_parser(name, help=short, description=long, epilog=f"example:\n{example}")
-
-
-def _add_names(command: argparse.ArgumentParser, purpose: str, silence: bool = False) -> None:
-    """Options for what allophone states are called."""
-    group = command.add_argument_group("names of allophone states")
-    group.add_argument("--allophones", metavar="FILE", help=f"allophone file, {purpose}")
-    group.add_argument(
-        "--state-tying",
-        metavar="FILE",
-        help="lines `allophone.state label`, for labels; needs --allophones",
-    )
-    if silence:
-        group.add_argument(
-            "--silence",
-            metavar="PHONEME",
-            help="the silence phoneme, such as [SILENCE], for its share; needs --state-tying",
-        )
-
-
-def _add_ls(commands: _Commands) -> None:
-    command = _command(
+def _add_ls(commands: Commands) -> None:
+    command = add_command(
         commands,
         "ls",
         "list entries",
         "Lists the entries of an archive with their sizes, as Sprint's archiver does.",
         "  sprintcache ls features.cache 'corpus/rec00*'",
     )
-    command.add_argument("archive", metavar="ARCHIVE")
-    command.add_argument(
-        "more",
-        metavar="GLOB",
-        nargs="*",
-        default=[],
-        help="only names that match one of these (* also matches /); quote them",
-    )
+    add_archive(command)
+    add_more(command, "GLOB", "only names that match one of these (* also matches /); quote them")
     command.add_argument("--segments", action="store_true", help="leave out .attribs entries")
     command.add_argument("--long", action="store_true", help="with position, datatype, frames")
-    command.add_argument("--json", action="store_true", help="a JSON object per line")
+    add_json(command, "a JSON object per line")
 
 
-def _add_info(commands: _Commands) -> None:
-    command = _command(
+def _add_info(commands: Commands) -> None:
+    command = add_command(
         commands,
         "info",
         "summarise an archive",
@@ -151,29 +142,29 @@ def _add_info(commands: _Commands) -> None:
         "  sprintcache info alignment.cache --allophones allophones --state-tying tying \\\n"
         "      --silence '[SILENCE]'",
     )
-    command.add_argument("archive", metavar="ARCHIVE", nargs="?")
-    command.add_argument("--json", action="store_true", help="as a JSON object")
+    add_archive(command, nargs="?")
+    add_json(command)
     command.add_argument(
         "--sample",
         metavar="N",
-        type=_count,
+        type=count,
         default=10_000,
         help="read at most N segments, evenly spread; the output says so; 0 reads all"
         " (default: %(default)s)",
     )
     command.add_argument("--build", action="store_true", help="say how sprintcache was built")
-    _add_names(command, "to compare alphabets with", silence=True)
+    add_names(command, "to compare alphabets with", silence=True)
 
 
-def _add_show(commands: _Commands) -> None:
-    command = _command(
+def _add_show(commands: Commands) -> None:
+    command = add_command(
         commands,
         "show",
         "print one entry",
         "Prints an entry: the rows of features, the runs of an alignment, attributes, text.",
         "  sprintcache show features.cache corpus/rec000/1 --frames 0:10",
     )
-    command.add_argument("archive", metavar="ARCHIVE")
+    add_archive(command)
     command.add_argument("segment", metavar="SEGMENT", help="name of the entry")
     command.add_argument(
         "--frames",
@@ -184,48 +175,45 @@ def _add_show(commands: _Commands) -> None:
     how = command.add_mutually_exclusive_group()
     how.add_argument("--archiver-format", action="store_true", help="as Sprint's archiver prints")
     how.add_argument("--attributes", action="store_true", help="the entry's attributes instead")
-    command.add_argument("--json", action="store_true", help="as a JSON object")
-    _add_names(command, "for the names of states", silence=True)
+    add_json(command)
+    add_names(command, "for the names of states", silence=True)
 
 
-def _add_extract(commands: _Commands) -> None:
-    command = _command(
+def _add_extract(commands: Commands) -> None:
+    command = add_command(
         commands,
         "extract",
         "write entries to files",
         "Writes entries as files below a folder; a / in a name makes sub-folders.",
         "  sprintcache extract features.cache 'corpus/rec00*' --to out --format npy",
     )
-    command.add_argument("archive", metavar="ARCHIVE")
-    command.add_argument(
-        "more",
-        metavar="GLOB",
-        nargs="*",
-        default=[],
-        help="names to extract (* also matches /); quote them; none: everything",
-    )
+    add_archive(command)
+    add_more(command, "GLOB", "names to extract (* also matches /); quote them; none: everything")
     command.add_argument("--to", metavar="DIR", required=True, help="the folder; made if needed")
     command.add_argument(
         "--format",
-        choices=["raw", "npy", "text"],
+        choices=["raw", "npy", "npz", "text"],
         default="raw",
-        help="raw (default): the bytes, inflated; npy: NumPy files of features and alignments;"
-        " text: as Sprint's archiver shows them. npy and text leave out .attribs entries",
+        help="raw (default): the bytes, inflated; npy: NumPy files of features and alignments, the"
+        " numbers alone; npz: the same with times, alphabet and attributes; text: as Sprint's"
+        " archiver shows them, rounded. `add` reads all of them; raw and npz lose nothing. All but"
+        " raw leave out .attribs entries",
     )
-    command.add_argument("--list", metavar="FILE", help="names, one a line; - is standard input")
+    add_list(command)
     command.add_argument("--overwrite", action="store_true", help="replace files that are there")
-    _add_names(command, "for --format text")
+    add_dry_run(command)
+    add_names(command, "for --format text")
 
 
-def _add_convert(commands: _Commands) -> None:
-    command = _command(commands, "convert", *conversion.TEXTS)
+def _add_convert(commands: Commands) -> None:
+    command = add_command(commands, "convert", *conversion.TEXTS)
     conversion.add_options(command)
-    command.add_argument("--threads", metavar="N", type=_count, help="default: processors, up to 8")
-    _add_names(command, "for the labels of alignments; needs --state-tying")
+    add_threads(command)
+    add_names(command, "for the labels of alignments; needs --state-tying")
 
 
-def _add_verify(commands: _Commands) -> None:
-    command = _command(
+def _add_verify(commands: Commands) -> None:
+    command = add_command(
         commands,
         "verify",
         "check everything",
@@ -234,15 +222,9 @@ def _add_verify(commands: _Commands) -> None:
         "that nothing in the file is lost. With a labeling: that it fits the alignments.",
         "  sprintcache verify *.cache",
     )
-    command.add_argument("more", metavar="ARCHIVE", nargs="+")
-    command.add_argument("--threads", metavar="N", type=_count, help="default: processors, up to 8")
-    _add_names(command, "which alphabets must agree with; needs --state-tying")
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number")
-    return int(text)
+    add_more(command, "ARCHIVE", least="+")
+    add_threads(command)
+    add_names(command, "which alphabets must agree with; needs --state-tying")
 
 
 def _frames(text: str) -> slice:
