@@ -22,12 +22,14 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
-from sprintcache.errors import EntryNotFoundError, SprintCacheError
+from sprintcache.errors import EntryNotFoundError, FormatError, SprintCacheError
 from sprintcache.opening import open_archive
 
 from .archives import ArchiveSink, ArchiveSource, Reading
-from .hdf import HdfSink, HdfSource
-from .kaldi import KaldiSink, KaldiSource
+from .hdf_sink import HdfSink
+from .hdf_source import HdfSource
+from .kaldi_sink import KaldiSink
+from .kaldi_source import KaldiSource
 from .npz import NpzSink, NpzSource
 
 if TYPE_CHECKING:
@@ -202,7 +204,13 @@ def _kind_of(path: StrPath) -> str:
         return "hdf"
     if magic[:4] in (b"PK\3\4", b"PK\5\6"):
         return "npz"
-    return "archive"
+    if magic[:7] == b"SP_ARC1":
+        return "archive"
+    raise FormatError(
+        "neither an archive nor an HDF5, .npz, .ark or .scp file",
+        path=os.fspath(path),
+        found=magic,
+    )
 
 
 def _open(path: StrPath, reading: Reading, key: str | None) -> Source:

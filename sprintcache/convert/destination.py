@@ -23,6 +23,7 @@ class Destination:
     Attributes:
         path: the file to be, absolute.
         partial: where to write.
+        file: the partial file, unbuffered.
 
     Raises:
         FileExistsError: if there is something at `path` that is not to be replaced.
@@ -38,8 +39,8 @@ class Destination:
         if os.path.exists(self.path) and not overwrite:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self.path)
         self.partial = self.path + ".partial"
-        self._file = open_locked(self.partial, "r+b", create=True)
-        self._file.truncate(0)
+        self.file = open_locked(self.partial, "r+b", create=True)
+        self.file.truncate(0)
 
     def publish(self) -> None:
         """Brings the file to the disk and gives it its name.
@@ -48,17 +49,17 @@ class Destination:
             FileExistsError: if nothing is to be replaced, and something has come up meanwhile.
             OSError: if the system fails.
         """
-        os.fsync(self._file.fileno())
+        os.fsync(self.file.fileno())
         if self._overwrite:
             os.replace(self.partial, self.path)
         else:
             publish(self.partial, self.path)
         sync_folder(self.path)
-        close_locked(self._file)
+        close_locked(self.file)
 
     def discard(self) -> None:
         """Removes the partial file; after `publish`: nothing."""
-        if not self._file.closed:
+        if not self.file.closed:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.partial)
-            close_locked(self._file)
+            close_locked(self.file)

@@ -12,7 +12,7 @@ import contextlib
 import os
 import zipfile
 import zlib
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,12 +72,21 @@ class NpzSink(Sink):
             raise UnsupportedError(
                 f"there is a {key!r} already", path=self._destination.path, entry=name
             )
-        with self._zip.open(member, "w", force_zip64=True) as file:
+        with self._told(), self._zip.open(member, "w", force_zip64=True) as file:
             np.lib.format.write_array(file, array, allow_pickle=False)
 
     def _finish(self) -> None:
-        self._zip.close()
+        with self._told():
+            self._zip.close()
         self._destination.publish()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Errors of the system name the file."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._destination.partial) from error
 
     def _discard(self) -> None:
         with contextlib.suppress(OSError):

@@ -11,41 +11,72 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import math
 import os
-from collections.abc import Collection, Generator, Iterator
+from io import FileIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sprintcache.errors import (
-    CorruptError,
-    FormatError,
-    LabelError,
-    TruncatedError,
-    UnsupportedError,
-)
+from sprintcache.errors import LabelError, UnsupportedError
 
 from .destination import Destination
+from .extras import h5py_module
 from .segments import Segment, Sink, array_of, check_name, is_labels
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["HdfSink", "HdfSource"]
+__all__ = ["HdfSink"]
+
+logger = logging.getLogger(__name__)
 
 _CHUNK = 128 << 10  # bytes; a segment is a few of them
 _CHUNKS = 32  # that are written at a time
-_ROWS = 4096  # segments whose names and lengths are read at a time
 
 
-def _h5py() -> Any:
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError("HDF5 files need h5py: pip install 'sprintcache[hdf]'") from error
-    return h5py
+class _Medium:
+    """The file as HDF5 sees it: one that never fails.
+
+    After an error of the system, such as a full disk, HDF5 would keep what it could not write and
+    end the process with a crash. So errors are kept here for `check`, and writes go nowhere from
+    then on.
+    """
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self._error: OSError | None = None
+        self.swallow = False
+        self.seek, self.tell = file.seek, file.tell
+        self.read, self.readinto = file.read, file.readinto
+        self.flush = file.flush
+
+    def check(self) -> None:
+        """Raises the first error."""
+        error = self._error
+        if error is not None:
+            raise OSError(error.errno, error.strerror, self._file.name) from error
+
+    def write(self, data: memoryview) -> int:
+        size = len(data)
+        try:
+            while len(data) and not self.swallow:
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            self._fail(error)
+        return size
+
+    def truncate(self, size: int) -> None:
+        try:
+            if not self.swallow:
+                self._file.truncate(size)
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        self._error = error
+        self.swallow = True
 
 
 class _Column:
@@ -119,15 +150,15 @@ class HdfSink(Sink):
         with_targets: bool = False,
         num_labels: int | None = None,
     ) -> None:
-        h5py = _h5py()
+        h5py = h5py_module()
         self._destination = Destination(path, overwrite)
+        self._path = self._destination.path
+        self._medium = _Medium(self._destination.file)
         try:
-            # the destination is locked already, and HDF5's own lock would be another one
-            self._file = h5py.File(self._destination.partial, "w", locking=False)
+            self._file = h5py.File(self._medium, "w")
         except BaseException:
             self._destination.discard()
             raise
-        self._path = self._destination.path
         self._tags = _Column(self._file, "seqTags", h5py.string_dtype(), row_bytes=128)
         self._lengths = _Column(self._file, "seqLengths", np.int32, (2,))
         self._inputs: _Column | None = None
@@ -135,7 +166,7 @@ class HdfSink(Sink):
         if with_targets:
             self._targets = _Column(self._file.create_group("targets/data"), "classes", np.int32)
         self._input_labels, self._target_labels = _Labels(num_labels), _Labels(num_labels)
-        self._odd = 0  # segments with another number of targets than of frames
+        self._odd = 0
 
     def add(self, segment: Segment) -> None:
         """Adds a segment.
@@ -162,7 +193,10 @@ class HdfSink(Sink):
         if self._targets is not None and targets is not None:
             self._targets.add(targets)
         self._tags.add(np.array([name], object))
-        self._lengths.add(np.array([[len(data), len(data if targets is None else targets)]]))
+        lengths = len(data), len(data if targets is None else targets)
+        self._lengths.add(np.array([lengths]))
+        self._odd += lengths[0] != lengths[1]
+        self._medium.check()
 
     def _add_inputs(self, name: str, data: NDArray[Any]) -> None:
         if data.ndim == 2 and len(data) == 0:
@@ -198,119 +232,17 @@ class HdfSink(Sink):
             file.create_group("targets/labels")
             sizes = file.create_group("targets/size").attrs
             sizes["classes"] = [self._target_labels.count, 1]
-        try:
-            file.close()
-        except RuntimeError as error:  # what h5py makes of a full disk
-            raise OSError(f"{self._path}: {error}") from error
+        file.close()
+        self._medium.check()
         self._destination.publish()
+        if self._odd:
+            logger.warning(
+                "%s: %d segments have another number of targets than of frames",
+                self._path,
+                self._odd,
+            )
 
     def _discard(self) -> None:
-        with contextlib.suppress(OSError, RuntimeError):
-            self._file.close()
-        self._destination.discard()
-
-
-class HdfSource:
-    """Segments of an HDF5 file.
-
-    Args:
-        path: the file.
-        key: ``"data"`` for ``inputs``, or a target such as ``"classes"``; None: ``"data"``, or the
-            only target where there are no inputs.
-
-    Raises:
-        FormatError: if it is damaged or of another layout, or has no such data.
-    """
-
-    def __init__(self, path: str | os.PathLike[str], key: str | None = None) -> None:
-        self._path = os.fspath(path)
-        try:
-            self._file = _h5py().File(self._path, "r")
-        except OSError as error:
-            raise FormatError(f"HDF5: {error}", path=self._path) from error
-        try:
-            self._find(key)
-        except BaseException:
-            self._file.close()
-            raise
-
-    def _find(self, key: str | None) -> None:
-        file = self._file
-        if not {"seqTags", "seqLengths"} <= set(file):
-            raise FormatError(
-                "the layout is not that of RETURNN's HDFDataset",
-                path=self._path,
-                expected="seqTags and seqLengths",
-                found=", ".join(list(file)[:5]) or "nothing",
-            )
-        # the columns of seqLengths: inputs, then the targets by name
-        places = {"data": "inputs"} if "inputs" in file else {}
-        targets = set(file.get("targets/data", ()))
-        if "targets/size" in file:
-            targets |= set(file["targets/size"].attrs)
-        places |= {target: f"targets/data/{target}" for target in sorted(targets)}
-        if key is None and len(places) == 1:
-            key = next(iter(places))
-        key = "data" if key is None else key
-        if key not in places or places[key] not in file:
-            raise FormatError(
-                f"no data {key!r} (key chooses)", path=self._path, found=", ".join(places)
-            )
-        self._data = file[places[key]]
-        self._column = list(places).index(key)
-        shape, kind = self._data.shape, self._data.dtype.kind
-        if kind not in "biufc" or len(shape) not in (1, 2):
-            raise UnsupportedError(
-                f"{key} is neither features nor labels",
-                path=self._path,
-                found=f"{self._data.dtype} {list(shape)}",
-            )
-        lengths = file["seqLengths"]
-        fits = lengths.ndim == 1 or (lengths.ndim == 2 and lengths.shape[1] > self._column)
-        if not fits or lengths.dtype.kind not in "iu" or file["seqTags"].shape != lengths.shape[:1]:
-            raise CorruptError("seqLengths and seqTags do not fit the data", path=self._path)
-
-    def __len__(self) -> int:
-        return len(self._file["seqTags"])
-
-    def names(self) -> Iterator[str]:
-        """Of all segments."""
-        return (name for name, _ in self._rows())
-
-    def close(self) -> None:
-        """Closes the file."""
+        self._medium.swallow = True
         self._file.close()
-
-    def _rows(self) -> Iterator[tuple[str, int]]:
-        """(name, number of frames) of all segments."""
-        tags, lengths = self._file["seqTags"], self._file["seqLengths"]
-        for start in range(0, len(tags), _ROWS):
-            some = lengths[start : start + _ROWS]
-            some = some if some.ndim == 1 else some[:, self._column]
-            for tag, length in zip(tags[start : start + _ROWS], some.tolist(), strict=True):
-                name = tag.decode("utf-8", "surrogateescape") if isinstance(tag, bytes) else tag
-                yield name.split("\0")[0], length
-
-    def segments(self, wanted: Collection[str] | None) -> Generator[Segment]:
-        """Reads segments.
-
-        Raises:
-            FormatError: if the file is damaged.
-        """
-        position = 0
-        for name, length in self._rows():
-            if length < 0 or position + length > len(self._data):
-                raise TruncatedError(
-                    "frames are missing",
-                    path=self._path,
-                    entry=name,
-                    expected=position + length,
-                    found=len(self._data),
-                )
-            if wanted is None or name in wanted:
-                try:
-                    data = self._data[position : position + length]
-                except OSError as error:
-                    raise FormatError(f"HDF5: {error}", path=self._path, entry=name) from error
-                yield Segment(name, data)
-            position += length
+        self._destination.discard()

@@ -1,0 +1,120 @@
+"""Kaldi's arks and scps: matrices, vectors of floats, vectors of int32 labels.
+
+An ark has objects of one type. The library for them, kaldi_native_io, gives arrays that die with
+the next object (so they are copied), and only its inner objects say whether closing succeeded:
+an ark that ends within an object looks like a shorter one otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sprintcache.errors import SprintCacheError, UnsupportedError
+
+from .destination import Destination
+from .extras import kaldi_module, last_line
+from .segments import Segment, Sink, array_of, check_name, is_labels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["KaldiSink"]
+
+_BLANK = re.compile(r"[\x00-\x20\x7f]")
+
+
+class KaldiSink(Sink):
+    """A new ark, and the scp beside it, whose places are absolute paths.
+
+    Args:
+        path: of either; the other differs in its ending.
+        overwrite: whether they are replaced if they are there.
+
+    Raises:
+        ValueError: for a path with a comma, which Kaldi cannot write to.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], overwrite: bool) -> None:
+        self._library = kaldi_module()
+        stem = os.path.splitext(os.path.realpath(path))[0]
+        if "," in stem:
+            raise ValueError(f"{stem}: Kaldi cannot write to a path with a comma")
+        self._ark = Destination(f"{stem}.ark", overwrite)
+        try:
+            self._scp = Destination(f"{stem}.scp", overwrite)
+        except BaseException:
+            self._ark.discard()
+            raise
+        self._kind = ""
+        self._writer: Any = None
+
+    def add(self, segment: Segment) -> None:
+        """Adds a segment.
+
+        Raises:
+            UnsupportedError: for a name that is no Kaldi key, data that Kaldi has no type for, or
+                that do not go with those before.
+            SprintCacheError: if Kaldi's library cannot write.
+        """
+        name, path = segment.name, self._ark.path
+        check_name(name, path, "Kaldi", _BLANK, "white space")
+        kind, data = _typed(name, array_of(segment, path), path)
+        if self._writer is None:
+            self._kind = kind
+            target = f"ark,scp:{self._ark.partial},{self._scp.partial}"
+            self._writer = getattr(self._library, f"{kind}Writer")(target)
+        if kind != self._kind:
+            raise UnsupportedError(
+                "an ark takes objects of one type",
+                path=path,
+                entry=name,
+                expected=f"{self._kind}, as the segments before",
+                found=kind,
+            )
+        try:
+            self._writer.write(name, data)
+        except RuntimeError as error:
+            raise SprintCacheError(f"Kaldi: {last_line(error)}", path=path, entry=name) from error
+
+    def _finish(self) -> None:
+        if self._writer is not None and not self._writer._impl.close():
+            raise SprintCacheError("Kaldi could not write all of it", path=self._ark.path)
+        partial, final = (os.fsencode(path) for path in (self._ark.partial, self._ark.path))
+        # in place: every line becomes shorter, so what is written was read before
+        with open(self._scp.partial, "rb") as old, open(self._scp.partial, "r+b") as new:
+            for line in old:
+                key, _, place = line.partition(b" ")
+                new.write(b"%s %s" % (key, place.replace(partial, final, 1)))
+            new.truncate()
+        self._ark.publish()
+        self._scp.publish()
+
+    def _discard(self) -> None:
+        if self._writer is not None and self._writer.is_open:
+            self._writer.close()
+        self._ark.discard()
+        self._scp.discard()
+
+
+def _typed(name: str, data: NDArray[Any], path: str) -> tuple[str, NDArray[Any]]:
+    """Kaldi's type for an array, and the array in its dtype."""
+    if is_labels(data):
+        if len(data) and int(data.max()) > 0x7FFFFFFF:
+            raise UnsupportedError(
+                "label", path=path, entry=name, expected="below 2**31", found=data.max()
+            )
+        return "Int32Vector", data.astype(np.int32, copy=False)
+    # ints as the smallest float that holds them
+    dtype = np.promote_types(data.dtype, np.float32)
+    if dtype not in (np.float32, np.float64):
+        raise UnsupportedError(
+            "Kaldi has floats of 32 and 64 bits", path=path, entry=name, found=data.dtype
+        )
+    if data.ndim == 2 and data.size == 0:
+        data = data.reshape(0, 0)  # Kaldi's only empty matrix
+    precision = "Float" if dtype == np.float32 else "Double"
+    return f"{precision}{'Vector' if data.ndim == 1 else 'Matrix'}", data.astype(dtype, copy=False)
