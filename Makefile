@@ -1,6 +1,7 @@
 # make demo   install into .venv, then decode the real archives that lie in tests/data
 # make test   the same environment plus the test extra: linters, types, tests
 # make bench  figures against numpy, h5py, kaldi_native_io and RETURNN (installs these)
+# make docs   the documentation, in docs/_build/html
 # make dist   source distribution and a wheel for every Python here, each tried where no compiler is
 # make sanitize  the tests of bad input under address and undefined-behaviour sanitizers
 
@@ -8,7 +9,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test check bench sanitize dist clean
+.PHONY: demo test check bench sanitize docs dist clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -49,8 +50,12 @@ sanitize: $(VENV)/tested
 SANITIZE_TESTS ?= tests/test_bad_input.py tests/test_scan.py tests/test_datatypes.py \
 	tests/test_alignments.py tests/test_labels.py tests/test_batch.py
 
+docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -b html docs docs/_build/html
+
 dist:
 	tools/dist.sh
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info sprintcache/_reader.c sprintcache/*.so
+	rm -rf $(VENV) build dist docs/_build *.egg-info sprintcache/_reader.c sprintcache/*.so
