@@ -53,6 +53,7 @@ CORE = {
     "convert": {"alignment", "convert", "errors", "files", "opening", "threads", "writer"},
     "ordering": set(),
     "batching": set(),
+    "sampling": {"batching", "ordering"},
     "dataset_base": {"errors", "ordering"},
     "matching": set(),
     "dataset_reader": {"alignment", "allophones", "errors", "opening"},
@@ -63,7 +64,7 @@ CORE = {
     "verification": {"bundle", "entries", "errors", "opening", "states", "threads"},
 }
 # on top: these may import anything, and nothing imports them
-TOOLS = {"__main__", "cli", "compat", "ray", "returnn"}
+TOOLS = {"__main__", "cli", "compat", "ray", "returnn", "torch"}
 INSIDE_FUNCTIONS = {("archive", "opening")}  # unpickling opens again
 FOREIGN = {"numpy", "tqdm"}
 OF_ONE_MODULE = {
@@ -72,6 +73,7 @@ OF_ONE_MODULE = {
     "pyarrow": "ray",
     "ray": "ray",
     "returnn": "returnn",
+    "torch": "torch",
 }
 
 
