@@ -1,0 +1,79 @@
+"""The module that Sprint loads: PythonControl, segment order and Python layer in one process.
+
+Names and keywords are Sprint's (interface facts, sections 1, 4 and 6). It runs on the standard
+library and numpy, on Python 3.8 or newer, and does nothing when it is imported. The trainer's end
+is `sprint_ctl.error_signals`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .attach import attach
+from .layer import SprintNnPythonLayer
+from .log import log
+from .python_control import PythonControl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+__all__ = ["PythonControl", "SprintNnPythonLayer", "getSegmentList", "init", "print"]
+
+
+def print(*args: Any, **kwargs: Any) -> None:
+    """Writes one log line with the process id to stderr, unless quiet.
+
+    Args:
+        args: as for the builtin.
+        kwargs: taken and ignored.
+    """
+    log(*args)
+
+
+def init(
+    name: str,
+    reference: Any,
+    config: str,
+    sprint_unit: str | None = None,
+    version_number: int | None = None,
+    callback: Callable[..., Any] | None = None,
+    **kwargs: Any,
+) -> PythonControl:
+    """Called by Sprint for every unit that uses PythonControl; all get the same object.
+
+    Args:
+        name: of the caller, "Sprint.PythonControl".
+        reference: token of the caller's instance.
+        config: configuration string, see `sprint_ctl.config`.
+        sprint_unit: which part of Sprint this is.
+        version_number: of Sprint's interface.
+        callback: ``callback(command, *args, **kwargs)`` into Sprint.
+        kwargs: whatever later versions add.
+    """
+    return attach(
+        config,
+        name=name,
+        reference=reference,
+        sprint_unit=sprint_unit,
+        version_number=version_number,
+        callback=callback,
+    )
+
+
+def getSegmentList(  # noqa: N802
+    corpusName: str,  # noqa: N803
+    segmentList: Sequence[str],  # noqa: N803
+    config: str,
+    **kwargs: Any,
+) -> Iterator[str]:
+    """Called by Sprint for the order of segments: those the trainer asks for, as it asks.
+
+    Args:
+        corpusName: of the corpus.
+        segmentList: all its segments; a request for another is refused.
+        config: configuration string, see `sprint_ctl.config`.
+        kwargs: segmentsInfo, and whatever later versions add.
+    """
+    control = attach(config, name="getSegmentList", reference=corpusName)
+    control.segments = frozenset(segmentList)
+    return control.segment_list_iterator()

@@ -1,0 +1,90 @@
+"""Loss and error signal of one segment, asked of Sprint through its callback.
+
+The two ways that Sprint has (interface facts, sections 2 and 9), by the key ``criterion`` of the
+configuration, or else by what Sprint extracts for the segment:
+
+* ``cross-entropy``, with an alignment: probabilities, the alignment as float32 (Sprint's check
+  demands it), ``output_error_type="error-signal-before-softmax"``
+* ``ctc``, without: log posteriors, the orthography as str, ``output_error_type="error-signal"``;
+  the criterion that Sprint had until April 2025
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+__all__ = ["CRITERIA", "loss_by_callback", "skipped"]
+
+CRITERIA = ("cross-entropy", "ctc")
+
+
+def loss_by_callback(
+    callback: Callable[..., Any],
+    name: str,
+    log_posteriors: NDArray[np.float32],
+    *,
+    orthography: str | bytes | None = None,
+    alignment: NDArray[Any] | None = None,
+    criterion: str | None = None,
+) -> tuple[float, NDArray[np.float32]]:
+    """Loss and error signal of a segment.
+
+    Args:
+        callback: Sprint's.
+        name: of the segment.
+        log_posteriors: (time, label) float32.
+        orthography: of the segment, UTF-8 where bytes.
+        alignment: label of each frame, or None.
+        criterion: one of `CRITERIA`; None: by whether there is an alignment.
+
+    Returns:
+        The loss, and the error signal, float32, of the shape of the posteriors; `skipped` where
+        Sprint has discarded the segment.
+
+    Raises:
+        ValueError: Sprint did not extract what the criterion needs, or answered something else.
+    """
+    if criterion is None:
+        criterion = "ctc" if alignment is None else "cross-entropy"
+    if criterion == "cross-entropy":
+        if alignment is None:
+            raise ValueError(f"segment {name!r}: no alignment, see --*.extract-alignments")
+        answer = callback(
+            "calculate_criterion",
+            posteriors=np.exp(log_posteriors).T,
+            alignment=np.asarray(alignment, np.float32),
+            output_error_type="error-signal-before-softmax",
+            segment_name=name,
+        )
+    else:
+        if orthography is None:
+            raise ValueError(f"segment {name!r}: neither alignment nor orthography")
+        text = orthography.decode("utf-8") if isinstance(orthography, bytes) else orthography
+        answer = callback(
+            "calculate_criterion",
+            posteriors=log_posteriors.T,
+            orthography=text,
+            output_error_type="error-signal",
+            segment_name=name,
+        )
+    loss, error_signal = answer
+    if loss is None or error_signal is None:
+        return skipped(log_posteriors)
+    if error_signal.shape != log_posteriors.shape[::-1]:
+        raise ValueError(
+            f"segment {name!r}: error signal of shape {error_signal.shape},"
+            f" expected {log_posteriors.shape[::-1]}"
+        )
+    return float(loss), np.asarray(error_signal.T, np.float32)
+
+
+def skipped(log_posteriors: NDArray[Any]) -> tuple[float, NDArray[np.float32]]:
+    """What stands for a segment that Sprint discards: infinite loss, no gradient."""
+    return float("inf"), np.zeros(log_posteriors.shape, np.float32)

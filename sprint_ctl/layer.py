@@ -1,0 +1,103 @@
+"""SprintNnPythonLayer: the layer whose output is the trainer's log posteriors.
+
+Names and keywords are Sprint's (interface facts, section 4).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .attach import attach
+from .log import is_verbose, log
+from .python_control import PythonControl, reported
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["SprintNnPythonLayer"]
+
+
+class SprintNnPythonLayer:
+    """Made by Sprint for a network layer with ``layer-type=python``."""
+
+    def __init__(self, config: str, **_: Any) -> None:
+        """Connects to the trainer, unless another unit has done so."""
+        self._control: PythonControl = attach(config, name="SprintNnPythonLayer", reference=self)
+        self.input_sizes: dict[int, int] = {}  # by stream
+        self.output_size: int | None = None
+
+    def finalize(self, **_: Any) -> None:
+        """Called by Sprint at its end."""
+        log("layer: finalize")
+
+    def setInputDimension(self, stream: int, size: int, **_: Any) -> None:  # noqa: N802
+        """Size of the features of one predecessor."""
+        self.input_sizes[stream] = size
+
+    def setOutputDimension(self, size: int, **_: Any) -> None:  # noqa: N802
+        """Number of labels."""
+        self.output_size = size
+
+    def initializeNetworkParameters(self, **_: Any) -> None:  # noqa: N802
+        """There are none."""
+
+    def loadNetworkParameters(self, filename: str, **_: Any) -> None:  # noqa: N802
+        """There are none."""
+
+    def saveNetworkParameters(self, filename: str, **_: Any) -> None:  # noqa: N802
+        """There are none."""
+
+    def isTrainable(self, **_: Any) -> bool:  # noqa: N802
+        """True: Sprint computes error signals for such layers only."""
+        return True
+
+    def getNumberOfFreeParameters(self, **_: Any) -> int:  # noqa: N802
+        """None that Sprint would know of."""
+        return 0
+
+    @reported
+    def forward(self, input: Sequence[NDArray[Any]], **_: Any) -> NDArray[np.float32]:
+        """The trainer's log posteriors of the segment, (label, time) float32.
+
+        Args:
+            input: (feature, time) of each predecessor; only the number of frames counts.
+
+        Raises:
+            SprintError: another number of frames or labels than the trainer has.
+        """
+        lengths = {matrix.shape[1] for matrix in input}
+        if len(lengths) != 1:
+            raise ValueError(f"inputs of {sorted(lengths)} frames, expected one length")
+        (length,) = lengths
+        posteriors = self._control.get_current_seg_posteriors(length)
+        if is_verbose():
+            log("layer: forward", [matrix.shape for matrix in input], posteriors.shape)
+        if self.output_size is not None and posteriors.shape[1] != self.output_size:
+            raise ValueError(
+                f"the trainer has {posteriors.shape[1]} labels, Sprint's layer has"
+                f" {self.output_size} (dimension-output)"
+            )
+        return np.asarray(posteriors.T, np.float32)
+
+    @reported
+    def backpropagate(
+        self,
+        errorSignalIn: NDArray[Any],  # noqa: N803
+        **_: Any,
+    ) -> tuple[NDArray[np.float32], ...]:
+        """Takes the error signal of the segment.
+
+        Args:
+            errorSignalIn: (label, time) float32.
+
+        Returns:
+            No gradient for any predecessor: (feature, time) float32 zeros of each.
+        """
+        length = errorSignalIn.shape[1]
+        self._control.set_current_seg_error_signal(length, errorSignalIn.T)
+        sizes = [self.input_sizes[stream] for stream in sorted(self.input_sizes)]
+        return tuple(np.zeros((size, length), np.float32, order="F") for size in sizes)

@@ -1,0 +1,105 @@
+"""The child's end of the wire: what every module that Sprint loads talks to the trainer with.
+
+A trainer that is gone is no error here: nobody is left to miss what is not sent. Sending may come
+from any thread, one message at a time; receiving from one thread at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import PipeClosedError, SprintError
+from .log import log
+from .memory import ArrayMemory
+from .orphan import OrphanWatch
+from .wire import Wire
+
+__all__ = ["TrainerLink"]
+
+_REPORT_TIMEOUT = 5.0  # seconds, for a trainer that does not read
+
+
+class TrainerLink:
+    """Owns the pipe ends and memory files that the trainer has handed down.
+
+    Attributes:
+        knows_second_framing: whether the trainer has offered it.
+    """
+
+    def __init__(self, c2p_fd: int, p2c_fd: int, config: Mapping[str, str]) -> None:
+        """Takes over the pipe ends.
+
+        Args:
+            c2p_fd: child-to-parent file descriptor.
+            p2c_fd: parent-to-child file descriptor.
+            config: the parsed configuration string.
+        """
+        memories = [
+            ArrayMemory(int(config[key])) if key in config else None
+            for key in ("p2c_memory_fd", "c2p_memory_fd")
+        ]
+        self._wire = Wire(p2c_fd, c2p_fd, read_memory=memories[0], write_memory=memories[1])
+        self._sending = threading.Lock()
+        self.knows_second_framing = int(config.get("wire", 1)) >= 2
+        self._watch: OrphanWatch | None = None
+        if int(config.get("parent_pid", os.getpid())) != os.getpid():
+            self._watch = OrphanWatch(p2c_fd)
+            self._watch.start()
+
+    def use_second_framing(self) -> None:
+        """From here on, if the trainer has offered it."""
+        if self.knows_second_framing:
+            self._wire.version = 2
+
+    def receive(self) -> tuple[tuple[Any, ...], int] | None:
+        """The next message and its request id (0 in the first framing); None from no trainer.
+
+        Raises:
+            SprintProtocolError: no message.
+        """
+        try:
+            message = self._wire.receive()
+        except PipeClosedError:
+            log("the trainer has closed the pipe")
+            return None
+        return message, self._wire.received_id or 0
+
+    def send(self, message: tuple[Any, ...], request_id: int = 0) -> bool:
+        """Sends a message; False to no trainer."""
+        with self._sending:
+            if self.is_closed:
+                return False
+            try:
+                self._wire.send(message, request_id=request_id)
+            except PipeClosedError:
+                log("the trainer has closed the pipe")
+                return False
+        return True
+
+    def report(self, text: str) -> None:
+        """Tells the trainer of an exception that will end Sprint, and closes the link."""
+        log(text)
+        with self._sending:
+            if not self.is_closed:
+                try:
+                    deadline = time.monotonic() + _REPORT_TIMEOUT
+                    self._wire.send(("exception", text), deadline=deadline)
+                except SprintError as error:
+                    log("cannot tell the trainer:", error)
+        self.close()
+
+    def close(self) -> None:
+        """Closes pipes and memory files; again does nothing."""
+        if self._watch is not None:
+            self._watch.stop()
+        with self._sending:
+            self._wire.close()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        return self._wire.is_closed

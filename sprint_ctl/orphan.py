@@ -1,0 +1,45 @@
+"""Ends a Sprint process whose trainer is gone, also while it computes.
+
+A thread waits for the hang-up of the pipe from the trainer; that costs nothing. Code that itself
+reads the end of the pipe stops the watch and lets Sprint end in order, with its own exit status.
+Where that does not come, Sprint is in the middle of something that nobody wants any more: after a
+second the process is ended with exit status 3 (`ORPHANED`), without a word.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+
+__all__ = ["ORPHANED", "OrphanWatch"]
+
+ORPHANED = 3  # exit status
+_GRACE = 1.0  # seconds
+
+
+class OrphanWatch(threading.Thread):
+    """Watches the reading end of a pipe until ``stop``."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(name="watch for the end of the trainer", daemon=True)
+        self._fd = fd
+        self._stopped = threading.Event()
+        self._wake_read, self._wake_write = os.pipe()
+
+    def run(self) -> None:
+        poller = select.poll()
+        poller.register(self._fd, 0)  # hang-up is always told
+        poller.register(self._wake_read, select.POLLIN)
+        poller.poll()
+        if not self._stopped.wait(_GRACE):
+            os._exit(ORPHANED)
+
+    def stop(self) -> None:
+        """Ends the watch; before the descriptor is closed. Again does nothing."""
+        if not self._stopped.is_set():
+            self._stopped.set()
+            os.close(self._wake_write)
+            if self.is_alive():
+                self.join()
+            os.close(self._wake_read)

@@ -1,0 +1,450 @@
+"""PythonControl: answers the trainer from inside Sprint.
+
+Sprint comes to it in several ways (interface facts, section 1), and one process may use more than
+one: `init` is called for every unit, and all share ``PythonControl.instance``.
+
+* Sprint asks for segment names (`segment_list_iterator`) and, for each, comes with `init_segment`,
+  the layer's ``forward`` and ``backpropagate`` and `notify_segment_loss`, or with
+  `process_segment`. The requests are read where Sprint waits for the next name, in its own thread,
+  and answered as soon as loss and error signal are there; no other thread is needed. A segment that
+  Sprint leaves without either is answered with infinite loss and no gradient.
+* The same with `run_threaded_control_loop`, where a thread of its own reads and answers; see
+  `sprint_ctl.segment_exchange` for who waits for whom.
+* Sprint calls `run_control_loop` and leaves everything to us (automata).
+
+An exception in a request is its answer, ("exception", traceback). An exception in what Sprint calls
+is sent likewise, with request id 0 in the second framing, and raised again: Sprint then exits. When
+the trainer closes the pipe, that is taken as ("exit",).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import stat
+import sys
+import threading
+import traceback
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+
+from .criterion import CRITERIA, loss_by_callback
+from .errors import SprintError, SprintProtocolError
+from .link import TrainerLink
+from .log import is_verbose, log
+from .segment_exchange import SegmentExchange
+from .segment_request import SegmentRequest
+from .segment_request import segment_name as segment_name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    Reply = tuple[Any, ...]
+
+__all__ = ["PythonControl", "reported"]
+
+_START_TIMEOUT = 10.0  # seconds, of a thread
+
+_F = TypeVar("_F", bound="Callable[..., Any]")
+
+
+def reported(function: _F) -> _F:
+    """Tells the trainer of an exception in what Sprint calls, before it ends Sprint."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Exception:
+            if PythonControl.instance is not None:
+                PythonControl.instance.report(traceback.format_exc())
+            raise
+
+    return cast("_F", wrapper)
+
+
+class PythonControl:
+    """Our end of the pipes in a Sprint process.
+
+    Attributes:
+        Version: of the protocol, answered to ("init", name, version).
+        instance: the one of this process, or None.
+    """
+
+    Version = 1
+    instance: PythonControl | None = None
+
+    @classmethod
+    def create(cls, **kwargs: Any) -> PythonControl:
+        """The instance of this process; the first call makes it, further ones add what they know.
+
+        Args:
+            kwargs: those of the constructor.
+        """
+        control = cls.instance
+        if control is not None and (not control.is_closed or not _is_pipe(kwargs["c2p_fd"])):
+            control._add_unit(**kwargs)
+            return control
+        return cls(**kwargs)
+
+    def __init__(self, c2p_fd: int, p2c_fd: int, **kwargs: Any) -> None:
+        """Takes over the pipe ends.
+
+        Args:
+            c2p_fd: child-to-parent file descriptor.
+            p2c_fd: parent-to-child file descriptor.
+            kwargs: name, sprint_unit, version_number, min_version_number, callback as given to
+                ``init``; config, the parsed configuration string.
+        """
+        self._link = TrainerLink(c2p_fd, p2c_fd, kwargs.get("config") or {})
+        self._exchange = SegmentExchange(self.handle_next, self._answer)
+        self.sprint_callback: Callable[..., Any] | None = None
+        self.sprint_version_number: int | None = None
+        self.callback: Callable[..., Any] | None = None  # of the control loop
+        self.criterion: str | None = None
+        self.units: list[str] = []
+        self.segments: frozenset[str] | None = None
+        self.control_loop_started = False
+        PythonControl.instance = self
+        self._add_unit(**kwargs)
+
+    @reported
+    def _add_unit(
+        self,
+        name: str = "",
+        sprint_unit: str | None = None,
+        callback: Callable[..., Any] | None = None,
+        version_number: int | None = None,
+        min_version_number: int | None = None,
+        config: Mapping[str, str] | None = None,
+        **_: Any,
+    ) -> None:
+        self.units.append(sprint_unit or name)
+        criterion = (config or {}).get("criterion")
+        if criterion is not None:
+            if criterion not in CRITERIA:
+                raise ValueError(f"criterion:{criterion}: one of {', '.join(CRITERIA)}")
+            self.criterion = criterion
+        if name == "Sprint.PythonControl":
+            if (version_number or 0) < (min_version_number or 0):
+                raise SprintError(
+                    "this Sprint is too old",
+                    expected=f"interface version {min_version_number} or later",
+                    found=version_number,
+                )
+            self.sprint_version_number = version_number
+            if callback is not None:
+                self.sprint_callback = callback
+
+    # ---- the pipe --------------------------------------------------------------------------
+
+    def handle_next(self) -> None:
+        """Waits for the next request of the trainer, handles it and answers.
+
+        With `segment_list_iterator` in the same thread a request for a loss is only noted.
+        """
+        try:
+            received = self._link.receive()
+        except SprintProtocolError:
+            self.report(traceback.format_exc())
+            raise
+        if received is None:
+            self._leave()
+            return
+        message, request_id = received
+        try:
+            reply = self._handle(message, request_id)
+        except Exception:
+            text = traceback.format_exc()
+            log(text)
+            self._send(("exception", text), request_id)
+        else:
+            if reply is not None:
+                self._send(("ok", *reply), request_id)
+            if message[:1] == ("init",):
+                self._link.use_second_framing()
+
+    def _handle(self, message: tuple[Any, ...], request_id: int) -> Reply | None:
+        if is_verbose():
+            log("request", message[:1], [x for x in message[1:] if isinstance(x, (str, int))])
+        if message[:1] == ("exit",):
+            self._leave()
+            return None
+        if message[:1] == ("get_loss_and_error_signal",):
+            return self._handle_loss(request_id, *message[1:])
+        handlers: dict[Any, Callable[..., Reply]] = {
+            "init": self._handle_init,
+            "export_allophone_state_fsa_by_segment_name": self._handle_automaton,
+            "describe": self._handle_describe,
+        }
+        if not message or message[0] not in handlers:
+            raise ValueError(f"unknown request {message[:1]}")
+        return handlers[message[0]](*message[1:])
+
+    def _handle_init(self, name: str, version: int) -> Reply:
+        if version != self.Version:
+            raise ValueError(f"{name} speaks version {version}, this is version {self.Version}")
+        return ("SprintControl", self.Version) + ((2,) if self._link.knows_second_framing else ())
+
+    def _handle_loss(
+        self, request_id: int, seg_name: Any, seg_len: Any, posteriors: Any
+    ) -> Reply | None:
+        request = SegmentRequest(seg_name, seg_len, posteriors, request_id)
+        if self.segments and request.name not in self.segments:
+            raise KeyError(f"segment {request.name!r} is not in Sprint's corpus")
+        if self.control_loop_started and not self._exchange.is_threaded:
+            return self._loss_in_sprints_loop(request.name, request.log_posteriors)
+        self._exchange.put(request)
+        if not self._exchange.is_threaded:
+            return None
+        return tuple(
+            self.own_threaded_callback(
+                "get_loss_and_error_signal", request.name, seg_len, request.log_posteriors
+            )
+        )
+
+    def _loss_in_sprints_loop(self, name: str, log_posteriors: NDArray[np.float32]) -> Reply:
+        if self.callback is None:
+            raise SprintError("Sprint has handed no callback")
+        orthography = None
+        if self.criterion != "cross-entropy":
+            orthography = self.callback("get_orthography_by_segment_name", name)
+        return loss_by_callback(
+            self.callback,
+            name,
+            log_posteriors,
+            orthography=orthography,
+            criterion=self.criterion,
+        )
+
+    def _handle_automaton(self, segment_name: Any) -> Reply:
+        callback = self.callback or self.own_threaded_callback
+        return tuple(
+            callback("export_allophone_state_fsa_by_segment_name", segment_name_of(segment_name))
+        )
+
+    def _handle_describe(self) -> Reply:
+        callback = self.sprint_callback or self.callback
+        return (
+            {
+                "pid": os.getpid(),
+                "python": sys.version,
+                "numpy": np.__version__,
+                "numpy_path": os.path.dirname(np.__file__),
+                "module_path": os.path.dirname(__file__),
+                "units": list(self.units),
+                "interface_version": self.sprint_version_number,
+                "sprint": None if callback is None else callback("version"),
+                "control_loop": self.control_loop_started,
+            },
+        )
+
+    def _send(self, message: tuple[Any, ...], request_id: int) -> None:
+        if not self._link.send(message, request_id):
+            self._leave()
+
+    def _answer(self, request: SegmentRequest) -> None:
+        self._send(("ok", request.loss, request.error_signal), request.request_id)
+
+    def report(self, text: str) -> None:
+        """Tells the trainer of an exception that will end Sprint."""
+        self._link.report(text)
+        self._leave()
+
+    def _leave(self) -> None:
+        self._exchange.end()
+        self.close()
+
+    def close(self) -> None:
+        """Closes the pipes; again does nothing."""
+        self._link.close()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the pipes are closed."""
+        return self._link.is_closed
+
+    # ---- control loops ---------------------------------------------------------------------
+
+    @reported
+    def run_control_loop(self, callback: Callable[..., Any], **_: Any) -> None:
+        """Handles requests until the trainer has had enough; called by Sprint in that mode."""
+        log("control loop:", callback("version"))
+        with self._exchange.cond:
+            if self.control_loop_started:
+                raise SprintError("a control loop is running already")
+            self.callback = callback
+            self.control_loop_started = True
+            self._exchange.cond.notify_all()
+        try:
+            while not self._exchange.has_ended:
+                self.handle_next()
+        finally:
+            self._exchange.end()
+
+    def check_control_loop_running(self) -> None:
+        """Starts the threaded control loop unless one is running."""
+        if not self.control_loop_started:
+            self.run_threaded_control_loop()
+
+    def run_threaded_control_loop(self) -> None:
+        """Starts a thread that handles requests; returns when it does.
+
+        Raises:
+            SprintError: a loop is running already, or the thread did not start.
+        """
+        if self.control_loop_started:
+            raise SprintError("a control loop is running already")
+        self._exchange.is_threaded = True
+        arguments = (self.own_threaded_callback,)
+        threading.Thread(
+            target=self.run_control_loop, args=arguments, name="control loop", daemon=True
+        ).start()
+        cond = self._exchange.cond
+        with cond:
+            if not cond.wait_for(lambda: self.control_loop_started, _START_TIMEOUT):
+                raise SprintError("the control loop did not start")
+
+    def own_threaded_callback(self, cmd: str, *args: Any) -> Any:
+        """Stands for Sprint's callback in a control loop of our own.
+
+        What is no command of ours goes to Sprint's, where it has handed one.
+        """
+        function = getattr(self, f"own_tcb_{cmd}", None)
+        if function is not None:
+            return function(*args)
+        if self.sprint_callback is None:
+            raise SprintError(
+                f"{cmd} needs Sprint's callback, and in this mode Sprint has handed none:"
+                " it comes with --action=python-control"
+            )
+        return self.sprint_callback(cmd, *args)
+
+    def own_tcb_version(self) -> str:
+        """Version string of our own control loop."""
+        return "<version>sprint_ctl.control</version>"
+
+    def own_tcb_get_loss_and_error_signal(
+        self, seg_name: str, seg_len: int, posteriors: NDArray[np.float32]
+    ) -> Reply:
+        """Waits until Sprint has visited the segment; its loss and error signal.
+
+        Args:
+            seg_name: of the segment.
+            seg_len: frames.
+            posteriors: (time, label) float32.
+        """
+        return self._exchange.wait_done(seg_name)
+
+    # ---- called by Sprint, segment by segment ----------------------------------------------
+
+    def segment_list_iterator(self) -> Iterator[str]:
+        """Names of the segments the trainer asks for, until it has had enough."""
+        request = self._exchange.next()
+        while request is not None:
+            yield request.name
+            self._exchange.leave(request)
+            request = self._exchange.next(request)
+
+    @reported
+    def init_processing(
+        self, input_dim: int | None = None, output_dim: int | None = None, **_: Any
+    ) -> None:
+        """Called by Sprint before the first segment when it iterates over the corpus.
+
+        Args:
+            input_dim: of the features, -1 if none are extracted.
+            output_dim: number of classes, -1 without alignments.
+        """
+        log("init_processing", input_dim, output_dim)
+        if self.sprint_callback is None:
+            raise SprintError("Sprint has handed no callback, which the criterion needs")
+
+    @reported
+    def process_segment(
+        self,
+        name: str,
+        orthography: str | bytes | None = None,
+        features: NDArray[Any] | None = None,
+        alignment: NDArray[Any] | None = None,
+        soft_alignment: Any = None,
+        **_: Any,
+    ) -> None:
+        """Called by Sprint for each segment when it iterates over the corpus.
+
+        Args:
+            name: full name of the segment.
+            orthography: bytes (UTF-8) from Sprint; None for other than speech segments.
+            features, soft_alignment: not used.
+            alignment: (time,) uint32 class of each frame, or None.
+        """
+        request = self._exchange.current()
+        request.check(name)
+        if self.sprint_callback is None:
+            raise SprintError("Sprint has handed no callback, which the criterion needs")
+        loss, error_signal = loss_by_callback(
+            self.sprint_callback,
+            name,
+            request.log_posteriors,
+            orthography=orthography,
+            alignment=alignment,
+            criterion=self.criterion,
+        )
+        self._exchange.give(loss=loss, error_signal=error_signal)
+
+    @reported
+    def init_segment(self, segment_name: str | None = None, **_: Any) -> None:
+        """Called by Sprint's trainers at the start of a segment; None where they do not know it."""
+        if is_verbose():
+            log("init_segment", segment_name)
+        self._exchange.current().check(segment_name)
+
+    @reported
+    def notify_segment_loss(
+        self, segment_name: str | None = None, loss: float = 0, **_: Any
+    ) -> None:
+        """Called by Sprint's trainers with the loss of a segment, whose name may be None."""
+        self.set_current_seg_loss(segment_name, loss)
+
+    def get_current_seg_posteriors(self, seg_len: int) -> NDArray[np.float32]:
+        """Log posteriors of the segment under way, (time, label).
+
+        Args:
+            seg_len: its length in Sprint, for checking.
+        """
+        request = self._exchange.current()
+        request.check(length=seg_len)
+        return request.log_posteriors
+
+    def set_current_seg_error_signal(self, seg_len: int, error_signal: NDArray[Any]) -> None:
+        """Takes the error signal of the segment under way.
+
+        Args:
+            seg_len: its length in Sprint, for checking.
+            error_signal: (time, label) float.
+        """
+        self._exchange.give(error_signal=error_signal, length=seg_len)
+
+    def set_current_seg_loss(self, seg_name: str | None, loss: float) -> None:
+        """Takes the loss of the segment under way.
+
+        Args:
+            seg_name: its name, for checking, or None.
+            loss: of the whole segment.
+        """
+        self._exchange.give(loss=loss, name=seg_name)
+
+    def exit(self, **_: Any) -> None:
+        """Called by Sprint at its end, in some modes."""
+        log("exit")
+        self._leave()
+
+
+def _is_pipe(fd: int) -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(fd).st_mode)
+    except OSError:
+        return False

@@ -1,0 +1,73 @@
+"""A request for loss and error signal of one segment, while Sprint works on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .criterion import skipped
+from .errors import SprintError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["SegmentRequest"]
+
+
+class SegmentRequest:
+    """What the trainer wants, and what of it is there.
+
+    Attributes:
+        name: of the segment, exactly a str.
+        log_posteriors: (time, label) float32.
+        request_id: to be answered with.
+        loss: None until known.
+        error_signal: (time, label) float32, None until known.
+    """
+
+    def __init__(self, name: Any, length: Any, log_posteriors: Any, request_id: int) -> None:
+        """Checks a request. Raises ValueError."""
+        self.name = segment_name(name)
+        shape = np.shape(log_posteriors)
+        if len(shape) != 2 or shape[0] != length or shape[0] == 0:
+            raise ValueError(
+                f"segment {self.name!r}: posteriors of shape {shape} for {length} frames,"
+                " expected (time, label) and at least one frame"
+            )
+        self.log_posteriors: NDArray[np.float32] = np.asarray(log_posteriors, np.float32)
+        self.request_id = request_id
+        self.loss: float | None = None
+        self.error_signal: NDArray[np.float32] | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether both are known."""
+        return self.loss is not None and self.error_signal is not None
+
+    def skip(self) -> None:
+        """Fills in what Sprint has left out."""
+        loss, error_signal = skipped(self.log_posteriors)
+        self.loss = loss if self.loss is None else self.loss
+        self.error_signal = error_signal if self.error_signal is None else self.error_signal
+
+    def check(self, name: str | None = None, length: int | None = None) -> None:
+        """Raises SprintError unless Sprint speaks of this segment; None is not checked."""
+        if name is not None and name != self.name:
+            raise SprintError(
+                "Sprint visits another segment than the trainer asks for, see"
+                " --*.python-segment-order",
+                expected=repr(self.name),
+                found=repr(name),
+            )
+        if length is not None and length != len(self.log_posteriors):
+            raise SprintError(
+                f"segment {self.name!r} has another length in Sprint than in the trainer",
+                expected=f"{len(self.log_posteriors)} frames",
+                found=length,
+            )
+
+
+def segment_name(name: Any) -> str:
+    """An exact str, which Sprint demands, of a str or bytes."""
+    return name.decode("utf-8") if isinstance(name, bytes) else str(name)
