@@ -46,10 +46,15 @@ from .config import ConfigurationError
 __all__ = ["Misbehaviour"]
 
 _POINT = re.compile(r"start|import|init|exit|(segment|done|request)-(\d+|\*)")
-_RULE = re.compile(r"([a-z]+(?:-(?:\d+|\*))?):([a-z]+)(?::(.*?))?(?:@([0-9.]+))?", re.DOTALL)
-_ACTIONS = re.compile(
-    "signal|abort|code|error|hang|ignore|sleep|stdout|stderr|noise|garbage|half|close"
-)
+_RULE = re.compile(r"([a-z]+(?:-(?:\d+|\*))?):([a-z]+)(?::(.*?))?(?:@(\d*\.?\d+))?", re.DOTALL)
+_ARGUMENTS = {  # what an action's argument must look like
+    **dict.fromkeys(("abort", "hang", "half", "close"), ""),
+    **dict.fromkeys(("code", "noise"), r"\d+"),
+    **dict.fromkeys(("signal", "ignore"), "|".join(s.name[3:] for s in signal.Signals)),
+    **dict.fromkeys(("error", "stdout", "stderr"), ".*"),
+    "garbage": r"\d*",
+    "sleep": r"\d*\.?\d+",
+}
 _FOREVER = 1 << 20
 _MESSAGE = 1000
 
@@ -77,9 +82,12 @@ class Misbehaviour:
         }
         for text in filter(None, map(str.strip, rules.split(";"))):
             match = _RULE.fullmatch(text)
-            if match is None or not _POINT.fullmatch(match[1]) or not _ACTIONS.fullmatch(match[2]):
+            if match is None or not _POINT.fullmatch(match[1]):
                 raise ConfigurationError(f"fake.misbehave: {text!r} is no POINT:ACTION[:ARGUMENT]")
             rule = _Rule(match[2], match[3] or "", float(match[4] or 0))
+            argument = _ARGUMENTS.get(rule.action)
+            if argument is None or not re.fullmatch(argument, rule.argument):
+                raise ConfigurationError(f"fake.misbehave: {text!r}: no such action or argument")
             self._rules.setdefault(match[1], []).append(rule)
 
     def at(self, point: str) -> None:
@@ -120,7 +128,7 @@ class Misbehaviour:
     # ---- actions
 
     def _signal(self, name: str) -> None:
-        self.die(_signal_number(name))
+        self.die(signal.Signals[f"SIG{name}"])
 
     def _abort(self, _: str) -> None:
         self.die(signal.SIGABRT)
@@ -138,7 +146,7 @@ class Misbehaviour:
             time.sleep(_FOREVER)
 
     def _ignore(self, name: str) -> None:
-        signal.signal(_signal_number(name), signal.SIG_IGN)
+        signal.signal(signal.Signals[f"SIG{name}"], signal.SIG_IGN)
 
     def _sleep(self, seconds: str) -> None:
         time.sleep(float(seconds))
@@ -172,13 +180,6 @@ class Misbehaviour:
         if "c2p" not in self._pipes:
             raise ConfigurationError("fake.misbehave: there is no c2p_fd in pymod-config")
         return self._pipes["c2p"]
-
-
-def _signal_number(name: str) -> int:
-    try:
-        return signal.Signals[f"SIG{name}"]
-    except KeyError:
-        raise ConfigurationError(f"fake.misbehave: no signal {name!r}") from None
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
