@@ -22,7 +22,7 @@ from .writer import ArchiveWriter
 if TYPE_CHECKING:
     from .archive import Archive
 
-__all__ = ["CombineReport", "combine", "repack"]
+__all__ = ["CombineReport", "combine", "repack", "with_attributes"]
 
 Duplicates = Literal["check", "keep", "replace"]
 Progress = Callable[[int, int], None]
@@ -219,7 +219,7 @@ class _Plan:
         """Decides on the names of one more source."""
         chosen: list[str] = []
         number = len(self._sources)
-        selected = archive if wanted is None else _with_attributes(archive, wanted)
+        selected = archive if wanted is None else with_attributes(archive, wanted)
         decided: dict[str, bool] = {}  # name -> whether it is taken from here
         for name in selected:
             owner = name.removesuffix(".attribs")
@@ -281,7 +281,7 @@ class _Plan:
             self._tell(what, name)
 
 
-def _with_attributes(archive: Archive, names: Iterable[str]) -> dict[str, None]:
+def with_attributes(archive: Archive, names: Iterable[str]) -> dict[str, None]:
     """Those of the names that the archive has, each once, its attributes right before it."""
     ordered: dict[str, None] = {}
     for name in names:

@@ -16,8 +16,11 @@ from contextlib import contextmanager, suppress
 from sprintcache.errors import SprintCacheError
 
 from . import arguments
+from .wording import in_words
 
 __all__ = ["main"]
+
+_TELLING = ("info", "verify", "recover", "bundle")  # what the library warns of is their result
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _flush()
             return int(stop.code or 0)
         command = parsed.command
-        with _warnings_on_stderr(quiet=command in ("info", "verify")):
+        with _warnings_on_stderr(quiet=command in _TELLING):
             status = _run(parsed)
         _flush()
         return status
@@ -56,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except (SprintCacheError, ImportError, MemoryError, OSError, ValueError) as error:
         _flush_or_drop()
-        _complain(_text_of(error))
+        _complain(in_words(error))
         return 1
 
 
@@ -76,16 +79,6 @@ def _complain(line: str) -> None:
     if sys.stderr is not None:
         with suppress(OSError):  # nobody may be listening
             print("sprintcache: " + line.replace("\n", "\\n"), file=sys.stderr, flush=True)
-
-
-def _text_of(error: Exception) -> str:
-    """An error in words, also where its class alone says what happened."""
-    if isinstance(error, OSError) and error.strerror:
-        where = error.filename if isinstance(error.filename, str) else None
-        return error.strerror if where is None else f"{where}: {error.strerror}"
-    if isinstance(error, MemoryError):
-        return f"not enough memory{f' ({error})' if str(error) else ''}"
-    return str(error)
 
 
 def _flush() -> None:

@@ -76,10 +76,10 @@ def _parser() -> argparse.ArgumentParser:
         epilog="ARCHIVE is an archive file, a .bundle of archives, or a directory of entries.\n"
         "`sprintcache COMMAND --help` says more and gives an example.\n\n"
         "A new archive grows as ARCHIVE.partial and gets its name when it is whole: until then\n"
-        "Ctrl-C leaves what was there. add and remove change the archive itself: Ctrl-C leaves it\n"
-        "whole, with what was done so far.\n\n"
-        "exit status: 0; 1 for errors and problems, such as damage that was found or an entry that\n"
-        "was left out; 2 for wrong usage; 130 after Ctrl-C",
+        "Ctrl-C leaves what was there. add, remove and --append change the archive itself: Ctrl-C\n"
+        "leaves it whole, with what was done so far.\n\n"
+        "exit status: 0; 1 for errors and problems, such as damage that was found or an entry\n"
+        "that was left out; 2 for wrong usage; 130 after Ctrl-C",
     )
     whole.add_argument("--version", action=_Version)
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)

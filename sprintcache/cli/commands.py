@@ -22,13 +22,30 @@ from . import conversion, listing, rendering
 from .arguments import UsageError
 from .display import display
 from .extraction import Extractor
+from .interrupts import Work
+from .managing import add, bundle, combine, copy, recover, remove, repack
 from .progress import Progress
 from .records import record
-from .selection import listed, matching, similar
+from .selection import as_stored, chosen, matching, similar
 from .summary import summarize
 from .summary_text import summary_lines
+from .wording import many
 
-__all__ = ["convert", "extract", "info", "ls", "show", "verify"]
+__all__ = [
+    "add",
+    "bundle",
+    "combine",
+    "convert",
+    "copy",
+    "extract",
+    "info",
+    "ls",
+    "recover",
+    "remove",
+    "repack",
+    "show",
+    "verify",
+]
 
 Line = Callable[[str], None]
 
@@ -36,7 +53,7 @@ Line = Callable[[str], None]
 def ls(arguments: Namespace, say: Line, note: Line) -> int:
     """Lists entries; status 1 if some are damaged."""
     with open_archive(arguments.archive, arguments.io) as archive:
-        names = matching(archive, _as_stored(arguments.more), arguments.segments)
+        names = matching(archive, as_stored(arguments.more), arguments.segments)
         if not (arguments.long or arguments.json):
             for line in rendering.archiver_list(archive, arguments.archive, names):
                 say(line)
@@ -48,7 +65,7 @@ def ls(arguments: Namespace, say: Line, note: Line) -> int:
             damaged += row.problem is not None
             say(json.dumps(row.as_dict()) if arguments.json else row.line())
     if damaged:
-        note(f"{_many(damaged, 'damaged entry', 'damaged entries')}; see sprintcache verify")
+        note(f"{many(damaged, 'damaged entry', 'damaged entries')}; see sprintcache verify")
     return 1 if damaged else 0
 
 
@@ -82,7 +99,7 @@ def show(arguments: Namespace, say: Line, note: Line) -> int:
         raise UsageError("--attributes and --frames do not go together")
     names = _names(arguments)
     with open_archive(arguments.archive, arguments.io) as archive:
-        (name,) = _as_stored([arguments.segment])
+        (name,) = as_stored([arguments.segment])
         if name not in archive:
             hint = similar(archive, name)
             raise EntryNotFoundError(f"no entry {name!r}{hint}", path=arguments.archive)
@@ -107,41 +124,53 @@ def show(arguments: Namespace, say: Line, note: Line) -> int:
 def extract(arguments: Namespace, say: Line, note: Line) -> int:
     """Writes entries to files; status 1 if some could not be."""
     names = _names(arguments)
-    with (
-        open_archive(arguments.archive, arguments.io) as archive,
-        Progress("extracting", sys.stderr) as progress,
-    ):
+    segments_only = arguments.format != "raw"
+    with open_archive(arguments.archive, arguments.io) as archive:
         extractor = Extractor(archive, arguments.to, arguments.format, arguments.overwrite, names)
-        wanted = [] if arguments.list is None else listed(archive, arguments.list)
-        if arguments.more or arguments.list is None:
-            wanted += matching(archive, _as_stored(arguments.more), arguments.format != "raw")
-        wanted = list(dict.fromkeys(wanted))
+        wanted = chosen(archive, arguments.more, arguments.list, segments_only)
+        if wanted is None:
+            wanted = list(archive.segments if segments_only else archive)
         possible = []
         for name in wanted:
             try:
-                extractor.place_of(name)
-                possible.append(name)
+                place = extractor.place_of(name)
             except ValueError as error:
                 note(str(error))
+            else:
+                possible.append(name)
+                if arguments.dry_run:
+                    say(place)
         # nothing was written so far: a file in the way has ended this
-        done = 0
-        for number, name in enumerate(possible, 1):
+        done = len(possible) if arguments.dry_run else _extract(extractor, possible, note)
+    left = f"; {len(wanted) - done} left out" if done < len(wanted) else ""
+    verb = "to be written" if arguments.dry_run else "written"
+    note(f"{many(done, 'entry', 'entries')} {verb} to {arguments.to}{left}")
+    return 0 if done == len(wanted) else 1
+
+
+def _extract(extractor: Extractor, names: list[str], note: Line) -> int:
+    """Gives the number of entries that became files."""
+    done = 0
+
+    def left(_done: int, _total: int) -> str:
+        return f"{many(done, 'file was', 'files were')} written"
+
+    with Work("extracting", note, left) as work:
+        for number, name in enumerate(names):
+            work(number, len(names))
             try:
                 extractor.extract(name)
                 done += 1
             except SprintCacheError as error:
                 note(str(error))
-            progress(number, len(possible))
-    left = f"; {len(wanted) - done} left out" if done < len(wanted) else ""
-    note(f"{_many(done, 'entry', 'entries')} written to {arguments.to}{left}")
-    return 0 if done == len(wanted) else 1
+    return done
 
 
 def convert(arguments: Namespace, say: Line, note: Line) -> int:
     """Converts archives to files of another kind, or back."""
-    labeling, globs = _names(arguments).labeling, _as_stored(arguments.select)
+    labeling, globs = _names(arguments).labeling, as_stored(arguments.select)
     count = conversion.run(arguments, labeling, globs)
-    note(f"{_many(count, 'segment', 'segments')} written to {arguments.to}")
+    note(f"{many(count, 'segment', 'segments')} written to {arguments.to}")
     return 0
 
 
@@ -168,19 +197,10 @@ def verify(arguments: Namespace, say: Line, note: Line) -> int:
         entries += report.num_entries
         size += report.num_bytes
     seconds = time.monotonic() - started
-    text = f"{_many(len(arguments.more) - unopened, 'archive', 'archives')}"
-    text += f", {_many(entries, 'entry', 'entries')}, {size / 1e6:.1f} MB in {seconds:.1f} s: "
-    note(text + (_many(problems, "problem", "problems") if problems else "no problems"))
+    text = f"{many(len(arguments.more) - unopened, 'archive', 'archives')}"
+    text += f", {many(entries, 'entry', 'entries')}, {size / 1e6:.1f} MB in {seconds:.1f} s: "
+    note(text + (many(problems, "problem", "problems") if problems else "no problems"))
     return 1 if problems or unopened else 0
-
-
-def _many(count: int, one: str, more: str) -> str:
-    return f"{count} {one if count == 1 else more}"
-
-
-def _as_stored(names: list[str]) -> list[str]:
-    """Names of the command line as the library has them, in any locale."""
-    return [os.fsencode(name).decode("utf-8", "surrogateescape") for name in names]
 
 
 def _names(arguments: Namespace) -> Names:

@@ -16,9 +16,38 @@ from sprintcache.errors import EntryNotFoundError
 if TYPE_CHECKING:
     from sprintcache.archive import Archive
 
-__all__ = ["listed", "matching", "similar"]
+__all__ = ["as_stored", "chosen", "lines_of", "listed", "matching", "similar"]
 
 _COMPARED = 20_000  # names that are compared with one that does not exist
+
+
+def as_stored(names: list[str]) -> list[str]:
+    """Names of the command line as the library has them, in any locale."""
+    return [os.fsencode(name).decode("utf-8", "surrogateescape") for name in names]
+
+
+def chosen(
+    archive: Archive, globs: list[str], path: str | None, segments_only: bool = False
+) -> list[str] | None:
+    """The names of a list and those that match globs of the command line, each once.
+
+    Args:
+        archive: has them all.
+        globs, path: as `matching` and `listed` take them.
+        segments_only: whether globs do not match ".attribs" entries.
+
+    Returns:
+        first those of the list; None where there is neither a list nor a glob: all are meant.
+
+    Raises:
+        EntryNotFoundError, FormatError, OSError: as `matching` and `listed`.
+    """
+    if path is None and not globs:
+        return None
+    names = [] if path is None else listed(archive, path)
+    if globs:
+        names += matching(archive, as_stored(globs), segments_only)
+    return list(dict.fromkeys(names))
 
 
 def matching(archive: Archive, patterns: list[str], segments_only: bool) -> Iterable[str]:
@@ -46,8 +75,25 @@ def matching(archive: Archive, patterns: list[str], segments_only: bool) -> Iter
     return found
 
 
+def lines_of(path: str) -> list[str]:
+    """Stripped lines of a file, possibly gzipped; blank lines and ``#`` lines do not count.
+
+    Args:
+        path: the file; ``-`` for standard input.
+
+    Raises:
+        FormatError: if the file is damaged.
+        OSError: if it cannot be read.
+    """
+    if path != "-":
+        return [line for _, line in content_lines(path)]
+    text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    stripped = (line.strip() for line in text.split("\n"))
+    return [line for line in stripped if line and not line.startswith("#")]
+
+
 def listed(archive: Archive, path: str) -> list[str]:
-    """Names of a file, one a line, possibly gzipped; blank lines and ``#`` lines do not count.
+    """Names of a file, as `lines_of` reads it.
 
     Args:
         archive: has them all.
@@ -55,15 +101,9 @@ def listed(archive: Archive, path: str) -> list[str]:
 
     Raises:
         EntryNotFoundError: if some are not in the archive.
-        FormatError: if the file is damaged.
-        OSError: if it cannot be read.
+        FormatError, OSError: as `lines_of`.
     """
-    if path == "-":
-        text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-        stripped = (line.strip() for line in text.split("\n"))
-        names = [line for line in stripped if line and not line.startswith("#")]
-    else:
-        names = [line for _, line in content_lines(path)]
+    names = lines_of(path)
     missing = [name for name in names if name not in archive]
     if missing:
         raise EntryNotFoundError(
