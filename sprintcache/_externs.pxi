@@ -28,6 +28,8 @@ cdef extern from "_kernels.h" nogil:
     int32_t sc_label(const sc_labels *labels, sc_used *used, uint32_t id)
     const uint8_t *sc_label_runs(const uint8_t *at, const uint8_t *end, const sc_labels *labels,
                                  sc_used *used, int32_t *out, uint64_t *done, uint64_t items)
+    void sc_pack(uint8_t *to, const uint8_t *rows, const uint8_t *times, int64_t count,
+                 const uint32_t *size, size_t width)
     uint64_t sc_hash(const uint8_t *name, size_t size, uint64_t key)
 
 cdef extern from "_inflate.h" nogil:
@@ -54,6 +56,7 @@ cdef extern from "_datatypes.h" nogil:
     const sc_datatype *sc_find_datatype(const uint8_t *name, size_t size)
 
 cdef extern from "_system.h" nogil:
+    void sc_start_writing(int fd, int64_t offset, int64_t size)
     ctypedef int dev_t
     ctypedef int mode_t
     ctypedef int ino_t

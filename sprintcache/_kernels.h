@@ -312,4 +312,22 @@ static inline uint64_t sc_hash(const uint8_t *name, size_t size, uint64_t key) {
     return hash;
 }
 
+/* The inverse of the gather, for the writer: packets of one size from rows and times. */
+static void sc_pack(uint8_t *to, const uint8_t *rows, const uint8_t *times, int64_t count,
+                    const uint32_t *size, size_t width) {
+    for (int64_t i = 0; i < count; i++) {
+        if (size) {
+            memcpy(to, size, 4);
+            to += 4;
+        }
+        size_t at = 0;
+        for (; at + 32 <= width; at += 32) memcpy(to + at, rows + at, 32);
+        for (; at < width; at++) to[at] = rows[at];
+        memcpy(to + width, times, SC_TIMES);
+        to += width + SC_TIMES;
+        rows += width;
+        times += SC_TIMES;
+    }
+}
+
 #endif

@@ -82,6 +82,9 @@ cdef str _describe(object out):
            f"{'' if out.flags.writeable else ', read-only'}"
 
 
+include "_writing.pxi"
+
+
 cdef class Reader(Store):
     """Everything that reads entries; `Archive` is its public face."""
 

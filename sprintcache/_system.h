@@ -63,4 +63,9 @@ static inline int sc_is_local(int fd) {
     }
 }
 
+/* Has the disk begin with dirty pages; a hint, like read-ahead. */
+static inline void sc_start_writing(int fd, int64_t offset, int64_t size) {
+    (void)sync_file_range(fd, offset, size, SYNC_FILE_RANGE_WRITE);
+}
+
 #endif

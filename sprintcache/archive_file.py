@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from ._reader import start_writing
 from .errors import CorruptError
 from .files import Part, write_all
 
@@ -22,6 +23,7 @@ HEADER = b"SP_ARC1\0\0"
 START_TAG = struct.pack("<I", 0xAA55AA55)
 END_TAG = struct.pack("<I", 0x55AA55AA)
 _FLAG_AT = 8  # in the header: whether there is a table
+_STRIDE = 4 << 20  # the disk is kept busy while we encode, so that the last fsync is short
 _AROUND = 24  # bytes of an entry beside name and data
 
 
@@ -76,6 +78,7 @@ class ArchiveFile:
         self._fd = fd
         self._holes_of: dict[int, list[int]] = {}  # size -> positions
         self._dirty_end = os.fstat(fd).st_size  # old bytes may stand up to here
+        self._on_its_way = self._dirty_end  # to the disk, up to here
 
     def begin(self) -> None:
         """Makes an empty archive of an empty file."""
@@ -123,6 +126,7 @@ class ArchiveFile:
         self._write(raw, row, parts)
         if hole is None:
             self.end = row.end
+            self._start_writing(row.end)
         else:
             self._holes_of[self.holes.pop(hole)].remove(hole)
         self.rows.pop(name, None)  # a replaced one goes to the end of the table
@@ -146,6 +150,7 @@ class ArchiveFile:
             self._dirty_end = at + len(part)
             write_all(self._fd, [part], at)
             at += len(part)
+            self._start_writing(at)
         for name, size, compressed_size in entries:
             row = Row(self.end + 8 + len(raw_name(name)), size, compressed_size)
             self.rows[name] = row
@@ -221,6 +226,11 @@ class ArchiveFile:
             os.ftruncate(self._fd, self.end)
             self._dirty_end = self.end
             self.changed = True
+
+    def _start_writing(self, end: int) -> None:
+        if end - self._on_its_way >= _STRIDE:
+            start_writing(self._fd, self._on_its_way, end - self._on_its_way)
+            self._on_its_way = end
 
     def _hole(self, size: int) -> int | None:
         """The first hole of this size that the file really has."""

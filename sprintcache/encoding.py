@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._reader import pack_packets
 from .alignment import Alignment
 from .alignment_encoding import encode_alignment, encode_string
 from .entries import Block
@@ -117,11 +118,12 @@ def encode_features(
         made = _times(times, count)
     packets = _packets(datatype, array, made)
     if step >= count > 0:
-        return [_head(datatype, count), _view(packets)]
+        return [_head(datatype, count), packets]
+    width = len(packets) // max(count, 1)
     parts: list[Part] = []
     for at in range(0, count, max(step, 1)):
-        chunk = packets[at : at + step]
-        parts += _head(datatype, len(chunk)), _view(chunk)
+        chunk = packets[at * width : (at + step) * width]
+        parts += _head(datatype, min(step, count - at)), chunk
     return parts
 
 
@@ -178,28 +180,12 @@ def _times(times: ArrayLike | None, count: int) -> NDArray[np.float64]:
     return array
 
 
-def _packets(datatype: str, data: ArrayLike, times: NDArray[np.float64]) -> Array:
-    """Packets of one size, as an array of records that lie as in the file."""
-    dtype = _DTYPES[datatype]
-    array = np.ascontiguousarray(_converted(data, dtype, datatype))
-    if dtype.kind == "b":
-        array = np.negative(array.view(np.uint8))  # true is FF
-    scalar = datatype in _SCALARS
-    width = array[:1].nbytes
-    packets = np.empty(len(array), _record(width, scalar))
-    if not scalar:
-        packets["size"] = array.shape[1]
-    if width:
-        packets["data"] = array.reshape(-1).view(packets.dtype["data"])
-    packets["times"] = np.ascontiguousarray(times).reshape(-1).view("V16")
-    return packets
-
-
-@lru_cache(maxsize=64)
-def _record(width: int, scalar: bool) -> np.dtype[np.void]:
-    """A packet in memory; numbers and times are opaque, which numpy copies fastest."""
-    fields = [("data", f"V{width}"), ("times", "V16")]
-    return np.dtype(fields if scalar else [("size", "<u4"), *fields])
+def _packets(datatype: str, data: ArrayLike, times: NDArray[np.float64]) -> memoryview:
+    """Packets of one size, as they lie in the file."""
+    rows = np.ascontiguousarray(_converted(data, _DTYPES[datatype], datatype))
+    if rows.dtype.kind == "b":
+        rows = np.negative(rows.view(np.uint8))  # true is FF
+    return pack_packets(rows, np.ascontiguousarray(times)).data
 
 
 # ---- blocks
@@ -254,9 +240,9 @@ def _block_packets(block: Block) -> list[Part]:
         if isinstance(data, np.ndarray):
             if data.ndim != (1 if datatype in _SCALARS else 2):
                 raise ValueError(f"data of shape {data.shape} in a block of {datatype}")
-            return [_view(_packets(datatype, data, times))]
+            return [_packets(datatype, data, times)]
         return [
-            _view(_packets(datatype, np.asarray(row)[None], times[i : i + 1]))
+            _packets(datatype, np.asarray(row)[None], times[i : i + 1])
             for i, row in enumerate(data)
         ]
     if datatype not in _BODIES:

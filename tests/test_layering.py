@@ -32,8 +32,8 @@ CORE = {
     "opening": {"archive", "bundle", "directory", "files"},
     "alignment_encoding": {"alignment"},
     "files": {"errors"},
-    "encoding": {"alignment", "alignment_encoding", "entries", "files"},
-    "archive_file": {"errors", "files"},
+    "encoding": {"_reader", "alignment", "alignment_encoding", "entries", "files"},
+    "archive_file": {"_reader", "errors", "files"},
     "partial": {"errors", "files"},
     "recovery": {"archive_file", "entries", "files", "opening", "partial"},
     "writer": {
