@@ -179,8 +179,9 @@ class Corpus:
         Raises:
             LabelError: if lengths differ and the policy is not "trim".
         """
-        wrong = {key: self._wrong(key, frames) for key in self._targets if key in frames}
-        if self._reference not in frames or not any(map(np.any, wrong.values())):
+        targets = [key for key in self._targets if key in frames and self._reference in frames]
+        wrong = {key: self._wrong(key, frames) for key in targets}
+        if not any(places.any() for places in wrong.values()):
             return frames
         if self._policy != "trim":
             raise self._mismatch(frames, wrong, name)
@@ -194,7 +195,7 @@ class Corpus:
         for key in wrong:
             features = np.minimum(features, frames[key] * self._factor)
         return {
-            key: -(-features // self._factor) if key in wrong
+            key: self.expected(features) if key in wrong
             else features if key == self._reference else count
             for key, count in frames.items()
         }  # fmt: skip
@@ -202,11 +203,13 @@ class Corpus:
     def _all(self, key: str) -> Frames:
         return {key: self.lengths(key), self._reference: self.lengths()}
 
+    def expected(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many frames a target should have for that many frames of the features."""
+        return frames if self._factor == 1 else -(-frames // self._factor)
+
     def _wrong(self, key: str, frames: Frames) -> NDArray[np.bool_]:
         """(B,) whether a target has not one frame per reduced frame of the features."""
-        if self._reference not in frames:
-            return np.zeros(len(frames[key]), np.bool_)
-        return np.not_equal(frames[key], -(-frames[self._reference] // self._factor))
+        return np.not_equal(frames[key], self.expected(frames[self._reference]))
 
     def _mismatch(
         self, frames: Frames, wrong: dict[str, NDArray[np.bool_]], name: Callable[[int], str]
@@ -220,7 +223,7 @@ class Corpus:
             f" {self._reference!r}{per} (length_mismatch='trim' or 'skip' accept that)",
             path=self._readers[key].archive.entry(tag).archive_path,
             entry=tag,
-            expected=f"{-(-frames[self._reference][place] // self._factor)} frames",
+            expected=f"{self.expected(frames[self._reference])[place]} frames",
             found=frames[key][place],
         )
 

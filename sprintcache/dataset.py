@@ -309,16 +309,24 @@ class SprintCacheDataset(Dataset):
         """
         names = self._names(seqs)
         readers = self.data if keys is None else {key: self.data[key] for key in keys}
-        fetched = {
-            key: reader.fetch(names, pad=pad, num_threads=num_threads, buffers=buffers)
-            for key, reader in readers.items()
-        }
-        stored = {key: frames for key, (_, frames) in fetched.items()}
-        agreed = self._corpus.agreed(stored, names.__getitem__)
+        fetched, frames = {}, {}
+        expected = None  # frames of the longest target
+        for key in sorted(readers, key="data".__ne__):
+            reader = readers[key]
+            fetched[key], frames[key] = reader.fetch(
+                names,
+                expected=expected if reader.type == "align" else None,
+                pad=pad,
+                num_threads=num_threads,
+                buffers=buffers,
+            )
+            if key == "data":
+                expected = int(self._corpus.expected(frames[key]).max(initial=0))
+        agreed = self._corpus.agreed(frames, names.__getitem__)
         batch: Batch = {}
         for key, reader in readers.items():
-            array = fetched[key][0]
-            batch.update(reader.arrays(names, array, agreed[key], pad=pad, buffers=buffers))
+            arrays = reader.arrays(names, fetched[key], agreed[key], pad=pad, buffers=buffers)
+            batch.update(arrays)
         if self.window > 1 and "data" in batch:
             batch["data"] = _windowed(*batch["data"], self.window, buffers), batch["data"][1]
         return batch

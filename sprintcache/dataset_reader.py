@@ -10,6 +10,7 @@ Any number of threads may read at once, each with `BatchBuffers` of its own.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +19,7 @@ import numpy as np
 
 from .alignment import Alignment, OnMismatch, checks_alphabet
 from .allophones import AllophoneLabeling
-from .errors import LabelError
+from .errors import LabelError, SprintCacheError
 from .opening import open_archive
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class BatchBuffers:
 
     def take(self, key: str, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
         """A C-contiguous array of this shape; what stands in it is arbitrary."""
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         memory = self._memory.get(key)
         if memory is None or memory.size < size or memory.dtype != dtype:
             spare = 0 if memory is None else size // 4
@@ -163,6 +164,7 @@ class SprintCacheReader:
         self,
         names: Sequence[str],
         *,
+        expected: int | None = None,
         pad: int = -1,
         num_threads: int = 1,
         buffers: BatchBuffers | None = None,
@@ -171,6 +173,7 @@ class SprintCacheReader:
 
         Args:
             names: B entries.
+            expected: frames of the longest one, if there is a guess.
             pad: what stands beyond the end of labels.
             num_threads: threads to decode with.
             buffers: memory to read into; None: new arrays.
@@ -186,19 +189,33 @@ class SprintCacheReader:
         if self.soft:
             alignments = [archive.read_alignment(name) for name in names]
             return alignments, np.array([a.num_frames for a in alignments], np.int64)
-        features = self.type == "feat"
-        out = None
-        if buffers is not None:
+        if buffers is None:
+            padded = self._padded(names, None, pad, num_threads)
+            return padded, padded[1]
+        longest = expected
+        if longest is None:
             longest = max(map(archive.num_frames, names), default=0)
-            shape = (len(names), longest, self.num_labels)[: 2 + features]
-            out = buffers.take(self.data_key, shape, np.float32 if features else np.int32)
-        if features:
-            padded: Padded = archive.read_features_batch(names, out, num_threads)
+        if self.type == "feat":
+            shape = len(names), longest, self.num_labels
+            out = buffers.take(self.data_key, shape, np.float32)
         else:
-            padded = archive.read_labels_batch(
-                names, self.labeling, pad, out, num_threads, self.on_alphabet_mismatch
-            )
+            out = buffers.take(self.data_key, (len(names), longest), np.int32)
+        try:
+            padded = self._padded(names, out, pad, num_threads)
+        except ValueError as error:
+            if expected is None or isinstance(error, SprintCacheError):
+                raise
+            padded = self._padded(names, None, pad, num_threads)  # one is longer than expected
         return padded, padded[1]
+
+    def _padded(
+        self, names: Sequence[str], out: NDArray[Any] | None, pad: int, num_threads: int
+    ) -> Padded:
+        if self.type == "feat":
+            return self.archive.read_features_batch(names, out, num_threads)
+        return self.archive.read_labels_batch(
+            names, self.labeling, pad, out, num_threads, self.on_alphabet_mismatch
+        )
 
     def arrays(
         self,
@@ -226,7 +243,7 @@ class SprintCacheReader:
                 return self._sparse(items, pad, memory)
             return self._dense(items, frames, memory)
         batch, lengths = fetched
-        if not np.array_equal(lengths, frames):
+        if frames is not lengths:
             batch = batch[:, : frames.max(initial=0)]
             batch[np.arange(batch.shape[1]) >= frames[:, None]] = 0 if self.type == "feat" else pad
         return {self.data_key: (batch, frames)}
