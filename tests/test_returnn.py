@@ -280,7 +280,7 @@ def test_soft_targets() -> None:
 # ---- inside of RETURNN
 
 
-CONFIG = """
+CONFIG = """#!rnn.py
 {first}
 batch_size = 40
 train = {{
