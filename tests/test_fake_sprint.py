@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from paths import DATA, full_data
 
+import sprint_ctl
 import sprintcache
 from sprint_ctl.fake_sprint.allophone_graph import AllophoneGraph
 from sprint_ctl.fake_sprint.application import CriticalError
@@ -496,6 +497,44 @@ def test_which_segments_are_visited_and_when(tmp_path: Path) -> None:
     assert visited(tmp_path, *ORDER, SPRINT_SEGMENTS=again) == [NAMES[3]] * 2
 
 
+def test_what_the_order_is_told(tmp_path: Path) -> None:
+    found = Recording(
+        tmp_path,
+        *arguments_of("control-iterate-corpus-no-features"),
+        *ORDER,
+        "--*.python-segment-order-with-segment-info=true",
+        "--*.use-data-source=true",
+        "--*.segment-order-sort-by-time-length=true",
+        SPRINT_SEGMENTS="[]",
+    )
+    archive = sprintcache.open_archive(DATA / "features.bundle")
+    (info,) = found.values("getSegmentList", "segmentsInfo")
+    assert {name: value["nframes"] for name, value in info.items()} == {
+        name: archive.num_frames(name) for name in NAMES
+    }
+    assert "control.process_segment" not in found.names
+    assert "control.init_processing" not in found.names
+
+
+def test_the_map_of_orthographies_is_made_in_the_order_of_python(tmp_path: Path) -> None:
+    """RASR builds it by visiting the corpus, so a callback may call getSegmentList."""
+    found = Recording(
+        tmp_path,
+        *arguments_of("control-loop"),
+        *ORDER,
+        SPRINT_SEGMENTS=json.dumps(TWO),
+        SPRINT_COMMANDS=json.dumps(
+            [[["get_orthography_by_segment_name", name], {}] for name in (TWO[1], NAMES[2])]
+        ),
+    )
+    calls = [line.get("call") or line["callback"][0] for line in found.calls]
+    command = "get_orthography_by_segment_name"
+    expected = ["getSegmentList", command, command, "control.exit"]
+    assert calls == ["init", "control.run_control_loop", *expected]
+    assert found.calls[3]["sprint_returns"] == "and ten with "
+    assert found.calls[4]["sprint_raises"][0] == "KeyError"
+
+
 # ---- what Python gives back
 
 
@@ -785,6 +824,19 @@ def test_a_rule_that_is_none_is_refused(rule: str) -> None:
 
 
 # ---- the whole program
+
+
+def test_the_stand_in_stands_alone() -> None:
+    """It plays Sprint: it knows nothing of the other end, and nothing of that knows it."""
+    package = Path(sprint_ctl.__file__).parent
+    for path in package.rglob("*.py"):
+        inside = path.parent.name == "fake_sprint"
+        for line in path.read_text("utf-8").splitlines():
+            words = line.split()
+            if words[:1] not in (["from"], ["import"]) or len(words) < 2:
+                continue
+            assert ("fake_sprint" in line) <= inside, f"{path}: {line}"
+            assert not (inside and words[1].startswith(("..", "sprint_ctl"))), f"{path}: {line}"
 
 
 def test_help_lists_the_options() -> None:

@@ -30,7 +30,7 @@ Names of the real Sprint that are known here:
   .segments-to-skip, .segments.file, .segment-order, .segment-order-shuffle(-seed),
   .segment-order-sort-by-time-length(-chunk-size), .segment-order-look-up-short-name,
   .progress-indication, .python-segment-order, .python-segment-order-pymod-path, -pymod-name,
-  -config, -allow-copy, -with-segment-info
+  -config, -allow-copy, -with-segment-info, .use-data-source
   feature-extraction.file       a flow network whose caches are read; or feat-cache, align-cache
   acoustic-model.state-tying.file, .allophones.add-from-file (or allophone-file), .silence,
   .hmm.states-per-phone, .tdp.*; lexicon.file

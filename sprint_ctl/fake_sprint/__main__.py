@@ -26,6 +26,8 @@ def main(arguments: list[str]) -> int:
     sys.argv = [""]
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, lambda number, _: _report_signal(number))
     try:
         app = Application(arguments)
     except ConfigurationError as error:
@@ -39,6 +41,12 @@ def main(arguments: list[str]) -> int:
         app.report(error)
         return 1
     return 0
+
+
+def _report_signal(number: int) -> None:
+    """Sprint reports these two with its stack, and goes on."""
+    sys.stderr.write(f"{signal.strsignal(number)}\n")
+    sys.stderr.flush()
 
 
 def run(app: Application) -> None:

@@ -48,16 +48,18 @@ class Transcriptions:
         self.config = config
 
     @cached_property
+    def _corpus(self) -> CorpusDescription:
+        return CorpusDescription(self.app, self.config.select("corpus"))
+
+    @cached_property
     def by_name(self) -> dict[str, str]:
-        return CorpusDescription(self.app, self.config.select("corpus")).by_name()
+        return self._corpus.by_name()
 
     @cached_property
     def characters(self) -> str:
-        """Every character of the corpus in sorted order, or ``fake.characters``."""
+        """Classes of CTC: those of the corpus, or ``fake.characters``."""
         given = self.app.fake.get("characters")
-        if given is not None:
-            return given
-        return "".join(sorted({c for text in self.by_name.values() for c in text.strip()}))
+        return self._corpus.characters() if given is None else given
 
     @cached_property
     def _graph(self) -> AllophoneGraph | None:

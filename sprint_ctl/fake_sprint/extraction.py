@@ -64,6 +64,13 @@ class Extraction:
         except SprintCacheError as error:
             raise CriticalError(f"features: {error}") from error
 
+    def num_frames(self, name: str) -> int:
+        try:
+            known = self._synthetic
+            return self._archive("features").num_frames(name) if known is None else len(known)
+        except SprintCacheError as error:
+            raise CriticalError(f"features: {error}") from error
+
     def alignment(self, name: str) -> Alignment:
         try:
             return self._archive("alignments").read_alignment(name)
@@ -160,16 +167,15 @@ class AcousticModel:
         self, alignment: Alignment, features: NDArray[np.float32]
     ) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
         """One class per frame, and the features without the frames that the alignment skips."""
-        times = alignment.time.astype(np.int64)
-        if len(times) and times.max() >= len(features):
+        times = alignment.time
+        if not (times[1:] > times[:-1]).all():
+            raise CriticalError("Viterbi alignment: maybe Baum-Welch alignment? (times go back)")
+        length = int(times[-1]) + 1 if len(times) else 0
+        if length > len(features):
             raise CriticalError(
-                f"Viterbi alignment: got time frame {times.max()}"
+                f"Viterbi alignment: got time frame {length - 1}"
                 f" but sequence length is {len(features)}"
             )
-        if (np.diff(times, prepend=-1) <= 0).any():
-            raise CriticalError("Viterbi alignment: maybe Baum-Welch alignment? (times go back)")
-        classes = self.classes(alignment)
-        if not len(times) or len(times) == times[-1] + 1:
-            return classes, features
-        beyond = np.arange(times[-1] + 1, len(features))
-        return classes, features[np.concatenate([times, beyond])]
+        if len(times) < length:
+            features = features[np.concatenate([times, np.arange(length, len(features))])]
+        return self.classes(alignment), features

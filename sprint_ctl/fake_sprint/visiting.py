@@ -19,6 +19,7 @@ from sprintcache.errors import SprintCacheError
 from .application import Application, CriticalError
 from .config import Configuration
 from .embedding import Embedding
+from .extraction import Extraction
 
 __all__ = ["CorpusDescription", "orthography"]
 
@@ -38,6 +39,7 @@ class CorpusDescription:
         """Reads the lists and imports the module for the order, if there is one."""
         self.app = app
         self.config = config
+        self.extraction = Extraction(app, config)
         self.short_names = config.boolean("segment-order-look-up-short-name", False)
         self.python: Embedding | None = None
         if config.boolean("python-segment-order", False):
@@ -78,8 +80,12 @@ class CorpusDescription:
         return self._filtered(ordered)
 
     def by_name(self) -> dict[str, str]:
-        """Full segment name to orthography, of the whole corpus."""
-        return {segment.name: orthography(segment) for segment in self._file()}
+        """Full segment name to orthography, of the visited segments; asks Python for its order."""
+        return {segment.name: orthography(segment) for segment in self.segments()}
+
+    def characters(self) -> str:
+        """Every character of the orthographies in the file, sorted."""
+        return "".join(sorted({c for segment in self._file() for c in segment.orthography or ""}))
 
     # ---- order
 
@@ -136,8 +142,7 @@ class CorpusDescription:
     ) -> Iterator[Segment]:
         info: dict[str, dict[str, float]] | None = None
         if self.config.boolean("python-segment-order-with-segment-info", False):
-            found = ((name, self._look_up(name, segments)) for name in names)
-            info = {name: {"time": segment.end - segment.start} for name, segment in found}
+            info = {name: self._info(self._look_up(name, segments)) for name in names}
         ordered = python.call(
             python.module,
             "getSegmentList",
@@ -157,6 +162,12 @@ class CorpusDescription:
             if type(name) is not str:
                 self._not_a_name(name)
             yield self._look_up(name.partition("\0")[0], segments)
+
+    def _info(self, segment: Segment) -> dict[str, float]:
+        info: dict[str, float] = {}
+        if self.config.boolean("use-data-source", False):
+            info["nframes"] = self.extraction.num_frames(segment.name)
+        return {**info, "time": segment.end - segment.start}
 
     def _not_a_name(self, name: object) -> None:
         if isinstance(name, str):  # the real one recurses until its stack is full
