@@ -18,12 +18,13 @@ def test_python_examples_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     names: dict[str, object] = {}
     blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for block in blocks:
         exec(block, names)
     features, labels = names["features"], names["labels"]
     assert features.shape[1] == 16  # type: ignore[attr-defined]
     assert labels.dtype == "int32"  # type: ignore[attr-defined]
+    assert names["data"].shape[2] == 16  # type: ignore[attr-defined]
 
 
 def test_commands_run(
