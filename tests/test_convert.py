@@ -405,7 +405,7 @@ def test_several_sources_and_some_names(tmp_path: Path) -> None:
     chosen = [every[-1], every[0], every[5]]
     convert(parts, tmp_path / "a.npz", names=chosen)
     assert list(segment_names([tmp_path / "a.npz"])) == [every[0], every[5], every[-1]]
-    with pytest.raises(sprintcache.EntryNotFoundError, match=r"1 of 2 names .* such as 'nope'"):
+    with pytest.raises(sprintcache.EntryNotFoundError, match=r"1 of 2 names .*, such as 'nope'"):
         convert(parts, tmp_path / "b.npz", names=["nope", every[0]])
     with pytest.raises(sprintcache.SprintCacheError, match="the segment comes twice"):
         convert([parts[0], parts[0]], tmp_path / "b.npz")
@@ -596,9 +596,12 @@ def test_damaged_hdf_files_give_an_error_or_values(h5py: ModuleType, scratch: Pa
 
 
 def test_what_does_not_go_together(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", a=np.ones((2, 2)))
     for sources, to, options in [
         ([FEATURES], "a.cache", {}),
         ([FEATURES], "a", {}),
+        ([tmp_path / "a.npz"], "b.npz", {}),
+        ([tmp_path / "a.npz", FEATURES], "a.hdf", {}),
         ([FEATURES], "a.npz", {"targets": VITERBI}),
         ([], "a.npz", {}),
     ]:

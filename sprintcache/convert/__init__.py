@@ -18,7 +18,7 @@ do archives that are written.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from sprintcache.alignment import OnMismatch
     from sprintcache.allophones import AllophoneLabeling
 
-    from .segments import Sink, Source
+    from .segments import Segment, Sink, Source
 
 __all__ = ["convert", "segment_names"]
 
@@ -108,34 +108,22 @@ def convert(
         ImportError: if an extra is not installed; the text names it.
         OSError: if the system fails.
     """
-    kinds = {_kind_of(path) for path in sources}
-    if not kinds:
-        raise ValueError("nothing to convert")
-    to = "archive"
-    if "archive" in kinds:
-        to = _ENDINGS.get(os.path.splitext(destination)[1], "")
-        if kinds != {"archive"} or not to:
-            raise ValueError(
-                f"{os.fspath(destination)}: archives become files that end in"
-                f" {', '.join(_ENDINGS)}; such files become an archive"
-            )
+    to = _kind_of_destination(sources, destination)
     if targets is not None and to != "hdf":
         raise ValueError("targets beside the data: only HDF5 files hold both")
     if num_labels is None and labeling is not None:
         num_labels = labeling.num_labels
     wanted = None if names is None else frozenset(names)
-    # a name must not come twice; who looks for names must find them
-    seen: set[str] | None = set() if wanted is not None or len(sources) > 1 else None
-    done = 0
     with ExitStack() as stack:
         target_archive = None
         if targets is not None:
             target_archive = stack.enter_context(open_archive(targets, io))
+            if wanted is not None and skip_missing:
+                wanted = frozenset(name for name in wanted if name in target_archive)
         reading = Reading(
             labeling=labeling,
             on_alphabet_mismatch=on_alphabet_mismatch,
-            keep_alignments=to == "npz",
-            with_times=to == "npz",
+            keep_all=to == "npz",
             targets=target_archive,
             skip_missing=skip_missing,
             num_threads=num_threads,
@@ -151,33 +139,45 @@ def convert(
         else:
             sink = NpzSink(destination, overwrite)
         stack.enter_context(sink)
-        for path in sources:
-            with closing(_open(path, reading, key)) as source:
-                first, total = done, len(source)
-                if wanted is not None:
-                    first, total = 0, len(wanted)
-                with closing(source.segments(wanted)) as segments:
-                    for segment in segments:
-                        if seen is not None:
-                            if segment.name in seen:
-                                raise SprintCacheError(
-                                    "the segment comes twice",
-                                    path=os.fspath(path),
-                                    entry=segment.name,
-                                )
-                            seen.add(segment.name)
-                        sink.add(segment if dtype is None else segment.with_dtype(dtype))
-                        done += 1
-                        if progress is not None and total:
-                            progress(done - first, total)
-        if wanted is not None and seen is not None and not skip_missing and wanted - seen:
-            missing = min(wanted - seen)
-            raise EntryNotFoundError(
-                f"{len(wanted - seen)} of {len(wanted)} names are not in the source, such as"
-                f" {missing!r}",
-                path=os.fspath(sources[0]),
-            )
+        segments = stack.enter_context(closing(_all(sources, reading, key, wanted, progress)))
+        done = 0
+        for segment in segments:
+            sink.add(segment if dtype is None else segment.with_dtype(dtype))
+            done += 1
     return done
+
+
+def _all(
+    sources: Sequence[StrPath],
+    reading: Reading,
+    key: str | None,
+    wanted: frozenset[str] | None,
+    progress: Callable[[int, int], None] | None,
+) -> Generator[Segment]:
+    """The segments of all sources; a name must not come twice, and who wants names gets all."""
+    seen: set[str] | None = set() if wanted is not None or len(sources) > 1 else None
+    done = 0
+    for path in sources:
+        with closing(_open(path, reading, key)) as source:
+            first, total = (done, len(source)) if wanted is None else (0, len(wanted))
+            with closing(source.segments(wanted)) as segments:
+                for segment in segments:
+                    if seen is not None:
+                        if segment.name in seen:
+                            raise SprintCacheError(
+                                "the segment comes twice", path=os.fspath(path), entry=segment.name
+                            )
+                        seen.add(segment.name)
+                    yield segment
+                    done += 1
+                    if progress is not None and total:
+                        progress(done - first, total)
+    missing = (wanted or frozenset()) - (seen or set())
+    if missing:
+        raise EntryNotFoundError(
+            f"{len(missing)} of {len(wanted or ())} names are in none of the sources, such as"
+            f" {min(missing)!r}"
+        )
 
 
 def segment_names(sources: Sequence[StrPath], key: str | None = None) -> Iterator[str]:
@@ -189,6 +189,19 @@ def segment_names(sources: Sequence[StrPath], key: str | None = None) -> Iterato
     for path in sources:
         with closing(_open(path, Reading(), key)) as source:
             yield from source.names()
+
+
+def _kind_of_destination(sources: Sequence[StrPath], destination: StrPath) -> str:
+    kinds = {_kind_of(path) for path in sources}
+    to = _ENDINGS.get(os.path.splitext(destination)[1], "archive")
+    if not kinds:
+        raise ValueError("nothing to convert")
+    if (to == "archive") == ("archive" in kinds) or (to != "archive" and len(kinds) > 1):
+        raise ValueError(
+            f"{os.fspath(destination)}: archives become files that end in {', '.join(_ENDINGS)};"
+            " such files become an archive, with another ending"
+        )
+    return to
 
 
 def _kind_of(path: StrPath) -> str:

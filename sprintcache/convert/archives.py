@@ -35,9 +35,8 @@ class Reading:
 
     Attributes:
         labeling, on_alphabet_mismatch: as for `Archive.read_labels`.
-        keep_alignments: alignments of allophone states stay what they are where there is no
-            labeling; else they must become labels.
-        with_times: times are read as well.
+        keep_all: times are read as well, and alignments of allophone states stay what they are
+            where there is no labeling; else all alignments must become labels.
         targets: alignments that become labels beside the data, or None.
         skip_missing: segments without targets are left out; else they are an error.
         num_threads: that read; None: one per processor, at most 8.
@@ -46,8 +45,7 @@ class Reading:
 
     labeling: AllophoneLabeling | None = None
     on_alphabet_mismatch: OnMismatch = "error"
-    keep_alignments: bool = False
-    with_times: bool = False
+    keep_all: bool = False
     targets: Archive | None = None
     skip_missing: bool = False
     num_threads: int | None = None
@@ -131,16 +129,15 @@ class ArchiveSource:
         if reading.targets is not None:
             targets = self._labels(reading.targets, name)
         if self._archive.datatype(name) != "flow-alignment":
-            times = self._archive.read_times(name) if reading.with_times else None
+            times = self._archive.read_times(name) if reading.keep_all else None
             return Segment(name, self._features(name), times, targets)
-        if not (reading.with_times or reading.keep_alignments):
+        if not reading.keep_all:
             return Segment(name, self._labels(self._archive, name), None, targets)
         alignment = self._archive.read_alignment(name)
         times = None
         if alignment.start is not None and alignment.end is not None:
             times = np.array([[alignment.start, alignment.end]])
-        keep = reading.keep_alignments and alignment.label_type == "allophone-state"
-        if keep and reading.labeling is None:
+        if reading.labeling is None and alignment.label_type == "allophone-state":
             return Segment(name, alignment, times, targets)
         return Segment(name, self._labels(self._archive, name), times, targets)
 

@@ -139,7 +139,8 @@ class KaldiSource:
 
 def _place(line: bytes) -> bytes:
     """What follows the key in a line of an scp."""
-    return line.strip().partition(b" ")[2].strip()
+    parts = line.split(None, 1)
+    return parts[1].strip() if len(parts) == 2 else b""
 
 
 def _kind(head: bytes) -> str | None:

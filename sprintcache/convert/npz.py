@@ -140,18 +140,12 @@ class NpzSource:
     def _segment(self, name: str) -> Segment:
         data = self._array(name)
         times = self._array(f"{name}.times", needed=False)
-        if times is not None and (times.ndim != 2 or times.shape[1] != 2):
+        if times is not None and (times.dtype.kind not in "fiu" or times.shape[1:] != (2,)):
             raise CorruptError(
-                "times", path=self._path, entry=name, expected="(T, 2)", found=times.shape
+                "times", path=self._path, entry=name, expected="(T, 2) numbers", found=times.shape
             )
         if data.dtype.names == _FIELDS:
-            alphabet = self._array(f"{name}.alphabet", needed=False)
-            start, end = (None, None) if times is None or not len(times) else times[0].tolist()
-            symbols = None if alphabet is None else dict(alphabet.tolist())
-            alignment = Alignment(
-                *(data[field] for field in _FIELDS), alphabet=symbols, start=start, end=end
-            )
-            return Segment(name, alignment)
+            return Segment(name, self._alignment(name, data, times))
         if data.dtype.kind not in "biufc" or data.ndim not in (1, 2):
             raise UnsupportedError(
                 "neither features nor labels nor an alignment",
@@ -160,6 +154,18 @@ class NpzSource:
                 found=f"{data.dtype} {list(data.shape)}",
             )
         return Segment(name, data, times)
+
+    def _alignment(self, name: str, items: Any, times: Any) -> Alignment:
+        alphabet = self._array(f"{name}.alphabet", needed=False)
+        try:
+            symbols = None if alphabet is None else dict(alphabet.tolist())
+            start, end = (None, None) if times is None or not len(times) else times[0].tolist()
+            return Alignment(
+                *(items[field] for field in _FIELDS), alphabet=symbols, start=start, end=end
+            )
+        except (TypeError, ValueError) as error:
+            reason = f"no alignment: {error}"
+            raise CorruptError(reason, path=self._path, entry=name) from error
 
     def _array(self, key: str, needed: bool = True) -> Any:
         members = self._zip.NameToInfo

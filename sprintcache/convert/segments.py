@@ -62,7 +62,7 @@ class Source(Protocol):
     """Where segments come from; closed by its user."""
 
     def __len__(self) -> int:
-        """Number of segments."""
+        """Number of segments; 0 if that is not known."""
 
     def names(self) -> Iterable[str]:
         """Of all segments, in their order."""
