@@ -36,10 +36,13 @@ def main(arguments: list[str]) -> int:
     try:
         app.misbehaviour.at("start")
         run(app)
+    except SystemExit:
         app.misbehaviour.at("exit")
+        raise
     except (CriticalError, ConfigurationError) as error:
         app.report(error)
         return 1
+    app.misbehaviour.at("exit")
     return 0
 
 

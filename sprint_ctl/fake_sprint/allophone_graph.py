@@ -16,7 +16,7 @@ from .application import CriticalError
 from .automata import Arc, Automaton, Node, build
 from .config import Configuration
 from .extraction import AcousticModel
-from .xml_files import read_xml
+from .files import read_xml
 
 __all__ = ["AllophoneGraph"]
 

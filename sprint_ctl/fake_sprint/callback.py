@@ -126,6 +126,10 @@ class Callback:
         return _HELP
 
     @cached_property
+    def _model(self) -> AcousticModel:
+        return AcousticModel(self.config)
+
+    @cached_property
     def _criterion(self) -> Criterion:
         return create(self.app, self.config, lambda: self._texts.characters, self._texts.automaton)
 
@@ -208,7 +212,7 @@ class Callback:
         names = "command", "cache_filename", "segment_name", "silence_allophone_state_idx"
         _, file, name, silence = parse("ss|si", names, args, kwargs)
         if silence is None or silence < 0:
-            silence = AcousticModel(self.config).labeling.sil_allo_state_id
+            silence = self._model.labeling.sil_allo_state_id
         archive = self._archive(file)
         counts = dict.fromkeys(
             ("length", "nSilForward", "nSilLoop", "nPhonForward", "nPhonLoop"), 0

@@ -86,7 +86,6 @@ class PythonControl:
                     output_dim=model.num_classes if with_alignments else -1,
                 )
                 started = True
-            self.app.misbehaviour.at("segment")
             self.call(
                 "process_segment",
                 name=segment.name,
@@ -96,7 +95,6 @@ class PythonControl:
                 alignment=alignment,
                 soft_alignment=soft_alignment,
             )
-            self.app.misbehaviour.at("done")
 
 
 def run(app: Application) -> None:

@@ -17,7 +17,7 @@ from sprintcache.opening import open_archive
 
 from .application import Application, CriticalError
 from .config import Configuration
-from .xml_files import read_xml
+from .files import read_xml
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,17 +33,9 @@ class Extraction:
     """The features and alignments of a component; archives are opened when first used."""
 
     def __init__(self, app: Application, config: Configuration) -> None:
-        """Looks for the archives at ``feature-extraction`` of the component's selection."""
+        """Remembers where to look: at ``feature-extraction`` of the component's selection."""
         self.app = app
-        flow = config.select("feature-extraction")
-        network = flow.string("file", "")
-        self._paths = {
-            "features": flow.string("feat-cache", ""),
-            "alignments": flow.string("align-cache", ""),
-        }
-        for port, path in self._paths.items():
-            if network and not path:
-                self._paths[port] = _cache_of_port(network, port, flow)
+        self._flow = config.select("feature-extraction")
         self._archives: dict[str, Archive] = {}
         self._synthetic: NDArray[np.float32] | None = None
         shape = app.fake.string("features", "")
@@ -79,9 +71,12 @@ class Extraction:
 
     def _archive(self, port: str) -> Archive:
         if port not in self._archives:
-            path = self._paths[port]
+            option = "feat-cache" if port == "features" else "align-cache"
+            network = self._flow.string("file", "")
+            path = self._flow.string(option, "")
+            if network and not path:
+                path = _cache_of_port(network, port, self._flow)
             if not path:
-                option = "feat-cache" if port == "features" else "align-cache"
                 raise CriticalError(f"no archive of {port}: neither {option} nor a flow network")
             try:
                 self._archives[port] = open_archive(path)

@@ -7,6 +7,7 @@ by ``backpropagate``.
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,8 +72,9 @@ class FeedForwardTrainer:
         if self.control is not None:
             loss = float(np.float32(self.criterion.loss))
             self.control.call("notify_segment_loss", segment_name=None, loss=loss)
-        error = self.criterion.error_signal_before_softmax()
-        self.layer.backpropagate(error if weights is None else error * weights)
+        if self.layer.trainable:
+            error = self.criterion.error_signal_before_softmax()
+            self.layer.backpropagate(error if weights is None else error * weights)
 
     def finalize(self) -> None:
         if self.layer is not None:
@@ -83,6 +85,9 @@ class PythonLayer:
     """layer-type=python: the object that ``SprintNnPythonLayer`` gives.
 
     The order of calls is that of the real one, its many questions whether it is trainable included.
+
+    Attributes:
+        trainable: the last answer; without it no error signal is handed over.
     """
 
     def __init__(self, app: Application, config: Configuration, input_dim: int) -> None:
@@ -93,8 +98,9 @@ class PythonLayer:
             self.embedding.module, "SprintNnPythonLayer", config=self.embedding.pymod_config
         )
         self.dtype = np.float32 if app.config.boolean("single-precision", True) else np.float64
+        self.trainable = False
         self.call("setOutputDimension", size=config.integer("dimension-output", 0))
-        self.is_trainable(3)
+        self.ask_whether_trainable(3)
         self.call("setInputDimension", stream=0, size=input_dim)
         network = app.config.select("neural-network")
         self._parameters_new = network.string("parameters-new", "")
@@ -103,21 +109,21 @@ class PythonLayer:
             self.call("loadNetworkParameters", filename=parameters)
         else:
             self.call("initializeNetworkParameters")
-        self.is_trainable(2)
+        self.ask_whether_trainable(2)
         self._check_number(self.call("getNumberOfFreeParameters"))
-        self.is_trainable(2)
+        self.ask_whether_trainable(2)
 
     def call(self, method: str, **arguments: Any) -> Any:
         return self.embedding.call(self.object, method, **arguments)
 
-    def is_trainable(self, times: int) -> bool:
-        answers = [self.call("isTrainable") for _ in range(times)]
-        if any(type(answer) is not bool for answer in answers):
-            raise CriticalError("PythonLayer: 'isTrainable' did not return a bool.")
-        return bool(answers[-1])
+    def ask_whether_trainable(self, times: int) -> None:
+        for _ in range(times):
+            self.trainable = self.call("isTrainable")
+            if type(self.trainable) is not bool:
+                raise CriticalError("PythonLayer: 'isTrainable' did not return a bool.")
 
     def _check_number(self, number: Any) -> None:
-        if not isinstance(number, int) or number < 0:
+        if not hasattr(number, "__index__") or operator.index(number) < 0:
             raise CriticalError(
                 "PythonLayer: 'getNumberOfFreeParameters' did return a negative number, or no int"
             )
@@ -133,7 +139,7 @@ class PythonLayer:
         )
         if not isinstance(result, tuple):
             raise CriticalError("PythonLayer: 'backpropagate' did not return a tuple")
-        self.is_trainable(1)
+        self.ask_whether_trainable(1)
 
     def finalize(self) -> None:
         self.call("finalize")

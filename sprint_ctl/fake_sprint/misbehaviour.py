@@ -5,11 +5,11 @@
     POINT:ACTION[:ARGUMENT][@SECONDS]
 
 A point is ``start`` (before any module is loaded), ``import`` (before the first import), ``init``
-(before the first ``init``), ``segment-N`` (before the N-th segment is handed over, from 1),
-``done-N`` (after it), ``request-N`` (during the N-th request: a criterion computed, or a callback
-command other than version, version_number, help, init_criterion) or ``exit`` (all work done); N may
-be ``*``. With ``@SECONDS`` another thread does it that much later while Sprint goes on, so
-``request-2:signal:KILL@0.3`` dies between two requests.
+(before the first ``init``), ``segment-N`` (when Sprint takes up the N-th segment, from 1),
+``done-N`` (after it was handed over), ``request-N`` (during the N-th request: a criterion or scores
+computed, or a callback command other than version, version_number, help, init_criterion) or
+``exit`` (all work done, or SystemExit); N may be ``*``. With ``@SECONDS`` another thread does it
+that much later while Sprint goes on, so ``request-2:signal:KILL@0.3`` dies between two requests.
 
 ========================= ========================================================================
 ``signal:NAME``           dies by this signal (no core file); STOP halts the process
@@ -164,6 +164,7 @@ class Misbehaviour:
         for _ in range(int(kib) * 1024 // len(line)):
             sys.stdout.write(f"{line}\n")
             sys.stderr.write(f"{line}\n")
+        sys.stdout.flush()
 
     def _garbage(self, size: str) -> None:
         _write_all(self._pipe(), os.urandom(int(size or 64)))

@@ -7,6 +7,9 @@ transcript of the aligner shows: reset, all features, then the scores of every f
 
 from __future__ import annotations
 
+import operator
+from typing import Any
+
 import numpy as np
 
 from .application import Application, CriticalError
@@ -39,30 +42,31 @@ def run(app: Application) -> None:
         app.terminate("a failed assertion: feature-dimension > 0")
     control.call("init", input_dim=input_dim, output_dim=output_dim)
     size = control.call("get_feature_buffer_size")
-    if not isinstance(size, int):
+    if not hasattr(size, "__index__"):
         raise CriticalError("PythonFeatureScorer: get_feature_buffer_size returned no integer")
+    size = operator.index(size)
     if not size:
         raise CriticalError("PythonFeatureScorer: get_feature_buffer_size returned 0")
     num_received = 0
     for segment in CorpusDescription(app, app.config.select("corpus")).segments():
         control.call("reset", num_frames=num_received)
-        app.misbehaviour.at("segment")
         features = extraction.features(segment.name)
         if features.shape[1] != input_dim:
             raise CriticalError(
                 f"PythonFeatureScorer: was configured with input dimension {input_dim} but we got"
                 f" features with dimension {features.shape[1]}"
             )
-        limit = len(features) if size < 0 else size
+        limit = max(len(features), 1) if size < 0 else size
         for start in range(0, len(features), limit):
             if start:
                 control.call("reset", num_frames=num_received)
             num_received = _score(control, features[start : start + limit], output_dim)
-        app.misbehaviour.at("done")
     control.call("exit")
 
 
-def _score(control: PythonControl, features: np.ndarray, output_dim: int) -> int:
+def _score(
+    control: PythonControl, features: np.ndarray[Any, np.dtype[np.float32]], output_dim: int
+) -> int:
     """Buffers these frames and asks for their scores; returns how many they were."""
     for time, frame in enumerate(features):
         feature = control.embedding.vector(frame, np.float32)
@@ -86,7 +90,5 @@ def _run_trainer(app: Application) -> None:
     trainer = PythonTrainer(app, "unsupervised-training")
     extraction = Extraction(app, app.config)
     for segment in CorpusDescription(app, app.config.select("corpus")).segments():
-        app.misbehaviour.at("segment")
         trainer.process(extraction.features(segment.name), None, None, None)
-        app.misbehaviour.at("done")
     trainer.finalize()

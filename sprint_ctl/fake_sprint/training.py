@@ -59,14 +59,12 @@ def run(app: Application, action: str) -> None:
     if action == "supervised-segmentwise-training" and buffer.kind != "utterance":
         raise CriticalError("supervised-segmentwise-training needs buffer-type=utterance")
     for segment in CorpusDescription(app, config.select("corpus")).segments():
-        app.misbehaviour.at("segment")
         features = extraction.features(segment.name)
         labels = None
         if supervised:
             labels, features = model.viterbi(extraction.alignment(segment.name), features)
             features = features[: len(labels)]
         buffer.add(segment, features, labels)
-        app.misbehaviour.at("done")
     buffer.process_rest()
     if buffer.trainer is None:
         if supervised:

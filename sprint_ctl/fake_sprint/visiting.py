@@ -7,7 +7,6 @@ visited in this order is then filtered: partition, segments to skip, white list 
 
 from __future__ import annotations
 
-import gzip
 import random
 import signal
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from .application import Application, CriticalError
 from .config import Configuration
 from .embedding import Embedding
 from .extraction import Extraction
+from .files import read_file
 
 __all__ = ["CorpusDescription", "orthography"]
 
@@ -73,19 +73,23 @@ class CorpusDescription:
 
     def segments(self) -> Iterator[Segment]:
         """The segments to process; after a segment was processed, the next one is asked for."""
-        ordered = self._ordered()
         counted = self.config.choice("progress-indication", "none", _PROGRESS) == "global"
         if counted and self.config.boolean("python-segment-order-allow-copy", False):
             sum(1 for _ in self._ordered())  # Sprint counts them beforehand
-        return self._filtered(ordered)
+        for segment in self._filtered(self._ordered()):
+            self.app.misbehaviour.at("segment")
+            yield segment
+            self.app.misbehaviour.at("done")
 
     def by_name(self) -> dict[str, str]:
-        """Full segment name to orthography, of the visited segments; asks Python for its order."""
-        return {segment.name: orthography(segment) for segment in self.segments()}
+        """Full segment name to orthography, of what is visited; asks Python for its order."""
+        visited = self._filtered(self._ordered())
+        return {segment.name: orthography(segment) for segment in visited}
 
     def characters(self) -> str:
         """Every character of the orthographies in the file, sorted."""
-        return "".join(sorted({c for segment in self._file() for c in segment.orthography or ""}))
+        texts = (segment.orthography or "" for segment in self._parsed(self._file()))
+        return "".join(sorted({character for text in texts for character in text}))
 
     # ---- order
 
@@ -98,14 +102,20 @@ class CorpusDescription:
         except (OSError, SprintCacheError) as error:
             raise CriticalError(f"corpus: {error}") from error
 
+    def _parsed(self, corpus: Corpus) -> Iterator[Segment]:
+        try:
+            yield from corpus
+        except (OSError, SprintCacheError) as error:
+            raise CriticalError(f"corpus: {error}") from error
+
     def _ordered(self) -> Iterator[Segment]:
         config = self.config
         shuffled = config.boolean("segment-order-shuffle", False)
         sorted_ = config.boolean("segment-order-sort-by-time-length", False)
         corpus = self._file()
         if not (self.python or self.order is not None or shuffled or sorted_):
-            return iter(corpus)
-        segments = {self._key(segment): segment for segment in corpus}
+            return self._parsed(corpus)
+        segments = {self._key(segment): segment for segment in self._parsed(corpus)}
         names = list(segments) if self.order is None else self.order
         if shuffled:
             names = list(names)
@@ -142,7 +152,8 @@ class CorpusDescription:
     ) -> Iterator[Segment]:
         info: dict[str, dict[str, float]] | None = None
         if self.config.boolean("python-segment-order-with-segment-info", False):
-            info = {name: self._info(self._look_up(name, segments)) for name in names}
+            with_length = self.config.boolean("use-data-source", False)
+            info = {name: self._info(self._look_up(name, segments), with_length) for name in names}
         ordered = python.call(
             python.module,
             "getSegmentList",
@@ -163,11 +174,11 @@ class CorpusDescription:
                 self._not_a_name(name)
             yield self._look_up(name.partition("\0")[0], segments)
 
-    def _info(self, segment: Segment) -> dict[str, float]:
-        info: dict[str, float] = {}
-        if self.config.boolean("use-data-source", False):
+    def _info(self, segment: Segment, with_length: bool) -> dict[str, float]:
+        info: dict[str, float] = {"time": segment.end - segment.start}
+        if with_length:
             info["nframes"] = self.extraction.num_frames(segment.name)
-        return {**info, "time": segment.end - segment.start}
+        return info
 
     def _not_a_name(self, name: object) -> None:
         if isinstance(name, str):  # the real one recurses until its stack is full
@@ -182,13 +193,7 @@ class CorpusDescription:
     def _filtered(self, ordered: Iterator[Segment]) -> Iterator[Segment]:
         recording, num_recordings, index = None, 0, -1
         parts = self.num_partitions or 1
-        while True:
-            try:
-                segment = next(ordered, None)
-            except (OSError, SprintCacheError) as error:
-                raise CriticalError(f"corpus: {error}") from error
-            if segment is None:
-                return
+        for segment in ordered:
             if segment.recording != recording:
                 recording, num_recordings = segment.recording, num_recordings + 1
             index += 1
@@ -202,13 +207,6 @@ class CorpusDescription:
 
 
 def _read_list(path: str) -> list[str]:
-    """Names of a segment list, one a line, perhaps gzipped; ``#`` begins a comment line."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise CriticalError(f'Failed to open segment list "{path}": {error.strerror}') from error
-    if data.startswith(b"\x1f\x8b"):
-        data = gzip.decompress(data)
-    lines = data.decode("utf-8", "surrogateescape").split("\n")
+    """Names of a segment list, one a line; ``#`` begins a comment line."""
+    lines = read_file(path, "segment list").decode("utf-8", "surrogateescape").split("\n")
     return [line.strip() for line in lines if line and not line.startswith("#")]
