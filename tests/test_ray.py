@@ -121,7 +121,7 @@ def test_what_the_driver_tells_ray(read: Any, labeling: AllophoneLabeling) -> No
     tasks = source.get_read_tasks(3)
     assert [task.metadata.num_rows for task in tasks] == [4, 4, 4]
     assert [task.metadata.size_bytes for task in tasks] == [400, 400, 400]
-    assert tasks[1].metadata.input_files == ("1.cache", "a.cache")
+    assert list(tasks[1].metadata.input_files) == ["1.cache", "a.cache"]
     by_frames = ArchiveDatasource(segments, None, options._replace(rows="frames"))
     assert by_frames.get_read_tasks(1)[0].metadata.num_rows is None
     assert len(source.get_read_tasks(100)) == 12

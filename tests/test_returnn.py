@@ -239,6 +239,25 @@ def test_bundles_by_length_and_segments_of_one_side_only() -> None:
     assert dataset.get_total_num_seqs() == 8
 
 
+def test_inside_a_meta_dataset(data: dict[str, Any]) -> None:
+    """It takes the order from one dataset and hands tags to the other."""
+    kind = {"class": SprintCacheDataset}
+    parts = {"x": {"data": data["data"]}, "xy": data}
+    dataset = basic.init_dataset(
+        {
+            "class": "MetaDataset",
+            "datasets": {
+                "x": {**kind, "data": parts["x"]},
+                "xy": {**kind, "data": parts["xy"], "seq_ordering": "laplace:.4"},
+            },
+            "data_map": {"data": ("x", "data"), "classes": ("xy", "classes")},
+            "seq_order_control_dataset": "xy",
+        }
+    )
+    _, theirs = both(data, seq_ordering="laplace:.4")
+    same_epoch(dataset, theirs, 2)
+
+
 def test_lengths_that_differ(data: dict[str, Any], tmp_path: Path) -> None:
     features = builder.archive([("x", builder.features([[1.0]] * 4))])
     packet = builder.alignment_rle([(0, 1), (1, 2)])
