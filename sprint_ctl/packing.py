@@ -24,38 +24,39 @@ if TYPE_CHECKING:
 
     from .memory import ArrayMemory
 
-__all__ = ["pack", "unpack"]
+__all__ = ["Packer", "Unpacker"]
 
 _ARRAY, _BYTES = "__array__", "__bytes__"
 _PLAIN = re.compile(r"[<>|]?(b1|[iu][1248]|f2|f4|f8|c8|c16|[SU]\d{1,9})")
 _MAX_NDIM = 32
 
 
-def pack(message: tuple[Any, ...], memory: ArrayMemory | None) -> tuple[bytes, list[NDArray[Any]]]:
-    """The text of a message, and the arrays that go through the pipe, contiguous, in C order.
+class Packer:
+    """Writes messages of one direction."""
 
-    With a memory file all arrays are copied into it and none goes through the pipe.
+    def __init__(self, memory: ArrayMemory | None) -> None:
+        self._memory = memory
+        self._encode = json.JSONEncoder(default=self._describe, separators=(",", ":")).encode
+        self._arrays: list[NDArray[Any]] = []  # for the pipe
+        self._placed: list[tuple[int, NDArray[Any]]] = []  # for the memory file
+        self._size = 0
 
-    Raises:
-        TypeError, ValueError: something that does not go over the wire.
-    """
-    packer = _Packer(memory is not None)
-    text = json.dumps(message, default=packer.describe, separators=(",", ":"))
-    if memory is not None and packer.placed:
-        memory.write(packer.placed, packer.size)
-    return text.encode("ascii"), packer.arrays
+    def pack(self, message: tuple[Any, ...]) -> tuple[bytes, list[NDArray[Any]]]:
+        """The text of a message, and the arrays that go through the pipe, contiguous, in C order.
 
+        With a memory file all arrays are copied into it and none goes through the pipe.
 
-class _Packer:
-    """Collects what JSON has no word for."""
+        Raises:
+            TypeError, ValueError: something that does not go over the wire.
+        """
+        self._arrays, self._placed, self._size = [], [], 0
+        text = self._encode(message).encode("ascii")
+        if self._memory is not None and self._placed:
+            self._memory.write(self._placed, self._size)
+        arrays, self._arrays, self._placed = self._arrays, [], []
+        return text, arrays
 
-    def __init__(self, in_memory: bool) -> None:
-        self.in_memory = in_memory
-        self.arrays: list[NDArray[Any]] = []  # for the pipe
-        self.placed: list[tuple[int, NDArray[Any]]] = []  # for the memory file
-        self.size = 0
-
-    def describe(self, value: Any) -> Any:
+    def _describe(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
             return {_ARRAY: self._array(value)}
         if isinstance(value, np.generic):
@@ -69,53 +70,55 @@ class _Packer:
             raise TypeError(f"an array of {array.dtype} does not go over the wire")
         order = order_of(array)
         place = None
-        if self.in_memory:
-            place = -(-self.size // ALIGNMENT) * ALIGNMENT
-            self.size = place + array.nbytes
-            self.placed.append((place, array))
+        if self._memory is not None:
+            place = -(-self._size // ALIGNMENT) * ALIGNMENT
+            self._size = place + array.nbytes
+            self._placed.append((place, array))
         else:
-            self.arrays.append(np.ascontiguousarray(array.T if order == "F" else array))
+            self._arrays.append(np.ascontiguousarray(array.T if order == "F" else array))
         return [array.dtype.str, array.shape, order, place]
 
 
-def unpack(
-    text: bytes, payload: int, memory: ArrayMemory | None
-) -> tuple[tuple[Any, ...], list[NDArray[Any]]]:
-    """The message of a text, and its arrays that the pipe has yet to fill, contiguous, in C order.
+class Unpacker:
+    """Reads messages of one direction."""
 
-    Args:
-        text: the JSON text.
-        payload: bytes that follow in the pipe; nothing larger is allocated.
-        memory: the memory file of that direction, if there is one.
+    def __init__(self, memory: ArrayMemory | None) -> None:
+        self._memory = memory
+        self._decode = json.JSONDecoder(object_hook=self._restore).decode
+        self._arrays: list[NDArray[Any]] = []
+        self._remaining = 0
 
-    Raises:
-        SprintProtocolError: not such a text.
-    """
-    reader = _Unpacker(payload, memory)
-    try:
-        message = json.loads(text.decode("ascii"), object_hook=reader.restore)
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise SprintProtocolError(
-            "a message cannot be read", expected="its JSON text", found=f"{_start(text)}: {error}"
-        ) from None
-    if not isinstance(message, list):
-        raise SprintProtocolError("no message", expected="a tuple", found=_start(text))
-    if reader.remaining:
-        raise SprintProtocolError(
-            "a message does not add up",
-            expected=f"arrays of {payload} bytes",
-            found=f"{payload - reader.remaining} bytes",
-        )
-    return tuple(message), reader.arrays
+    def unpack(self, text: bytes, payload: int) -> tuple[tuple[Any, ...], list[NDArray[Any]]]:
+        """A message, and its arrays that the pipe has yet to fill, contiguous, in C order.
 
+        Args:
+            text: the JSON text.
+            payload: bytes that follow in the pipe; nothing larger is allocated.
 
-class _Unpacker:
-    def __init__(self, payload: int, memory: ArrayMemory | None) -> None:
-        self.remaining = payload
-        self.memory = memory
-        self.arrays: list[NDArray[Any]] = []
+        Raises:
+            SprintProtocolError: not such a text.
+        """
+        self._arrays, self._remaining = [], payload
+        try:
+            message = self._decode(text.decode("ascii"))
+        except (ValueError, RecursionError, MemoryError) as error:
+            raise SprintProtocolError(
+                "a message cannot be read",
+                expected="its JSON text",
+                found=f"{_start(text)}: {error}",
+            ) from None
+        if not isinstance(message, list):
+            raise SprintProtocolError("no message", expected="a tuple", found=_start(text))
+        if self._remaining:
+            raise SprintProtocolError(
+                "a message does not add up",
+                expected=f"arrays of {payload} bytes",
+                found=f"{payload - self._remaining} bytes",
+            )
+        arrays, self._arrays = self._arrays, []
+        return tuple(message), arrays
 
-    def restore(self, pairs: dict[str, Any]) -> Any:
+    def _restore(self, pairs: dict[str, Any]) -> Any:
         if _ARRAY in pairs:
             return self._array(pairs[_ARRAY])
         if _BYTES in pairs:
@@ -137,14 +140,14 @@ class _Unpacker:
         for size in shape:
             nbytes *= size
         if place is not None:
-            if self.memory is None or type(place) is not int or place < 0 or place % ALIGNMENT:
+            if self._memory is None or type(place) is not int or place < 0 or place % ALIGNMENT:
                 raise ValueError(f"array at {place!r} of the memory file")
-            return self.memory.view(place, dtype, shape, order, nbytes)
-        if nbytes > self.remaining:
-            raise ValueError(f"array of {nbytes} bytes where {self.remaining} remain")
-        self.remaining -= nbytes
+            return self._memory.view(place, dtype, shape, order, nbytes)
+        if nbytes > self._remaining:
+            raise ValueError(f"array of {nbytes} bytes where {self._remaining} remain")
+        self._remaining -= nbytes
         array: NDArray[Any] = np.empty(shape if order == "C" else shape[::-1], dtype)
-        self.arrays.append(array)
+        self._arrays.append(array)
         return array if order == "C" else array.T
 
 

@@ -39,7 +39,7 @@ _OPCODES = frozenset(
 )
 
 
-def dumps(message: tuple[Any, ...]) -> bytes:
+def dumps(message: tuple[Any, ...]) -> memoryview:
     """The pickle of a message.
 
     Raises:
@@ -47,7 +47,7 @@ def dumps(message: tuple[Any, ...]) -> bytes:
     """
     file = io.BytesIO()
     _Pickler(file, _PROTOCOL).dump(_plain(message))
-    return file.getvalue()
+    return file.getbuffer()
 
 
 class _Pickler(pickle.Pickler):
@@ -59,7 +59,7 @@ class _Pickler(pickle.Pickler):
         if value.dtype.kind not in _KINDS:
             raise TypeError(f"an array of {value.dtype} does not go over the wire")
         order = order_of(value)
-        stored = bytearray(value.tobytes(order))  # loads as writable
+        stored = bytearray(np.ascontiguousarray(value.T if order == "F" else value))  # writable
         return np.ndarray, (value.shape, value.dtype.str, stored, 0, None, order)
 
 
@@ -74,7 +74,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def loads(body: bytes | bytearray) -> tuple[Any, ...]:
+def loads(body: bytes) -> tuple[Any, ...]:
     """The message of a pickle; arrays are fresh and writable.
 
     Raises:
@@ -89,7 +89,7 @@ def loads(body: bytes | bytearray) -> tuple[Any, ...]:
         raise SprintProtocolError(
             "a message cannot be read",
             expected="a pickle of plain values and arrays",
-            found=f"{bytes(body[:60])!r}, {type(error).__name__}: {error}",
+            found=f"{body[:60]!r}, {type(error).__name__}: {error}",
         ) from None
     if not isinstance(message, tuple):
         raise SprintProtocolError(
@@ -98,8 +98,8 @@ def loads(body: bytes | bytearray) -> tuple[Any, ...]:
     return message
 
 
-def _check_opcodes(body: bytes | bytearray) -> None:
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(bytes(body))):
+def _check_opcodes(body: bytes) -> None:
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(io.BytesIO(body))):
         if opcode.name not in _OPCODES:
             raise ValueError(f"opcode {opcode.name}")
         if opcode.name == "LONG_BINPUT" and int(argument or 0) > count:

@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import packing, pickles
+from . import pickles
 from .errors import PipeClosedError, SprintProtocolError, SprintTimeoutError
+from .packing import Packer, Unpacker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +47,7 @@ _HEADER = struct.Struct("<4sIQQ")  # magic, size of the text, request id, size o
 _LENGTH = struct.Struct("<i")
 _MAX_TEXT = 1 << 26
 _MAX_PAYLOAD = 1 << 36
-_CHUNK = 1 << 20  # of a body whose length is only declared
+_CHUNK = 1 << 16  # of a body whose length is only declared
 _PIPE_SIZE = 1 << 20  # what the system grants without privileges
 _SET_PIPE_SIZE = 1031  # fcntl.F_SETPIPE_SZ, named from Python 3.10 on
 _SLICE = 0.1  # seconds between looks at a process that cannot be polled
@@ -83,8 +84,9 @@ class Wire:
         self.received_id: int | None = None
         self._read_fd = read_fd
         self._write_fd = write_fd
-        self._read_memory = read_memory
-        self._write_memory = write_memory
+        self._memories = read_memory, write_memory
+        self._unpacker = Unpacker(read_memory)
+        self._packer = Packer(write_memory)
         self._process_fd = process_fd
         self._is_alive = is_alive
         self._ahead = b""  # read, but of the next message
@@ -115,9 +117,9 @@ class Wire:
             body = pickles.dumps(message)
             if len(body) >= 1 << 31:
                 raise ValueError(f"a message of {len(body)} bytes: the first framing ends at 2 GiB")
-            self._write([memoryview(_LENGTH.pack(len(body)) + body)], deadline)
+            self._write([memoryview(_LENGTH.pack(len(body))), body], deadline)
             return
-        text, arrays = packing.pack(message, self._write_memory)
+        text, arrays = self._packer.pack(message)
         if len(text) > _MAX_TEXT:
             raise ValueError(f"a message with a text of {len(text)} bytes: at most {_MAX_TEXT}")
         size = sum(array.nbytes for array in arrays)
@@ -148,14 +150,7 @@ class Wire:
             raise SprintProtocolError(
                 "no message", expected="its length", found=f"{size} ({bytes(head)!r})"
             )
-        body = bytearray()
-        while len(body) < size:
-            chunk = bytearray(min(size - len(body), _CHUNK))
-            got = self._read(memoryview(chunk), deadline, at_least=1, doing=(len(body), size))
-            body += chunk[:got]
-            if body[0] != _PICKLE_START:
-                found = bytes(head + body[:60])
-                raise SprintProtocolError("no message", expected="a pickle", found=repr(found))
+        body = self._read_growing(size, deadline, first=_PICKLE_START)
         self.received_id = None
         return pickles.loads(body)
 
@@ -167,12 +162,8 @@ class Wire:
                 expected=f"at most {_MAX_TEXT} bytes of text, {_MAX_PAYLOAD} of arrays",
                 found=f"{text_size} and {payload}",
             )
-        text = bytearray()
-        while len(text) < text_size:
-            chunk = bytearray(min(text_size - len(text), _CHUNK))
-            got = self._read(memoryview(chunk), deadline, at_least=1, doing=(len(text), text_size))
-            text += chunk[:got]
-        message, arrays = packing.unpack(bytes(text), payload, self._read_memory)
+        text = self._read_growing(text_size, deadline)
+        message, arrays = self._unpacker.unpack(text, payload)
         for array in arrays:
             if array.nbytes:
                 self._read(_as_bytes(array), deadline, at_least=array.nbytes)
@@ -192,7 +183,7 @@ class Wire:
         for fd in self._pollers:
             os.close(fd)
         self._pollers = {}
-        for memory in (self._read_memory, self._write_memory):
+        for memory in self._memories:
             if memory is not None:
                 memory.close()
 
@@ -230,6 +221,23 @@ class Wire:
                 raise _closed("the other end has closed the pipe", facts)
             got += count
         return got
+
+    def _read_growing(self, size: int, deadline: float | None, first: int | None = None) -> bytes:
+        """So many bytes; memory is taken as they come, since the size is only declared."""
+        body = bytearray(min(size, _CHUNK))
+        got = 0
+        while got < size:
+            if got == len(body):
+                body += bytes(min(size - got, got))
+            with memoryview(body) as view:
+                got += self._read(view[got:], deadline, at_least=1, doing=(got, size))
+            if first is not None and body[0] != first:
+                raise SprintProtocolError(
+                    "no message",
+                    expected="a pickle",
+                    found=repr(bytes(body[: min(got, 60)])),
+                )
+        return bytes(body)
 
     def _write(self, parts: list[memoryview], deadline: float | None) -> None:
         size = sum(len(part) for part in parts)
