@@ -53,9 +53,7 @@ def dumps(message: tuple[Any, ...]) -> memoryview:
 class _Pickler(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
         if not isinstance(value, np.ndarray):
-            if value is np.ndarray:
-                return NotImplemented
-            raise TypeError(f"a {type(value).__name__} does not go over the wire")
+            return NotImplemented
         if value.dtype.kind not in _KINDS:
             raise TypeError(f"an array of {value.dtype} does not go over the wire")
         order = order_of(value)
@@ -64,14 +62,19 @@ class _Pickler(pickle.Pickler):
 
 
 def _plain(value: Any) -> Any:
-    """The same with scalars of numpy as those of Python, exact types."""
+    """The same in exact types, with scalars of numpy as those of Python."""
     if isinstance(value, np.generic):
-        return value.item()
-    if type(value) in (tuple, list):
-        return type(value)(map(_plain, value))
-    if type(value) is dict:
+        value = value.item()
+    if value is None or isinstance(value, (bool, np.ndarray)):
+        return value
+    for kind in (str, bytes, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    if isinstance(value, dict):
         return {_plain(key): _plain(item) for key, item in value.items()}
-    return value
+    if isinstance(value, (tuple, list)):
+        return (tuple if isinstance(value, tuple) else list)(map(_plain, value))
+    raise TypeError(f"a {type(value).__name__} does not go over the wire")
 
 
 def loads(body: bytes) -> tuple[Any, ...]:

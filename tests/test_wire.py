@@ -1,0 +1,492 @@
+"""The wire: what goes over it, both framings, memory files, deadlines, and bytes that lie."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+import sys
+import threading
+import time
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from sprint_ctl import config
+from sprint_ctl.errors import (
+    PipeClosedError,
+    SprintDiedError,
+    SprintError,
+    SprintProtocolError,
+    SprintRequestError,
+    SprintTimeoutError,
+)
+from sprint_ctl.memory import ArrayMemory
+from sprint_ctl.wire import Wire
+
+SECOND = struct.Struct("<4sIQQ")
+
+
+def make_pair(version: int = 1, memory: bool = False) -> tuple[Wire, Wire]:
+    (a, b), (c, d) = os.pipe(), os.pipe()
+    ours: list[ArrayMemory | None] = [None, None]
+    theirs: list[ArrayMemory | None] = [None, None]
+    if memory:
+        made = [ArrayMemory.create("test"), ArrayMemory.create("test")]
+        ours = list(made)
+        theirs = [ArrayMemory(os.dup(m.fd)) for m in reversed(made)]
+    left = Wire(a, d, read_memory=ours[0], write_memory=ours[1])
+    right = Wire(c, b, read_memory=theirs[0], write_memory=theirs[1])
+    left.version = right.version = version
+    return left, right
+
+
+@pytest.fixture(params=["first", "second", "memory"])
+def pair(request: pytest.FixtureRequest) -> Iterator[tuple[Wire, Wire]]:
+    left, right = make_pair(1 if request.param == "first" else 2, request.param == "memory")
+    yield left, right
+    left.close()
+    right.close()
+
+
+def soon(seconds: float = 10) -> float:
+    return time.monotonic() + seconds
+
+
+def carry(wires: tuple[Wire, Wire], message: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Sends from another thread, since a pipe holds 1 MiB."""
+    thread = threading.Thread(target=lambda: wires[0].send(message, deadline=soon()))
+    thread.start()
+    received = wires[1].receive(deadline=soon())
+    thread.join()
+    return received
+
+
+class Raw:
+    """A Wire at the end of two pipes whose other ends are bare."""
+
+    def __init__(self) -> None:
+        self.read, write = os.pipe()
+        read, self.write = os.pipe()
+        self.wire = Wire(read, write)
+
+    def receive(self, data: bytes, *, close: bool = True) -> tuple[Any, ...]:
+        os.write(self.write, data)
+        if close:
+            os.close(self.write)
+            self.write = -1
+        return self.wire.receive(deadline=soon(0.3))
+
+    def close(self) -> None:
+        self.wire.close()
+        for fd in (self.read, self.write):
+            if fd >= 0:
+                os.close(fd)
+
+
+@pytest.fixture
+def raw() -> Iterator[Raw]:
+    made = Raw()
+    yield made
+    made.close()
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray):
+        return bool(
+            type(b) is np.ndarray
+            and a.dtype == b.dtype
+            and a.shape == b.shape
+            and a.tobytes() == b.tobytes()
+        )
+    if isinstance(a, (tuple, list)):
+        return isinstance(b, (tuple, list)) and len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, float) and a != a:
+        return isinstance(b, float) and b != b
+    return type(a) is type(b) and bool(a == b)
+
+
+# ---- what goes over ----------------------------------------------------------------------------
+
+DTYPES = st.sampled_from(
+    "|b1 |i1 |u1 <i2 >i2 <u2 <i4 <u4 >u4 <i8 <u8 <f2 <f4 >f4 <f8 <c8 <c16 |S3 <U2".split()  # noqa: SIM905
+)
+ARRAYS = DTYPES.flatmap(
+    lambda dtype: hnp.arrays(np.dtype(dtype), hnp.array_shapes(min_dims=0, max_side=4, min_side=0))
+)
+PLAIN = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.binary(max_size=5)
+    | ARRAYS
+    | ARRAYS.map(np.transpose)
+)
+MESSAGES = st.lists(
+    st.recursive(
+        PLAIN,
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.tuples(inner, inner)
+            | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+        ),
+        max_leaves=6,
+    ),
+    max_size=4,
+).map(tuple)
+
+
+@pytest.mark.parametrize("kind", ["first", "second", "memory"])
+def test_what_is_sent_arrives(kind: str) -> None:
+    wires = make_pair(1 if kind == "first" else 2, kind == "memory")
+
+    @settings(max_examples=60)
+    @given(MESSAGES)
+    def check(message: tuple[Any, ...]) -> None:
+        wires[0].send(message, deadline=soon())
+        received = wires[1].receive(deadline=soon())
+        assert type(received) is tuple
+        assert same(message, received)
+
+    check()
+    for wire in wires:
+        wire.close()
+
+
+def test_large_arrays_of_any_strides_keep_their_layout(pair: tuple[Wire, Wire]) -> None:
+    batch = np.arange(900 * 3 * 500, dtype=np.float32).reshape(900, 3, 500)
+    cut = batch[:800, 1]
+    *_, first, second, third = carry(pair, ("loss", cut, cut.T, batch[::-2, 0, ::3]))
+    assert np.array_equal(first, cut)
+    assert first.flags.c_contiguous
+    assert np.array_equal(second, cut.T)
+    assert second.flags.f_contiguous
+    assert np.array_equal(third, batch[::-2, 0, ::3])
+    assert all(a.flags.writeable and a.flags.aligned for a in (first, second, third))
+
+
+def test_scalars_of_numpy_arrive_as_those_of_python(pair: tuple[Wire, Wire]) -> None:
+    message = (np.float32(0.5), np.int64(3), np.str_("name"), np.bool_(True), np.float64(2.0))
+    received = carry(pair, message)
+    assert received == (0.5, 3, "name", True, 2.0)
+    assert [type(x) for x in received] == [float, int, str, bool, float]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [object(), {1, 2}, np.array([object()]), np.zeros(2, "i4,f4"), np.array([1], "M8[s]"), 1j],
+    ids=["object", "set", "objects", "structure", "date", "complex"],
+)
+def test_nothing_else_is_sent(pair: tuple[Wire, Wire], value: Any) -> None:
+    with pytest.raises(TypeError, match="does not go over the wire"):
+        pair[0].send(("x", value))
+    assert carry(pair, ("next",)) == ("next",)
+
+
+def test_a_memory_file_grows_and_is_reused() -> None:
+    pair = make_pair(2, memory=True)
+    seen = []
+    for size in (10, 3_000_000, 5):
+        (array,) = carry(pair, (np.arange(size, dtype=np.float32),))
+        assert array[-1] == size - 1
+        seen.append(array)
+    assert seen[0][0] == 0  # a view of the first mapping is still readable
+    assert not pair[1].has_data()
+    for wire in pair:
+        wire.close()
+    assert seen[1][-1] == 2_999_999
+
+
+def test_request_ids_and_the_mix_of_framings(pair: tuple[Wire, Wire]) -> None:
+    left, right = pair
+    left.version = 2
+    left.send(("a",), request_id=2**63 + 1)
+    left.version = 1
+    left.send(("b", np.zeros(3)))
+    left.send(("c",))
+    left.version = 2
+    left.send(("d",), request_id=7)
+    received = []
+    while right.has_data():
+        received.append((right.receive(deadline=soon())[0], right.received_id))
+    assert received == [("a", 2**63 + 1), ("b", None), ("c", None), ("d", 7)]
+
+
+# ---- the first framing, against the incumbent's bytes -------------------------------------------
+
+
+def first(body: bytes) -> bytes:
+    return struct.pack("<i", len(body)) + body
+
+
+def test_a_plain_unpickler_reads_what_we_write(raw: Raw) -> None:
+    array = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
+    raw.wire.send(("ok", 1.5, array, np.int32(2)))
+    data = os.read(raw.read, 1 << 16)
+    assert struct.unpack("<i", data[:4]) == (len(data) - 4,)
+    status, loss, copy, number = pickle.loads(data[4:])
+    assert (status, loss, number) == ("ok", 1.5, 2)
+    assert np.array_equal(copy, array)
+    assert copy.dtype == np.float32
+    assert copy.flags.writeable
+    assert b"core" not in data  # no module of numpy that was renamed
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("renamed", [False, True])
+def test_pickles_of_numpy_are_read(raw: Raw, protocol: int, renamed: bool) -> None:
+    arrays = (
+        np.arange(6, dtype=">f4").reshape(2, 3),
+        np.asfortranarray(np.eye(3)),
+        np.array(["ab", "c"]),
+        np.float32(2.5),
+        np.dtype("<u4"),
+    )
+    body = pickle.dumps(arrays, protocol)
+    if renamed:  # the other name of the same module, whichever numpy this is
+        old, new = b"numpy._core.multiarray", b"numpy.core.multiarray"
+        assert old in body or new in body
+        body = body.replace(b"\x16" + old, b"\x15" + new).replace(b"c" + old, b"c" + new)
+        if protocol >= 4:  # drop the frame, whose length has changed
+            body = body[:2] + body[11:]
+    assert same(list(raw.receive(first(body)))[:3], list(arrays)[:3])
+
+
+def test_arrays_pickled_by_the_incumbent_are_read(
+    raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "returnn.util.task_system"
+    module = types.ModuleType(name)
+
+    def make_numpy_ndarray_fromstring(*arguments: Any) -> None:
+        raise AssertionError(arguments)
+
+    make_numpy_ndarray_fromstring.__module__ = name
+    make_numpy_ndarray_fromstring.__qualname__ = "make_numpy_ndarray_fromstring"
+    module.make_numpy_ndarray_fromstring = make_numpy_ndarray_fromstring  # type: ignore[attr-defined]
+    for parent in ("returnn", "returnn.util"):
+        monkeypatch.setitem(sys.modules, parent, types.ModuleType(parent))
+    monkeypatch.setitem(sys.modules, name, module)
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+
+    class Pickled:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return make_numpy_ndarray_fromstring, (array.tobytes(), "float32", array.shape)
+
+    body = pickle.dumps(("get_loss_and_error_signal", "seg", np.int32(3), Pickled()), 5)
+    received = raw.receive(first(body))
+    assert received[:3] == ("get_loss_and_error_signal", "seg", 3)
+    assert same(received[3], array)
+    assert received[3].flags.writeable
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("exit 1",)
+
+
+BOMBS = {
+    "a function": pickle.dumps((Evil(),)),
+    "an array larger than its bytes": pickle.dumps((1,))[:2]
+    + b"(cnumpy\nndarray\n(\x8a\x06\x00\x00\x00\x00\x00\x01\x85X\x02\x00\x00\x00f4C\x01atRt.",
+    "a memo place": b"\x80\x04)r\xff\xff\xff\x7f.",
+    "a bytearray of a terabyte": b"\x80\x05\x96\x00\x00\x00\x00\x00\x01\x00\x00.",
+    "bytes beyond the end": b"\x80\x04\x8e\x00\x00\x00\x00\x00\x01\x00\x00abc.",
+    "objects": pickle.dumps((np.array([None]),)),
+    "no tuple": pickle.dumps([1]),
+    "a class": pickle.dumps((Raw,)),
+    "an array made empty": b"\x80\x02(cnumpy.core.multiarray\n_reconstruct\n)Rt.",
+    "text": b"\x80this is no pickle",
+    "nested": b"\x80\x04" + b"(" * 100_000 + b"t" * 100_000 + b".",
+    "itself": b"\x80\x04]\x94h\x00a\x85.",
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_pickles_that_lie(raw: Raw, name: str) -> None:
+    threading.Thread(target=os.write, args=(raw.write, first(BOMBS[name]))).start()
+    with pytest.raises(SprintProtocolError, match="expected"):
+        raw.wire.receive(deadline=soon(5))
+
+
+# ---- the second framing, byte by byte -----------------------------------------------------------
+
+
+def second(text: bytes, payload: bytes = b"", size: int | None = None) -> bytes:
+    size = len(payload) if size is None else size
+    return SECOND.pack(b"SPR2", len(text), 5, size) + text + payload
+
+
+def test_the_bytes_of_the_second_framing(raw: Raw) -> None:
+    raw.wire.version = 2
+    array = np.array([[1, 2], [3, 4]], "<u2")
+    raw.wire.send(("ok", 0.5, array.T, b"\xff"), request_id=9)
+    text = b'["ok",0.5,{"__array__":["<u2",[2,2],"F",null]},{"__bytes__":"\\u00ff"}]'
+    assert os.read(raw.read, 1000) == SECOND.pack(b"SPR2", len(text), 9, 8) + text + array.tobytes()
+
+
+LIES = {
+    "no JSON": second(b"nonsense"),
+    "no list": second(b'{"a":1}'),
+    "no text": second(b"\xff\xfe"),
+    "nested": second(b"[" * 200_000),
+    "bytes of a number": second(b'[{"__bytes__":3}]'),
+    "array without facts": second(b'[{"__array__":[]}]'),
+    "array of objects": second(b'[{"__array__":["|O",[1],"C",null]}]', b"12345678"),
+    "array of negative size": second(b'[{"__array__":["<f4",[-1],"C",null]}]'),
+    "array of halves": second(b'[{"__array__":["<f4",[0.5],"C",null]}]'),
+    "array in no order": second(b'[{"__array__":["<f4",[1],"A",null]}]', b"1234"),
+    "array in no memory file": second(b'[{"__array__":["<f4",[1],"C",0]}]'),
+    "array of a terabyte": second(b'[{"__array__":["<f4",[274877906944],"C",null]}]', size=1 << 35),
+    "array beyond the payload": second(b'[{"__array__":["<f4",[2],"C",null]}]', b"1234"),
+    "payload beyond the array": second(b'[{"__array__":["<f4",[1],"C",null]}]', b"12345678"),
+    "text of 4 GiB": SECOND.pack(b"SPR2", 2**32 - 1, 0, 0),
+    "arrays of 2**63 bytes": SECOND.pack(b"SPR2", 10, 0, 2**63),
+    "a length below zero": struct.pack("<i", -5),
+    "a length of zero": struct.pack("<i", 0),
+    "log lines": b"<info>this is Sprint's stdout</info>\n",
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_bytes_that_lie(raw: Raw, name: str) -> None:
+    threading.Thread(target=os.write, args=(raw.write, LIES[name])).start()
+    with pytest.raises(SprintProtocolError, match=r"expected.*found"):
+        raw.wire.receive(deadline=soon(5))
+
+
+@pytest.mark.parametrize("place", [-64, 1, 64, 1 << 62, "0", 0.0, True])
+def test_places_outside_of_the_memory_file(place: Any) -> None:
+    left, right = make_pair(2, memory=True)
+    left.send((np.zeros(16, np.float32),))
+    right.receive(deadline=soon())
+    import json
+
+    text = json.dumps([{"__array__": ["<f4", [1 << 20], "C", place]}]).encode()
+    os.write(left._write_fd, second(text))
+    with pytest.raises(SprintProtocolError):
+        right.receive(deadline=soon())
+    left.close()
+    right.close()
+
+
+@settings(max_examples=150)
+@given(st.binary(max_size=60), st.sampled_from(["bare", "first", "second"]))
+def test_any_bytes_are_a_message_or_a_typed_error(data: bytes, framing: str) -> None:
+    raw = Raw()
+    framed = {"bare": data, "first": first(b"\x80\x04" + data), "second": second(data)}[framing]
+    try:
+        assert isinstance(raw.receive(framed), tuple)
+    except (SprintProtocolError, PipeClosedError):
+        pass
+    finally:
+        raw.close()
+
+
+# ---- ends and deadlines -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "whole", [first(b"\x80\x04" + b"N" * 996 + b"."), second(b"[" + b" " * 99)]
+)
+def test_half_a_message_is_told(raw: Raw, whole: bytes) -> None:
+    with pytest.raises(
+        PipeClosedError, match=r"in the middle of a message: expected .* found"
+    ) as e:
+        raw.receive(whole[:30])
+    assert isinstance(e.value, (SprintProtocolError, EOFError))
+
+
+def test_half_a_message_that_stays_half(raw: Raw) -> None:
+    begin = time.monotonic()
+    with pytest.raises(SprintTimeoutError, match="expected 999 bytes, found 6 bytes"):
+        raw.receive(first(b"\x80" * 999)[:10], close=False)
+    assert time.monotonic() - begin < 2
+
+
+def test_no_message_and_no_reader(raw: Raw) -> None:
+    with pytest.raises(TimeoutError):
+        raw.wire.receive(deadline=soon(0.05))
+    os.close(raw.read)
+    raw.read = -1
+    with pytest.raises(PipeClosedError, match="has closed the pipe"):
+        raw.wire.send(("x",))
+    with pytest.raises(EOFError):
+        raw.receive(b"")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_reader_that_does_not_read(raw: Raw, version: int) -> None:
+    raw.wire.version = version
+    with pytest.raises(SprintTimeoutError):
+        raw.wire.send(("x", np.zeros(10_000_000, np.uint8)), deadline=soon(0.05))
+
+
+@pytest.mark.parametrize("by", ["descriptor", "question"])
+def test_the_end_of_the_process_is_seen_where_the_pipe_stays_open(by: str) -> None:
+    (a, b), (c, d) = os.pipe(), os.pipe()
+    stop_read, stop_write = os.pipe()
+    alive = [True]
+    watch: dict[str, Any] = {"process_fd": stop_read}
+    if by == "question":
+        watch = {"is_alive": lambda: alive[0]}
+    wire = Wire(a, d, **watch)
+
+    def end() -> None:
+        os.write(b, first(pickle.dumps(("last words",))))
+        alive[0] = False
+        os.write(stop_write, b"x")
+
+    threading.Timer(0.1, end).start()
+    assert wire.receive(deadline=soon()) == ("last words",)
+    with pytest.raises(PipeClosedError, match="process at the other end has ended"):
+        wire.receive(deadline=soon())
+    wire.close()
+    for fd in (b, c, stop_read, stop_write):
+        os.close(fd)
+
+
+# ---- errors and configuration ------------------------------------------------------------------
+
+
+def test_errors_tell_all_and_survive_pickling() -> None:
+    error = SprintDiedError("Sprint ended by SIGKILL", request="loss", segment="a/b")
+    error.command, error.pid, error.returncode, error.signal = (
+        ["sprint", "--x=y"],
+        12,
+        -9,
+        "SIGKILL",
+    )
+    error.stderr_tail = "first\nlast\n"
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error)
+    for told in ("SIGKILL", "'a/b'", "sprint --x=y", "12", "last", "loss"):
+        assert told in str(again)
+    assert isinstance(again, EOFError)
+    assert (again.pid, again.signal, again.segment) == (12, "SIGKILL", "a/b")
+    for kind in (SprintTimeoutError, SprintRequestError, PipeClosedError):
+        other = pickle.loads(pickle.dumps(kind("why", expected=1, found=2)))
+        assert str(other) == "why: expected 1, found 2"
+        assert isinstance(other, SprintError)
+
+
+def test_configuration_strings() -> None:
+    pairs = config.parse_config("c2p_fd:3,file:/a:b,,x:")
+    assert pairs == {"c2p_fd": "3", "file": "/a:b", "x": ""}
+    assert config.parse_config(config.format_config(pairs)) == pairs
+    for bad in ({"a": "1,2"}, {"a:b": 1}, {"a,b": 1}):
+        with pytest.raises(ValueError, match="cannot stand"):
+            config.format_config(bad)
+    with pytest.raises(ValueError, match="no key:value"):
+        config.parse_config("a:b,c")
+    assert [config.to_bool(x) for x in ("True", "0", "no", "yes")] == [True, False, False, True]
