@@ -140,7 +140,7 @@ def repack(
     """Writes an archive anew: without holes, in another order, compressed or not.
 
     Args:
-        archive: what is there, open; it stays so, with the old data.
+        archive: what is there, open; when it was replaced, it must be opened again.
         path: where it goes; None: in place of the archive, once it is whole.
         mode: "w", or "x" for an error where there is something.
         order: "name": sorted by name; or names that come first, in this order, before the others.

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
+from sprintcache.errors import SprintCacheError
+
 from .progress import Progress
 
 __all__ = ["Work"]
@@ -56,6 +58,8 @@ class Work:
             signal.signal(signal.SIGINT, self._before)
         if isinstance(error, KeyboardInterrupt):
             self._note(f"interrupted: {self._left(self._done, self._total)}")
+        elif isinstance(error, SprintCacheError) and self._done:
+            self._note(f"stopped: {self._left(self._done, self._total)}")
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
         if self._asked:
