@@ -15,7 +15,17 @@ from typing import Any
 
 from harness import Figure, print_figures, print_losses
 
-SCRIPTS = ("read", "batch", "labels", "open", "sequential", "dataset", "returnn", "write", "convert")
+SCRIPTS = (
+    "read",
+    "batch",
+    "labels",
+    "open",
+    "sequential",
+    "dataset",
+    "returnn",
+    "write",
+    "convert",
+)
 
 
 def run_script(script: str, args: argparse.Namespace, output: Path) -> dict[str, Any] | None:
