@@ -23,6 +23,6 @@ myst_heading_anchors = 3
 suppress_warnings = ["ref.any"]  # single backquotes in docstrings also name parameters
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
-autodoc_mock_imports = ["torch", "ray", "h5py", "kaldi_native_io", "matplotlib", "returnn"]
+autodoc_mock_imports = ["torch", "ray", "pyarrow", "h5py", "kaldi_native_io", "matplotlib", "returnn"]
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
