@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .application import CriticalError
 from .automata import Arc, Automaton, Node, build
@@ -20,8 +20,10 @@ from .files import read_xml
 
 __all__ = ["AllophoneGraph"]
 
+if TYPE_CHECKING:
+    Pronunciation = tuple[tuple[str, ...], float]
+
 _BOUNDARY = "#"
-Pronunciation = tuple[tuple[str, ...], float]
 
 
 class _State(NamedTuple):
@@ -146,7 +148,7 @@ class AllophoneGraph:
             node.state,
         )
 
-    @functools.cache  # noqa: B019  (as old as the process)
+    @functools.lru_cache(maxsize=None)  # noqa: UP033, B019  (Python 3.8; as old as the process)
     def _tied(self, phone: str, left: str, right: str, place: str, state: int) -> int:
         symbol = f"{phone}{{{left}+{right}}}{place}.{state}"
         label = (self.model.labeling.state_tying or {}).get(symbol)

@@ -29,15 +29,15 @@ def parse(
             f" ({len(args) + len(kwargs)} given)"
         )
     values: list[Any] = [None] * len(names)
-    for place, (letter, name) in enumerate(zip(letters, names, strict=False)):
+    for place, name in enumerate(names):
         if place < len(args):
             if name in kwargs:
                 raise TypeError(
                     f"argument for callback() given by name ('{name}') and position ({place + 1})"
                 )
-            values[place] = _converted(letter, args[place], place)
+            values[place] = _converted(letters[place], args[place], place)
         elif name in kwargs:
-            values[place] = _converted(letter, kwargs[name], place)
+            values[place] = _converted(letters[place], kwargs[name], place)
         elif place < num_required:
             raise TypeError(f"callback() missing required argument '{name}' (pos {place + 1})")
     for name in kwargs:

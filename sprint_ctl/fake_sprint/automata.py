@@ -18,11 +18,13 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Edge = tuple[int, int, int]
+    Final = dict[int, float]
+
 __all__ = ["Arc", "Automaton", "build", "character_automaton", "ctc_automaton"]
 
+
 Node = Hashable
-Edge = tuple[int, int, int]
-Final = dict[int, float]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sprintcache.errors import SprintCacheError
-from sprintcache.opening import open_archive
 
 from .allophone_graph import AllophoneGraph
 from .application import Application, CriticalError
@@ -21,7 +20,7 @@ from .automata import Automaton, character_automaton
 from .config import Configuration, ConfigurationError
 from .criteria import Criterion, create
 from .embedding import Embedding
-from .extraction import AcousticModel
+from .extraction import AcousticModel, open_cache
 from .visiting import CorpusDescription
 
 if TYPE_CHECKING:
@@ -230,7 +229,7 @@ class Callback:
     def _archive(self, path: str) -> Archive:
         if path not in self._archives:
             try:
-                self._archives[path] = open_archive(path)
+                self._archives[path] = open_cache(path)
             except (OSError, SprintCacheError):
                 raise ValueError(f"PythonControl: cannot open cache archive '{path}'") from None
         return self._archives[path]

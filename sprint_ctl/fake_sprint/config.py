@@ -16,8 +16,10 @@ from collections.abc import Sequence
 __all__ = ["Configuration", "ConfigurationError"]
 
 _COMMENT = "#;%"
-_WORDS = {"true": True, "yes": True, "on": True, "1": True}
-_WORDS |= {"false": False, "no": False, "off": False, "0": False}
+_WORDS = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
 _NAME = re.compile(r"(\*|[^.*]+)(\.(\*|[^.*]+))*")
 _REFERENCE = re.compile(r"\$\(([^)]*)\)")
 _LINE = re.compile(rf"\s*([^=\s{_COMMENT}]+)\s*(?:=\s*(.*))?")

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sprintcache.errors import SprintCacheError
-from sprintcache.opening import open_archive
 
 from .application import Application, CriticalError
 from .config import Configuration
@@ -26,7 +25,14 @@ if TYPE_CHECKING:
     from sprintcache.allophones import AllophoneLabeling
     from sprintcache.archive import Archive
 
-__all__ = ["AcousticModel", "Extraction"]
+__all__ = ["AcousticModel", "Extraction", "open_cache"]
+
+
+def open_cache(path: str) -> Archive:
+    """Opens an archive; only this needs the compiled module."""
+    from sprintcache.opening import open_archive
+
+    return open_archive(path)
 
 
 class Extraction:
@@ -79,7 +85,7 @@ class Extraction:
             if not path:
                 raise CriticalError(f"no archive of {port}: neither {option} nor a flow network")
             try:
-                self._archives[port] = open_archive(path)
+                self._archives[port] = open_cache(path)
             except (OSError, SprintCacheError) as error:
                 raise CriticalError(f"{port}: {error}") from error
         return self._archives[port]
