@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from paths import DATA
 import sprintcache
 from sprintcache.cli import main
 from sprintcache.convert import convert, segment_names
+from sprintcache.convert.npz import NpzSink
 
 FEATURES = DATA / "features.bundle"
 VITERBI = DATA / "alignment.viterbi.cache"
@@ -712,3 +715,25 @@ def test_command_with_targets(
         assert file["targets/data/classes"].shape == file["inputs"].shape[:1]
     status, _, err = run("convert", VITERBI, "--to", tmp_path / "b.hdf", "--state-tying", TYING)
     assert (status, err[:46]) == (2, "sprintcache: --state-tying needs --allophones ")
+
+
+def test_command_that_is_interrupted(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = NpzSink.add
+
+    def interrupted(sink: NpzSink, segment: Any) -> None:
+        add(sink, segment)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(NpzSink, "add", interrupted)
+    to = tmp_path / "a.npz"
+    want = f"sprintcache: interrupted: {to} was not made\n"
+    assert run("convert", FEATURES, "--to", to) == (130, "", want)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_needs_no_extra() -> None:
+    code = "import sys, sprintcache.convert; print({'h5py', 'kaldi_native_io'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("set()\n", "")

@@ -169,7 +169,7 @@ def _extract(extractor: Extractor, names: list[str], note: Line) -> int:
 def convert(arguments: Namespace, say: Line, note: Line) -> int:
     """Converts archives to files of another kind, or back."""
     labeling, globs = _names(arguments).labeling, as_stored(arguments.select)
-    count = conversion.run(arguments, labeling, globs)
+    count = conversion.run(arguments, labeling, globs, note)
     note(f"{many(count, 'segment', 'segments')} written to {arguments.to}")
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
-import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -85,18 +85,25 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace, labeling: AllophoneLabeling | None, globs: list[str]) -> int:
+def run(
+    arguments: argparse.Namespace,
+    labeling: AllophoneLabeling | None,
+    globs: list[str],
+    note: Callable[[str], None],
+) -> int:
     """Converts; gives the number of segments."""
     from sprintcache.convert import convert
 
-    from .progress import Progress
+    from .interrupts import Work
 
+    state = "is as it was" if os.path.exists(arguments.to) else "was not made"
     try:
-        with Progress("converting", sys.stderr) as progress:
+        names = _chosen(arguments, globs)
+        with Work("converting", note, lambda *_: f"{arguments.to} {state}") as work:
             return convert(
                 arguments.more,
                 arguments.to,
-                names=_chosen(arguments, globs),
+                names=names,
                 labeling=labeling,
                 on_alphabet_mismatch=arguments.on_alphabet_mismatch,
                 targets=arguments.targets,
@@ -109,7 +116,8 @@ def run(arguments: argparse.Namespace, labeling: AllophoneLabeling | None, globs
                 overwrite=arguments.overwrite,
                 num_threads=arguments.threads,
                 io=arguments.io,
-                progress=progress,
+                # an .ark does not say how many segments it has
+                progress=lambda done, total: work(done, total or done),
             )
     except FileExistsError as error:
         if error.strerror != os.strerror(errno.EEXIST):

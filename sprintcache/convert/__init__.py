@@ -93,7 +93,8 @@ def convert(
         overwrite: whether the destination is replaced if it is there.
         num_threads: that read archives; None: one per processor, at most 8.
         io: as for `open_archive`.
-        progress: called with (segments done, segments in all) for each source, where that is known.
+        progress: called with (segments done, segments in all) for each source; 0 in all where that
+            is not known.
 
     Returns:
         the number of segments.
@@ -170,7 +171,7 @@ def _all(
                         seen.add(segment.name)
                     yield segment
                     done += 1
-                    if progress is not None and total:
+                    if progress is not None:
                         progress(done - first, total)
     missing = (wanted or frozenset()) - (seen or set())
     if missing:

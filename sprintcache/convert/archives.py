@@ -84,7 +84,8 @@ class ArchiveSource:
                 neither features nor an alignment.
         """
         self._check_targets(wanted)
-        threads = self._reading.num_threads or default_threads()
+        given = self._reading.num_threads
+        threads = default_threads() if given is None else given
         for portion in ordered_map(self._read, self._portions(wanted), threads):
             yield from portion
 
