@@ -69,7 +69,9 @@ def sources_of(paths: Iterable[str], lines: Iterable[str], suffix: str, note: No
             path = os.fsdecode(name.encode("utf-8", "surrogateescape"))
             found.append(Source(_name(os.path.basename(path), suffix), path))
     if others:
-        note(f"{others} files in folders do not end in {suffix}; these are no entries")
+        files = "file that does" if others == 1 else "files that do"
+        verb = "was" if others == 1 else "were"
+        note(f"{others} {files} not end in {suffix} {verb} passed over")
     places: dict[str, list[Source]] = {}
     for source in found:
         places.setdefault(source.name, []).append(source)
