@@ -137,15 +137,15 @@ def test_short_names_are_found_where_one_entry_has_them(tmp_path: Path, peer: Mo
 def write(cache: ModuleType, path: Path, features: list[Any], times: list[Any]) -> None:
     archive = cache.FileArchive(str(path), must_exists=False)
     camel = not hasattr(archive, "add_feature_cache")
-    for name, rows, pairs in zip("ab", features, times, strict=True):
+    for name, rows, pairs in zip("abc", features, times, strict=True):
         (archive.addFeatureCache if camel else archive.add_feature_cache)(name, rows, pairs)
     archive.finalize()
 
 
 def test_what_a_script_writes_is_the_same(peer: ModuleType, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    features = [rng.standard_normal((size, 3), np.float32) for size in (4, 1)]
-    times = [np.array([(0.01 * t, 0.01 * t + 0.025) for t in range(len(f))]) for f in features]
+    features = [rng.standard_normal((size, 3), np.float32) for size in (4, 1, 0)]
+    times = [[(0.01 * t, 0.01 * t + 0.025) for t in range(len(f))] for f in features]
     paths = [tmp_path / "ours.cache", tmp_path / "theirs.cache"]
     write(compat, paths[0], features, times)
     write(peer, paths[1], features, times)
@@ -170,7 +170,10 @@ def test_writing_as_scripts_do_it(tmp_path: Path) -> None:
         archive.file_list()
     frames = np.arange(6.0).reshape(2, 3)
     archive.addFeatureCache("a", iter(frames), zip(range(2), range(1, 3), strict=True))
+    assert archive.has_entry("a")
+    assert not archive.has_entry("b")
     archive.addAttributes("b", 4, 0.5)
+    archive.add_feature_cache("c", [[1], [2, 3]], [(0, 1), (1, 2)])  # theirs states a wrong size
     with pytest.raises(ValueError, match="entry 'a'"):
         archive.add_feature_cache("a", frames, [(0, 1), (1, 2)])
     with pytest.raises(sprintcache.SprintCacheError, match="after finalize"):
@@ -179,9 +182,11 @@ def test_writing_as_scripts_do_it(tmp_path: Path) -> None:
     times, features = archive.read("a", "feat")
     assert np.array_equal(times, [(0, 1), (1, 2)])
     assert np.array_equal(features, frames)
-    assert [*archive.ft] == ["a", "a.attribs", "b.attribs"]
+    assert [*archive.ft] == ["a", "a.attribs", "b.attribs", "c", "c.attribs"]
+    with sprintcache.open_archive(path) as opened:
+        assert [row.tolist() for row in opened.read("c")] == [[1], [2, 3]]
     with pytest.raises(FileExistsError):
-        archive.add_feature_cache("c", frames, [(0, 1), (1, 2)])
+        archive.add_feature_cache("d", frames, [(0, 1), (1, 2)])
     with pytest.raises(FileNotFoundError):
         compat.open_file_archive(tmp_path / "missing.cache")
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from sprintcache.archive import Archive
 from sprintcache.attributes import render
+from sprintcache.entries import Block
 from sprintcache.errors import SprintCacheError
 from sprintcache.opening import open_archive
 from sprintcache.writer import ArchiveWriter
@@ -82,6 +83,10 @@ class FileArchive(Readable):
             for index, row in enumerate(rows)
         }
 
+    def has_entry(self, filename: str) -> bool:
+        """Whether there is an entry of that name; while the archive is written as well."""
+        return filename in (self._archive if self._writer is None else self._writer)
+
     def _writing(self) -> ArchiveWriter:
         if self._writer is None:
             self._writer = ArchiveWriter(self.filename)
@@ -94,19 +99,19 @@ class FileArchive(Readable):
 
         Args:
             filename: name of the entry.
-            features: (T, D), or T vectors.
+            features: (T, D), or T vectors; the dimension that is told is that of the first.
             times: (T, 2) start and end in seconds.
 
         Raises:
             FileExistsError: if the archive was there before.
-            ValueError: if there is such an entry already, or if the shapes do not fit.
+            ValueError: if there is such an entry already, or if the times do not fit.
         """
-        rows = np.array([np.ravel(row) for row in features], np.float32)
-        if not len(rows):
-            rows = rows.reshape(0, 0)
+        rows = [np.ravel(np.asarray(row, np.float32)) for row in features]
         pairs = np.array(list(times), np.float64).reshape(-1, 2)
-        self._writing().add_features(filename, rows, pairs, datatype="vector-f32")
-        self.add_attributes(filename, rows.shape[1], pairs[-1, 1] if len(pairs) else 1.0)
+        data = np.stack(rows) if len({row.size for row in rows}) == 1 else rows
+        self._writing().add_blocks(filename, [Block("vector-f32", pairs, data)])
+        dim, duration = (rows[0].size, pairs[-1, 1]) if rows else (0, 1.0)
+        self.add_attributes(filename, dim, duration)
 
     def add_attributes(self, filename: str, dim: int, duration: float) -> None:
         """Adds the attributes of features, as the entry ``<filename>.attribs``.
