@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ __all__ = ["Corpus", "Mismatch", "Missing"]
 Missing = Literal["error", "skip"]
 Mismatch = Literal["error", "trim", "skip"]
 Frames = dict[str, "NDArray[np.int64]"]
+Count = TypeVar("Count", int, "NDArray[np.int64]")
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Corpus:
     """The sequences of a dataset.
 
     Attributes:
+        reference: the data key whose archive gives the order, and the lengths to go by.
         tags: their names, decoded when asked for.
         dropped: data key to the number of its segments that another key lacks.
         skipped: target key to the number of sequences left out since their lengths differ.
@@ -59,12 +61,12 @@ class Corpus:
         self._readers = dict(readers)
         self._policy = length_mismatch
         self._factor = reduce_target_factor
-        self._reference = "data" if "data" in readers else next(iter(readers))
+        self.reference = "data" if "data" in readers else next(iter(readers))
         self._targets = [
             key for key, reader in readers.items()
-            if reader.type == "align" and self._readers[self._reference].type == "feat"
+            if reader.type == "align" and self._readers[self.reference].type == "feat"
         ]  # fmt: skip
-        self._segments = self._readers[self._reference].archive.segments
+        self._segments = self._readers[self.reference].archive.segments
         self._lengths: Frames = {}
         self._told = False
         self.tags: Sequence[str] = self._segments
@@ -136,7 +138,7 @@ class Corpus:
             index[self._kept] = np.arange(len(self._kept))
             at = index[at]  # -1, the name is nowhere, finds the last place: -1
         if np.any(at < 0):
-            path = self._readers[self._reference].archive.path
+            path = self._readers[self.reference].archive.path
             raise EntryNotFoundError(
                 "no such sequence in the corpus", path=path, entry=tags[int(np.argmin(at))]
             )
@@ -149,7 +151,7 @@ class Corpus:
 
         Measured without decoding where possible, when first asked for, and kept.
         """
-        key = key or self._reference
+        key = key or self.reference
         if key not in self._lengths:
             archive = self._readers[key].archive
             frames = archive.num_frames_all(_THREADS)
@@ -179,7 +181,7 @@ class Corpus:
         Raises:
             LabelError: if lengths differ and the policy is not "trim".
         """
-        targets = [key for key in self._targets if key in frames and self._reference in frames]
+        targets = [key for key in self._targets if key in frames and self.reference in frames]
         wrong = {key: self._wrong(key, frames) for key in targets}
         if not any(places.any() for places in wrong.values()):
             return frames
@@ -191,25 +193,38 @@ class Corpus:
                 "features and targets of different length are trimmed, first %r (logged once)",
                 name(int(np.argmax(np.any(list(wrong.values()), axis=0)))),
             )
-        features = frames[self._reference]
+        features = frames[self.reference]
         for key in wrong:
             features = np.minimum(features, frames[key] * self._factor)
         return {
             key: self.expected(features) if key in wrong
-            else features if key == self._reference else count
+            else features if key == self.reference else count
             for key, count in frames.items()
         }  # fmt: skip
 
     def _all(self, key: str) -> Frames:
-        return {key: self.lengths(key), self._reference: self.lengths()}
+        return {key: self.lengths(key), self.reference: self.lengths()}
 
-    def expected(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
+    def longest(self, seqs: Sequence[int] | Sequence[str] | NDArray[np.int64]) -> int | None:
+        """Frames of the longest of some sequences; None where they were not measured yet."""
+        known = self._lengths.get(self.reference)
+        if known is None or not len(seqs) or isinstance(seqs[0], str):
+            return None
+        return int(known[np.asarray(seqs, np.int64)].max())
+
+    def guess(self, key: str, longest: int | None) -> int | None:
+        """Frames of the longest entry of a key, if that of the reference has so many."""
+        if longest is None or key == self.reference:
+            return longest
+        return self.expected(longest) if key in self._targets else None
+
+    def expected(self, frames: Count) -> Count:
         """How many frames a target should have for that many frames of the features."""
         return frames if self._factor == 1 else -(-frames // self._factor)
 
     def _wrong(self, key: str, frames: Frames) -> NDArray[np.bool_]:
         """(B,) whether a target has not one frame per reduced frame of the features."""
-        return np.not_equal(frames[key], self.expected(frames[self._reference]))
+        return np.not_equal(frames[key], self.expected(frames[self.reference]))
 
     def _mismatch(
         self, frames: Frames, wrong: dict[str, NDArray[np.bool_]], name: Callable[[int], str]
@@ -219,11 +234,11 @@ class Corpus:
         per = "" if self._factor == 1 else f" at one label for {self._factor} frames"
         tag = name(place)
         return LabelError(
-            f"{key!r} does not match the {frames[self._reference][place]} frames of"
-            f" {self._reference!r}{per} (length_mismatch='trim' or 'skip' accept that)",
+            f"{key!r} does not match the {frames[self.reference][place]} frames of"
+            f" {self.reference!r}{per} (length_mismatch='trim' or 'skip' accept that)",
             path=self._readers[key].archive.entry(tag).archive_path,
             entry=tag,
-            expected=f"{self.expected(frames[self._reference])[place]} frames",
+            expected=f"{self.expected(frames[self.reference])[place]} frames",
             found=frames[key][place],
         )
 

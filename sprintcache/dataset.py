@@ -135,8 +135,11 @@ class SprintCacheDataset(Dataset):
         """Number of sequences in the corpus."""
         return len(self._corpus)
 
-    def get_lengths(self, key: str = "data") -> NDArray[np.int64]:
+    def get_lengths(self, key: str | None = None) -> NDArray[np.int64]:
         """Frames of all sequences, without decoding where possible; measured once, then kept.
+
+        Args:
+            key: the data key; None: "data", or the first one.
 
         Returns:
             (N,) int64 by corpus index: what stands in the archive of that key, before trimming.
@@ -310,18 +313,17 @@ class SprintCacheDataset(Dataset):
         names = self._names(seqs)
         readers = self.data if keys is None else {key: self.data[key] for key in keys}
         fetched, frames = {}, {}
-        expected = None  # frames of the longest target
-        for key in sorted(readers, key="data".__ne__):
-            reader = readers[key]
-            fetched[key], frames[key] = reader.fetch(
+        reference, longest = self._corpus.reference, self._corpus.longest(seqs)
+        for key in sorted(readers, key=reference.__ne__):
+            fetched[key], frames[key] = readers[key].fetch(
                 names,
-                expected=expected if reader.type == "align" else None,
+                expected=self._corpus.guess(key, longest),
                 pad=pad,
                 num_threads=num_threads,
                 buffers=buffers,
             )
-            if key == "data":
-                expected = int(self._corpus.expected(frames[key]).max(initial=0))
+            if key == reference:
+                longest = int(frames[key].max(initial=0))
         agreed = self._corpus.agreed(frames, names.__getitem__)
         batch: Batch = {}
         for key, reader in readers.items():
