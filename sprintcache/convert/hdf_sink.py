@@ -1,7 +1,7 @@
 """HDF5 files in the layout that RETURNN's HDFDataset reads and its SimpleHDFWriter writes.
 
-* ``inputs``: all frames of all segments one behind the other, (sum of T, D) features or (sum of T,)
-  int32 labels; ``targets/data/<key>``: the same for each target.
+* ``inputs``: all frames of all segments one behind the other, (sum of T, D) features, where scalars
+  have D = 1, or (sum of T,) int32 labels; ``targets/data/<key>``: the same for each target.
 * ``seqLengths``: (N, 1 + targets) int32 frames of each segment; where there are no targets, the
   second column repeats the first.
 * ``seqTags``: (N,) names in UTF-8.
