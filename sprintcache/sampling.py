@@ -18,10 +18,10 @@ that has made its step with the batch stores.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -171,7 +171,7 @@ class BatchSampler:
         """
         return self._state(self._epoch, self._batch)
 
-    def load_state_dict(self, state: State) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes to a position, and to its seed; the next iteration is the rest of that epoch.
 
         At the end of an epoch the rest is empty, and the iteration after it the next epoch.

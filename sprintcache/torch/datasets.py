@@ -1,0 +1,85 @@
+"""MapDataset: the sequences of a `SprintCacheDataset` for a DataLoader."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch.utils.data import Dataset
+
+from sprintcache.sampling import BatchSeqs
+
+from .batch import Batch, Item, pool_of_worker
+
+if TYPE_CHECKING:
+    from sprintcache.dataset import SprintCacheDataset
+
+__all__ = ["MapDataset"]
+
+
+class MapDataset(Dataset[Item]):  # type: ignore[misc]
+    """Sequences by corpus index, one at a time or, as DataLoaders do where they can, by batches.
+
+    It holds no position and changes nothing, so it can be used by any number of workers; they
+    share the tables of the archives with the process that they were forked from, and open the
+    archives again when they are spawned. In a worker, batches are decoded right into the memory
+    that the training will read them from, see `memory`.
+    """
+
+    def __init__(
+        self,
+        dataset: SprintCacheDataset,
+        keys: Sequence[str] | None = None,
+        *,
+        pad: int = -1,
+        num_threads: int = 1,
+    ) -> None:
+        """Takes the sequences of `dataset`; its epochs do not matter here.
+
+        Args:
+            dataset: what reads.
+            keys: data keys to read; None: all.
+            pad: what stands beyond the end of labels.
+            num_threads: threads that decode a batch, in each worker.
+        """
+        self.dataset = dataset
+        self.keys = keys
+        self.pad = pad
+        self.num_threads = num_threads
+
+    def __len__(self) -> int:
+        """Number of sequences in the corpus."""
+        return self.dataset.get_total_num_seqs()
+
+    def __getitem__(self, seq: int) -> Item:
+        """One sequence.
+
+        Raises:
+            IndexError: if there is no such sequence.
+            SprintCacheError: see `SprintCacheDataset.read_batch`.
+        """
+        tag = self.dataset.get_all_tags()[seq]
+        batch = self.dataset.read_batch([tag], self.keys, pad=self.pad)
+        data = {key: array[0, : lengths[0]] for key, (array, lengths) in batch.items()}
+        return Item({key: torch.from_numpy(array) for key, array in data.items()}, tag)
+
+    def __getitems__(self, seqs: Sequence[int]) -> Batch:
+        """A padded batch, by one call into the compiled reader for each data key.
+
+        Raises:
+            IndexError: if there is no such sequence.
+            SprintCacheError: see `SprintCacheDataset.read_batch`.
+        """
+        read = self.dataset.read_batch(
+            seqs,
+            self.keys,
+            pad=self.pad,
+            num_threads=self.num_threads,
+            buffers=pool_of_worker(),
+        )
+        data = {key: torch.from_numpy(array) for key, (array, _) in read.items()}
+        lengths = {key: torch.from_numpy(sizes) for key, (_, sizes) in read.items()}
+        tags = self.dataset.get_all_tags()
+        state = seqs.state if isinstance(seqs, BatchSeqs) else None
+        return Batch(data, lengths, [tags[seq] for seq in seqs], state)

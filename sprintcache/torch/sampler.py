@@ -1,0 +1,74 @@
+"""BatchSampler for a DataLoader: the ranks are those of torch.distributed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.utils.data import Sampler
+
+from sprintcache import sampling
+
+from .datasets import MapDataset
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from sprintcache.dataset import SprintCacheDataset
+    from sprintcache.sampling import Remainder
+
+__all__ = ["BatchSampler"]
+
+
+class BatchSampler(sampling.BatchSampler, Sampler[list[int]]):  # type: ignore[misc]
+    """The `batch_sampler` of a DataLoader; see `sampling.BatchSampler`."""
+
+    def __init__(
+        self,
+        dataset: MapDataset | SprintCacheDataset,
+        *,
+        max_frames: int | None = None,
+        max_seqs: int | None = None,
+        buckets: int | ArrayLike | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
+        remainder: Remainder = "repeat",
+    ) -> None:
+        """Takes sequences, lengths and the options of the order from a dataset.
+
+        Args:
+            dataset: its `seq_ordering`, `partition_epoch`, `repeat_epoch`, seeds and
+                `seq_list_filter_file` count here as well.
+            max_frames, max_seqs, buckets: limits of a batch, see `batching.make_batches`.
+            rank, world_size: which of how many processes this is; None: as torch.distributed
+                says, and one alone where that is not initialised.
+            remainder: "repeat" or "drop", see `sampling.BatchSampler`.
+
+        Raises:
+            ValueError: if an option is out of range.
+        """
+        if (rank is None) != (world_size is None):
+            raise ValueError("rank and world_size are given together, or neither")
+        if rank is None or world_size is None:
+            rank, world_size = _place_in_group()
+        source = dataset.dataset if isinstance(dataset, MapDataset) else dataset
+        sized = source.ordering.needs_lengths or max_frames is not None or buckets is not None
+        super().__init__(
+            source.get_total_num_seqs(),
+            source.get_lengths() if sized else None,
+            ordering=source.ordering,
+            chosen=source._chosen,
+            max_frames=max_frames,
+            max_seqs=max_seqs,
+            buckets=buckets,
+            rank=rank,
+            world_size=world_size,
+            remainder=remainder,
+        )
+
+
+def _place_in_group() -> tuple[int, int]:
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
