@@ -17,7 +17,7 @@ import builder
 import numpy as np
 import pytest
 import reference
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from paths import DATA
 
@@ -41,7 +41,6 @@ FEATURES = {"filename": str(DATA / "features.bundle")}
 VITERBI = {"filename": str(DATA / "alignment.viterbi.cache"), "allophone_labeling": LABELING}
 BOTH = {"data": FEATURES, "classes": VITERBI}
 SOFT = {"filename": str(DATA / "alignment.bw.gz.cache"), "allophone_labeling": LABELING}
-DIM = 3
 
 
 @functools.cache
@@ -218,17 +217,21 @@ def test_the_types_of_the_reader() -> None:
 # ---- batches -----------------------------------------------------------------------------------
 
 
+@settings(max_examples=50)
 @given(
-    seqs=st.lists(st.integers(0, 23), max_size=8),
-    window=st.sampled_from([1, 3, 4, 999]),
+    seqs=st.lists(st.integers(0, 23), max_size=5),
+    window=st.sampled_from([1, 3, 4]),
     pad=st.integers(-3, 0),
     threads=st.integers(1, 2),
     reuse=st.booleans(),
+    measured=st.booleans(),
 )
 def test_a_batch_is_its_sequences_padded(
-    seqs: list[int], window: int, pad: int, threads: int, reuse: bool
+    seqs: list[int], window: int, pad: int, threads: int, reuse: bool, measured: bool
 ) -> None:
     ours = pickle.loads(pickle.dumps(real()))
+    if measured:
+        ours.get_lengths()
     ours.window = window + (window % 2 == 0)
     buffers = BatchBuffers() if reuse else None
     ours.read_batch([5, 17], pad=-9, buffers=buffers)  # what is there must not shine through
@@ -384,7 +387,8 @@ def test_other_lengths(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
     assert refusing.read_batch([0], ["classes"])["classes"][1].tolist() == [5]  # alone
 
     trimming = SprintCacheDataset(data, length_mismatch="trim")
-    for buffers in (None, BatchBuffers()):
+    for buffers, lengths in ((None, ()), (BatchBuffers(), ()), (BatchBuffers(), LENGTHS.values())):
+        assert not lengths or trimming.get_lengths().tolist() == list(lengths)
         batch = trimming.read_batch([2, 0], buffers=buffers)
         for key, wanted in {
             "data": [[1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4, 5, 0, 0, 0]],
@@ -425,6 +429,18 @@ def test_targets_at_a_lower_rate(tmp_path: Path) -> None:
     assert batch["classes"][1].tolist() == [2, 3]
     with pytest.raises(ValueError, match="reduce_target_factor must be at least 1"):
         SprintCacheDataset(data, reduce_target_factor=0)
+
+
+@pytest.mark.parametrize("window", [1, 3, 9, 15])
+def test_windows_of_short_sequences(window: int, tmp_path: Path) -> None:
+    data = {"data": features(tmp_path / "f", {"a": 4, "b": 1, "c": 7})}
+    plain, ours = SprintCacheDataset(data), SprintCacheDataset(data, window=window)
+    assert ours.get_data_dim("data") == 3 * window
+    batch, lengths = ours.read_batch([0, 1, 2], buffers=BatchBuffers())["data"]
+    for row, tag, length in zip(batch, "abc", lengths, strict=True):
+        wanted = sliding_window(plain.data["data"].read(tag), window)
+        assert np.array_equal(row[:length], wanted)
+        assert not row[length:].any()
 
 
 def test_bundles_and_lists_of_archives_are_one(tmp_path: Path) -> None:
