@@ -61,15 +61,21 @@ CORE = {
     "dataset": {"corpus", "dataset_base", "dataset_reader", "matching"},
     "states": {"alignment"},
     "threads": set(),
+    "accumulators": set(),
+    "boundaries": set(),
+    "units": {"errors", "states"},
+    "statistics": {"accumulators", "errors", "threads", "units"},
+    "comparison": {"accumulators", "boundaries", "errors", "threads", "units"},
     "verification": {"bundle", "entries", "errors", "opening", "states", "threads"},
 }
 # on top: these may import anything, and nothing imports them
-TOOLS = {"__main__", "cli", "compat", "ray", "returnn", "torch"}
+TOOLS = {"__main__", "cli", "compat", "plot", "ray", "returnn", "torch"}
 INSIDE_FUNCTIONS = {("archive", "opening")}  # unpickling opens again
 FOREIGN = {"numpy", "tqdm"}
 OF_ONE_MODULE = {
     "h5py": "convert",
     "kaldi_native_io": "convert",
+    "matplotlib": "plot",
     "pyarrow": "ray",
     "ray": "ray",
     "returnn": "returnn",

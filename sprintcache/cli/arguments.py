@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,7 +19,9 @@ from .options import (
     add_names,
     add_threads,
     count,
+    frames,
 )
+from .picture_arguments import PICTURES
 
 if TYPE_CHECKING:
     from .options import Commands
@@ -84,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     whole.add_argument("--version", action=_Version)
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     reading = _add_ls, _add_info, _add_show, _add_extract, _add_convert, _add_verify
-    for add in (*reading, *MANAGING):
+    for add in (*reading, *PICTURES, *MANAGING):
         add(commands)
     for name, command in commands.choices.items():
         if name in ("add", "remove", "recover", "bundle"):  # there is nothing to choose
@@ -169,7 +170,7 @@ def _add_show(commands: Commands) -> None:
     command.add_argument(
         "--frames",
         metavar="A:B",
-        type=_frames,
+        type=frames,
         help="only frames A to B-1, as Python counts: 0:10, 100:, -5: for the last five, 7",
     )
     how = command.add_mutually_exclusive_group()
@@ -225,17 +226,3 @@ def _add_verify(commands: Commands) -> None:
     add_more(command, "ARCHIVE", least="+")
     add_threads(command)
     add_names(command, "which alphabets must agree with; needs --state-tying")
-
-
-def _frames(text: str) -> slice:
-    match = re.fullmatch(r"(-?[0-9]*)(:?)(-?[0-9]*)", text)
-    try:
-        if match is None:
-            raise ValueError(text)
-        start, colon, end = match.groups()
-        if colon:
-            return slice(int(start) if start else None, int(end) if end else None)
-        return slice(int(text), int(text) + 1 or None)
-    except ValueError:
-        message = f"{text!r} is not A:B, such as 0:10, 100: or 7"
-        raise argparse.ArgumentTypeError(message) from None

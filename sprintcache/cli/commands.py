@@ -18,7 +18,7 @@ from sprintcache.opening import open_archive
 from sprintcache.states import Names
 from sprintcache.verification import verify as verify_archive
 
-from . import conversion, listing, rendering
+from . import conversion, listing, pictures, rendering
 from .arguments import UsageError
 from .display import display
 from .extraction import Extractor
@@ -40,10 +40,12 @@ __all__ = [
     "extract",
     "info",
     "ls",
+    "plot",
     "recover",
     "remove",
     "repack",
     "show",
+    "stats",
     "verify",
 ]
 
@@ -172,6 +174,16 @@ def convert(arguments: Namespace, say: Line, note: Line) -> int:
     count = conversion.run(arguments, labeling, globs, note)
     note(f"{many(count, 'segment', 'segments')} written to {arguments.to}")
     return 0
+
+
+def plot(arguments: Namespace, say: Line, note: Line) -> int:
+    """Draws one segment."""
+    return pictures.plot(arguments, _names(arguments))
+
+
+def stats(arguments: Namespace, say: Line, note: Line) -> int:
+    """Prints and draws statistics; status 1 if segments are left out."""
+    return pictures.stats(arguments, _names(arguments), say, note)
 
 
 def verify(arguments: Namespace, say: Line, note: Line) -> int:

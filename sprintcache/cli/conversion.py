@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .options import add_mismatch, add_select
+
 if TYPE_CHECKING:
     from sprintcache.allophones import AllophoneLabeling
 
@@ -32,13 +34,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("more", metavar="SOURCE", nargs="+", help="one after the other")
     command.add_argument("--to", metavar="FILE", required=True, help="the destination")
     command.add_argument("--overwrite", action="store_true", help="replace it if it is there")
-    command.add_argument(
-        "--select",
-        metavar="GLOB",
-        action="append",
-        default=[],
-        help="only segments that match (* also matches /); may come several times; quote it",
-    )
+    add_select(command)
     command.add_argument("--list", metavar="FILE", help="names, one a line; - is standard input")
     command.add_argument(
         "--dtype", choices=["float16", "float32", "float64"], help="of features; else as stored"
@@ -76,13 +72,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         default=0.025,
         help="where times are not known (default: %(default)s)",
     )
-    group.add_argument(
-        "--on-alphabet-mismatch",
-        choices=["error", "map", "ignore"],
-        default="error",
-        help="where an alignment's alphabet contradicts the allophones: an error (default), map"
-        " by symbol, or take the ids as they are",
-    )
+    add_mismatch(group)
 
 
 def run(

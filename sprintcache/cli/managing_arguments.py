@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import math
 from typing import TYPE_CHECKING
 
-from .options import add_archive, add_command, add_dry_run, add_list, add_more
+from .options import add_archive, add_command, add_dry_run, add_list, add_more, seconds
 
 if TYPE_CHECKING:
     from .options import Commands, Parser
@@ -51,14 +50,14 @@ def _add_add(commands: Commands) -> None:
     features.add_argument(
         "--frame-shift",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds,
         default=0.01,
         help="from the start of a frame to that of the next (default: %(default)s)",
     )
     features.add_argument(
         "--frame-length",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds,
         default=0.025,
         help="from start to end of a frame (default: %(default)s)",
     )
@@ -252,16 +251,6 @@ def _add_compression(command: Parser) -> None:
         dest="compress",
         help="store all entries plain",
     )
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time in seconds")
-    return seconds
 
 
 def _attribute(text: str) -> tuple[str, str]:

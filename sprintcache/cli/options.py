@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,10 +17,14 @@ __all__ = [
     "add_dry_run",
     "add_json",
     "add_list",
+    "add_mismatch",
     "add_more",
     "add_names",
+    "add_select",
     "add_threads",
     "count",
+    "frames",
+    "seconds",
 ]
 
 
@@ -40,6 +46,28 @@ def add_more(command: Parser, metavar: str, purpose: str | None = None, least: s
 def add_list(command: Parser) -> None:
     """Names from a file."""
     command.add_argument("--list", metavar="FILE", help="names, one a line; - is standard input")
+
+
+def add_select(command: Parser) -> None:
+    """Segments by glob, where the further words are archives."""
+    command.add_argument(
+        "--select",
+        metavar="GLOB",
+        action="append",
+        default=[],
+        help="only segments that match (* also matches /); may come several times; quote it",
+    )
+
+
+def add_mismatch(command: Any) -> None:
+    """What to do where alphabets contradict each other."""
+    command.add_argument(
+        "--on-alphabet-mismatch",
+        choices=["error", "map", "ignore"],
+        default="error",
+        help="where an alignment's alphabet contradicts the allophones: an error (default), map"
+        " by symbol, or take the ids as they are",
+    )
 
 
 def add_json(command: Parser, what: str = "as a JSON object") -> None:
@@ -81,3 +109,29 @@ def count(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is no number")
     return int(text)
+
+
+def seconds(text: str) -> float:
+    """A time in seconds, as the type of an option."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time in seconds")
+    return value
+
+
+def frames(text: str) -> slice:
+    """Frames A to B - 1, as the type of an option."""
+    match = re.fullmatch(r"(-?[0-9]*)(:?)(-?[0-9]*)", text)
+    try:
+        if match is None:
+            raise ValueError(text)
+        start, colon, end = match.groups()
+        if colon:
+            return slice(int(start) if start else None, int(end) if end else None)
+        return slice(int(text), int(text) + 1 or None)
+    except ValueError:
+        message = f"{text!r} is not A:B, such as 0:10, 100: or 7"
+        raise argparse.ArgumentTypeError(message) from None

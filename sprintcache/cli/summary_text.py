@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from .wording import clock, counts
+
 if TYPE_CHECKING:
     from .summary import Summary
     from .usage import AlignmentSummary
@@ -40,14 +42,14 @@ def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
             "damaged",
             f"{summary.unreadable} of {summary.segments_read} segments; see sprintcache verify",
         )
-    yield "datatypes", _counts(summary.datatypes)
+    yield "datatypes", counts(summary.datatypes)
     if summary.dims:
-        yield "dimension", _counts(summary.dims) if len(summary.dims) > 1 else min(summary.dims)
+        yield "dimension", counts(summary.dims) if len(summary.dims) > 1 else min(summary.dims)
     if summary.num_frames:
         yield "frames", str(summary.num_frames)
     if summary.duration:
         about = "about " if summary.sampled or summary.unreadable else ""
-        yield "duration", f"{about}{summary.duration:.2f} s ({_clock(summary.duration)})"
+        yield "duration", f"{about}{summary.duration:.2f} s ({clock(summary.duration)})"
     if summary.alignments is not None:
         yield from _alignment_facts(summary.alignments)
     for scan in summary.scans:
@@ -66,21 +68,10 @@ def _compression(summary: Summary) -> str:
     )
 
 
-def _counts(counts: dict[str, int]) -> str:
-    """Most frequent first."""
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{name} ({count})" for name, count in ordered) or "none"
-
-
-def _clock(seconds: float) -> str:
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
-
-
 def _alignment_facts(alignments: AlignmentSummary) -> Iterator[tuple[str, str]]:
     yield (
         "alignments",
-        f"{_counts(alignments.kinds)}, {alignments.num_items} items,"
+        f"{counts(alignments.kinds)}, {alignments.num_items} items,"
         f" {alignments.with_alphabet} with alphabet",
     )
     if alignments.label_type == "allophone-state":

@@ -1,0 +1,25 @@
+"""Pictures of segments, statistics and comparisons; needs matplotlib (extra `plot`).
+
+The functions draw into the axes or the figure that they are given, or into a new figure that is
+nobody's (without pyplot, so it goes when it is no longer used), and return the figure:
+``plot_features(features).savefig("features.png")``. Colours are viridis, cividis and those of Okabe
+and Ito, which colour-blind people can tell apart.
+"""
+
+from __future__ import annotations
+
+from .alignments import plot_alignment
+from .canvas import new_figure
+from .features import plot_features, plot_line
+from .segments import plot_segment
+from .summaries import plot_comparison, plot_statistics
+
+__all__ = [
+    "new_figure",
+    "plot_alignment",
+    "plot_comparison",
+    "plot_features",
+    "plot_line",
+    "plot_segment",
+    "plot_statistics",
+]

@@ -1,0 +1,253 @@
+"""plot_alignment: phones and states over time, weights of soft alignments as an intensity map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from sprintcache import states
+from sprintcache.alignment import ALLOPHONE_MASK
+from sprintcache.units import centre
+
+from .canvas import axes_of, draw_image, figure_of, frame_edges, plain, width_for
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+    from numpy.typing import ArrayLike, NDArray
+
+    from sprintcache.alignment import Alignment
+
+__all__ = ["is_soft", "phone_starts", "plot_alignment"]
+
+_TINTS = "#CFE6F5", "#FBE6BD"  # phones in turn, light enough for black letters
+_SILENCE = "#E4E4E4"
+_GREYS = "#FFFFFF", "#DCDCDC", "#BBBBBB", "#9A9A9A"  # by state
+_SMALL = 7  # points: the size of names inside
+_MOST_NAMES = 5000  # more take too long to draw, and are read by nobody
+_MOST_CELLS = 50_000_000  # of an intensity map
+
+
+class _Span(NamedTuple):
+    """A part of the time axis; `kind` says which colour it has."""
+
+    start: float
+    end: float
+    name: str
+    kind: int
+
+
+def plot_alignment(
+    alignment: Alignment,
+    names: states.Names | None = None,
+    times: ArrayLike | None = None,
+    *,
+    axes: Axes | None = None,
+) -> Figure:
+    """An alignment: phones above their states; or of a soft one, a row of weights for each state.
+
+    Names are shown where there is room: more of them when a window is zoomed. With a labeling, the
+    labels stand in the place of the numbers of the states, and silence is grey.
+
+    Args:
+        alignment: the alignment.
+        names: symbols of the states and a labeling; where these contradict the alignment's own
+            alphabet, or are not given, that alphabet.
+        times: (T, 2) seconds, start and end of each frame; None: the axis counts frames.
+        axes: where to draw; None: a new figure.
+
+    Raises:
+        ValueError: if the times do not fit, or an intensity map would be too large to draw.
+        ImportError: if matplotlib is not installed.
+    """
+    known = names or states.Names()
+    if states.contradiction(alignment.alphabet, known.allophones):
+        known = states.Names()  # names by id would be wrong ones
+    count = alignment.num_frames if times is None else len(np.asarray(times))
+    edges, unit = frame_edges(times, count)
+    if count < alignment.num_frames:
+        raise ValueError(f"times of {count} frames for an alignment of {alignment.num_frames}")
+    draw = _draw_weights if is_soft(alignment) else _draw_path
+    axes = axes_of(axes, width_for(edges, unit), 1.6 if draw is _draw_path else 6)
+    axes.set_xlabel(unit)
+    if edges[-1] > edges[0]:
+        axes.set_xlim(edges[0], edges[-1])
+    draw(axes, alignment, known, edges)
+    return figure_of(axes)
+
+
+def is_soft(alignment: Alignment) -> bool:
+    """Whether it is drawn by its weights: it has weights, or several items in a frame."""
+    return alignment.weighted or bool(np.any(np.diff(alignment.time.astype(np.int64)) <= 0))
+
+
+def phone_starts(alignment: Alignment, times: NDArray[np.float64]) -> list[float]:
+    """Seconds at which phones begin, but the first; none of a soft alignment."""
+    if is_soft(alignment):
+        return []
+    edges, _ = frame_edges(times, len(times))
+    return [span.start for span in _spans(alignment, states.Names(), edges)[0][1:]]
+
+
+def _draw_path(
+    axes: Axes, alignment: Alignment, known: states.Names, edges: NDArray[np.float64]
+) -> None:
+    phones, parts = _spans(alignment, known, edges)
+    below = "state" if known.labeling is None else "label"
+    if alignment.label_type == "emission":
+        phones, below = [], "id"
+    rows = [(parts, below, _GREYS)] + [(phones, "phone", (*_TINTS, _SILENCE))] * bool(phones)
+    labels: list[tuple[Text, _Span]] = []
+    for bottom, (spans, _, colours) in enumerate(rows):
+        axes.broken_barh(
+            [(span.start, span.end - span.start) for span in spans],
+            (bottom, 1),
+            facecolors=[colours[span.kind % len(colours)] for span in spans],
+            edgecolor="#555555",
+            linewidth=0.3,
+        )
+        for span in spans if len(spans) <= _MOST_NAMES else ():
+            at = (span.start + span.end) / 2, bottom + 0.5
+            text = axes.text(*at, plain(span.name), fontsize=_SMALL, ha="center", va="center")
+            text.set_clip_on(True)
+            text.set_in_layout(False)
+            labels.append((text, span))
+    axes.set_ylim(0, len(rows))
+    axes.set_yticks([place + 0.5 for place in range(len(rows))], [row[1] for row in rows])
+    axes.tick_params(axis="y", length=0)
+    _show_what_fits(axes, labels, len(rows))
+
+
+def _spans(
+    alignment: Alignment, known: states.Names, edges: NDArray[np.float64]
+) -> tuple[list[_Span], list[_Span]]:
+    """The phones, and their states; neighbours alternate in kind, silence is of kind 2."""
+    time, emission = alignment.time.astype(np.int64), alignment.emission
+    state, allophone = alignment.state.astype(np.int64), alignment.allophone
+    if not len(time):
+        return [], []
+    gap = np.diff(time) != 1
+    changes = gap | (emission[1:] != emission[:-1])
+    turns = gap | (allophone[1:] != allophone[:-1]) | (np.diff(state) < 0)
+    labels = None
+    silence = None
+    if known.labeling is not None:
+        labels = known.labeling.labels_of(emission)
+        silence = known.labeling.sil_label_idx
+    phones = []
+    for number, (first, last) in enumerate(_runs(turns)):
+        quiet = labels is not None and silence is not None and labels[first] == silence
+        symbol = states.symbol(int(emission[first]), known.allophones, alignment.alphabet)
+        name = centre(symbol) if "{" in symbol else str(allophone[first])
+        kind = 2 if quiet else number % 2
+        phones.append(_Span(edges[time[first]], edges[time[last] + 1], name, kind))
+    parts = []
+    for number, (first, last) in enumerate(_runs(changes)):
+        kind = int(state[first])
+        name = str(kind)
+        if alignment.label_type == "emission":
+            kind, name = number % 2, str(emission[first])
+        elif labels is not None:
+            name = str(labels[first]) if labels[first] >= 0 else "-"
+        parts.append(_Span(edges[time[first]], edges[time[last] + 1], name, kind))
+    return phones, parts
+
+
+def _runs(changes: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First and last item of each run; (N - 1,) says between which items there is a change."""
+    ends = np.flatnonzero(changes)
+    starts = [0, *(ends + 1).tolist()]
+    return list(zip(starts, [*ends.tolist(), len(changes)], strict=True))
+
+
+def _show_what_fits(axes: Axes, labels: list[tuple[Text, _Span]], num_rows: int) -> None:
+    """Hides the names that are wider than their spans, now and whenever the window is zoomed."""
+    figure = figure_of(axes)
+
+    def fit(_changed: Any) -> None:
+        box = axes.get_window_extent()
+        points = 72 / figure.dpi
+        left, right = axes.get_xlim()
+        scale = box.width * points / max(right - left, 1e-9)
+        for text, span in labels:
+            room = (span.end - span.start) * scale - 1
+            length = 0.6 * _SMALL * len(text.get_text())
+            upright = length > room
+            tall = box.height * points / num_rows - 2
+            text.set_rotation(90 if upright else 0)
+            text.set_visible(room >= _SMALL and length <= tall if upright else True)
+
+    figure.draw_without_rendering()  # so that the axes have their size
+    fit(axes)
+    for other in axes.get_shared_x_axes().get_siblings(axes):
+        other.callbacks.connect("xlim_changed", fit)
+
+
+def _draw_weights(
+    axes: Axes, alignment: Alignment, known: states.Names, edges: NDArray[np.float64]
+) -> None:
+    ids, rows = np.unique(alignment.emission, return_inverse=True)
+    if not len(ids):
+        return
+    is_state = alignment.label_type == "allophone-state"
+    groups = ids & np.uint32(ALLOPHONE_MASK) if is_state else ids
+    weight = np.where(np.isfinite(alignment.weight), alignment.weight, 0).astype(np.float64)
+    ranks = _ranks_in_time(alignment.time, groups[rows], weight)
+    order = np.lexsort((ids, np.array([ranks[int(group)] for group in groups])))
+    place = np.empty(len(ids), np.int64)
+    place[order] = np.arange(len(ids))
+    first, count = int(alignment.time.min()), int(np.ptp(alignment.time)) + 1
+    if len(ids) * count > _MOST_CELLS:
+        raise ValueError(
+            f"a soft alignment of {len(ids)} states in {count} frames is too large for a picture;"
+            " choose fewer frames"
+        )
+    cells = np.zeros((len(ids), count))
+    np.add.at(cells, (place[rows], alignment.time - first), weight)
+    image = draw_image(
+        axes,
+        edges[first : first + count + 1],
+        cells,
+        cmap="cividis",
+        vmin=0,
+        vmax=max(float(cells.max()), 1e-9),
+    )
+    axes.set_facecolor(image.cmap(0))
+    figure_of(axes).colorbar(image, ax=axes, label="weight", pad=0.01)
+    names = [_row_name(int(id_), alignment, known, is_state) for id_ in ids[order].tolist()]
+    _name_rows(axes, names, groups[order])
+    axes.set_ylabel("allophone, its states upwards" if is_state else "id")
+
+
+def _ranks_in_time(
+    time: NDArray[np.uint32], groups: NDArray[np.uint32], weight: NDArray[np.float64]
+) -> dict[int, float]:
+    """The mean time of each group."""
+    ids, places = np.unique(groups, return_inverse=True)
+    total = np.bincount(places, weight)
+    means = np.bincount(places, weight * time) / np.where(total > 0, total, 1)
+    return dict(zip(ids.tolist(), means.tolist(), strict=True))
+
+
+def _row_name(id_: int, alignment: Alignment, known: states.Names, is_state: bool) -> str:
+    if not is_state:
+        return str(id_)
+    return states.symbol(id_, known.allophones, alignment.alphabet).rpartition(".")[0] or str(id_)
+
+
+def _name_rows(axes: Axes, names: Sequence[str], groups: NDArray[np.uint32]) -> None:
+    """A name in the middle of the rows of each allophone, where there is room."""
+    figure = figure_of(axes)
+    figure.draw_without_rendering()  # so that the axes have their size
+    height = axes.get_window_extent().height * 72 / figure.dpi / len(names)
+    places: list[float] = []
+    texts: list[str] = []
+    for first, last in _runs(groups[1:] != groups[:-1]):
+        middle = (first + last) / 2
+        if not places or (middle - places[-1]) * height >= _SMALL - 1:
+            places.append(middle)
+            texts.append(plain(names[first]))
+    axes.set_yticks(places, texts, fontsize=_SMALL - 1)

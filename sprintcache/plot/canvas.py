@@ -1,0 +1,181 @@
+"""What all pictures share: the figure, colours, text from files, the axis of time."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "BLUE",
+    "GREY",
+    "ORANGE",
+    "RED",
+    "axes_of",
+    "check_format",
+    "draw_image",
+    "figure_of",
+    "frame_edges",
+    "new_figure",
+    "open_window",
+    "plain",
+    "width_for",
+]
+
+BLUE, ORANGE, RED, GREY = "#0072B2", "#E69F00", "#D55E00", "#999999"  # of Okabe and Ito
+
+
+def new_figure(width: float, height: float, figure: Figure | None = None) -> Figure:
+    """A figure to draw into.
+
+    Args:
+        width, height: inches.
+        figure: an empty one to use, such as a window of pyplot; None: a new one.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "pictures need matplotlib: pip install 'sprintcache[plot]'", name="matplotlib"
+        ) from error
+    if figure is None:
+        figure = Figure()
+    figure.set_layout_engine("constrained")
+    figure.set_size_inches(width, height)
+    return figure
+
+
+def axes_of(axes: Axes | None, width: float, height: float) -> Axes:
+    """These axes, or those of a new figure of so many inches."""
+    return new_figure(width, height).add_subplot() if axes is None else axes
+
+
+def figure_of(axes: Axes) -> Figure:
+    """The figure that axes are in."""
+    figure = axes.get_figure(root=True)
+    if figure is None:
+        raise ValueError("the axes are in no figure")
+    return figure
+
+
+def plain(text: str) -> str:
+    """A name from a file as text to draw: one line, no formula, marks for what is no letter."""
+    shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    letters = [letter if letter.isprintable() else "\ufffd" for letter in shown]
+    return "".join(letters).replace("$", r"\$")
+
+
+def frame_edges(times: ArrayLike | None, count: int) -> tuple[NDArray[np.float64], str]:
+    """Where frames begin, and where the last one ends; and the name of that axis.
+
+    A frame lasts until the next begins; the last one as long as the median of the others.
+
+    Args:
+        times: (count, 2) seconds, start and end of each; None: frames are counted.
+        count: frames.
+
+    Returns:
+        (count + 1,) float64 and "time (s)" or "frame".
+
+    Raises:
+        ValueError: if there is another number of times, or if they do not go up.
+    """
+    if times is None:
+        return np.arange(count + 1, dtype=np.float64), "frame"
+    table = np.asarray(times, np.float64)
+    if table.shape != (count, 2):
+        raise ValueError(f"times must be of shape ({count}, 2), not {table.shape}")
+    if not count:
+        return np.zeros(1), "time (s)"
+    starts = table[:, 0]
+    steps = np.diff(starts)
+    if not (np.isfinite(table).all() and (steps > 0).all()):
+        raise ValueError("times do not go up")
+    last = float(np.median(steps)) if count > 1 else float(table[0, 1] - starts[0])
+    return np.append(starts, starts[-1] + last), "time (s)"
+
+
+def width_for(edges: NDArray[np.float64], unit: str) -> float:
+    """Inches for so much time: room for the names of phones, within limits."""
+    seconds = float(edges[-1] - edges[0]) * (0.01 if unit == "frame" else 1.0)
+    return min(max(3 + 3 * seconds, 8.0), 30.0)
+
+
+def draw_image(
+    axes: Axes, edges: NDArray[np.floating[Any]], rows: NDArray[np.floating[Any]], **options: Any
+) -> Any:
+    """(D, T) values as an image, its frames from edge to edge; gaps stay empty.
+
+    Args:
+        axes: where to draw.
+        edges: (T + 1,) as `frame_edges` gives them.
+        rows: the values, the first row at the bottom.
+        options: for the colours.
+
+    Returns:
+        what a colour bar needs.
+    """
+    steps = np.diff(edges)
+    shift = float(np.median(steps))
+    if np.allclose(steps, shift, rtol=0.02):
+        bottom, top = -0.5, len(rows) - 0.5
+        return axes.imshow(
+            rows,
+            aspect="auto",
+            origin="lower",
+            interpolation="nearest",
+            extent=(edges[0], edges[-1], bottom, top),
+            **options,
+        )
+    # a column for each frame and one for what may be left until the next
+    ends = np.minimum(edges[:-1] + shift, edges[1:])
+    sides = np.append(np.stack([edges[:-1], ends], 1).ravel(), edges[-1])
+    cells = np.full((len(rows), 2 * len(steps)), np.nan)
+    cells[:, ::2] = rows
+    heights = np.arange(len(rows) + 1) - 0.5
+    return axes.pcolormesh(sides, heights, np.ma.masked_invalid(cells), rasterized=True, **options)
+
+
+def open_window() -> tuple[Figure, Callable[[], None]]:
+    """An empty figure in a window, and what shows it until it is closed.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+        OSError: if no window can be opened here.
+    """
+    new_figure(1, 1)  # says whether there is matplotlib
+    import matplotlib
+    from matplotlib import pyplot
+
+    figure = pyplot.figure()
+    backend = matplotlib.get_backend()
+    if backend.lower() in ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template"):
+        pyplot.close(figure)
+        raise OSError(f"no window can be opened here (matplotlib's backend is {backend})")
+    return figure, pyplot.show
+
+
+def check_format(path: str) -> None:
+    """Whether matplotlib can write a file of such a name: .png, .svg, .pdf and others.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+        ValueError: if it cannot.
+    """
+    known = new_figure(1, 1).canvas.get_supported_filetypes()
+    suffix = os.path.splitext(path)[1].lstrip(".").lower()
+    if suffix not in known:
+        raise ValueError(
+            f"{path}: pictures end in .png, .svg or .pdf, not in {suffix or 'nothing'!r}"
+        )

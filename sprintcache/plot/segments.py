@@ -1,0 +1,172 @@
+"""plot_segment: what an archive has of a segment, its alignment underneath."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sprintcache.alignment import Alignment
+from sprintcache.errors import UnsupportedError
+from sprintcache.statistics import is_signal, signal
+
+from .alignments import is_soft, phone_starts, plot_alignment
+from .canvas import frame_edges, new_figure, plain, width_for
+from .features import plot_features, plot_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from sprintcache.archive import Archive
+    from sprintcache.states import Names
+
+__all__ = ["plot_segment"]
+
+_Span = tuple[float, float]
+
+
+def plot_segment(
+    archive: Archive,
+    name: str,
+    alignments: Archive | None = None,
+    names: Names | None = None,
+    *,
+    frames: slice | None = None,
+    normalize: bool = False,
+    frame_shift: float = 0.01,
+    figure: Figure | None = None,
+) -> Figure:
+    """Features as an image, scalars and audio as a line, and the alignment underneath.
+
+    Args:
+        archive: of features, scalars, audio samples, or alignments.
+        name: the segment.
+        alignments: an archive with its alignment; None: nothing underneath.
+        names: what its states are called, as for `plot_alignment`.
+        frames: show only these frames, or samples of audio (the colours are those of all frames);
+            None: all.
+        normalize: as for `plot_features`.
+        frame_shift: seconds between the frames of an alignment that stands alone or below audio.
+        figure: an empty one; None: a new one.
+
+    Raises:
+        EntryNotFoundError: if an archive has no such segment.
+        FormatError: if an entry is damaged, or holds nothing to draw (UnsupportedError).
+        ValueError: if times do not go up, or an intensity map would be too large.
+        ImportError: if matplotlib is not installed.
+    """
+    figure = new_figure(8, 4, figure)  # says first of all whether there is matplotlib
+    datatype = archive.datatype(name)
+    alignment = None if alignments is None else alignments.read_alignment(name)
+    draw = times = None
+    if datatype == "flow-alignment" and alignment is None:
+        alignment = archive.read_alignment(name)
+        span = _span_of(_times_for(alignment, None, frame_shift), frames)
+        title = f"{name}: alignment, {alignment.num_frames} frames"
+    elif datatype is None or datatype == "flow-alignment":
+        raise UnsupportedError(
+            "no features, scalars or samples to draw",
+            path=archive.entry(name).archive_path,
+            entry=name,
+        )
+    elif is_signal(datatype):
+        draw, span, text = _samples(archive, name, frames)
+        title = f"{name}: {datatype}, {text}"
+    else:
+        times = archive.read_times(name)
+        draw, text = _features(archive, name, times, normalize)
+        span = _span_of(times, frames)
+        title = f"{name}: {datatype}, {text}"
+        if alignment is not None and alignment.num_frames != len(times):
+            title += f", but alignment of {alignment.num_frames} frames"
+
+    heights = [3.2] * (draw is not None)
+    if alignment is not None:
+        lower, lower_times = _within(alignment, _times_for(alignment, times, frame_shift), span)
+        states = len(np.unique(lower.emission))
+        heights.append(min(max(0.05 * states, 2.5), 10.0) if is_soft(lower) else 0.9)
+    figure.set_size_inches(width_for(np.array(span), "time (s)"), sum(heights) + 0.8)
+    figure.suptitle(plain(title), fontsize=10)
+    grid = {"height_ratios": heights}
+    panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, gridspec_kw=grid)[:, 0]
+    if draw is not None:
+        draw(axes=panels[0])
+    panels[-1].set_xlim(*span) if span[1] > span[0] else None
+    if alignment is not None:
+        if draw is not None:
+            panels[0].set_xlabel("")
+            edges = phone_starts(lower, lower_times)
+            where = panels[0].get_xaxis_transform()
+            panels[0].vlines(edges, 0, 1, transform=where, color="white", lw=0.6, alpha=0.7)
+        plot_alignment(lower, names, lower_times, axes=panels[-1])
+    return figure
+
+
+def _span_of(times: NDArray[np.float64], frames: slice | None) -> _Span:
+    """Where the chosen frames begin and end, in seconds."""
+    edges, _ = frame_edges(times, len(times))
+    chosen = range(len(times))[frames or slice(None)]
+    return float(edges[chosen.start]), float(edges[max(chosen.stop, chosen.start)])
+
+
+def _samples(
+    archive: Archive, name: str, frames: slice | None
+) -> tuple[Callable[..., Figure], _Span, str]:
+    """What draws some samples, where they begin and end, and how many there are in all."""
+    samples, times = signal(archive.read(name)), archive.read_times(name)
+    start, end = (times[0, 0], times[-1, 1]) if len(times) else (0.0, 0.0)
+    chosen = range(len(samples))[frames or slice(None)]
+    part = samples[chosen.start : chosen.stop]
+    place = start + np.array([chosen.start, chosen.start + len(part)]) * (
+        (end - start) / max(len(samples), 1)
+    )
+    span = float(place[0]), float(place[1])
+    draw = partial(plot_line, part, span, label="sample value")
+    return draw, span, f"{len(samples)} samples"
+
+
+def _features(
+    archive: Archive, name: str, times: NDArray[np.float64], normalize: bool
+) -> tuple[Callable[..., Figure], str]:
+    """What draws features or scalars, and what they are in words."""
+    features = archive.read_features(name)
+    if features.shape[1] == 1:
+        return partial(plot_line, features[:, 0], times), f"{len(features)} frames"
+    draw = partial(plot_features, features, times, normalize=normalize)
+    return draw, f"{len(features)} frames x {features.shape[1]}"
+
+
+def _times_for(
+    alignment: Alignment, times: NDArray[np.float64] | None, frame_shift: float
+) -> NDArray[np.float64]:
+    """Times of all frames of an alignment: those of the features, then at the shift."""
+    known = np.zeros((0, 2)) if times is None else times
+    start = alignment.start or 0.0
+    if len(known):
+        edges, _ = frame_edges(known, len(known))
+        start, frame_shift = edges[-1], edges[-1] - edges[-2]
+    missing = max(alignment.num_frames - len(known), 0)
+    starts = start + frame_shift * np.arange(missing)
+    return np.concatenate([known, np.stack([starts, starts + frame_shift], 1)])
+
+
+def _within(
+    alignment: Alignment, times: NDArray[np.float64], span: _Span
+) -> tuple[Alignment, NDArray[np.float64]]:
+    """The frames of an alignment that begin in a span of time, and their times."""
+    tolerance = 1e-6  # shifts of 10 ms are no binary fractions
+    first, last = np.searchsorted(times[:, 0], np.array(span) - tolerance).tolist()
+    chosen = (alignment.time >= first) & (alignment.time < last)
+    part = Alignment(
+        alignment.time[chosen] - np.uint32(first),
+        alignment.emission[chosen],
+        alignment.weight[chosen],
+        alphabet=alignment.alphabet,
+        label_type=alignment.label_type,
+        weighted=alignment.weighted,
+    )
+    return part, times[first:last]

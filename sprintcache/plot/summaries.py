@@ -1,0 +1,253 @@
+"""plot_statistics and plot_comparison: what `statistics` and `comparison` have counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .canvas import BLUE, GREY, ORANGE, RED, draw_image, new_figure, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from sprintcache.accumulators import Moments
+    from sprintcache.comparison import Comparison, Confusions
+    from sprintcache.statistics import LabelUse, Lengths, Statistics
+
+__all__ = ["plot_comparison", "plot_statistics"]
+
+_MOST_TICKS = 90  # names along an axis
+_MOST_PHONES = 60  # of a confusion matrix
+_MOST_CONFUSIONS = 15
+_NAMED = 4  # labels in a legend
+
+
+def plot_statistics(
+    statistics: Statistics, *, title: str = "", rare: float = 50, figure: Figure | None = None
+) -> Figure:
+    """Lengths; use of labels; mean and variance of each dimension; what there is of these.
+
+    Args:
+        statistics: from `sprintcache.statistics.collect`.
+        title: such as the archive's name.
+        rare: labels with less weight are drawn in another colour and named.
+        figure: an empty one; None: a new one.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+    """
+    tables = [moments for dim, moments in sorted(statistics.moments.items()) if dim > 1]
+    panels = 1 + (statistics.labels is not None) + 2 * len(tables)
+    figure = new_figure(10, 0.5 + 3 * panels, figure)
+    axes = iter(figure.subplots(panels, 1, squeeze=False)[:, 0])
+    figure.suptitle(plain(title), fontsize=10)
+    unit = "samples" if statistics.has_signals else "frames"
+    _draw_lengths(next(axes), statistics.lengths, unit, statistics.frame_shift)
+    if statistics.labels is not None:
+        _draw_labels(next(axes), statistics.labels, rare)
+    for moments in tables:
+        _draw_means(next(axes), moments)
+        _draw_variances(next(axes), moments)
+    return figure
+
+
+def _draw_lengths(axes: Axes, lengths: Lengths, unit: str, shift: float | None) -> None:
+    counts, edges = np.histogram(
+        lengths.values,
+        bins=min(50, max(10, int(lengths.counts.sum()) // 5)),
+        weights=lengths.counts,
+    )
+    axes.stairs(counts, edges, fill=True, color=BLUE)
+    marks = ((0.05, ":", "5 %"), (0.5, "-", "median"), (0.95, "--", "95 %"))
+    for share, style, name in marks:
+        length = lengths.quantile(share)
+        axes.axvline(length, color=RED, linestyle=style, linewidth=1, label=f"{name}: {length}")
+    axes.set_xlabel(f"{unit} per segment")
+    axes.set_ylabel("segments")
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.legend()
+    if shift:
+        step = shift
+        axes.secondary_xaxis(
+            "top", functions=(lambda frames: frames * step, lambda seconds: seconds / step)
+        ).set_xlabel("seconds", fontsize="small")
+
+
+def _draw_labels(axes: Axes, labels: LabelUse, rare: float) -> None:
+    """Labels by frequency, the rare ones in another colour."""
+    ordered = labels.ordered()
+    names = [name for name, _ in ordered]
+    weights = np.array([weight for _, weight in ordered])
+    edges = np.arange(len(names) + 1) - 0.5
+    groups = (
+        (weights >= rare, BLUE, ""),
+        ((weights > 0) & (weights < rare), ORANGE, f"rare, less than {rare:g} frames"),
+    )
+    for chosen, colour, text in groups:
+        found = [names[place] for place in np.flatnonzero(chosen)][::-1]
+        label = f"{text} ({len(found)}): {_some(found)}" if text and found else None
+        axes.stairs(np.where(chosen, weights, 0), edges, fill=True, color=colour, label=label)
+    unused = np.flatnonzero(weights == 0)
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=min(0.5, max(weights[weights > 0].min(initial=1) / 2, 1e-3)))
+    if len(unused):
+        where = axes.get_xaxis_transform()
+        label = f"unused ({len(unused)}): {_some([names[place] for place in unused])}"
+        axes.plot(unused, np.full(len(unused), 0.02), "x", color=RED, transform=where, label=label)
+    axes.set_xlim(-1, len(names))
+    axes.set_ylabel("frames")
+    kind = "labels" if labels.kind == "label" else "states"
+    text = f"{len(names)} {kind} by frequency"
+    if labels.silence_share is not None:
+        text += f"; silence {100 * labels.silence_share:.1f} % of the frames"
+    axes.set_xlabel(text)
+    if len(names) <= _MOST_TICKS:
+        axes.set_xticks(range(len(names)), [plain(n) for n in names], rotation=90, fontsize=6)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return plain(", ".join(names[:_NAMED])) + (f" and {more} more" if more > 0 else "")
+
+
+def _draw_means(axes: Axes, moments: Moments) -> None:
+    axes.errorbar(
+        np.arange(len(moments.mean)),
+        moments.mean,
+        np.sqrt(moments.variance),
+        fmt="o",
+        markersize=3,
+        color=BLUE,
+        ecolor=GREY,
+        elinewidth=1.2,
+        capsize=2,
+        label="mean, and one standard deviation on both sides",
+    )
+    axes.axhline(0, color="black", linewidth=0.5)
+    axes.legend(fontsize=8)
+    _dimension_axis(axes, "mean")
+
+
+def _draw_variances(axes: Axes, moments: Moments) -> None:
+    variance = moments.variance
+    edges = np.arange(len(variance) + 1) - 0.5
+    axes.stairs(variance, edges, fill=True, color=BLUE)
+    positive = variance[variance > 0]
+    if len(positive) and positive.max() > 10 * positive.min():
+        axes.set_yscale("log")
+    flat = np.flatnonzero(variance == 0)
+    if len(flat):
+        where = axes.get_xaxis_transform()
+        label = f"variance 0 ({len(flat)}): {_some([str(place) for place in flat])}"
+        axes.plot(flat, np.full(len(flat), 0.02), "x", color=RED, transform=where, label=label)
+        axes.legend(fontsize=8)
+    _dimension_axis(axes, "variance")
+
+
+def _dimension_axis(axes: Axes, name: str) -> None:
+    axes.set_xlabel("dimension")
+    axes.set_ylabel(name)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(axis="y", alpha=0.3)
+
+
+def plot_comparison(
+    comparison: Comparison,
+    *,
+    names: tuple[str, str] = ("first", "second"),
+    frame_shift: float = 0.01,
+    figure: Figure | None = None,
+) -> Figure:
+    """Confusions of phones, the most frequent confusions, and how far boundaries are apart.
+
+    Args:
+        comparison: from `sprintcache.comparison.compare`.
+        names: what the two alignments are called.
+        frame_shift: seconds from frame to frame, for the shifts.
+        figure: an empty one; None: a new one.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+    """
+    figure = new_figure(13, 8.5, figure)
+    grid = figure.add_gridspec(2, 2, width_ratios=[1.6, 1])
+    confusions = comparison.phones or comparison.units
+    _draw_matrix(figure.add_subplot(grid[:, 0]), confusions, names)
+    _draw_most(figure.add_subplot(grid[0, 1]), comparison.units, names)
+    _draw_shifts(figure.add_subplot(grid[1, 1]), comparison, frame_shift, names)
+    text = f"{names[0]} and {names[1]}: {comparison.num_segments} segments, "
+    text += f"the same {comparison.units.kind} in {100 * comparison.units.agreement:.2f} %"
+    if comparison.phones is not None:
+        text += f", the same phone in {100 * comparison.phones.agreement:.2f} %"
+    figure.suptitle(plain(text) + f" of {comparison.units.num_frames} frames", fontsize=10)
+    return figure
+
+
+def _draw_matrix(axes: Axes, confusions: Confusions, names: tuple[str, str]) -> None:
+    """The shares of what the second says among the frames of each of the first."""
+    from matplotlib.colors import LogNorm
+
+    count = len(confusions.names)
+    total = np.bincount(confusions.first, confusions.frames, count)
+    total += np.bincount(confusions.second, confusions.frames, count)
+    shown = np.sort(np.argsort(-total, kind="stable")[:_MOST_PHONES])
+    place = np.full(count, -1)
+    place[shown] = np.arange(len(shown))
+    rows, columns = place[confusions.first], place[confusions.second]
+    inside = (rows >= 0) & (columns >= 0)
+    matrix = np.zeros((len(shown), len(shown)))
+    matrix[rows[inside], columns[inside]] = confusions.frames[inside]
+    of_row = np.bincount(confusions.first, confusions.frames, count)[shown, None]
+    share = np.ma.masked_equal(matrix / np.maximum(of_row, 1), 0)
+    most = f", the {len(shown)} most frequent of {count}" if len(shown) < count else ""
+    if len(shown):
+        image = draw_image(
+            axes, np.arange(len(shown) + 1) - 0.5, share, cmap="viridis", norm=LogNorm(1e-3, 1)
+        )
+        axes.figure.colorbar(image, ax=axes, label="part of the frames of the row", extend="min")
+    texts = [plain(confusions.names[at]) for at in shown]
+    axes.set_xticks(range(len(shown)), texts, rotation=90, fontsize=7)
+    axes.set_yticks(range(len(shown)), texts, fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xlabel(plain(f"{confusions.kind} in {names[1]}"))
+    axes.set_ylabel(plain(f"{confusions.kind} in {names[0]}{most}"))
+
+
+def _draw_most(axes: Axes, confusions: Confusions, names: tuple[str, str]) -> None:
+    most = confusions.most(_MOST_CONFUSIONS)
+    axes.barh(range(len(most)), [frames for *_, frames in most], color=ORANGE)
+    texts = [plain(f"{first}  \N{RIGHTWARDS ARROW}  {second}") for first, second, _ in most]
+    axes.set_yticks(range(len(most)), texts, fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xlabel("frames")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_title(f"most frequent confusions of {confusions.kind}s", fontsize=9)
+
+
+def _draw_shifts(
+    axes: Axes, comparison: Comparison, frame_shift: float, names: tuple[str, str]
+) -> None:
+    step = 1000 * frame_shift
+    shifts = comparison.shifts
+    counts: Any = np.zeros(1)
+    low = high = 0
+    if len(shifts):
+        low, high = int(shifts.min()), int(shifts.max())
+        counts = np.bincount(shifts - low, comparison.shift_counts)
+    axes.stairs(counts, (np.arange(low, high + 2) - 0.5) * step, fill=True, color=BLUE)
+    axes.axvline(0, color=RED, linewidth=0.8)
+    axes.set_yscale("symlog", linthresh=1)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(plain(f"shift in ms; right of 0: later in {names[1]}"))
+    axes.set_ylabel("boundaries")
+    apart = comparison.mean_distance * step
+    axes.set_title(
+        f"{comparison.num_matched} boundaries of phones, {apart:.1f} ms apart on average",
+        fontsize=9,
+    )
