@@ -222,9 +222,9 @@ class _Plan:
         selected = archive if wanted is None else with_attributes(archive, wanted)
         decided: dict[str, bool] = {}  # name -> whether it is taken from here
         for name in selected:
-            owner = name.removesuffix(".attribs")
-            if owner not in selected:
-                owner = name
+            owner = name
+            if name.endswith(".attribs") and name[:-8] in selected:
+                owner = name[:-8]
             if owner not in decided:
                 decided[owner] = self._decide(archive, owner)
             if decided[owner]:
@@ -236,6 +236,8 @@ class _Plan:
 
     def steps(self) -> list[_Step]:
         """What to copy."""
+        if self._duplicates != "replace":  # nothing that was chosen has given way since
+            return [_Step(archive, chosen, frozenset()) for archive, chosen in self._sources]
         steps = []
         for number, (archive, chosen) in enumerate(self._sources):
             names = [name for name in chosen if self._home.get(self._prefix + name) == number]
@@ -329,6 +331,9 @@ class _Job:
 
     def run(self, step: _Step) -> None:
         archive = step.archive
+        if self._compress is None and not step.replacing:
+            self._transfer(archive, step.names, False)
+            return
 
         def kind(name: str) -> tuple[bool, bool]:
             replace = name in step.replacing
@@ -339,16 +344,20 @@ class _Job:
         for (recode, replace), names in groupby(step.names, kind):
             if recode:
                 self._recode(archive, names, replace)
-                continue
-            transfer(
-                archive,
-                names,
-                self._writer,
-                prefix=self._prefix,
-                replace=replace,
-                on_damage=None if self._damaged is None else self._note,
-                progress=self._advance,
-            )
+            else:
+                self._transfer(archive, names, replace)
+
+    def _transfer(self, archive: Archive, names: Iterable[str], replace: bool) -> None:
+        """Copies entries as they are stored."""
+        transfer(
+            archive,
+            names,
+            self._writer,
+            prefix=self._prefix,
+            replace=replace,
+            on_damage=None if self._damaged is None else self._note,
+            progress=self._advance,
+        )
 
     def _recode(self, archive: Archive, names: Iterable[str], replace: bool) -> None:
         """Compresses or inflates entries on the way."""
