@@ -529,6 +529,29 @@ def test_the_orthography_is_bytes_and_the_callback_wants_str(tmp_path: Path) -> 
     assert "TypeError: callback() argument 3 must be str, not bytes" in done.stderr
 
 
+def test_criteria_of_the_stand_in_alone(tmp_path: Path) -> None:
+    """trivial gives back what came in; full-sum sums over the automaton of allophone states."""
+    code = """
+        scores = np.asfortranarray(np.log(np.full((79, 300), 1 / 79, np.float32)))
+        begin = time.monotonic()
+        answer = callback("calculate_criterion", scores, orthography="and ten with ",
+                          output_error_type="error-signal")
+        loss, error = answer
+        given_back = np.array_equal(error, scores) and error is not scores
+        late = time.monotonic() - begin >= 0.1
+        print(loss == 300, given_back, abs(error.sum(axis=0)).max() < 1e-5, late)
+"""
+    arguments = ["--*.action=python-control", *CORPUS, *MODEL]
+    arguments += module(tmp_path, CONTROL % ("pass", code))
+    slow = "--*.fake.seconds-per-frame=0.0004"
+    for criterion, printed in (
+        ("trivial", "True True False True"),
+        ("full-sum", "False False True True"),
+    ):
+        done = stand_in(*arguments, f"--*.fake.criterion={criterion}", slow)
+        assert done.stdout.strip() == printed, done.stderr
+
+
 # ---- misbehaviour
 
 

@@ -50,7 +50,7 @@ class Application:
         self._seconds_per_frame = self.fake.real("seconds-per-frame", 0.0)
 
     def _target(self, channel: str) -> str:
-        """ "stdout", "nil", or the path of the log file that a channel is bound to."""
+        """Where a channel leads: stdout, stderr, nil, or the path of a log file."""
         target = self.config.select(channel).string("channel", "stdout")
         if target in ("stdout", "stderr", "nil"):
             return target
