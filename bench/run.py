@@ -24,6 +24,7 @@ SCRIPTS = (
     "dataset",
     "returnn",
     "write",
+    "combine",
     "convert",
 )
 

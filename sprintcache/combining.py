@@ -154,7 +154,7 @@ def repack(
     """
     if path is None:
         path = archive.path
-        if os.path.isdir(path) or path.endswith(".bundle"):
+        if archive.source_paths != (path,) or os.path.isdir(path):
             raise ValueError(f"{path}: only archive files can be written in their place")
         if archive.scan_report is not None:
             raise SprintCacheError(
