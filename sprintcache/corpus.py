@@ -159,6 +159,7 @@ class Corpus:
                 frames = frames[places(self.tags, archive.segments)]
             elif self._kept is not None:
                 frames = frames[self._kept]
+            frames.flags.writeable = False
             self._lengths[key] = frames
         return self._lengths[key]
 

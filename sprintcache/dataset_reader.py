@@ -19,7 +19,7 @@ import numpy as np
 
 from .alignment import Alignment, OnMismatch, checks_alphabet
 from .allophones import AllophoneLabeling
-from .errors import LabelError, SprintCacheError
+from .errors import FormatError, LabelError, SprintCacheError
 from .opening import open_archive
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ Padded = tuple["NDArray[Any]", "NDArray[np.int64]"]
 Batch = dict[str, Padded]
 Fetched = Padded | list[Alignment]
 Items = tuple["NDArray[np.int32]", "NDArray[np.int32]", "NDArray[np.float32]"]
+
+# per item: times are read from the file, and must not ask for any amount of memory
+_MOST_FRAMES = 1000
 
 # RETURNN's names for time, label and weight of the items of a sparse target
 _SPARSE = ("[sparse:coo:2:0]", "[sparse:coo:2:1]", "[sparse:coo:2:2]")
@@ -185,28 +188,54 @@ class SprintCacheReader:
             EntryNotFoundError, FormatError, LabelError: as for `read`.
             ArchiveChangedError: if a file was changed after opening.
         """
-        archive = self.archive
         if self.soft:
-            alignments = [archive.read_alignment(name) for name in names]
-            return alignments, np.array([a.num_frames for a in alignments], np.int64)
-        if buffers is None:
+            return self._alignments(names)
+        padded = None
+        if buffers is not None:
+            longest = expected
+            if longest is None:
+                longest = max(map(self.archive.num_frames, names), default=0)
+            if self.type == "feat":
+                shape = len(names), longest, self.num_labels
+                out = buffers.take(self.data_key, shape, np.float32)
+            else:
+                out = buffers.take(self.data_key, (len(names), longest), np.int32)
+            try:
+                padded = self._padded(names, out, pad, num_threads)
+            except ValueError as error:  # longer than expected, or features of another dimension
+                if isinstance(error, SprintCacheError):
+                    raise
+        if padded is None:
             padded = self._padded(names, None, pad, num_threads)
-            return padded, padded[1]
-        longest = expected
-        if longest is None:
-            longest = max(map(archive.num_frames, names), default=0)
-        if self.type == "feat":
-            shape = len(names), longest, self.num_labels
-            out = buffers.take(self.data_key, shape, np.float32)
-        else:
-            out = buffers.take(self.data_key, (len(names), longest), np.int32)
-        try:
-            padded = self._padded(names, out, pad, num_threads)
-        except ValueError as error:
-            if expected is None or isinstance(error, SprintCacheError):
-                raise
-            padded = self._padded(names, None, pad, num_threads)  # one is longer than expected
+        if self.type == "feat" and padded[0].shape[2] != self.num_labels:
+            padded = self._no_frames(names, *padded)
         return padded, padded[1]
+
+    def _no_frames(
+        self, names: Sequence[str], batch: NDArray[Any], lengths: NDArray[np.int64]
+    ) -> Padded:
+        """A batch of another dimension: an error, unless there are no frames at all."""
+        if lengths.any():
+            name = names[int(np.argmax(lengths > 0))]
+            raise FormatError(
+                "features of another dimension than before",
+                path=self.archive.entry(name).archive_path,
+                entry=name,
+                expected=self.num_labels,
+                found=batch.shape[2],
+            )
+        return np.zeros((len(names), 0, self.num_labels), np.float32), lengths
+
+    def _alignments(self, names: Sequence[str]) -> tuple[Fetched, NDArray[np.int64]]:
+        alignments = [self.archive.read_alignment(name) for name in names]
+        for name, alignment in zip(names, alignments, strict=True):
+            if self.soft == "dense" and alignment.num_frames > _MOST_FRAMES * len(alignment):
+                raise LabelError(
+                    f"{len(alignment)} items in {alignment.num_frames} frames: no dense target",
+                    path=self.archive.entry(name).archive_path,
+                    entry=name,
+                )
+        return alignments, np.array([a.num_frames for a in alignments], np.int64)
 
     def _padded(
         self, names: Sequence[str], out: NDArray[Any] | None, pad: int, num_threads: int

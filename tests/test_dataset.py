@@ -443,6 +443,31 @@ def test_windows_of_short_sequences(window: int, tmp_path: Path) -> None:
         assert not row[length:].any()
 
 
+def test_entries_without_frames_or_of_another_dimension(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    entries = [("a", b""), ("b", builder.features([[1.0, 2.0]])), ("c", builder.features([[3.0]]))]
+    path.write_bytes(builder.archive(entries))
+    ours = SprintCacheDataset({"data": {"filename": str(path)}})
+    ours.init_seq_order(1)
+    assert ours.num_inputs == 2
+    assert ours.get_data(0, "data").shape == (0, 2)
+    for measured in (False, True):
+        assert not measured or ours.get_lengths().tolist() == [0, 1, 1]
+        for buffers in (None, BatchBuffers()):
+            batch, lengths = ours.read_batch([1, 0], buffers=buffers)["data"]
+            assert (batch.tolist(), lengths.tolist()) == ([[[1.0, 2.0]], [[0.0, 0.0]]], [1, 0])
+            assert ours.read_batch([0], buffers=buffers)["data"][0].shape == (1, 0, 2)
+            assert ours.read_batch([], buffers=buffers)["data"][0].shape == (0, 0, 2)
+            with pytest.raises(FormatError, match="another dimension") as caught:
+                ours.read_batch([0, 2], buffers=buffers)
+            assert (caught.value.entry, caught.value.path) == ("c", str(path))
+            assert "expected 2, found 1" in str(caught.value)
+    with pytest.raises(ValueError, match="num_threads must be at least 1"):
+        ours.read_batch([1], num_threads=0, buffers=BatchBuffers())
+    with pytest.raises(ValueError, match="read-only"):
+        ours.get_lengths()[0] = 5
+
+
 def test_bundles_and_lists_of_archives_are_one(tmp_path: Path) -> None:
     parts = [str(DATA / f"features.part{i}.cache") for i in (1, 2, 3)]
     several = SprintCacheDataset({"data": {"filename": parts}, "classes": VITERBI})
@@ -546,6 +571,11 @@ def test_soft_alignments_are_trimmed(tmp_path: Path) -> None:
         assert times[1].tolist() == [len(chosen)]
         arrays = [part[0][0].tolist() for part in (times, labels_, weights)]
         assert list(zip(*arrays, strict=True)) == chosen
+    packet = builder.alignment_weighted([(0, 1, 1.0), (4_000_000_000, 3, 0.5)], magic=b"ALIGNEMI")
+    path.write_bytes(builder.archive([("a", builder.alignment_entry(packet))]))
+    alone = {"classes": {**options, "soft": "dense"}}
+    with pytest.raises(LabelError, match="2 items in 4000000001 frames"):
+        SprintCacheDataset(alone).read_batch([0])
     packet = builder.alignment_weighted([(0, 79, 1.0), (0, 3, 0.5)], magic=b"ALIGNEMI")
     path.write_bytes(builder.archive([("a", builder.alignment_entry(packet))]))
     data["classes"] = {**options, "soft": "dense"}
