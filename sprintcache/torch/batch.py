@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Sequence
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -87,14 +88,18 @@ def collate(items: Batch | Sequence[Item], pad: int = -1) -> Batch:
     return Batch(data, lengths, [item.tag for item in items], None)
 
 
-@functools.cache
 def pool_of_worker() -> SharedPool | None:
     """The memory in which a worker of a DataLoader makes its batches; None in other processes.
 
-    The first call of a worker decides that batches leave this process as their places in memory.
+    The first call in a worker decides that batches leave it as their places in memory.
     """
     if get_worker_info() is None or not is_possible():
         return None
+    return _pool_of(os.getpid())
+
+
+@functools.cache  # by process: workers are forked with what was cached before
+def _pool_of(process: int) -> SharedPool:
     pool = SharedPool()
     ForkingPickler.register(Batch, functools.partial(_sending, pool))
     return pool
