@@ -1,8 +1,8 @@
 """combine and repack: several archives into one, one archive anew.
 
 First it is decided for every name which archive it comes from, then everything is copied in long
-runs, as it is stored. An entry ``<name>.attribs`` goes with its segment: it is never mixed with the
-data of another archive.
+runs, as it is stored; only what is to be compressed or inflated is read, in a few threads. An entry
+``<name>.attribs`` goes with its segment: it is never mixed with the data of another archive.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from .errors import EntryNotFoundError, SprintCacheError
 from .opening import open_archive
+from .threads import default_threads, ordered_map
 from .transfer import transfer
-from .writer import ArchiveWriter
+from .writer import ArchiveWriter, check_name, stored_form
 
 if TYPE_CHECKING:
     from .archive import Archive
+    from .files import Part
 
 __all__ = ["CombineReport", "combine", "repack", "with_attributes"]
 
@@ -88,10 +90,13 @@ def combine(
         FileExistsError, SprintCacheError, OSError: as `ArchiveWriter`; in modes "x" and "w" the
             path is then as it was before, in mode "a" the archive is whole and has what was done
             so far.
-        ValueError: if `mode` or `duplicates` is none of the three.
+        ValueError: if `mode` or `duplicates` is none of the three; if names with the prefix would
+            not be normalised paths.
     """
     if duplicates not in ("check", "keep", "replace"):
         raise ValueError(f"duplicates must be 'check', 'keep' or 'replace', not {duplicates!r}")
+    if prefix:
+        check_name(f"{prefix}x")
     wanted = None if names is None else list(names)
     if wanted is not None:
         _check_names(archives, wanted)
@@ -361,17 +366,21 @@ class _Job:
 
     def _recode(self, archive: Archive, names: Iterable[str], replace: bool) -> None:
         """Compresses or inflates entries on the way."""
-        for name in names:
+        prefix, compress = self._prefix, self._compress is True
+
+        def work(name: str) -> tuple[str, tuple[int, int, Sequence[Part]] | SprintCacheError]:
             try:
-                data = archive.read_bytes(name)
+                return name, stored_form(prefix + name, [archive.read_bytes(name)], compress)
             except SprintCacheError as error:
-                if self._damaged is None:
-                    raise
-                self._note(name, error)
+                return name, error
+
+        for name, result in ordered_map(work, names, default_threads()):
+            if not isinstance(result, SprintCacheError):
+                self._writer.add_stored(prefix + name, *result, replace)
+            elif self._damaged is None:
+                raise result
             else:
-                self._writer.add_bytes(
-                    self._prefix + name, data, compress=self._compress, replace=replace
-                )
+                self._note(name, result)
             self._advance(1)
 
     def _note(self, name: str, error: SprintCacheError) -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .alignment import Alignment
     from .entries import Block
 
-__all__ = ["ArchiveWriter"]
+__all__ = ["ArchiveWriter", "check_name", "stored_form"]
 
 logger = logging.getLogger(__name__)
 
@@ -387,10 +387,10 @@ class ArchiveWriter:
         compress = self._compress if compress is None else compress
         try:
             check_name(name)
-            entries = [(name, *_stored(name, encode(), compress))]
+            entries = [(name, *stored_form(name, encode(), compress))]
             if attributes is not None:
                 attribs = name + ".attribs"
-                entries.insert(0, (attribs, *_stored(attribs, [render(attributes)], compress)))
+                entries.insert(0, (attribs, *stored_form(attribs, [render(attributes)], compress)))
         except ValueError as error:
             raise ValueError(f"{self.path}, entry {name!r}: {error}") from error
         self._put(entries, replace)
@@ -468,8 +468,16 @@ def check_name(name: str) -> None:
         climbs = climbs and part == ".."
 
 
-def _stored(name: str, parts: Sequence[Part], compress: bool) -> tuple[int, int, Sequence[Part]]:
-    """Size, compressed size and the bytes as they are stored (archive format, section 3)."""
+def stored_form(
+    name: str, parts: Sequence[Part], compress: bool
+) -> tuple[int, int, Sequence[Part]]:
+    """Size, compressed size and the bytes of an entry as they are stored.
+
+    Compressed as Sprint does it (archive format, section 3).
+
+    Raises:
+        ValueError: if the entry would have 4 GiB.
+    """
     size = stored = sum(map(len, parts))
     if compress and size < SIZE_LIMIT:
         data = parts[0] if len(parts) == 1 else b"".join(parts)

@@ -125,18 +125,31 @@ BUFFERS = st.sampled_from([40, 120, 1 << 19])
 
 
 @settings(max_examples=150)
-@given(sources=SOURCES, policy=POLICIES, holes=HOLES, buffer=BUFFERS)
+@given(
+    sources=SOURCES,
+    policy=POLICIES,
+    holes=HOLES,
+    buffer=BUFFERS,
+    compress=st.sampled_from([None, True, False]),
+)
 def test_a_new_archive(
-    scratch: Path, sources: list[Entries], policy: str, holes: set[int], buffer: int
+    scratch: Path,
+    sources: list[Entries],
+    policy: str,
+    holes: set[int],
+    buffer: int,
+    compress: bool | None,
 ) -> None:
     path = scratch / "out.cache"
     path.unlink(missing_ok=True)
     expected, differing = modelled(sources, policy)
+    if compress is not None:
+        expected = {name: (payload, compress) for name, (payload, _) in expected.items()}
     with pytest.MonkeyPatch.context() as patch, opened(scratch, sources, holes) as archives:
         patch.setattr(transfer, "_BUFFER", buffer)
         planned = combine(archives, path, duplicates=policy, dry_run=True)
         assert not path.exists()
-        report = combine(archives, path, duplicates=policy)
+        report = combine(archives, path, duplicates=policy, compress=compress)
     assert path.read_bytes() == archive_of(expected)
     assert report == planned
     assert set(report.differing) == differing
@@ -369,6 +382,8 @@ def test_what_is_refused(scratch: Path) -> None:
             repack(archive)
         with pytest.raises(ValueError, match="duplicates must be"):
             combine([archive], scratch / "x.cache", duplicates="overwrite")  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="normalised path"):
+            combine([archive], scratch / "x.cache", prefix="p//")
         with pytest.raises(FileExistsError):
             combine([archive], scratch / "killed.cache")
         with pytest.raises(FileExistsError):

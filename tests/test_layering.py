@@ -49,7 +49,7 @@ CORE = {
         "recovery",
     },
     "transfer": {"archive_file", "errors"},
-    "combining": {"errors", "opening", "transfer", "writer"},
+    "combining": {"errors", "opening", "threads", "transfer", "writer"},
     "convert": {"alignment", "convert", "errors", "files", "opening", "threads", "writer"},
     "ordering": set(),
     "batching": set(),

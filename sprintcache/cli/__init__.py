@@ -105,8 +105,17 @@ def _drop_output() -> None:
 
 
 class _Warnings(logging.Handler):
+    """Says each thing once, however often a file is opened."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._said: set[str] = set()
+
     def emit(self, record: logging.LogRecord) -> None:
-        _complain(f"{record.levelname.lower()}: {record.getMessage()}")
+        text = f"{record.levelname.lower()}: {record.getMessage()}"
+        if text not in self._said:
+            self._said.add(text)
+            _complain(text)
 
 
 @contextmanager
