@@ -61,15 +61,12 @@ def shifts(one: Phones, other: Phones) -> NDArray[np.int64]:
     """(M,) int64: how many frames later the boundaries of the second are, of those that match."""
     if np.array_equal(one.what, other.what):
         return other.start[1:] - one.start[1:]
-    keys, places = np.unique(
-        np.concatenate([_sides(one), _sides(other)]), axis=0, return_inverse=True
-    )
-    count = max(len(one.what) - 1, 0)
-    mine, its = np.split(places.ravel(), [count])
-    found = [np.zeros(0, np.int64)]
-    for key in range(len(keys)):
-        found.append(_nearest(one.start[1:][mine == key], other.start[1:][its == key]))
-    return np.concatenate(found)
+    _, places = np.unique(np.concatenate([_sides(one), _sides(other)]), axis=0, return_inverse=True)
+    # a number line with a stretch for each pair of phones, the stretches far apart
+    starts = np.concatenate([one.start[1:], other.start[1:]])
+    spread = 2 * (int(starts.max(initial=0)) + _FARTHEST + 1)
+    mine, its = np.split(places.ravel() * spread + starts, [one.num_boundaries])
+    return _nearest(np.sort(mine), np.sort(its))
 
 
 def _sides(phones: Phones) -> NDArray[np.int64]:
@@ -78,19 +75,18 @@ def _sides(phones: Phones) -> NDArray[np.int64]:
 
 
 def _nearest(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Shifts between frames that are nearest to each other from both sides; ascending input."""
+    """Distances between those that are nearest to each other from both sides; ascending input."""
     if not (len(one) and len(other)):
         return np.zeros(0, np.int64)
-    there = _nearest_places(one, other)
-    back = _nearest_places(other, one)
+    there, back = _nearest_places(one, other), _nearest_places(other, one)
     mutual = back[there] == np.arange(len(one))
     distances: NDArray[np.int64] = (other[there] - one)[mutual]
     return distances[np.abs(distances) <= _FARTHEST]
 
 
-def _nearest_places(frames: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.intp]:
-    """For each frame, where the nearest of the known ones stands."""
-    above = np.clip(np.searchsorted(known, frames), 1, max(len(known) - 1, 1))
-    below = above - 1
+def _nearest_places(places: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.intp]:
+    """For each place, where the nearest of the known ones stands."""
+    above = np.searchsorted(known, places)
+    below = np.maximum(above - 1, 0)
     above = np.minimum(above, len(known) - 1)
-    return np.where(frames - known[below] <= known[above] - frames, below, above)
+    return np.where(places - known[below] <= known[above] - places, below, above)

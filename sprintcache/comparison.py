@@ -17,7 +17,7 @@ import numpy as np
 from .accumulators import Tally
 from .boundaries import phones_in_time, shifts
 from .errors import LabelError, SprintCacheError
-from .threads import chunk_map, default_threads
+from .threads import chunk_map
 from .units import Units
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def compare(
         labeling: compare labels instead of states.
         allophones: symbols of states; None: those of the labeling, or of the alignments' alphabets.
         on_alphabet_mismatch: as for `Archive.read_labels`; with "error" such a segment is left out.
-        num_threads: None: one per processor, at most 8.
+        num_threads: None: one; more are of use where reading is slow.
         progress: is called with (segments done, segments to do) now and then.
 
     Raises:
@@ -190,7 +190,7 @@ def compare(
 
     whole = _Part()
     total = len(first.segments if names is None else names)
-    for part in chunk_map(look, wanted, num_threads or default_threads()):
+    for part in chunk_map(look, wanted, num_threads or 1):
         whole.merge(part)
         if progress is not None:
             progress(whole.num_seen, max(total, whole.num_seen))

@@ -142,7 +142,8 @@ def collect(
         labeling: count labels instead of states.
         allophones: symbols of states; None: those of the labeling, or of the alignments' alphabets.
         on_alphabet_mismatch: as for `Archive.read_labels`; with "error" such a segment is left out.
-        num_threads: None: one per processor, at most 8.
+        num_threads: None: one per processor, at most 8; of alignments, whose symbols take more time
+            than their decoding, one.
         progress: is called with (segments read, segments to read) now and then.
 
     Raises:
@@ -163,11 +164,20 @@ def collect(
         return part
 
     whole = _Part(units)
-    for part in chunk_map(look, names, num_threads or default_threads()):
+    if num_threads is None:
+        num_threads = 1 if _begins_with_alignment(archive, names) else default_threads()
+    for part in chunk_map(look, names, num_threads):
         whole.merge(part)
         if progress is not None:
             progress(whole.statistics.num_segments + whole.statistics.num_left_out, len(names))
     return whole.result()
+
+
+def _begins_with_alignment(archive: Archive, names: Sequence[str]) -> bool:
+    try:
+        return len(names) > 0 and archive.datatype(names[0]) == "flow-alignment"
+    except SprintCacheError:
+        return False
 
 
 class _Part:

@@ -68,6 +68,7 @@ class Units:
         self._on_mismatch = on_alphabet_mismatch
         self._symbols = _Numbering()
         self._phones = _Numbering()
+        self._phone_table: NDArray[np.int64] | None = None
         self._labels = [] if labeling is None else label_names(labeling)
 
     def numbers(self, alignment: Alignment) -> NDArray[np.int64]:
@@ -78,32 +79,41 @@ class Units:
         """
         if self.labeling is not None:
             return self.labeling.item_labels(alignment, self._on_mismatch).astype(np.int64)
-        symbols, places = self._symbols_of(alignment)
+        if alignment.label_type == "allophone-state" and self._on_mismatch == "error":
+            contradiction = states.contradiction(alignment.alphabet, self._allophones)
+            if contradiction:
+                raise LabelError(contradiction)
+        ids, places = np.unique(alignment.emission, return_inverse=True)
+        symbols = self._symbols_of(alignment, ids)
         return np.array([self._symbols.of(symbol) for symbol in symbols], np.int64)[places]
 
     def phones(self, alignment: Alignment) -> NDArray[np.int64]:
         """(N,) int64: a number for the centre phone of each item; -1 where it has no symbol.
 
-        Raises:
-            LabelError: if the alphabets contradict each other.
+        Alphabets are not checked; `numbers` does that.
         """
-        symbols, places = self._symbols_of(alignment)
-        phones = [self._phones.of(centre(text)) if "{" in text else -1 for text in symbols]
-        return np.array(phones, np.int64)[places]
-
-    def _symbols_of(self, alignment: Alignment) -> tuple[list[str], NDArray[np.intp]]:
-        """The symbol of each different id, and where each item's stands among them."""
-        ids, places = np.unique(alignment.emission, return_inverse=True)
         if alignment.label_type == "emission":
-            return [str(id_) for id_ in ids.tolist()], places
-        allophones, alphabet = self._allophones, alignment.alphabet
-        if alphabet is not None and allophones is not None and self._on_mismatch != "ignore":
-            if self._on_mismatch == "error":
-                contradiction = states.contradiction(alphabet, allophones)
-                if contradiction:
-                    raise LabelError(contradiction)
-            allophones = None  # the alphabet says the same, or is right
-        return [states.symbol(id_, allophones, alphabet) for id_ in ids.tolist()], places
+            return np.full(len(alignment), -1, np.int64)
+        if self._maps(alignment) or self._allophones is None:
+            ids, places = np.unique(alignment.emission, return_inverse=True)
+            symbols = self._symbols_of(alignment, ids)
+            phones = [self._phones.of(centre(text)) if "{" in text else -1 for text in symbols]
+            return np.array(phones, np.int64)[places]
+        if self._phone_table is None:
+            table = [self._phones.of(centre(symbol)) for symbol in self._allophones]
+            self._phone_table = np.array([*table, -1], np.int64)
+        return self._phone_table[np.minimum(alignment.allophone, len(self._phone_table) - 1)]
+
+    def _maps(self, alignment: Alignment) -> bool:
+        """Whether the alignment's own alphabet says what its ids are."""
+        return alignment.alphabet is not None and self._on_mismatch == "map"
+
+    def _symbols_of(self, alignment: Alignment, ids: NDArray[np.uint32]) -> list[str]:
+        """The symbol of each id, by the allophones, else by the alphabet."""
+        if alignment.label_type == "emission":
+            return [str(id_) for id_ in ids.tolist()]
+        allophones = None if self._maps(alignment) else self._allophones
+        return [states.symbol(id_, allophones, alignment.alphabet) for id_ in ids.tolist()]
 
     def name(self, number: int) -> str:
         """A label with its states, such as ``7 (a.0)``; the symbol of a state; an id."""

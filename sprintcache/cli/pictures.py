@@ -66,8 +66,9 @@ def stats(arguments: Namespace, names: Names, say: Line, note: Line) -> int:
     lines, draw, problem = run(arguments, names)
     for line in lines:
         say(line)
-    sys.stdout.flush()
     if picture is not None:
+        if sys.stdout is not None:
+            sys.stdout.flush()  # a window may stay open for long
         picture.finish(draw(picture.figure))
     if problem:
         note(f"left out, the first one: {problem}")
