@@ -1,6 +1,15 @@
 """Settings of the documentation; `make docs` builds it, a warning is an error."""
 
+from __future__ import annotations
+
+import sys
 from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import generated
 
 project = "sprintcache"
 author = "the sprintcache developers"
@@ -10,7 +19,6 @@ version = release = installed("sprintcache")
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
@@ -19,10 +27,40 @@ html_title = f"sprintcache {release}"
 exclude_patterns = ["_build"]
 default_role = "any"
 nitpicky = False
+myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 suppress_warnings = ["ref.any"]  # single backquotes in docstrings also name parameters
+autoclass_content = "both"
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_mock_imports = ["torch", "ray", "pyarrow", "h5py", "kaldi_native_io", "matplotlib", "returnn"]
+autodoc_default_options = {
+    "members": True,
+    "special-members": "__len__, __iter__, __getitem__, __contains__",
+}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+PAGES = {
+    "reference/api/sprint": generated.stand_in,
+    "reference/commands": generated.commands,
+    "reference/performance": generated.benchmarks,
+}
+
+
+def fill(app: Any, name: str, source: list[str]) -> None:
+    """Puts what is generated in the place of its marker."""
+    if name in PAGES:
+        source[0] = source[0].replace(generated.MARKER, PAGES[name]())
+
+
+def skip(app: Any, what: str, name: str, member: Any, is_skipped: bool, options: Any) -> bool:
+    """Fields of a NamedTuple: their class says what they are."""
+    return is_skipped or (member.__doc__ or "").startswith("Alias for field number")
+
+
+def setup(app: Any) -> None:
+    app.connect("source-read", fill)
+    app.connect("autodoc-skip-member", skip)
+    app.connect("env-get-outdated", lambda *_: list(PAGES))

@@ -147,6 +147,8 @@ class Archive(Reader):
         """An entry in its most natural form.
 
         Returns:
+            By what the entry holds:
+
             * an entry ".attribs": str;
             * blocks of one datatype: their ``data`` joined (see `Block`); a single alignment:
               `Alignment`;

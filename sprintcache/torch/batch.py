@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from sprintcache.sampling import State
 
+    Sent = dict[str, SharedTensor | torch.Tensor]
+
 __all__ = ["Batch", "Item", "collate", "pool_of_worker"]
 
 
@@ -103,9 +105,6 @@ def _pool_of(process: int) -> SharedPool:
     pool = SharedPool()
     ForkingPickler.register(Batch, functools.partial(_sending, pool))
     return pool
-
-
-Sent = dict[str, SharedTensor | torch.Tensor]
 
 
 def _sending(pool: SharedPool, batch: Batch) -> tuple[Any, ...]:

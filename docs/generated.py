@@ -1,0 +1,92 @@
+"""Pages that are made when the documentation is built: the commands, and what was measured.
+
+The help of the commands is asked of the command itself. Measurements stand in ``benchmarks.json``
+beside the page; they are taken anew with one command, on a quiet machine::
+
+    python bench/run.py --json docs/reference/benchmarks.json
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from sprint_ctl import fake_sprint
+from sprintcache.cli import main
+
+MARKER = "% generated"
+RESULTS = Path(__file__).parent / "reference" / "benchmarks.json"
+_COMMAND = re.compile(r"^    ([a-z]+) {2,}\S", re.MULTILINE)
+
+
+def commands() -> str:
+    """A section for each command with its help, as Markdown."""
+    whole = _help()
+    parts = [f"```text\n{whole}```\n"]
+    for name in _COMMAND.findall(whole):
+        parts.append(f"## {name}\n\n```text\n{_help(name)}```\n")
+    return "\n".join(parts)
+
+
+def _help(*command: str) -> str:
+    text = io.StringIO()
+    with redirect_stdout(text), mock.patch.dict(os.environ, COLUMNS="88", NO_COLOR="1"):
+        main([*command, "--help"])
+    return text.getvalue()
+
+
+def stand_in() -> str:
+    """What the stand-in for the Sprint binary knows, as Markdown."""
+    return f"```text\n{(fake_sprint.__doc__ or '').strip()}\n```\n"
+
+
+def benchmarks(path: Path = RESULTS) -> str:
+    """Figures, losses and tables of all benchmarks, as Markdown."""
+    results: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    runs = list(results.values())
+    figures = [figure for run in runs for figure in run["figures"]]
+    losses = [loss for run in runs for loss in run["losses"]]
+    parts = [_machine(runs)]
+    if any(run["quick"] for run in runs):
+        parts.append(
+            "```{warning}\nThis is a smoke test (`--quick`): small data, few rounds, on a machine"
+            " with other work. The figures carry no weight.\n```\n"
+        )
+    verdicts = {True: "holds", False: "**missed**", None: "-"}
+    rows = [[f["figure"], f["target"], f["measured"], verdicts[f["ok"]]] for f in figures]
+    parts += ["## The figures\n", _table(["", "target", "measured", ""], rows, numbers=False)]
+    parts.append("## Where others are faster\n")
+    parts += [f"- {_escaped(loss)}" for loss in losses] or ["Nowhere in these tables."]
+    for name, run in results.items():
+        parts.append(f"\n## {name}\n")
+        for table in run["tables"]:
+            parts += [f"{_escaped(table['title'])}\n", _table(table["columns"], table["rows"])]
+    return "\n".join(parts) + "\n"
+
+
+def _machine(runs: list[dict[str, Any]]) -> str:
+    facts = runs[0]["machine"]
+    loads = [run["machine"]["load_average"] for run in runs]
+    others = (f"{name} {version}" for name, version in facts["versions"].items())
+    return (
+        f"Measured on {facts['date'][:10]}: {facts['cpu']}, {facts['cores']} cores,"
+        f" {facts['largest_cache_mib']} MiB of cache, {facts['memory_gib']} GiB of memory, Linux"
+        f" {facts['kernel']}; load average {min(loads)} to {max(loads)}; {', '.join(others)};"
+        f" inflating with {facts['build'].get('inflate', 'zlib')}.\n"
+    )
+
+
+def _table(columns: list[str], rows: list[list[Any]], numbers: bool = True) -> str:
+    lines = [columns, ["---"] + ["--:" if numbers else "---"] * (len(columns) - 1), *rows]
+    cells = [" | ".join(_escaped(str(cell)) for cell in row) for row in lines]
+    return "\n".join(f"| {line} |" for line in cells) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("*", "\\*").replace("<", "\\<")
