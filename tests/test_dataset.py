@@ -555,7 +555,7 @@ def test_soft_alignments_are_trimmed(tmp_path: Path) -> None:
     path.write_bytes(builder.archive([("a", builder.alignment_entry(packet))]))
     options: dict[str, Any] = {"filename": str(path), "allophone_labeling": LABELING}
     data: dict[str, Any] = {"data": features(tmp_path / "f", {"a": 4})}
-    for frames in (2, 4):
+    for frames in (1, 3, 4):
         data["data"] = features(tmp_path / "f", {"a": frames})
         data["classes"] = {**options, "soft": "dense"}
         batch = SprintCacheDataset(data, length_mismatch="trim").read_batch([0])["classes"]
@@ -615,6 +615,8 @@ def test_the_life_of_an_epoch() -> None:
     before = ours.get_current_seq_order().tolist()
     again = pickle.loads(pickle.dumps(ours))
     assert again.get_current_seq_order().tolist() == before
+    assert ours.is_cached(0, 1)
+    assert not again.is_cached(0, 1)
     assert ours.init_seq_order(2) is True
     assert not ours.is_cached(2, 3)
     assert ours.get_current_seq_order().tolist() != before
