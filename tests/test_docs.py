@@ -1,58 +1,89 @@
 """Every code block of the README and of the documentation runs as it stands there.
 
 Blocks of a page run in order and share their names, in a folder that has the repository's data.
-``python`` is executed, of ``console`` every line that begins with ``$``; ``sh`` is what sets up a
-machine, and ``text`` no code. A page that needs an extra says so: ``% needs: torch``.
+``python`` is executed: what stands behind ``print(...)  #`` is what it prints. Of ``console`` every
+line that begins with ``$`` is run, and the lines below it, up to ``...``, are its output. ``sh`` is
+what sets up a machine, ``text`` no code. Above a block that needs an extra stands ``% needs: torch``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
-BLOCK = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-NOT_RUN = {"sh", "text", "{toctree}", "{eval-rst}", "{automodule}", "{note}", "{warning}"}
+BLOCK = re.compile(
+    r"^(?:% needs: ([^\n]*)\n)?```(\S*)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE
+)
+PRINTED = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
+NOT_RUN = {"sh", "text", "{toctree}", "{eval-rst}", "{note}", "{warning}"}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_block_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = page.read_text("utf-8")
-    for name in re.findall(r"^% needs: (\S+)$", text, re.MULTILINE):
-        if importlib.util.find_spec(name) is None:
-            pytest.skip(f"{name} is not installed")
     for folder in ("tests", "examples", "docs"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "__main__"}
-    for language, block in BLOCK.findall(text):
-        if language == "python":
-            exec(compile(block, str(page), "exec"), names)
+    missing = set()
+    for needs, language, block in BLOCK.findall(text):
+        lacking = {name for name in needs.split() if importlib.util.find_spec(name) is None}
+        if lacking:
+            missing |= lacking
+        elif language == "python":
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                exec(compile(block, str(page), "exec"), names)
+            check_output(block, PRINTED.findall(block), printed.getvalue())
         elif language == "console":
-            for line in block.splitlines():
-                if line.startswith("$ "):
-                    run(line[2:])
+            for command in re.findall(r"^\$ .*(?:\n(?!\$ ).*)*", block, re.MULTILINE):
+                line, *output = command.splitlines()
+                check_output(line, output, run(line[2:]))
         else:
             assert language in NOT_RUN, f"a block of {language!r}: say how it is run"
+    if missing:
+        pytest.skip(f"run without what needs {', '.join(sorted(missing))}: not installed")
 
 
-def run(line: str) -> None:
-    """Runs a command with this interpreter; where it ends with another status, it says so."""
+def run(line: str) -> str:
+    """What a command prints; where it ends with another status, the line says so."""
     command, _, remark = line.partition("  # exit status ")
     folder = Path(sys.executable).parent
     done = subprocess.run(
         command,
         shell=True,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         timeout=120,
         check=False,
         env={"PATH": f"{folder}:/usr/bin:/bin", "HOME": str(Path.cwd()), "PYTHONPATH": str(ROOT)},
     )
-    assert done.returncode == int(remark or 0), f"$ {line}\n{done.stdout}{done.stderr}"
+    assert done.returncode == int(remark or 0), f"$ {line}\n{done.stdout}"
+    return done.stdout
+
+
+def check_output(code: str, told: Iterable[str], printed: str) -> None:
+    """The lines that a page tells are printed in this order; ``...`` stands for any."""
+    lines = iter(line.rstrip() for line in printed.splitlines())
+    for line in told:
+        if line.strip() not in ("", "..."):
+            assert line.rstrip() in lines, f"{code}\nprints no {line!r}, but\n{printed}"
+
+
+def test_names_of_sprintcache_are_all_in_the_reference() -> None:
+    import sprintcache
+
+    pages = "".join(page.read_text("utf-8") for page in ROOT.glob("docs/reference/api/*.md"))
+    shown = re.findall(r"auto(?:class|function):: sprintcache\.(\w+)$", pages, re.MULTILINE)
+    errors = importlib.import_module("sprintcache.errors").__all__
+    assert sorted([*shown, *errors]) == sprintcache.__all__
