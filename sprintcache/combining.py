@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from .errors import EntryNotFoundError, SprintCacheError
 from .opening import open_archive
+from .plan import Plan, Step
 from .threads import default_threads, ordered_map
 from .transfer import transfer
 from .writer import ArchiveWriter, check_name, stored_form
@@ -23,12 +24,12 @@ from .writer import ArchiveWriter, check_name, stored_form
 if TYPE_CHECKING:
     from .archive import Archive
     from .files import Part
+    from .plan import Tell
 
-__all__ = ["CombineReport", "combine", "repack", "with_attributes"]
+__all__ = ["CombineReport", "combine", "repack"]
 
 Duplicates = Literal["check", "keep", "replace"]
 Progress = Callable[[int, int], None]
-Tell = Callable[[str, str], None]
 
 
 class CombineReport(NamedTuple):
@@ -81,8 +82,8 @@ def combine(
         skip_damaged: leave out entries that are damaged, and report them; False: raise an error.
         dry_run: write nothing; `num_added` counts what would be.
         tell: called with "add", "replace", "keep" or "differ", and the name that was decided on.
-        progress: called with (entries dealt with, entries in all) before each step; an exception
-            that it raises ends the work between two entries.
+        progress: called with (entries dealt with, entries in all) now and then, between two
+            entries; an exception that it raises ends the work there.
 
     Raises:
         EntryNotFoundError: if one of the names is in none of the archives.
@@ -91,7 +92,7 @@ def combine(
             path is then as it was before, in mode "a" the archive is whole and has what was done
             so far.
         ValueError: if `mode` or `duplicates` is none of the three; if names with the prefix would
-            not be normalised paths.
+            not be normalised paths; if entries were to be appended to their own archive.
     """
     if duplicates not in ("check", "keep", "replace"):
         raise ValueError(f"duplicates must be 'check', 'keep' or 'replace', not {duplicates!r}")
@@ -107,7 +108,7 @@ def combine(
         there = None
         if mode == "a" and os.path.exists(path):
             there = stack.enter_context(open_archive(path, "pread"))
-        plan = _Plan(there, duplicates, prefix, tell)
+        plan = Plan(there, duplicates, prefix, tell)
         for archive in archives:
             if progress is not None:
                 progress(0, 0)
@@ -115,6 +116,9 @@ def combine(
         damaged: list[tuple[str, SprintCacheError]] = []
         steps = plan.steps()
         total = sum(len(step.names) for step in steps)
+        target = os.path.realpath(path)
+        if mode == "a" and any(s.names and target in s.archive.source_paths for s in steps):
+            raise ValueError(f"{target}: an archive cannot be appended to itself")
         if writer is not None:
             for name in sorted(plan.orphans):
                 writer.remove(name)
@@ -122,7 +126,7 @@ def combine(
             for step in steps:
                 job.run(step)
     return CombineReport(
-        os.path.realpath(path),
+        target,
         total - len(damaged),
         plan.num_replaced,
         plan.num_kept,
@@ -190,127 +194,6 @@ def _check_names(archives: Sequence[Archive], names: list[str]) -> None:
         )
 
 
-# ---- what comes from where
-
-
-class _Step(NamedTuple):
-    archive: Archive
-    names: list[str]
-    replacing: frozenset[str]  # what these names replace in the archive that is appended to
-
-
-class _Plan:
-    """For every name the archive that it is taken from."""
-
-    def __init__(
-        self, there: Archive | None, duplicates: str, prefix: str, tell: Tell | None
-    ) -> None:
-        self._there = there
-        self._duplicates = duplicates
-        self._prefix = prefix
-        self._tell = tell
-        self._home: dict[str, int] = {}  # new name -> number of its source
-        self._sources: list[tuple[Archive, list[str]]] = []
-        self._replacing: set[str] = set()
-        self.orphans: set[str] = set()  # attributes there whose segment is replaced by one without
-        self.num_kept = 0
-        self.differing: list[str] = []
-
-    @property
-    def num_replaced(self) -> int:
-        return len(self._replacing)
-
-    def take(self, archive: Archive, wanted: list[str] | None) -> None:
-        """Decides on the names of one more source."""
-        chosen: list[str] = []
-        number = len(self._sources)
-        selected = archive if wanted is None else with_attributes(archive, wanted)
-        decided: dict[str, bool] = {}  # name -> whether it is taken from here
-        for name in selected:
-            owner = name
-            if name.endswith(".attribs") and name[:-8] in selected:
-                owner = name[:-8]
-            if owner not in decided:
-                decided[owner] = self._decide(archive, owner)
-            if decided[owner]:
-                chosen.append(name)
-                self._home[self._prefix + name] = number
-            else:
-                self.num_kept += 1
-        self._sources.append((archive, chosen))
-
-    def steps(self) -> list[_Step]:
-        """What to copy."""
-        if self._duplicates != "replace":  # nothing that was chosen has given way since
-            return [_Step(archive, chosen, frozenset()) for archive, chosen in self._sources]
-        steps = []
-        for number, (archive, chosen) in enumerate(self._sources):
-            names = [name for name in chosen if self._home.get(self._prefix + name) == number]
-            replacing = {name for name in names if self._prefix + name in self._replacing}
-            steps.append(_Step(archive, names, frozenset(replacing)))
-        return steps
-
-    def _decide(self, archive: Archive, segment: str) -> bool:
-        """Whether a segment with its attributes is taken from this archive."""
-        name = self._prefix + segment
-        home = self._home.get(name)
-        is_there = self._there is not None and name in self._there
-        if home is None and not is_there:
-            self._say("add", name)
-            return True
-        if self._duplicates == "replace":
-            self._give_way(archive, segment)
-            self._say("replace", name)
-            return True
-        if self._duplicates == "check":
-            other, other_name = self._there, name
-            if home is not None:
-                other, other_name = self._sources[home][0], segment
-            if other is not None and not _same(archive, segment, other, other_name):
-                self.differing.append(name)
-                self._say("differ", name)
-                return False
-        self._say("keep", name)
-        return False
-
-    def _give_way(self, archive: Archive, segment: str) -> None:
-        """Makes room for a segment and its attributes."""
-        for suffix in ("", ".attribs"):
-            name = self._prefix + segment + suffix
-            self._home.pop(name, None)
-            if self._there is not None and name in self._there:
-                has_one = segment + suffix in archive
-                (self._replacing.add if has_one else self._replacing.discard)(name)
-                (self.orphans.discard if has_one else self.orphans.add)(name)
-
-    def _say(self, what: str, name: str) -> None:
-        if self._tell is not None:
-            self._tell(what, name)
-
-
-def with_attributes(archive: Archive, names: Iterable[str]) -> dict[str, None]:
-    """Those of the names that the archive has, each once, its attributes right before it."""
-    ordered: dict[str, None] = {}
-    for name in names:
-        if name in archive:
-            attribs = name + ".attribs"
-            if attribs in archive:
-                ordered[attribs] = None
-            ordered[name] = None
-    return ordered
-
-
-def _same(archive: Archive, segment: str, other: Archive, other_segment: str) -> bool:
-    """Whether data and attributes are equal."""
-    for suffix in ("", ".attribs"):
-        name, other_name = segment + suffix, other_segment + suffix
-        if (name in archive) != (other_name in other):
-            return False
-        if name in archive and archive.read_bytes(name) != other.read_bytes(other_name):
-            return False
-    return True
-
-
 # ---- copying
 
 
@@ -334,7 +217,7 @@ class _Job:
         self._total = total
         self._done = 0
 
-    def run(self, step: _Step) -> None:
+    def run(self, step: Step) -> None:
         archive = step.archive
         if self._compress is None and not step.replacing:
             self._transfer(archive, step.names, False)

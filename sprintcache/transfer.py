@@ -62,13 +62,13 @@ def transfer(
     copier = _Copier(archive, writer, prefix, replace)
     try:
         for batch in _batches(archive, names):
-            archive.check_unchanged()
             for name, error in copier.copy(batch):
                 if on_damage is None:
                     raise error
                 on_damage(name, error)
             if progress is not None:
                 progress(len(batch.entries))
+        archive.check_unchanged()
     finally:
         copier.close()
 
@@ -123,6 +123,7 @@ class _Copier:
         self._writer = writer
         self._prefix = prefix
         self._replace = replace
+        self._states = dict(zip(archive.source_paths, archive.source_states, strict=True))
         self._buffer = bytearray(_BUFFER)
         self._path = ""
         self._fd = -1
@@ -137,8 +138,7 @@ class _Copier:
         if batch.begin < 0:
             return self._one_by_one(batch, self._copy_loose)
         if batch.path != self._path:
-            self.close()
-            self._fd, self._path = os.open(batch.path, os.O_RDONLY | os.O_CLOEXEC), batch.path
+            self._open(batch.path)
         if batch.end - batch.begin > len(self._buffer):
             return self._one_by_one(batch, self._copy_large)
         data = memoryview(self._buffer)[: batch.end - batch.begin]
@@ -147,6 +147,14 @@ class _Copier:
             self._writer.add_run(batch.entries, [data])
             return []
         return self._one_by_one(batch, self._copy_small)
+
+    def _open(self, path: str) -> None:
+        """Opens the file that the archive was made of, and no other."""
+        self.close()
+        self._fd, self._path = os.open(path, os.O_RDONLY | os.O_CLOEXEC), path
+        status = os.fstat(self._fd)
+        if (status.st_size, status.st_mtime_ns) != self._states[path]:
+            self._archive.check_unchanged()
 
     @property
     def _can_run(self) -> bool:

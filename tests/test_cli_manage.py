@@ -433,7 +433,7 @@ def test_bundles_that_cannot_be(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "x.bundle"
     status, out, err = run("bundle", PARTS[0], tmp_path / "absent", "--to", path)
     assert (status, out) == (1, f"{tmp_path / 'absent'}: No such file or directory\n")
-    assert err == f"sprintcache: {path} was not made\n"
+    assert err == f"sprintcache: {path} was not written\n"
     (tmp_path / "a b").mkdir()
     shutil.copyfile(PARTS[0], tmp_path / "a b" / "c.cache")
     status, _, err = run("bundle", tmp_path / "a b" / "c.cache", "--to", path)

@@ -7,6 +7,7 @@ before anything is written.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
@@ -62,12 +63,10 @@ def sources_of(paths: Iterable[str], lines: Iterable[str], suffix: str, note: No
         else:
             found.append(Source(_name(os.path.basename(path), suffix), path))
     for line in lines:
-        name, _, path = line.partition(" " if " " in line else "\t")
-        if path:
-            found.append(Source(name, os.fsdecode(path.strip().encode("utf-8", "surrogateescape"))))
-        else:
-            path = os.fsdecode(name.encode("utf-8", "surrogateescape"))
-            found.append(Source(_name(os.path.basename(path), suffix), path))
+        *names, text = re.split(r"[ \t]+", line, maxsplit=1)
+        path = os.fsdecode(text.encode("utf-8", "surrogateescape"))
+        name = names[0] if names else _name(os.path.basename(path), suffix)
+        found.append(Source(name, path))
     if others:
         files = "file that does" if others == 1 else "files that do"
         verb = "was" if others == 1 else "were"

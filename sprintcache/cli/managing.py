@@ -14,6 +14,7 @@ from sprintcache import combining
 from sprintcache.errors import SprintCacheError
 from sprintcache.files import partial_of
 from sprintcache.opening import open_archive
+from sprintcache.plan import with_attributes
 from sprintcache.recovery import recover as recover_archive
 from sprintcache.writer import ArchiveWriter
 
@@ -43,11 +44,12 @@ def add(arguments: Namespace, say: Line, note: Line) -> int:
         raise UsageError("nothing to add: PATH or --list is needed")
     path, kind = arguments.archive, FORMATS[arguments.format]
     timing = Timing(arguments.frame_shift, arguments.frame_length)
+    more = dict(as_stored(pair) for pair in arguments.attribute)
 
     def read(file: str) -> Content:
         payload, attributes = read_file(file, arguments.format, timing)
-        if arguments.attribute:
-            attributes = {**(attributes or {}), **dict(arguments.attribute)}
+        if more:
+            attributes = {**(attributes or {}), **more}
         return Content(payload, attributes)
 
     lines = [] if arguments.list is None else lines_of(arguments.list)
@@ -123,7 +125,7 @@ def remove(arguments: Namespace, say: Line, note: Line) -> int:
         if names is None:
             raise UsageError("nothing to remove: GLOB or --list is needed")
         if not arguments.keep_attributes:
-            names = list(combining.with_attributes(archive, names))
+            names = list(with_attributes(archive, names))
     if arguments.dry_run:
         for name in names:
             say(name)
@@ -197,9 +199,9 @@ def bundle(arguments: Namespace, say: Line, note: Line) -> int:
         return 1 if any(problems) else 0
     check = check_members(arguments.more)
     for problem in check.problems:
-        say(problem)
+        say(problem.replace("\n", "\\n"))
     if check.num_archives < len(arguments.more):
-        note(f"{arguments.to} was not made")
+        note(f"{arguments.to} was not written")
         return 1
     if not arguments.dry_run:
         with _explained("--overwrite replaces it"):
@@ -214,7 +216,7 @@ def _checked(path: str, say: Line, note: Line) -> int:
     """Checks one bundle; gives the number of problems."""
     check = check_bundle(path)
     for problem in check.problems:
-        say(problem)
+        say(problem.replace("\n", "\\n"))
     text = _contents(check)
     if check.num_relative:
         text += f"; {check.num_relative} relative paths, which Sprint looks up where it is started"

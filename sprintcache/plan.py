@@ -1,0 +1,163 @@
+"""Plan: when archives are combined, which of them every entry is taken from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from .archive import Archive
+
+__all__ = ["Plan", "Step", "Tell", "with_attributes"]
+
+Tell = Callable[[str, str], None]
+
+
+class Step(NamedTuple):
+    """What is copied from one archive.
+
+    Attributes:
+        archive: the source.
+        names: its entries, in this order.
+        replacing: those of them that replace entries of the archive that is appended to.
+    """
+
+    archive: Archive
+    names: list[str]
+    replacing: frozenset[str]
+
+
+class Plan:
+    """For every name the archive that it is taken from.
+
+    Args:
+        there: the archive that is appended to, or None.
+        duplicates, prefix, tell: as of `combine`.
+
+    Attributes:
+        orphans: attributes there whose segment is replaced by one without.
+        num_kept: entries that are left out, since there is one of their name.
+        differing: names of those among them that "check" found to be different.
+    """
+
+    def __init__(
+        self, there: Archive | None, duplicates: str, prefix: str, tell: Tell | None
+    ) -> None:
+        self._there = there
+        self._duplicates = duplicates
+        self._prefix = prefix
+        self._tell = tell
+        self._home: dict[str, int] = {}  # new name -> number of its source
+        self._sources: list[tuple[Archive, list[str]]] = []
+        self._replacing: set[str] = set()
+        self._has_changed = False  # whether something that was decided on gave way later
+        self.orphans: set[str] = set()
+        self.num_kept = 0
+        self.differing: list[str] = []
+
+    @property
+    def num_replaced(self) -> int:
+        """How many entries there give way."""
+        return len(self._replacing)
+
+    def take(self, archive: Archive, wanted: list[str] | None) -> None:
+        """Decides on the names of one more source."""
+        chosen: list[str] = []
+        number = len(self._sources)
+        selected = archive if wanted is None else with_attributes(archive, wanted)
+        decided: dict[str, bool] = {}  # name -> whether it is taken from here
+        for name in selected:
+            owner = name
+            if name.endswith(".attribs") and name[:-8] in selected:
+                owner = name[:-8]
+            if owner not in decided:
+                decided[owner] = self._decide(archive, owner)
+            if decided[owner]:
+                chosen.append(name)
+                self._home[self._prefix + name] = number
+            else:
+                self.num_kept += 1
+        self._sources.append((archive, chosen))
+
+    def steps(self) -> list[Step]:
+        """What to copy."""
+        if not self._has_changed:
+            return [Step(archive, chosen, frozenset()) for archive, chosen in self._sources]
+        steps = []
+        for number, (archive, chosen) in enumerate(self._sources):
+            names = [name for name in chosen if self._home.get(self._prefix + name) == number]
+            replacing = {name for name in names if self._prefix + name in self._replacing}
+            steps.append(Step(archive, names, frozenset(replacing)))
+        return steps
+
+    def _decide(self, archive: Archive, segment: str) -> bool:
+        """Whether a segment with its attributes is taken from this archive."""
+        name = self._prefix + segment
+        data = segment.removesuffix(".attribs")
+        if data != segment and data not in archive and self._is_taken(self._prefix + data):
+            self._say("keep", name)  # attributes without data, which would go with other data
+            return False
+        home = self._home.get(name)
+        if home is None and not self._is_there(name):
+            if self._is_taken(f"{name}.attribs"):  # these were left without data
+                self._give_way(archive, segment)
+            self._say("add", name)
+            return True
+        if self._duplicates == "replace":
+            self._give_way(archive, segment)
+            self._say("replace", name)
+            return True
+        if self._duplicates == "check":
+            other, other_name = self._there, name
+            if home is not None:
+                other, other_name = self._sources[home][0], segment
+            if other is not None and not _same(archive, segment, other, other_name):
+                self.differing.append(name)
+                self._say("differ", name)
+                return False
+        self._say("keep", name)
+        return False
+
+    def _give_way(self, archive: Archive, segment: str) -> None:
+        """Makes room for a segment and its attributes."""
+        for suffix in ("", ".attribs"):
+            name = self._prefix + segment + suffix
+            self._home.pop(name, None)
+            self._has_changed = True
+            if self._is_there(name):
+                has_one = segment + suffix in archive
+                (self._replacing.add if has_one else self._replacing.discard)(name)
+                (self.orphans.discard if has_one else self.orphans.add)(name)
+
+    def _is_there(self, name: str) -> bool:
+        return self._there is not None and name in self._there
+
+    def _is_taken(self, name: str) -> bool:
+        return name in self._home or self._is_there(name)
+
+    def _say(self, what: str, name: str) -> None:
+        if self._tell is not None:
+            self._tell(what, name)
+
+
+def with_attributes(archive: Archive, names: Iterable[str]) -> dict[str, None]:
+    """Those of the names that the archive has, each once, its attributes right before it."""
+    ordered: dict[str, None] = {}
+    for name in names:
+        if name in archive:
+            attribs = name + ".attribs"
+            if attribs in archive:
+                ordered[attribs] = None
+            ordered[name] = None
+    return ordered
+
+
+def _same(archive: Archive, segment: str, other: Archive, other_segment: str) -> bool:
+    """Whether data and attributes are equal."""
+    for suffix in ("", ".attribs"):
+        name, other_name = segment + suffix, other_segment + suffix
+        if (name in archive) != (other_name in other):
+            return False
+        if name in archive and archive.read_bytes(name) != other.read_bytes(other_name):
+            return False
+    return True
