@@ -497,6 +497,30 @@ def test_two_ranks_killed_and_started_again(corpus: Path, tmp_path: Path) -> Non
         assert all(set(one).isdisjoint(other) for one, other in part)
 
 
+# ---- the example, short --------------------------------------------------------------------------
+
+
+def test_training_beats_the_prior(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(__file__).resolve().parents[1] / "examples" / "train_hybrid.py"
+    spec = importlib.util.spec_from_file_location("train_hybrid", path)
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    picture = tmp_path / "curve.png"
+    drawing = importlib.util.find_spec("matplotlib") is not None
+    result = example.main(["--epochs", "6", *(["--plot", str(picture)] if drawing else [])])
+    assert picture.is_file() == drawing
+    labeling = AllophoneLabeling(**LABELING)
+    with open_archive(DATA / "alignment.viterbi.cache") as archive:
+        tags = open_archive(DATA / "features.bundle").segments[::6]
+        labels = np.concatenate([archive.read_labels(tag, labeling) for tag in tags])
+    assert result.prior == pytest.approx(np.mean(labels != labeling.sil_label_idx))
+    assert result.dev[-1] < 0.92 * result.prior
+    assert result.train[-1] < 0.85 * result.train[0]
+    assert f"prior: {result.prior:.1%}" in capsys.readouterr().out
+
+
 # ---- the extra -----------------------------------------------------------------------------------
 
 
