@@ -50,7 +50,7 @@ from .wire import Wire
 __all__ = ["SprintProcess"]
 
 _TERMINATE_TIMEOUT = 1.0
-_LAST_WORDS_TIMEOUT = 2.0  # for a process whose pipe has closed to end
+_LAST_WORDS_TIMEOUT = 1.0  # for a process whose pipe has closed to end
 
 
 class SprintProcess:
