@@ -20,6 +20,8 @@ from .matching import Subset, contained, is_same_list, places
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .archive import Segments
+
 __all__ = ["Corpus", "Mismatch", "Missing"]
 
 Missing = Literal["error", "skip"]
@@ -69,7 +71,7 @@ class Corpus:
         self._segments = self._readers[self.reference].archive.segments
         self._lengths: Frames = {}
         self._told = False
-        self.tags: Sequence[str] = self._segments
+        self.tags: Segments | Subset = self._segments
         self._kept: NDArray[np.int64] | None = None  # corpus index -> segment; None: all of them
         self._other_order = [
             key for key, reader in self._readers.items()

@@ -336,9 +336,10 @@ class SprintCacheDataset(Dataset):
     def _names(self, seqs: Sequence[int] | Sequence[str] | NDArray[np.int64]) -> list[str]:
         if isinstance(seqs, (str, bytes)):
             raise TypeError("seqs must be several sequences, not one")
-        tags = self._corpus.tags
-        several: Sequence[Any] = seqs.tolist() if isinstance(seqs, np.ndarray) else seqs
-        return [seq if isinstance(seq, str) else tags[seq] for seq in several]
+        several: list[Any] = seqs.tolist() if isinstance(seqs, np.ndarray) else list(seqs)
+        if several and isinstance(several[0], str):
+            return several
+        return self._corpus.tags.at(several)
 
     # ---- keys
 

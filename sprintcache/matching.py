@@ -5,7 +5,7 @@ Archives give their names as lazy sequences; a million of them are hashed, not s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, overload
 
@@ -14,16 +14,18 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .archive import Segments
+
 __all__ = ["Subset", "contained", "is_same_list", "places"]
 
 _CHUNK = 1024
 
 
 class Subset(Sequence[str]):
-    """Some names of a lazy sequence."""
+    """Some of the segments of an archive."""
 
-    def __init__(self, names: Sequence[str], kept: NDArray[np.int64]) -> None:
-        self._names = names
+    def __init__(self, segments: Segments, kept: NDArray[np.int64]) -> None:
+        self._segments = segments
         self._kept = kept
 
     def __len__(self) -> int:
@@ -35,11 +37,15 @@ class Subset(Sequence[str]):
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
-            return [self._names[place] for place in self._kept[index].tolist()]
-        return self._names[int(self._kept[index])]
+            return self._segments.at(self._kept[index].tolist())
+        return self._segments[int(self._kept[index])]
+
+    def at(self, places: Iterable[int]) -> list[str]:
+        """The names at some places, such as those of a batch."""
+        return self._segments.at(self._kept[np.fromiter(places, np.int64)].tolist())
 
     def __repr__(self) -> str:
-        return f"<{len(self)} of {self._names}>"
+        return f"<{len(self)} of {self._segments}>"
 
 
 def is_same_list(first: Sequence[str], second: Sequence[str]) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from paths import DATA
 
-from sprintcache import matching
+from sprintcache import matching, open_archive
 from sprintcache.matching import Subset, contained, is_same_list, places
 
 NAMES = st.lists(st.text("ab\udc80é", max_size=4), max_size=30)
@@ -37,10 +39,17 @@ def test_many_names_are_compared_to_the_last() -> None:
 
 
 def test_a_subset() -> None:
-    import numpy as np
-
-    subset = Subset(["a", "b", "c", "d"], np.array([3, 1]))
-    assert (len(subset), subset[0], subset[-1], subset[:1], list(subset)) == (
-        2, "d", "b", ["d"], ["d", "b"],
-    )  # fmt: skip
-    assert repr(subset).startswith("<2 of ")
+    with open_archive(DATA / "features.bundle") as archive:
+        names = list(archive.segments)
+        subset = Subset(archive.segments, np.array([3, 1, 7]))
+        wanted = [names[3], names[1], names[7]]
+        assert list(subset) == wanted
+        assert (len(subset), subset[0], subset[-1], subset[1:]) == (
+            3, wanted[0], wanted[2], wanted[1:],
+        )  # fmt: skip
+        assert subset.at([2, 2, 0]) == [wanted[2], wanted[2], wanted[0]]
+        assert archive.segments.at(range(3)) == names[:3]
+        assert repr(subset) == "<3 of " + repr(archive.segments) + ">"
+        for lazy in (subset, archive.segments):
+            with pytest.raises(IndexError):
+                lazy.at([24])
