@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from io import FileIO
 
 from .errors import SprintCacheError
@@ -69,6 +70,8 @@ class PartialFile:
             FileExistsError: if nothing is to be replaced, and something has come up meanwhile.
         """
         if self._replace:
+            if self._replaced is not None:  # who may read it stays as it was
+                os.fchmod(self.fd, stat.S_IMODE(os.fstat(self._replaced.fileno()).st_mode))
             os.replace(self.path, self._final)
         else:
             publish(self.path, self._final)

@@ -363,8 +363,10 @@ def test_repack(run: Run, tmp_path: Path) -> None:
     assert (status, err) == (1, f"sprintcache: {other} is there already; --overwrite replaces it\n")
     assert run("repack", path, "--order", tmp_path / "list", "--to", other, "--overwrite")[0] == 0
     assert list(contents(other)) == ["c", "b", "a"]
+    path.chmod(0o640)
     assert run("repack", path)[0] == 0
     assert path.read_bytes() == builder.archive(list(before.items()))
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 # ---- recover, bundle -------------------------------------------------------------------------
