@@ -277,7 +277,7 @@ def machine(module: ModuleType | None) -> dict[str, Any]:
         "arch": platform.machine(),
         "largest_cache_mib": round(cache_size() / 2**20, 1),
         "memory_gib": round(memory / 2**30, 1),
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],
         "load_average": round(os.getloadavg()[0], 2),
         "versions": versions,
         "build": build_facts(module),

@@ -22,6 +22,22 @@ from sprintcache.cli import main
 
 MARKER = "% generated"
 RESULTS = Path(__file__).parent / "reference" / "benchmarks.json"
+TITLES = {
+    "read": "One entry after the other",
+    "batch": "Batches",
+    "labels": "Labels",
+    "open": "Opening, and memory",
+    "sequential": "Everything in order",
+    "dataset": "An epoch of SprintCacheDataset",
+    "torch": "PyTorch",
+    "returnn": "RETURNN configs and old scripts",
+    "write": "Writing",
+    "combine": "Combining",
+    "convert": "Converting",
+    "errors": "Error signals",
+    "error_signals": "Error signals",
+    "extern": "Sequences from Sprint",
+}
 _COMMAND = re.compile(r"^    ([a-z]+) {2,}\S", re.MULTILINE)
 
 
@@ -58,13 +74,13 @@ def benchmarks(path: Path = RESULTS) -> str:
             "```{warning}\nThis is a smoke test (`--quick`): small data, few rounds, on a machine"
             " with other work. The figures carry no weight.\n```\n"
         )
-    verdicts = {True: "holds", False: "**missed**", None: "-"}
+    verdicts = {True: "holds", False: "missed", None: "-"}
     rows = [[f["figure"], f["target"], f["measured"], verdicts[f["ok"]]] for f in figures]
     parts += ["## The figures\n", _table(["", "target", "measured", ""], rows, numbers=False)]
     parts.append("## Where others are faster\n")
     parts += [f"- {_escaped(loss)}" for loss in losses] or ["Nowhere in these tables."]
     for name, run in results.items():
-        parts.append(f"\n## {name}\n")
+        parts.append(f"\n## {TITLES.get(name, name)}\n")
         for table in run["tables"]:
             parts += [f"{_escaped(table['title'])}\n", _table(table["columns"], table["rows"])]
     return "\n".join(parts) + "\n"
