@@ -84,7 +84,7 @@ class Unpacker:
 
     def __init__(self, memory: ArrayMemory | None) -> None:
         self._memory = memory
-        self._decode = json.JSONDecoder(object_hook=self._restore).decode
+        self._decode = json.JSONDecoder(object_hook=self._restore).raw_decode
         self._arrays: list[NDArray[Any]] = []
         self._remaining = 0
 
@@ -100,7 +100,9 @@ class Unpacker:
         """
         self._arrays, self._remaining = [], payload
         try:
-            message = self._decode(text.decode("ascii"))
+            message, end = self._decode(text.decode("ascii"))
+            if end < len(text):
+                raise ValueError(f"more after {end} characters")
         except (ValueError, RecursionError, MemoryError) as error:
             raise SprintProtocolError(
                 "a message cannot be read",

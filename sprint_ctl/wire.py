@@ -47,6 +47,7 @@ _HEADER = struct.Struct("<4sIQQ")  # magic, size of the text, request id, size o
 _LENGTH = struct.Struct("<i")
 _MAX_TEXT = 1 << 26
 _MAX_PAYLOAD = 1 << 36
+_AHEAD = 1 << 12  # read at once, at the beginning of a message: most fit
 _CHUNK = 1 << 16  # of a body whose length is only declared
 _PIPE_SIZE = 1 << 20  # what the system grants without privileges
 _SET_PIPE_SIZE = 1031  # fcntl.F_SETPIPE_SZ, named from Python 3.10 on
@@ -136,25 +137,21 @@ class Wire:
             SprintProtocolError: no message.
             SprintTimeoutError: the deadline has passed.
         """
-        head = bytearray(_HEADER.size)
-        got = self._read(memoryview(head), deadline, at_least=4)
-        if head[:4] == _MAGIC:
-            self._read(memoryview(head)[got:], deadline, at_least=_HEADER.size - got)
-            return self._receive_second(head, deadline)
-        self._ahead = bytes(head[4:got])
-        return self._receive_first(head[:4], deadline)
+        self._read_ahead(4, deadline)
+        if self._ahead.startswith(_MAGIC):
+            self._read_ahead(_HEADER.size, deadline)
+            return self._receive_second(self._take(_HEADER.size), deadline)
+        return self._receive_first(self._take(4), deadline)
 
-    def _receive_first(self, head: bytearray, deadline: float | None) -> tuple[Any, ...]:
+    def _receive_first(self, head: bytes, deadline: float | None) -> tuple[Any, ...]:
         (size,) = _LENGTH.unpack(head)
         if size <= 0:
-            raise SprintProtocolError(
-                "no message", expected="its length", found=f"{size} ({bytes(head)!r})"
-            )
+            raise SprintProtocolError("no message", expected="its length", found=f"{size} ({head!r})")
         body = self._read_growing(size, deadline, first=_PICKLE_START)
         self.received_id = None
         return pickles.loads(body)
 
-    def _receive_second(self, head: bytearray, deadline: float | None) -> tuple[Any, ...]:
+    def _receive_second(self, head: bytes, deadline: float | None) -> tuple[Any, ...]:
         _, text_size, request_id, payload = _HEADER.unpack(head)
         if text_size > _MAX_TEXT or payload > _MAX_PAYLOAD:
             raise SprintProtocolError(
@@ -194,6 +191,22 @@ class Wire:
 
     # ---- bytes -----------------------------------------------------------------------------
 
+    def _read_ahead(self, size: int, deadline: float | None) -> None:
+        """Until the beginning of the next message is there: so many bytes, and what came along."""
+        while len(self._ahead) < size:
+            # it is rarely there already, and a look at an empty pipe costs more than one at a poller
+            if not self._wait(self._read_fd, deadline, (len(self._ahead), size)):
+                raise _closed("the process at the other end has ended", (len(self._ahead), size))
+            with contextlib.suppress(BlockingIOError):
+                chunk = os.read(self._read_fd, _AHEAD)
+                if not chunk:
+                    raise _closed("the other end has closed the pipe", (len(self._ahead), size))
+                self._ahead += chunk
+
+    def _take(self, size: int) -> bytes:
+        taken, self._ahead = self._ahead[:size], self._ahead[size:]
+        return taken
+
     def _read(
         self,
         view: memoryview,
@@ -224,6 +237,8 @@ class Wire:
 
     def _read_growing(self, size: int, deadline: float | None, first: int | None = None) -> bytes:
         """So many bytes; memory is taken as they come, since the size is only declared."""
+        if size <= len(self._ahead) and first is None:
+            return self._take(size)
         body = bytearray(min(size, _CHUNK))
         got = 0
         while got < size:
