@@ -146,7 +146,9 @@ class Wire:
     def _receive_first(self, head: bytes, deadline: float | None) -> tuple[Any, ...]:
         (size,) = _LENGTH.unpack(head)
         if size <= 0:
-            raise SprintProtocolError("no message", expected="its length", found=f"{size} ({head!r})")
+            raise SprintProtocolError(
+                "no message", expected="its length", found=f"{size} ({head!r})"
+            )
         body = self._read_growing(size, deadline, first=_PICKLE_START)
         self.received_id = None
         return pickles.loads(body)
@@ -194,7 +196,7 @@ class Wire:
     def _read_ahead(self, size: int, deadline: float | None) -> None:
         """Until the beginning of the next message is there: so many bytes, and what came along."""
         while len(self._ahead) < size:
-            # it is rarely there already, and a look at an empty pipe costs more than one at a poller
+            # it is rarely there already, and reading an empty pipe costs more than polling
             if not self._wait(self._read_fd, deadline, (len(self._ahead), size)):
                 raise _closed("the process at the other end has ended", (len(self._ahead), size))
             with contextlib.suppress(BlockingIOError):
