@@ -153,6 +153,8 @@ def test_every_datatype_in_several_blocks(scratch: Path, datatype: str, compress
     for payload in (blocks[0], blocks[1], b"".join(blocks)):
         data = builder.archive([(b"x", payload), (b"y", payload)], compress=compress)
         assert Checker(scratch / "x.cache", READINGS).check(data) == []
+        with open_archive(scratch / "x.cache") as archive:
+            assert archive.datatype("x") == datatype
 
 
 # ---- features --------------------------------------------------------------------------------
