@@ -23,6 +23,7 @@ SCRIPTS = (
     "sequential",
     "dataset",
     "returnn",
+    "torch",
     "write",
     "combine",
     "convert",
