@@ -45,7 +45,9 @@ def _name(tag: Any) -> str:
         return tag.decode("utf-8")
     characters = np.asarray(tag)
     if characters.ndim == 0:
-        return _name(characters.item())
+        item = characters.item()
+        if isinstance(item, (str, bytes)):
+            return _name(item)
     if characters.ndim == 1 and characters.dtype.kind in "SU":
         return _name(characters.dtype.type().join(characters.tolist())).rstrip("\0")
     if characters.ndim == 1 and characters.dtype.kind in "iu":
@@ -69,7 +71,7 @@ def sequence_lengths(lengths: ArrayLike, batch: int, time: int) -> list[int]:
         ValueError: another number of lengths, or one that is negative or beyond the frames.
     """
     array = np.asarray(lengths)
-    if array.dtype.kind not in "iu":
+    if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"lengths are integers, not {array.dtype}")
     if array.shape != (batch,):
         raise ValueError(f"lengths of shape {array.shape} for a batch of {batch}")

@@ -68,6 +68,9 @@ def getSegmentList(  # noqa: N802
 ) -> Iterator[str]:
     """Called by Sprint for the order of segments: those the trainer asks for, as it asks.
 
+    Or all of them as they are, where Sprint visits its corpus inside of a callback, to find the
+    orthographies of segments.
+
     Args:
         corpusName: of the corpus.
         segmentList: all its segments; a request for another is refused.
@@ -75,5 +78,7 @@ def getSegmentList(  # noqa: N802
         kwargs: segmentsInfo, and whatever later versions add.
     """
     control = attach(config, name="getSegmentList", reference=corpusName)
-    control.segments = frozenset(segmentList)
+    control.segments = dict.fromkeys(segmentList)
+    if control.is_inside_request:  # Sprint reads its corpus to answer it, not to visit segments
+        return map(str, segmentList)
     return control.segment_list_iterator()

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .command import CommandLine, split_command
+from .command import CommandLine, from_returnn, split_command
 from .errors import (
     SprintError,
     SprintProtocolError,
     SprintRequestError,
-    SprintStartError,
 )
 from .process import SprintProcess
 
@@ -80,7 +79,7 @@ class SprintSubprocessInstance:
         self.deaths = 0
         self._executable = sprintExecPath
         self._min_version = minPythonControlVersion
-        self._arguments = split_command(_from_returnn(sprintConfigStr))
+        self._arguments = split_command(from_returnn(sprintConfigStr))
         self._config = dict(sprintControlConfig or {})
         self._use_segment_order = usePythonSegmentOrder
         self._start_timeout = start_timeout
@@ -275,9 +274,8 @@ class SprintSubprocessInstance:
 
     def _fail_with_exception(self, request: str, text: str, found_id: int | None) -> None:
         process = self._running()
-        if not process.is_ready:
-            process.fail(SprintStartError("Sprint failed before it was ready", remote=text))
-        if found_id == 0:  # it answers no request: Sprint is about to end
+        # what answers no request, and any in the beginning: Sprint is about to end
+        if found_id == 0 or not process.is_ready:
             process.fail(process.died(text), request=request, segment=self._segment)
         lines = text.strip().splitlines() or [""]
         error = SprintRequestError(
@@ -304,18 +302,3 @@ class SprintSubprocessInstance:
         if process is not None:
             process.close(ask=not self.is_calculating)
         self.is_calculating = False
-
-
-def _from_returnn(line: CommandLine) -> CommandLine:
-    """Looks up "config:NAME" in RETURNN's global configuration."""
-    if not (isinstance(line, str) and line.startswith("config:")):
-        return line
-    try:
-        from returnn.config import get_global_config
-    except ImportError:
-        raise SprintError(
-            f"{line!r} is looked up in RETURNN's configuration, and returnn cannot be imported"
-        ) from None
-    name = line[len("config:") :]
-    found: CommandLine = get_global_config().typed_dict[name]
-    return found

@@ -67,7 +67,8 @@ def _plain(value: Any) -> Any:
         value = value.item()
     if value is None or isinstance(value, (bool, np.ndarray)):
         return value
-    for kind in (str, bytes, int, float):
+    kinds: tuple[Any, ...] = (str, bytes, int, float)
+    for kind in kinds:
         if isinstance(value, kind):
             return kind(value)
     if isinstance(value, dict):

@@ -22,7 +22,6 @@ from __future__ import annotations
 import functools
 import os
 import stat
-import sys
 import threading
 import traceback
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -30,6 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from .criterion import CRITERIA, loss_by_callback
+from .description import describe
 from .errors import SprintError, SprintProtocolError
 from .link import TrainerLink
 from .log import is_verbose, log
@@ -106,8 +106,9 @@ class PythonControl:
         self.callback: Callable[..., Any] | None = None  # of the control loop
         self.criterion: str | None = None
         self.units: list[str] = []
-        self.segments: frozenset[str] | None = None
+        self.segments: dict[str, None] | None = None  # names, in Sprint's order
         self.control_loop_started = False
+        self._handler: int | None = None  # the thread that is inside of a request
         PythonControl.instance = self
         self._add_unit(**kwargs)
 
@@ -155,13 +156,16 @@ class PythonControl:
             self._leave()
             return
         message, request_id = received
+        self._handler = threading.get_ident()
         try:
             reply = self._handle(message, request_id)
         except Exception:
             text = traceback.format_exc()
             log(text)
+            self._handler = None
             self._send(("exception", text), request_id)
         else:
+            self._handler = None
             if reply is not None:
                 self._send(("ok", *reply), request_id)
             if message[:1] == ("init",):
@@ -178,7 +182,7 @@ class PythonControl:
         handlers: dict[Any, Callable[..., Reply]] = {
             "init": self._handle_init,
             "export_allophone_state_fsa_by_segment_name": self._handle_automaton,
-            "describe": self._handle_describe,
+            "describe": lambda: (describe(self),),
         }
         if not message or message[0] not in handlers:
             raise ValueError(f"unknown request {message[:1]}")
@@ -226,22 +230,6 @@ class PythonControl:
             callback("export_allophone_state_fsa_by_segment_name", segment_name_of(segment_name))
         )
 
-    def _handle_describe(self) -> Reply:
-        callback = self.sprint_callback or self.callback
-        return (
-            {
-                "pid": os.getpid(),
-                "python": sys.version,
-                "numpy": np.__version__,
-                "numpy_path": os.path.dirname(np.__file__),
-                "module_path": os.path.dirname(__file__),
-                "units": list(self.units),
-                "interface_version": self.sprint_version_number,
-                "sprint": None if callback is None else callback("version"),
-                "control_loop": self.control_loop_started,
-            },
-        )
-
     def _send(self, message: tuple[Any, ...], request_id: int) -> None:
         if not self._link.send(message, request_id):
             self._leave()
@@ -266,6 +254,11 @@ class PythonControl:
     def is_closed(self) -> bool:
         """Whether the pipes are closed."""
         return self._link.is_closed
+
+    @property
+    def is_inside_request(self) -> bool:
+        """Whether this thread handles a request; what Sprint calls now is part of it."""
+        return self._handler == threading.get_ident()
 
     # ---- control loops ---------------------------------------------------------------------
 

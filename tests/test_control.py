@@ -484,6 +484,26 @@ def recorded_callback() -> Callable[..., Any]:
     return callback
 
 
+@first_only
+def test_sprint_reads_its_corpus_within_a_request(trainer: Trainer) -> None:
+    """With python-segment-order Sprint asks for the order of its whole corpus then, too."""
+    corpus = list(np.array(["a", "b"]))
+    seen: list[str] = []
+
+    def callback(command: str, *_: Any) -> Any:
+        if command == "version":
+            return "a version"
+        seen.extend(control.getSegmentList("c", corpus, trainer.config))
+        return 2, 1, np.array([0, 1, 0], np.uint32), np.zeros(1, np.float32)
+
+    trainer.ask(INIT, ("export_allophone_state_fsa_by_segment_name", "a"), ("exit",))
+    instance = control.init("Sprint.PythonControl", None, trainer.config, callback=callback)
+    instance.run_control_loop(callback=callback)
+    assert trainer.finish()[1][:3] == ("ok", 2, 1)
+    assert seen == ["a", "b"]
+    assert {type(name) for name in seen} == {str}
+
+
 def test_control_loop(trainer: Trainer) -> None:
     automaton = "export_allophone_state_fsa_by_segment_name"
     trainer.ask(INIT, *((automaton, name) for name in SEGMENTS), (automaton, "no/such/segment"))

@@ -110,7 +110,7 @@ def ask(sprint: SprintSubprocessInstance, name: str = NAMES[0], length: int = 3)
     return answer
 
 
-# ---- batches -------------------------------------------------------------------------------------
+# ---- batches -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [1, 3])
@@ -209,7 +209,7 @@ def test_arguments_that_are_wrong(pools: Any) -> None:
     with pytest.raises(ValueError, match="tags are needed"):
         pool.get_automata_for_batch(None)
     for bad in ({"numInstances": 0}, {"on_failure": "ignore"}):
-        with pytest.raises(ValueError, match="numInstances|on_failure"):
+        with pytest.raises(ValueError, match=r"numInstances|on_failure"):
             SprintInstancePool(options(TRIVIAL, **bad))
 
 
@@ -293,7 +293,7 @@ def test_threads_share_a_queue_longest_first(pools: Any) -> None:
     assert sorted(taken.values()) == [[0], [1, 2, 3, 4]]
 
 
-# ---- what goes wrong --------------------------------------------------------------------------------
+# ---- what goes wrong ---------------------------------------------------------------------------
 
 BEFORE: dict[str, tuple[list[str], type[SprintError], str]] = {
     "killed": (["--*.fake.misbehave=init:signal:KILL"], SprintStartError, "SIGKILL"),
@@ -326,8 +326,8 @@ DURING: dict[str, tuple[str, type[SprintError], str]] = {
     "hang": ("request-2:hang", SprintTimeoutError, "in time"),
     "halted": ("request-2:signal:STOP", SprintTimeoutError, "in time"),
     "garbage": ("request-2:garbage", SprintProtocolError, "no message|cannot be read|absurd"),
-    "half": ("request-2:half", SprintTimeoutError, "expected 1000 bytes, found 10"),
-    "closed": ("request-2:close", SprintProtocolError, "closed its pipe"),
+    "half": ("request-2:half", SprintProtocolError, "no message: expected a pickle"),
+    "closed": ("request-2:close", SprintDiedError, "Bad file descriptor"),
 }
 
 
@@ -494,7 +494,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert not waiting
 
 
-# ---- the incumbent at the other end ------------------------------------------------------------------
+# ---- the incumbent at the other end ------------------------------------------------------------
 
 
 def incumbent() -> str:
@@ -546,7 +546,11 @@ def test_our_pool_drives_the_incumbents_child() -> None:
 def test_our_child_answers_the_incumbents_pool(tmp_path: Path) -> None:
     python = incumbent()
     executable = tmp_path / "sprint.sh"
-    executable.write_text(f'#!/bin/sh\ncd {ROOT}\nexec {" ".join(STAND_IN)} "$@"\n')
+    # no shell: it would drop variables with a hyphen in the name
+    executable.write_text(
+        f"#!{sys.executable}\nimport os, sys\nos.chdir({str(ROOT)!r})\n"
+        f"os.execv({STAND_IN[0]!r}, {STAND_IN!r} + sys.argv[1:])\n"
+    )
     executable.chmod(0o755)
     ours = [
         f"--*.pymod-path={ROOT}",
