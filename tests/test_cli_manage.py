@@ -115,6 +115,10 @@ def test_add_names_entries_as_the_archiver_does(run: Run, tmp_path: Path) -> Non
     found.update({"d/e": "listed", "alone": "alone"})
     assert {name: data.decode() for name, data in contents(path).items()} == found
     assert list(contents(path)) == list(found)
+    before = path.read_bytes()
+    status, _, err = run("add", path, tmp_path / "folder", path)
+    assert (status, path.read_bytes()) == (0, before)
+    assert err.startswith(f"sprintcache: {path} does not go into itself and was passed over\n")
     run("add", path, tmp_path / "alone", "--prefix", "p/", "--compress")
     with open_archive(path) as archive:
         assert archive.read_bytes("p/alone") == b"alone"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sprintcache import bundle as bundles
 from sprintcache import combining
 from sprintcache.errors import SprintCacheError
-from sprintcache.files import partial_of
+from sprintcache.files import partial_of, same_file
 from sprintcache.opening import open_archive
 from sprintcache.plan import with_attributes
 from sprintcache.recovery import recover as recover_archive
@@ -55,7 +55,10 @@ def add(arguments: Namespace, say: Line, note: Line) -> int:
     lines = [] if arguments.list is None else lines_of(arguments.list)
     (prefix,) = as_stored([arguments.prefix])
     sources = sources_of(arguments.more, lines, kind.suffix, note)
-    sources = [source._replace(name=prefix + source.name) for source in sources]
+    others = [source for source in sources if not same_file(source.path, path)]
+    if len(others) < len(sources):
+        note(f"{path} does not go into itself and was passed over")
+    sources = [source._replace(name=prefix + source.name) for source in others]
     adder = Adder(path, read, arguments.duplicates, note)
     with ExitStack() as stack:
         work = stack.enter_context(Work("adding", note, _left(path, "a")))
