@@ -135,6 +135,11 @@ class SprintCacheDataset(Dataset):
         """Number of sequences in the corpus."""
         return len(self._corpus)
 
+    @property
+    def chosen(self) -> NDArray[np.bool_] | None:
+        """(N,) whether the filter has each sequence, by corpus index; None without a filter."""
+        return self._chosen
+
     def get_lengths(self, key: str | None = None) -> NDArray[np.int64]:
         """Frames of all sequences, without decoding where possible; measured once, then kept.
 

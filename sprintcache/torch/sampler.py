@@ -57,7 +57,7 @@ class BatchSampler(sampling.BatchSampler, Sampler[list[int]]):  # type: ignore[m
             source.get_total_num_seqs(),
             source.get_lengths() if sized else None,
             ordering=source.ordering,
-            chosen=source._chosen,
+            chosen=source.chosen,
             max_frames=max_frames,
             max_seqs=max_seqs,
             buckets=buckets,
