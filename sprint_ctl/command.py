@@ -13,9 +13,9 @@ import shutil
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from .errors import SprintStartError
+from .errors import SprintError, SprintStartError
 
-__all__ = ["CommandLine", "find_executable", "split_command"]
+__all__ = ["CommandLine", "find_executable", "from_returnn", "split_command"]
 
 Word: TypeAlias = str | Callable[[], str]
 CommandLine: TypeAlias = str | Sequence[Word] | Callable[[], str | Sequence[Word]]
@@ -77,3 +77,22 @@ def find_executable(executable: CommandLine) -> list[str]:
             found=repr(words[0]) if words else "an empty command",
         )
     return [os.path.abspath(found), *words[1:]]
+
+
+def from_returnn(line: CommandLine) -> CommandLine:
+    """Looks up "config:NAME" in RETURNN's global configuration; gives anything else back.
+
+    Raises:
+        SprintError: returnn cannot be imported.
+    """
+    if not (isinstance(line, str) and line.startswith("config:")):
+        return line
+    try:
+        from returnn.config import get_global_config
+    except ImportError:
+        raise SprintError(
+            f"{line!r} is looked up in RETURNN's configuration, and returnn cannot be imported"
+        ) from None
+    name = line[len("config:") :]
+    found: CommandLine = get_global_config().typed_dict[name]
+    return found

@@ -55,6 +55,10 @@ class TrainerLink:
         if self.knows_second_framing:
             self._wire.version = 2
 
+    def has_data(self) -> bool:
+        """Whether `receive` would find at least the beginning of a message, or the end."""
+        return self._wire.has_data()
+
     def receive(self) -> tuple[tuple[Any, ...], int] | None:
         """The next message and its request id (0 in the first framing); None from no trainer.
 
@@ -88,7 +92,7 @@ class TrainerLink:
                 try:
                     deadline = time.monotonic() + _REPORT_TIMEOUT
                     self._wire.send(("exception", text), deadline=deadline)
-                except SprintError as error:
+                except (SprintError, OSError) as error:
                     log("cannot tell the trainer:", error)
         self.close()
 

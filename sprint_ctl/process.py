@@ -11,9 +11,10 @@ error from the pipe and can end in order, instead of being ended in the middle o
 
 Who owns what. The SprintProcess owns the process, the pipe ends, the folder of modules and the
 thread that reads stderr; ``close`` gives all of them back, also when the object is dropped or the
-interpreter exits. One thread at a time may send and receive; ``close`` and ``poll`` may come from
-any. After a fork of the trainer the child process closes its copies of the pipe ends at once, so
-that the end of the trainer reaches Sprint as the end of the pipe.
+interpreter exits. One thread at a time may send and receive; ``close``, ``end`` and ``poll`` may
+come from any, but ``close`` only while no other thread receives. After a fork of the trainer the
+child process closes its copies of the pipe ends at once, so that the end of the trainer reaches
+Sprint as the end of the pipe.
 
 Parents that die. A trainer that is killed closes its pipe ends; the code inside Sprint sees that
 and ends the process within about a second, quietly, with exit status 0 between two requests and
@@ -221,6 +222,11 @@ class SprintProcess:
             self.explain(error)
             raise error
 
+    def end(self, *, ask: bool = True) -> None:
+        """Ends the process as `close` does, and keeps what another thread may be reading from."""
+        if not self.is_closed:
+            self._owned.end(self.exit_timeout if ask else 0)
+
     def close(self, *, ask: bool = True) -> int | None:
         """Ends the process: ask, wait, terminate, kill, reap; its return code.
 
@@ -341,6 +347,11 @@ class _Owned:
             self.close_fds()
             if self._folder is not None:
                 remove_module_folder(self._folder)
+
+    def end(self, exit_timeout: float) -> None:
+        with self._lock:
+            if self.owner == os.getpid():
+                self._end(exit_timeout)
 
     def _end(self, exit_timeout: float) -> None:
         deadline = time.monotonic() + exit_timeout

@@ -1,0 +1,432 @@
+"""ExternSprintDataset: the data of a training comes from Sprint processes, one for every epoch.
+
+Who does what. The training's thread calls the methods. A thread for each epoch reads from its
+Sprint into the cache of that epoch and, when it is complete, starts the Sprint of the next one
+ahead (``prefetch_epochs``), which is held up by its pipe until its epoch begins. A cache belongs to
+one epoch: what is left of an interrupted one can never reach the next.
+
+Ends. An epoch that is left early ends in order: Sprint is asked, has ``exit_timeout`` seconds, and
+is then terminated. What Sprint does wrong is raised in the training's thread, in the place of the
+sequence that is missing. `close`, dropping the dataset and the end of the interpreter end all
+processes; the trainer's own death does too (`sprint_ctl.orphan`).
+
+Other processes. A fork or a pickled copy is a dataset that has begun no epoch, and starts Sprints
+of its own; so it works in the workers of a DataLoader.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .command import CommandLine, find_executable, from_returnn, split_command
+from .dataset_base import SprintDatasetBase
+from .errors import SprintError
+from .segment_stream import Segment, SegmentStream, StreamOptions
+from .sequence_cache import SequenceCache
+
+__all__ = ["ExternSprintDataset", "SprintDatasetBase"]
+
+_JOIN_TIMEOUT = 10.0  # seconds, for a reader whose Sprint has ended
+
+
+class ExternSprintDataset(SprintDatasetBase):
+    """Sequences that a Sprint process extracts; Sprint decides the order, unless told otherwise."""
+
+    def __init__(
+        self,
+        sprintTrainerExecPath: CommandLine,  # noqa: N803
+        sprintConfigStr: CommandLine,  # noqa: N803
+        partitionEpoch: int | None = 1,  # noqa: N803
+        *,
+        prefetch_epochs: int = 0,
+        start_timeout: float = 1800.0,
+        exit_timeout: float = 5.0,
+        sprintControlConfig: Mapping[str, Any] | None = None,  # noqa: N803
+        **kwargs: Any,
+    ) -> None:
+        """Takes the options; Sprint is started with the first epoch.
+
+        Where the dimensions are asked for before, the first epoch begins, and `init_seq_order` goes
+        on with it if that is the one.
+
+        Args:
+            sprintTrainerExecPath: Sprint's nn-trainer, see `sprint_ctl.command.find_executable`.
+            sprintConfigStr: its arguments: a string as for a shell, a list, or a function. They
+                name the action: python-control with python-control-loop-type=iterate-corpus, or
+                supervised-training or unsupervised-training with buffer-type=utterance. What we
+                need for ourselves comes after them and wins.
+            partitionEpoch: the same as ``partition_epoch``: an epoch is one of that many parts of
+                the corpus (``corpus.partition``); None: 1.
+            prefetch_epochs: epochs whose Sprint is started ahead, when one is complete.
+            start_timeout: seconds until Sprint has started and extracted the first segment.
+            exit_timeout: seconds for Sprint to end when asked.
+            sprintControlConfig: further pairs of the configuration string of our module.
+            **kwargs: those of `SprintDatasetBase`. ``seq_ordering`` other than "default" has our
+                module order the segments (by the length in seconds that Sprint knows);
+                ``num_shards``, ``shard_index`` cut each part further; ``seq_list_filter_file`` goes
+                to Sprint as ``corpus.segments.file``.
+
+        Raises:
+            SprintStartError: there is no such executable.
+            ValueError, TypeError: an option out of range.
+        """
+        self._arguments = (
+            (sprintTrainerExecPath, sprintConfigStr),
+            {
+                "partitionEpoch": partitionEpoch,
+                "prefetch_epochs": prefetch_epochs,
+                "start_timeout": start_timeout,
+                "exit_timeout": exit_timeout,
+                "sprintControlConfig": sprintControlConfig,
+                **kwargs,
+            },
+        )
+        parts = kwargs.pop("partition_epoch", None)
+        if partitionEpoch not in (None, 1, parts) and parts not in (None, 1):
+            raise ValueError(f"partitionEpoch={partitionEpoch} and partition_epoch={parts}")
+        parts = partitionEpoch if parts in (None, 1) else parts
+        self._dimensions: tuple[int, int] | None = None
+        super().__init__(partition_epoch=parts, **kwargs)
+        if prefetch_epochs < 0:
+            raise ValueError(f"prefetch_epochs must not be negative: {prefetch_epochs}")
+        find_executable(sprintTrainerExecPath)
+        self.prefetch_epochs = prefetch_epochs
+        self._options = StreamOptions(
+            sprintTrainerExecPath,
+            split_command(from_returnn(sprintConfigStr)),
+            start_timeout,
+            self._cache.take_timeout,
+            exit_timeout,
+            dict(sprintControlConfig or {}),
+        )
+        self.useMultipleEpochs()
+        self._running = _Running(self._new_cache())
+        self._finalizer = weakref.finalize(self, self._running.release)
+        _watch_forks(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), *self._arguments, self._dimensions)
+
+    def _new_cache(self) -> SequenceCache:
+        """The cache of an epoch; whoever waits for it waits longer than its reader does."""
+        options = self._options
+        patience = options.start_timeout + options.data_timeout + options.exit_timeout
+        old = self._cache
+        self._cache = SequenceCache(old.max_bytes, patience, old.add_timeout)
+        self._cache.keeps_step = True
+        return self._cache
+
+    # ---- dimensions ------------------------------------------------------------------------
+
+    def set_dimensions(self, input_dim: int, output_dim: int) -> None:
+        """The same as `setDimensions`."""
+        self._dimensions = input_dim, output_dim
+        super().set_dimensions(input_dim, output_dim)
+
+    def _know_dimensions(self) -> None:
+        if self._dimensions is None:
+            if not self._running.has_begun:
+                self.init_seq_order(1)
+            self._cache.reach(0)
+            if self._dimensions is None:
+                raise SprintError("Sprint has visited no segment: the dimensions are not known")
+
+    @property
+    def num_inputs(self) -> int:
+        """Dimension of "data" before the window; has Sprint started where it is not known."""
+        self._know_dimensions()
+        return self._num_inputs
+
+    @num_inputs.setter
+    def num_inputs(self, value: int) -> None:
+        self._num_inputs = value
+
+    @property
+    def num_outputs(self) -> dict[str, tuple[int, int]]:
+        """Data key to (dimension or number of classes, axes); has Sprint started if need be."""
+        self._know_dimensions()
+        return self._num_outputs
+
+    @num_outputs.setter
+    def num_outputs(self, value: dict[str, tuple[int, int]]) -> None:
+        self._num_outputs = value
+
+    # ---- the epoch -------------------------------------------------------------------------
+
+    def init_seq_order(
+        self, epoch: int | None = None, seq_list: Sequence[str] | None = None
+    ) -> bool:
+        """Begins an epoch; one that is under way ends.
+
+        Args:
+            epoch: counted from 1; None: 1.
+            seq_list: tags of exactly the sequences to deliver, in this order; from the whole
+                corpus, whatever the partition.
+
+        Returns:
+            False if just this epoch has begun already, and nothing was taken from it.
+
+        Raises:
+            SprintStartError: Sprint cannot be started.
+            ValueError: an epoch below 1.
+        """
+        epoch = 1 if epoch is None else epoch
+        wanted = None if seq_list is None else list(seq_list)
+        running = self._running
+        if (
+            running.has_begun
+            and (epoch, wanted) == (self.epoch, self.predefined_seq_list_order)
+            and self._cache.is_untouched
+        ):
+            return False
+        self.ordering.seed(epoch)  # checks the epoch
+        running.end_epoch()
+        cache = running.cache = self._new_cache()
+        super().init_seq_order(epoch, wanted)
+        running.has_begun = True
+        if wanted is not None and not wanted:  # Sprint takes an empty list for none
+            cache.begin(epoch)
+            cache.finish(True)
+            return True
+        stream = running.take(epoch, wanted) or self._start(epoch, wanted)
+        running.read(self, stream)
+        return True
+
+    init_epoch = init_seq_order
+
+    def _start(self, epoch: int, seq_list: Sequence[str] | None = None) -> SegmentStream:
+        """Starts the Sprint of an epoch."""
+        ordering = self.ordering
+        corpus = [f"--*.seed={max(ordering.seed(epoch) - 1, 0)}"]
+        config: dict[str, Any] = {"epoch": epoch}
+        if seq_list is None:
+            parts = ordering.partition_epoch * ordering.num_shards
+            if parts > 1:
+                part = (epoch - 1) % ordering.partition_epoch
+                part += ordering.partition_epoch * ordering.shard_index
+                corpus += [
+                    f"--*.corpus.partition={parts}",
+                    f"--*.corpus.select-partition={part}",
+                ]
+            if self.seq_list_filter_file is not None:
+                corpus.append(f"--*.corpus.segments.file={self.seq_list_filter_file}")
+            if ordering.seq_ordering != "default":
+                config.update(seq_ordering=ordering.seq_ordering, seq_seed=ordering.seed(epoch))
+            if ordering.needs_lengths:
+                corpus.append("--*.python-segment-order-with-segment-info=true")
+        return SegmentStream(self._options, epoch, corpus, config, seq_list)
+
+    def _start_ahead(self, epoch: int) -> None:
+        """Starts the Sprints of the epochs that will probably follow."""
+        if self.predefined_seq_list_order is None:
+            with contextlib.suppress(SprintError):  # raised when the epoch begins
+                for following in range(epoch + 1, epoch + 1 + self.prefetch_epochs):
+                    self._running.start_ahead(epoch, following, self._start)
+
+    def reader_thread_proc(self, child_pid: int, epoch: int) -> None:
+        """Reads what the Sprint of an epoch delivers, until its end; runs in a thread of its own.
+
+        Args:
+            child_pid: of that Sprint.
+            epoch: that it delivers.
+        """
+        stream = self._running.stream
+        if stream is not None and (stream.pid, stream.epoch) == (child_pid, epoch):
+            _read(weakref.ref(self), stream, self._cache)
+
+    def stop(self) -> None:
+        """The training leaves the epoch; the same as `finish_epoch`."""
+        self.finish_epoch()
+
+    def finish_epoch(self, *, free_resources: bool = False) -> None:
+        """The training leaves the epoch.
+
+        Args:
+            free_resources: Sprints that were started ahead end, too.
+        """
+        self._running.end_epoch()
+        if free_resources:
+            self._running.end_ahead()
+
+    # ---- ends ------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Ends all Sprint processes; again does nothing. `init_seq_order` begins anew."""
+        self._running.release(ask=True)
+
+    def exit_handler(self) -> None:
+        """The same as `close`."""
+        self.close()
+
+    def __enter__(self) -> ExternSprintDataset:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _renew(self) -> None:
+        """In a fork: nothing of what runs belongs to us."""
+        self._finalizer.detach()
+        self.epoch = None
+        self._running = _Running(self._new_cache())
+        self._finalizer = weakref.finalize(self, self._running.release)
+
+
+class _Running:
+    """What a dataset has to give back, apart from it so that a finalizer can hold it."""
+
+    def __init__(self, cache: SequenceCache) -> None:
+        self.cache = cache
+        self.stream: SegmentStream | None = None  # of the epoch under way
+        self.has_begun = False
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()  # guards what follows
+        self._ahead: dict[int, SegmentStream] = {}
+        self._epoch: int | None = None
+
+    def read(self, dataset: ExternSprintDataset, stream: SegmentStream) -> None:
+        """Has a thread read a stream; it does not keep the dataset alive."""
+        self.stream = stream
+        self._thread = threading.Thread(
+            target=_read,
+            args=(weakref.ref(dataset), stream, self.cache),
+            name=f"reader of Sprint, epoch {stream.epoch}",
+            daemon=True,
+        )
+        self._thread.start()
+
+    def take(self, epoch: int, seq_list: Sequence[str] | None) -> SegmentStream | None:
+        """The stream that was started ahead for an epoch; the other ones end."""
+        with self._lock:
+            self._epoch = epoch
+            taken = None if seq_list is not None else self._ahead.pop(epoch, None)
+            kept = {e: s for e, s in self._ahead.items() if e > epoch and taken is not None}
+            stale = [s for e, s in self._ahead.items() if e not in kept]
+            self._ahead = kept
+        _close_all(stale)
+        return taken
+
+    def start_ahead(
+        self, epoch: int, following: int, start: Callable[[int], SegmentStream]
+    ) -> None:
+        """Starts the Sprint of a following epoch, unless the training has left this one."""
+        with self._lock:
+            if epoch == self._epoch and following not in self._ahead:
+                self._ahead[following] = start(following)
+
+    def end_ahead(self) -> None:
+        with self._lock:
+            self._epoch = None
+            stale = list(self._ahead.values())
+            self._ahead = {}
+        _close_all(stale)
+
+    def end_epoch(self, *, ask: bool = True) -> None:
+        """Ends the epoch under way; a Sprint that is through may exit in its own time."""
+        stream, thread = self.stream, self._thread
+        self.has_begun = False
+        self.cache.stop()
+        if stream is None or thread is None:
+            return
+        if not stream.is_complete:
+            stream.end(ask=ask)
+        if thread is not threading.current_thread() and not stream.is_complete:
+            thread.join(_JOIN_TIMEOUT)
+        self.stream = None
+
+    def release(self, *, ask: bool = False) -> None:
+        thread = self._thread
+        self.end_epoch(ask=ask)
+        self.end_ahead()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_JOIN_TIMEOUT)
+            self._thread = None
+
+
+def _close_all(streams: Sequence[SegmentStream]) -> None:
+    for stream in streams:
+        stream.close(ask=False)
+
+
+def _read(
+    of: weakref.ref[ExternSprintDataset], stream: SegmentStream, cache: SequenceCache
+) -> None:
+    """Reads a stream into a cache, and gives it back; holds the dataset only in between."""
+    try:
+        _deliver(of, stream, cache)
+    except BaseException as error:
+        if isinstance(error, SprintError) and error.pid is None:
+            stream.explain(error)
+        cache.fail(error)
+    finally:
+        if cache.is_stopped and not stream.is_complete:
+            stream.drain()
+        stream.close(ask=stream.is_complete)
+
+
+def _deliver(
+    of: weakref.ref[ExternSprintDataset], stream: SegmentStream, cache: SequenceCache
+) -> None:
+    dimensions = stream.start()
+    dataset = of()
+    if dataset is None:
+        return
+    if dimensions is not None:
+        dataset.set_dimensions(*dimensions)
+    cache.begin(stream.epoch)
+    del dataset
+    while segments := stream.receive():
+        dataset = of()
+        if dataset is None or cache.is_stopped:
+            return
+        first = cache.num_added
+        seqs = [
+            dataset._sequence(first + index, *_arguments(segment))
+            for index, segment in enumerate(segments)
+        ]
+        limits = dataset.SprintCachedSeqsMax, dataset.SprintCachedSeqsMin
+        del dataset
+        cache.add(seqs, *limits)
+    dataset = of()
+    if dataset is not None and not cache.is_stopped:
+        dataset._check_complete(cache.num_added)
+        cache.finish(True)
+        dataset._start_ahead(stream.epoch)
+
+
+def _arguments(segment: Segment) -> tuple[Any, ...]:
+    """What `SprintDatasetBase._sequence` takes, in its order."""
+    return segment.features, segment.targets, segment.name
+
+
+def _restored(
+    kind: type[ExternSprintDataset],
+    arguments: tuple[CommandLine, CommandLine],
+    options: Mapping[str, Any],
+    dimensions: tuple[int, int] | None,
+) -> ExternSprintDataset:
+    dataset = kind(*arguments, **options)
+    if dimensions is not None:
+        dataset.set_dimensions(*dimensions)
+    return dataset
+
+
+_datasets: weakref.WeakSet[ExternSprintDataset] = weakref.WeakSet()
+_watching: list[int] = []  # not empty once forks are watched
+
+
+def _watch_forks(dataset: ExternSprintDataset) -> None:
+    _datasets.add(dataset)
+    if not _watching:
+        _watching.append(os.getpid())
+        os.register_at_fork(after_in_child=_renew_all)
+
+
+def _renew_all() -> None:
+    for dataset in list(_datasets):
+        dataset._renew()

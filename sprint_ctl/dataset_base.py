@@ -1,0 +1,435 @@
+"""SprintDatasetBase: a dataset that Sprint fills while a training takes from it.
+
+It stands in the trainer, as the base of `sprint_ctl.dataset.ExternSprintDataset`, and in a Sprint
+process, filled by `sprint_ctl.interface`. One thread adds, one takes, see
+`sprint_ctl.sequence_cache`; `close` and `stop` may come from any thread. Every method has the name
+of the reference documentation and today's; both are the same.
+
+Standard library, numpy, and the pure modules of sprintcache only: Sprint's interpreter loads it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sprintcache.dataset_base import Dataset, DatasetSeq, sliding_window
+
+from .errors import SprintProtocolError
+from .sequence_cache import SequenceCache
+from .targets import TargetConverter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from .orthography import PostProcess
+
+__all__ = ["SprintDatasetBase"]
+
+
+class SprintDatasetBase(Dataset):
+    """Sequences in the order in which Sprint delivers them.
+
+    Attributes:
+        SprintCachedSeqsMax: sequences beyond those requested that hold the adding thread up.
+        SprintCachedSeqsMin: it goes on when no more than these are left.
+        window, num_inputs, num_outputs, epoch: see `sprintcache.dataset_base.Dataset`.
+    """
+
+    SprintCachedSeqsMax = 200
+    SprintCachedSeqsMin = 100
+
+    def __init__(
+        self,
+        target_maps: Mapping[str, str | Mapping[str, Any]] | None = None,
+        str_add_final_zero: bool = False,
+        input_stddev: float = 1.0,
+        orth_post_process: PostProcess | None = None,
+        bpe: Mapping[str, Any] | Any = None,
+        orth_vocab: Mapping[str, Any] | Any = None,
+        suppress_load_seqs_print: bool = False,
+        reduce_target_factor: int = 1,
+        *,
+        length_mismatch: str = "error",
+        max_cached_bytes: int = 1 << 30,
+        data_timeout: float = 600.0,
+        consumer_timeout: float = 86400.0,
+        **kwargs: Any,
+    ) -> None:
+        """Takes the options.
+
+        Args:
+            target_maps: target key to a dict from its text to an index, or to a file with a text a
+                line, such as ``{"speaker_name": "speakers.txt"}``. A single index is repeated for
+                every frame.
+            str_add_final_zero: texts also come as "orth0", "speaker_name0", ending in NUL.
+            input_stddev: "data" is divided by it.
+            orth_post_process: what to do with the orthography, see `sprint_ctl.orthography`.
+            bpe: target "bpe" from the orthography; options: bpe_file, vocab_file, seq_postfix,
+                unknown_label, see `sprint_ctl.vocabulary`.
+            orth_vocab: target "orth_classes", in the same way.
+            suppress_load_seqs_print: taken and ignored; nothing is printed.
+            reduce_target_factor: "classes" have one frame for that many frames of "data", the last
+                one perhaps for less.
+            length_mismatch: "error", or "trim" features and "classes" to what they share.
+            max_cached_bytes: bytes beyond what was requested that hold the adding thread up.
+            data_timeout: seconds to wait for a sequence.
+            consumer_timeout: seconds that a full cache waits to be emptied.
+            **kwargs: those of `sprintcache.dataset_base.Dataset`.
+
+        Raises:
+            ValueError: an option out of range.
+            OSError, FormatError: a map or vocabulary that cannot be read.
+            ImportError: a library of an extra is missing.
+        """
+        super().__init__(**kwargs)
+        if reduce_target_factor < 1:
+            raise ValueError(f"reduce_target_factor must be at least 1: {reduce_target_factor}")
+        if length_mismatch not in ("error", "trim"):
+            raise ValueError(f"length_mismatch: 'error' or 'trim', not {length_mismatch!r}")
+        self.input_stddev = input_stddev
+        self.reduce_target_factor = reduce_target_factor
+        self.length_mismatch = length_mismatch
+        self.suppress_load_seqs_print = suppress_load_seqs_print
+        self.predefined_seq_list_order: list[str] | None = None
+        self._targets = TargetConverter(
+            target_maps, str_add_final_zero, orth_post_process, bpe, orth_vocab
+        )
+        self._cache = SequenceCache(max_cached_bytes, data_timeout, consumer_timeout)
+        self._complete_frac: float | None = None
+        self._keys: list[str] | None = None
+
+    # ---- the side of Sprint ----------------------------------------------------------------
+
+    def useMultipleEpochs(self) -> None:  # noqa: N802
+        """Epochs count from now on: each is begun by `initSprintEpoch`, and both sides keep step.
+
+        Without it everything is one epoch, and what `init_seq_order` says does not matter.
+        """
+        self._cache.keeps_step = True
+
+    def setDimensions(self, inputDim: int, outputDim: int) -> None:  # noqa: N802, N803
+        """Sprint knows the dimensions, before the first sequence.
+
+        Args:
+            inputDim: of the features; below 1: there are none.
+            outputDim: number of classes; below 1: there are none.
+        """
+        self.set_dimensions(inputDim, outputDim)
+
+    def set_dimensions(self, input_dim: int, output_dim: int) -> None:
+        """The same as `setDimensions`."""
+        self.num_inputs = max(input_dim, 0)
+        outputs = {"data": (input_dim * self.window, 2)} if input_dim > 0 else {}
+        self.num_outputs = {**outputs, **self._targets.outputs(output_dim)}
+
+    def initSprintEpoch(self, epoch: int | None) -> None:  # noqa: N802
+        """Sprint begins an epoch: what is left of the last one is forgotten."""
+        self._complete_frac = None
+        self._cache.begin(epoch)
+
+    def finishSprintEpoch(self, seen_all: bool = True) -> None:  # noqa: N802
+        """Sprint has delivered all of its epoch.
+
+        Args:
+            seen_all: nothing of it is missing.
+
+        Raises:
+            SprintProtocolError: a predefined list is not exhausted.
+        """
+        if seen_all and not self.is_stopped:
+            self._check_complete(self._cache.num_added)
+        self._cache.finish(seen_all)
+
+    def _check_complete(self, num_added: int) -> None:
+        order = self.predefined_seq_list_order
+        if order is not None and num_added < len(order):
+            raise SprintProtocolError(
+                "Sprint has delivered fewer sequences than were asked for",
+                expected=f"{len(order)}, the next one {order[num_added]!r}",
+                found=num_added,
+            )
+
+    def finalizeSprint(self) -> None:  # noqa: N802
+        """Sprint will not begin another epoch."""
+        self._cache.end()
+
+    def waitForCrnnEpoch(self, epoch: int) -> bool:  # noqa: N802
+        """Waits until the training has begun an epoch.
+
+        Returns:
+            False if the training has stopped.
+
+        Raises:
+            SprintError: it is in a later one.
+            SprintTimeoutError: it does not come in ``consumer_timeout``.
+        """
+        return self._cache.wait_for_epoch(epoch)
+
+    def addNewData(  # noqa: N802
+        self,
+        features: NDArray[Any] | None,
+        targets: Mapping[str, Any] | NDArray[Any] | None = None,
+        segmentName: str | None = None,  # noqa: N803
+    ) -> int:
+        """Adds a sequence; see `add_new_data`."""
+        return self.add_new_data(features, targets, segmentName)
+
+    def add_new_data(
+        self,
+        features: NDArray[Any] | None,
+        targets: Mapping[str, Any] | NDArray[Any] | None = None,
+        segment_name: str | None = None,
+    ) -> int:
+        """Adds a sequence, and waits while the cache is full.
+
+        Args:
+            features: (dimension, time), as Sprint gives them; kept where possible, not copied.
+                None where it extracts none.
+            targets: data key to array (time,), or text; a single array is "classes".
+            segment_name: its tag.
+
+        Returns:
+            the sorted sequence index.
+
+        Raises:
+            SprintProtocolError: other features or lengths than announced, or another segment than
+                the predefined list has here.
+            LabelError: a text that a map or vocabulary does not have.
+            SprintError: the epoch is over.
+            SprintTimeoutError: the cache is full, and nobody takes from it.
+        """
+        seq = self._sequence(self._cache.num_added, features, targets, segment_name)
+        self._add([seq])
+        return seq.seq_idx
+
+    def _add(self, seqs: Sequence[DatasetSeq]) -> None:
+        self._cache.add(seqs, self.SprintCachedSeqsMax, self.SprintCachedSeqsMin)
+
+    def _sequence(self, index: int, features: Any, targets: Any, tag: str | None) -> DatasetSeq:
+        """A sequence of what Sprint tells."""
+        order = self.predefined_seq_list_order
+        if order is not None:
+            _check_order(order, index, tag)
+        if targets is None:
+            targets = {}
+        elif isinstance(targets, np.ndarray):
+            targets = {"classes": targets}
+        data = None if features is None else self._features(features, tag)
+        arrays = self._targets.convert(targets, 1 if data is None else len(data), tag)
+        if data is not None:
+            if "classes" in arrays:
+                data, arrays["classes"] = self._matched(data, arrays["classes"], tag)
+            arrays = {"data": data, **arrays}
+        return DatasetSeq(index, tag or f"seq-{index}", arrays)
+
+    def _features(self, features: NDArray[Any], tag: str | None) -> NDArray[np.float32]:
+        if features.ndim != 2 or features.shape[0] != self.num_inputs:
+            raise SprintProtocolError(
+                "features of another shape than announced",
+                segment=tag,
+                expected=f"({self.num_inputs}, time)",
+                found=features.shape,
+            )
+        data: NDArray[np.float32] = np.ascontiguousarray(features.T, np.float32)
+        if self.input_stddev != 1:
+            data = data / np.float32(self.input_stddev)
+        return sliding_window(data, self.window) if self.window > 1 else data
+
+    def _matched(
+        self, data: NDArray[np.float32], classes: NDArray[Any], tag: str | None
+    ) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        factor = self.reduce_target_factor
+        expected = -(-len(data) // factor)
+        if classes.shape == (expected,):
+            return data, classes
+        if classes.ndim != 1 or self.length_mismatch == "error":
+            raise SprintProtocolError(
+                "alignment and features differ in length (length_mismatch='trim' takes what they"
+                " share)",
+                segment=tag,
+                expected=f"{expected} classes for {len(data)} frames",
+                found=classes.shape,
+            )
+        return data[: len(classes) * factor], classes[:expected]
+
+    use_multiple_epochs = useMultipleEpochs
+    init_sprint_epoch = initSprintEpoch
+    finish_sprint_epoch = finishSprintEpoch
+    finalize_sprint = finalizeSprint
+    wait_for_returnn_epoch = waitForCrnnEpoch
+
+    # ---- the side of the training ----------------------------------------------------------
+
+    def init_seq_order(
+        self, epoch: int | None = None, seq_list: Sequence[str] | None = None
+    ) -> bool:
+        """The training begins an epoch.
+
+        Args:
+            epoch: counted from 1.
+            seq_list: tags of exactly the sequences that must come, in this order.
+
+        Returns:
+            True.
+        """
+        self.epoch = epoch
+        self.predefined_seq_list_order = None if seq_list is None else list(seq_list)
+        self._cache.want(epoch)
+        return True
+
+    def load_seqs(self, start: int, end: int) -> None:
+        """Waits for sequences `start` to `end` (exclusive, may lie behind the last one).
+
+        Those before `start` are forgotten.
+
+        Raises:
+            ValueError: no range, or one that begins in what is forgotten.
+            SprintError: what went wrong on the side of Sprint, or no sequence in time.
+        """
+        if not self._cache.start <= start <= end:
+            raise ValueError(
+                f"no range of sequences: {start} to {end}, those before {self._cache.start} are"
+                " forgotten"
+            )
+        self._cache.forget(start)
+        if end > start:
+            self._cache.reach(end)
+
+    def is_cached(self, start: int, end: int) -> bool:
+        """Whether sequences `start` to `end` (exclusive) are there; never waits."""
+        return self._cache.is_there(start, end)
+
+    @property
+    def num_seqs(self) -> int:
+        """Number of sequences in this epoch.
+
+        Raises:
+            NotImplementedError: it is not known before the end.
+        """
+        if self.predefined_seq_list_order is not None:
+            return len(self.predefined_seq_list_order)
+        if not self._is_complete():
+            raise NotImplementedError(f"{self}: the number of sequences is known at the end only")
+        return self._cache.num_added
+
+    def _is_complete(self) -> bool:
+        cache = self._cache
+        with cache.cond:
+            return cache.is_finished and (not cache.keeps_step or cache.epoch == self.epoch)
+
+    def is_less_than_num_seqs(self, n: int) -> bool:
+        """Whether there is a sequence n; waits for it unless the number is known.
+
+        Raises:
+            SprintError: what went wrong on the side of Sprint, or no sequence in time.
+        """
+        if self.predefined_seq_list_order is not None:
+            return n < len(self.predefined_seq_list_order)
+        return self._cache.reach(n + 1)
+
+    def have_seqs(self) -> bool:
+        """Whether this epoch has any sequence; may wait."""
+        return self.is_less_than_num_seqs(0)
+
+    def iter_seqs(self) -> Iterator[DatasetSeq]:
+        """The sequences of this epoch from the first that is not forgotten; each is then forgotten.
+
+        Raises:
+            SprintError: what went wrong on the side of Sprint, or no sequence in time.
+        """
+        index = self._cache.start
+        while self.is_less_than_num_seqs(index):
+            seq = self._cache.get(index)
+            index += 1
+            self._cache.forget(index)
+            yield seq
+
+    def get_num_timesteps(self) -> dict[str, int]:
+        """Data key to the number of frames of this epoch.
+
+        Raises:
+            NotImplementedError: it is not known before the end.
+        """
+        if not self._is_complete():
+            raise NotImplementedError(f"{self}: the number of frames is known at the end only")
+        return dict(self._cache.num_frames)
+
+    def set_complete_frac(self, frac: float) -> None:
+        """Sprint says which part of the epoch the sequences added so far are."""
+        self._complete_frac = frac
+
+    def get_complete_frac(self, sorted_seq_idx: int) -> float:
+        """Which part of the epoch is done with this sequence: above 0, at most 1; for people."""
+        frac, num_added = self._complete_frac, self._cache.num_added
+        if self.predefined_seq_list_order is not None or self._is_complete() or frac is None:
+            return super().get_complete_frac(sorted_seq_idx)
+        part = (sorted_seq_idx + 1) / num_added if num_added else 1.0
+        return min(max(frac * part, 1e-9), 1.0)
+
+    def get_seq_length(self, sorted_seq_idx: int) -> dict[str, int]:
+        """Data key to the length of a sequence; waits for it.
+
+        Raises:
+            IndexError: there is no such sequence, or it is forgotten.
+        """
+        return self._cache.get(sorted_seq_idx).num_frames
+
+    def get_data(self, seq_idx: int, key: str) -> NDArray[Any]:
+        """Features (T, D) float32, classes (T,) int32, or the bytes of a text; waits for it.
+
+        Raises:
+            IndexError: there is no such sequence, or it is forgotten.
+            KeyError: it has no such data key.
+        """
+        return self._cache.get(seq_idx).features[key]
+
+    def get_tag(self, sorted_seq_idx: int) -> str:
+        """The name of a sequence; "seq-N" where Sprint tells none. Waits for it."""
+        return self._cache.get(sorted_seq_idx).seq_tag
+
+    def get_data_keys(self) -> list[str]:
+        """The data keys of the sequences, sorted; waits for the first one."""
+        if self._keys is None:
+            if not self.have_seqs():
+                return sorted(self.num_outputs)
+            self._keys = sorted(self._cache.first_keys)
+        return list(self._keys)
+
+    def is_data_sparse(self, key: str) -> bool:
+        """Whether the key holds indices."""
+        return key != "data" and not key.endswith("[sparse:coo:2:2]")
+
+    def get_data_dtype(self, key: str) -> str:
+        """Name of the numpy dtype: "float32", "int32", "uint8" for the bytes of a text."""
+        return "uint8" if self._targets.is_text(key) else super().get_data_dtype(key)
+
+    # ---- ends ------------------------------------------------------------------------------
+
+    def fail(self, error: BaseException) -> None:
+        """Sprint's side has failed: raised at the other in the place of what is missing."""
+        self._cache.fail(error)
+
+    def stop(self) -> None:
+        """The training takes nothing any more; what Sprint adds is dropped from now on."""
+        self._cache.stop()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._cache.is_stopped
+
+
+def _check_order(order: Sequence[str], index: int, tag: str | None) -> None:
+    """Raises SprintProtocolError unless the list has this tag at this place."""
+    if index < len(order) and order[index] == tag:
+        return
+    place = f"which is at {order.index(tag)} of the list" if tag in order else "not in the list"
+    raise SprintProtocolError(
+        "Sprint delivers another sequence than the predefined list has here",
+        expected=f"{order[index]!r} at {index}" if index < len(order) else f"{len(order)} in all",
+        found=f"{tag!r}, {place}",
+    )

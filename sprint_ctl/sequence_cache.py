@@ -1,0 +1,300 @@
+"""Sequences on their way from the thread that adds them to the thread that trains on them.
+
+One thread adds (Sprint's, or one that reads a pipe), one takes; the lock guards what both touch.
+The one that takes *requests* a range of sorted sequence indices, which forgets the ones before. The
+one that adds is held up as soon as too many sequences, or bytes, lie beyond what was requested, and
+goes on when about half of them are gone; what was requested always fits.
+
+Epochs are kept in step: each side says which epoch it is in, and the one that takes sees sequences
+of its own epoch only. All waits have a deadline. An error of the adding side is raised at the
+taking side, when everything that was added before it has been taken; a taking side that has stopped
+makes adding do nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from .errors import SprintError, SprintTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sprintcache.dataset_base import DatasetSeq
+
+__all__ = ["SequenceCache"]
+
+
+class SequenceCache:
+    """The sequences of one epoch, as far as they are there.
+
+    Attributes:
+        cond: guards everything.
+        epoch: of the side that adds; None before the first, or where epochs do not count.
+        wanted_epoch: of the side that takes.
+        num_added: sequences added in this epoch.
+        num_frames: data key to frames added in this epoch.
+        first_keys: data keys of its first sequence.
+        is_finished: the epoch is complete; `has_seen_all` says whether without a loss.
+        has_ended: no epoch will follow.
+        is_stopped: nothing is taken any more.
+    """
+
+    def __init__(self, max_bytes: int, take_timeout: float, add_timeout: float) -> None:
+        """Begins empty.
+
+        Args:
+            max_bytes: of the sequences that nobody has requested yet.
+            take_timeout: seconds to wait for a sequence.
+            add_timeout: seconds to wait until sequences are taken.
+        """
+        self.cond = threading.Condition()
+        self.max_bytes = max_bytes
+        self.take_timeout = take_timeout
+        self.add_timeout = add_timeout
+        self.keeps_step = False
+        self.epoch: int | None = None
+        self.wanted_epoch: int | None = None
+        self.has_ended = False
+        self.is_stopped = False
+        self._adding_thread: int | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self.num_added = 0
+        self.num_frames: dict[str, int] = {}
+        self.is_finished = False
+        self.has_seen_all = False
+        self.start = 0  # what was before is forgotten
+        self._requested = 0  # end of what was requested
+        self._seqs: dict[int, DatasetSeq] = {}
+        self._bytes: dict[int, int] = {}  # of those beyond what was requested
+        self._bytes_ahead = 0
+        self.first_keys: list[str] = []
+        self._error: BaseException | None = None
+
+    # ---- the side that adds ----------------------------------------------------------------
+
+    def begin(self, epoch: int | None) -> None:
+        """An epoch begins; what is left of the last one is forgotten."""
+        with self.cond:
+            self.epoch = epoch
+            self.has_ended = False
+            self._reset()
+            self.cond.notify_all()
+
+    def add(self, seqs: Sequence[DatasetSeq], most: int, least: int) -> None:
+        """Adds the next sequences, then waits while too many lie ahead.
+
+        Args:
+            seqs: consecutive ones; they get their ``seq_idx`` here.
+            most: sequences beyond the requested ones that are too many.
+            least: go on when no more than these are left.
+
+        Raises:
+            SprintError: the epoch is over.
+            SprintTimeoutError: nothing was taken in time.
+        """
+        with self.cond:
+            if self.is_stopped:
+                return
+            if self.is_finished or self.has_ended:
+                raise SprintError("a sequence after the end of its epoch", found=seqs[0].seq_tag)
+            self._adding_thread = threading.get_ident()
+            for seq in seqs:
+                self._put(seq)
+            self.cond.notify_all()
+            if self._is_full(most, 1.0):
+                waiting = self._requested, self.epoch
+                self._wait(
+                    lambda: self.is_stopped or not self._is_full(least, 0.5),
+                    self.add_timeout,
+                    lambda: SprintTimeoutError(
+                        "nobody takes the sequences",
+                        expected=f"sequence {waiting[0]} of epoch {waiting[1]} to be requested",
+                        found=f"{self.num_added} added, after {self.add_timeout:g} s",
+                    ),
+                )
+
+    def _put(self, seq: DatasetSeq) -> None:
+        index = seq.seq_idx = self.num_added
+        self._seqs[index] = seq
+        self.num_added += 1
+        self.first_keys = self.first_keys or list(seq.features)
+        size = 0
+        for key, array in seq.features.items():
+            size += array.nbytes
+            self.num_frames[key] = self.num_frames.get(key, 0) + len(array)
+        if index >= self._requested:
+            self._bytes[index] = size
+            self._bytes_ahead += size
+
+    def _is_full(self, num_seqs: int, part: float) -> bool:
+        ahead = len(self._bytes)
+        return ahead > num_seqs or (ahead > 0 and self._bytes_ahead > self.max_bytes * part)
+
+    def finish(self, seen_all: bool) -> None:
+        """The epoch is complete."""
+        with self.cond:
+            self.is_finished = True
+            self.has_seen_all = seen_all
+            self.cond.notify_all()
+
+    def end(self) -> None:
+        """No epoch will follow."""
+        with self.cond:
+            self.has_ended = True
+            self.cond.notify_all()
+
+    def fail(self, error: BaseException) -> None:
+        """Adding has failed; raised at the other side in the place of what is missing."""
+        with self.cond:
+            self._error = error
+            self.cond.notify_all()
+
+    def wait_for_epoch(self, epoch: int) -> bool:
+        """Waits until the other side is in an epoch; False if it has stopped.
+
+        Raises:
+            SprintError: it is further.
+            SprintTimeoutError: it does not come in time.
+        """
+        with self.cond:
+            self._wait(
+                lambda: self.is_stopped or (self.wanted_epoch or 0) >= epoch,
+                self.add_timeout,
+                lambda: SprintTimeoutError(
+                    "the training does not begin the next epoch",
+                    expected=f"epoch {epoch}",
+                    found=f"{self.wanted_epoch} after {self.add_timeout:g} s",
+                ),
+            )
+            if not self.is_stopped and self.wanted_epoch != epoch:
+                raise SprintError(
+                    "the training is ahead of Sprint", expected=epoch, found=self.wanted_epoch
+                )
+            return not self.is_stopped
+
+    # ---- the side that takes ---------------------------------------------------------------
+
+    def want(self, epoch: int | None) -> None:
+        """This side is in an epoch now."""
+        with self.cond:
+            self.wanted_epoch = epoch
+            self.cond.notify_all()
+
+    def stop(self) -> None:
+        """Nothing is taken any more; adding does nothing from now on."""
+        with self.cond:
+            self.is_stopped = True
+            self._seqs.clear()
+            self.cond.notify_all()
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing was requested yet, and nothing has gone wrong."""
+        with self.cond:
+            return self._requested == self.start == 0 and self._error is None
+
+    def forget(self, start: int) -> None:
+        """Forgets sequences below `start`."""
+        with self.cond:
+            for index in range(self.start, min(start, self.num_added)):
+                self._seqs.pop(index, None)
+            self.start = max(self.start, start)
+
+    def is_there(self, start: int, end: int) -> bool:
+        """Whether these sequences were added and are not forgotten."""
+        with self.cond:
+            return self._is_in_step() and all(i in self._seqs for i in range(start, end))
+
+    def reach(self, end: int) -> bool:
+        """Requests sequences up to `end`, waits for them; False if the epoch ends before.
+
+        Raises:
+            SprintError: the side that adds has failed (with its cause), or is elsewhere.
+            SprintTimeoutError: they do not come in time.
+        """
+        with self.cond:
+            if end > self._requested and self._is_in_step():
+                self._request(end)
+            if not self._is_settled(end):
+                if threading.get_ident() == self._adding_thread:
+                    raise SprintError("the thread that adds sequences waits for one", found=end)
+                self._wait(
+                    lambda: self._is_settled(end), self.take_timeout, lambda: self._too_late(end)
+                )
+            if self._is_in_step() and self.num_added >= end:
+                if end > self._requested:
+                    self._request(end)
+                return True
+            self._raise_error()
+            if self._is_in_step() and self.is_finished:
+                return False
+            raise SprintError(
+                "Sprint is in another epoch than the training",
+                expected=f"epoch {self.wanted_epoch}",
+                found=f"{self.epoch}, the last one" if self.has_ended else f"epoch {self.epoch}",
+            )
+
+    def get(self, index: int) -> DatasetSeq:
+        """A sequence; waits for it.
+
+        Raises:
+            IndexError: this epoch has no such sequence, or it is forgotten.
+            SprintError: see `reach`.
+        """
+        with self.cond:
+            seq = self._seqs.get(index) if self._is_in_step() else None
+            if seq is not None and index < self._requested:
+                return seq
+            if index >= self.start and index >= 0 and self.reach(index + 1):
+                return self._seqs[index]
+            if 0 <= index < self.start:
+                raise IndexError(f"sequence {index} is forgotten: load_seqs began at {self.start}")
+            raise IndexError(f"sequence {index} of {self.num_added}")
+
+    def _request(self, end: int) -> None:
+        for index in range(self._requested, end):
+            self._bytes_ahead -= self._bytes.pop(index, 0)
+        self._requested = end
+        self.cond.notify_all()
+
+    def _is_in_step(self) -> bool:
+        return not self.keeps_step or self.epoch == self.wanted_epoch
+
+    def _is_settled(self, end: int) -> bool:
+        if self._error is not None or self.is_stopped:
+            return True
+        if not self._is_in_step():
+            is_beyond = (self.epoch or 0) > (self.wanted_epoch or 0)
+            return self.has_ended or is_beyond
+        return self.num_added >= end or self.is_finished
+
+    def _raise_error(self) -> None:
+        error = self._error
+        if isinstance(error, SprintError):
+            raise error
+        if error is not None:
+            raise SprintError(
+                f"adding sequences has failed: {type(error).__name__}: {error}"
+            ) from error
+        if self.is_stopped:
+            raise SprintError("the dataset was closed")
+
+    def _too_late(self, end: int) -> SprintTimeoutError:
+        return SprintTimeoutError(
+            "no sequence came in time",
+            expected=f"sequence {end - 1} of epoch {self.wanted_epoch}",
+            found=f"{self.num_added} sequences of epoch {self.epoch} after {self.take_timeout:g} s",
+        )
+
+    def _wait(
+        self,
+        is_over: Callable[[], bool],
+        timeout: float,
+        error: Callable[[], SprintTimeoutError],
+    ) -> None:
+        if not self.cond.wait_for(is_over, min(timeout, threading.TIMEOUT_MAX)):
+            raise error()

@@ -1,0 +1,198 @@
+"""Orthographies as label indices: the options ``bpe`` and ``orth_vocab``.
+
+Byte pair encoding is the library subword-nmt's (extra ``bpe``). A vocabulary file is text, perhaps
+gzipped: a label a line, its index the number of the line from 0, or a dict of label to index as
+Python writes it (read as a literal, never evaluated).
+"""
+
+from __future__ import annotations
+
+import ast
+import gzip
+from typing import TYPE_CHECKING, Any
+
+from sprintcache.errors import FormatError, LabelError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["BytePairEncoding", "CharacterTargets", "Utf8ByteTargets", "Vocabulary", "vocabulary"]
+
+
+class Vocabulary:
+    """Labels, here words between blanks.
+
+    Attributes:
+        labels: by index.
+        num_labels: their number.
+    """
+
+    def __init__(
+        self,
+        vocab_file: str | None = None,
+        *,
+        unknown_label: str | int | None = "UNK",
+        labels: Sequence[str] | None = None,
+        num_labels: int | None = None,
+        seq_postfix: Sequence[int] | None = None,
+    ) -> None:
+        """Reads the labels.
+
+        Args:
+            vocab_file: where they stand, unless `labels` are given.
+            unknown_label: stands for what is not in the vocabulary: a label or an index; None, or
+                a label that is itself not in it: that is an error.
+            labels: the labels themselves.
+            num_labels: how many there must be.
+            seq_postfix: indices at the end of every sequence.
+
+        Raises:
+            FormatError: no such file, or another number of labels.
+            OSError: it cannot be read.
+        """
+        self.labels = list(labels) if labels is not None else _read_labels(vocab_file)
+        self.num_labels = len(self.labels)
+        if num_labels not in (None, self.num_labels):
+            raise FormatError(
+                "vocabulary of another size",
+                path=vocab_file,
+                expected=num_labels,
+                found=self.num_labels,
+            )
+        self._indices = {label: index for index, label in enumerate(self.labels)}
+        self._postfix = list(seq_postfix or ())
+        if isinstance(unknown_label, str):
+            unknown_label = self._indices.get(unknown_label)
+        self._unknown = unknown_label
+
+    def get_seq(self, sentence: str) -> list[int]:
+        """Indices of a sentence, with the postfix.
+
+        Raises:
+            LabelError: something that is not in the vocabulary, and no label for that.
+        """
+        return [self._index(label) for label in self.split(sentence)] + self._postfix
+
+    def split(self, sentence: str) -> Sequence[str]:
+        """The labels of a sentence."""
+        return sentence.split()
+
+    def _index(self, label: str) -> int:
+        index = self._indices.get(label, self._unknown)
+        if index is None:
+            raise LabelError(f"{label!r} is not in the vocabulary, which has no label for unknowns")
+        return index
+
+
+class CharacterTargets(Vocabulary):
+    """Labels that are characters."""
+
+    def __init__(
+        self,
+        vocab_file: str | None = None,
+        *,
+        unknown_label: str | int | None = "@",
+        **options: Any,
+    ) -> None:
+        """Takes what `Vocabulary` takes."""
+        super().__init__(vocab_file, unknown_label=unknown_label, **options)
+
+    def split(self, sentence: str) -> Sequence[str]:
+        """The characters."""
+        return sentence
+
+
+class Utf8ByteTargets(Vocabulary):
+    """The bytes of the UTF-8 text, 0 to 255; no file."""
+
+    def __init__(self, **options: Any) -> None:
+        """Takes what `Vocabulary` takes, but no file."""
+        labels = [chr(code) for code in range(256)]
+        super().__init__(labels=labels, **{"unknown_label": None, **options})
+
+    def get_seq(self, sentence: str) -> list[int]:
+        """The bytes, with the postfix."""
+        return list(sentence.encode("utf-8")) + self._postfix
+
+
+class BytePairEncoding(Vocabulary):
+    """Labels that are parts of words."""
+
+    def __init__(self, vocab_file: str | None = None, *, bpe_file: str, **options: Any) -> None:
+        """Takes what `Vocabulary` takes.
+
+        Args:
+            vocab_file: see there.
+            bpe_file: codes of the encoding, as subword-nmt writes them.
+            **options: see there.
+
+        Raises:
+            ImportError: subword-nmt is missing.
+        """
+        super().__init__(vocab_file, **options)
+        try:
+            from subword_nmt.apply_bpe import BPE
+        except ModuleNotFoundError as error:
+            raise ImportError("bpe needs subword-nmt: pip install 'sprintcache[bpe]'") from error
+        with open(bpe_file, encoding="utf-8") as codes:
+            self._bpe = BPE(codes)
+
+    def split(self, sentence: str) -> Sequence[str]:
+        """The parts, all but the last of a word with "@@"."""
+        parts: list[str] = self._bpe.segment_tokens(sentence.split())
+        return parts
+
+
+_CLASSES = {
+    kind.__name__: kind
+    for kind in (Vocabulary, BytePairEncoding, CharacterTargets, Utf8ByteTargets)
+}
+
+
+def vocabulary(options: Mapping[str, Any] | Any) -> Any:
+    """A vocabulary of its options, or what is one: with ``get_seq(str)`` and ``num_labels``.
+
+    Args:
+        options: ``class``, one of the names above (default: BytePairEncoding with a ``bpe_file``,
+            else Vocabulary), and what that takes.
+
+    Raises:
+        ValueError: no such class.
+        TypeError: neither options nor a vocabulary.
+    """
+    if hasattr(options, "get_seq") and hasattr(options, "num_labels"):
+        return options
+    if not isinstance(options, dict):
+        raise TypeError(f"a vocabulary is a dict of options, not {options!r}")
+    rest = dict(options)
+    name = rest.pop("class", "BytePairEncoding" if "bpe_file" in rest else "Vocabulary")
+    if name not in _CLASSES:
+        raise ValueError(f"vocabulary class {name!r}: one of {', '.join(_CLASSES)}")
+    return _CLASSES[name](**rest)
+
+
+def _read_labels(path: str | None) -> list[str]:
+    if path is None:
+        raise ValueError("a vocabulary needs vocab_file or labels")
+    with open(path, "rb") as file:
+        data = file.read()
+    if data.startswith(b"\x1f\x8b"):
+        data = gzip.decompress(data)
+    text = data.decode("utf-8")
+    if not text.startswith("{"):
+        return text.splitlines()
+    try:
+        indices = ast.literal_eval(text.strip())
+        found = sorted((int(index), str(label)) for label, index in indices.items())
+    except (ValueError, SyntaxError, AttributeError) as error:
+        raise FormatError(
+            "no vocabulary", path=path, expected="a dict of label to index", found=str(error)
+        ) from None
+    if [index for index, _ in found] != list(range(len(found))):
+        raise FormatError(
+            "vocabulary with gaps or doubles",
+            path=path,
+            expected=f"indices 0 to {len(found) - 1}",
+            found=f"{found[0][0]} to {found[-1][0]}" if found else "nothing",
+        )
+    return [label for _, label in found]
