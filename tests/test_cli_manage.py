@@ -604,7 +604,7 @@ def test_wrong_usage_is_one_line_and_status_2(run: Run, argv: list[str], message
 @pytest.mark.parametrize(
     "argv",
     [
-        ["add", "garbage", "garbage"],
+        ["add", "garbage", str(PARTS[0])],
         ["add", "x.bundle", "garbage"],
         ["add", "x.cache", "garbage", "--format", "npy"],
         ["add", ".", "garbage"],
