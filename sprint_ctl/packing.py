@@ -29,6 +29,8 @@ __all__ = ["Packer", "Unpacker"]
 _ARRAY, _BYTES = "__array__", "__bytes__"
 _PLAIN = re.compile(r"[<>|]?(b1|[iu][1248]|f2|f4|f8|c8|c16|[SU]\d{1,9})")
 _MAX_NDIM = 32
+# the usual ones, for speed
+_known = {name: np.dtype(name) for name in ("<f4", "<f8", "<i4", "<i8", "<u4", "|u1")}
 
 
 class Packer:
@@ -66,7 +68,8 @@ class Packer:
         raise TypeError(f"a {type(value).__name__} does not go over the wire")
 
     def _array(self, array: NDArray[Any]) -> list[Any]:
-        if not _PLAIN.fullmatch(array.dtype.str):
+        name = array.dtype.str
+        if name not in _known and not _PLAIN.fullmatch(name):
             raise TypeError(f"an array of {array.dtype} does not go over the wire")
         order = order_of(array)
         place = None
@@ -76,7 +79,7 @@ class Packer:
             self._placed.append((place, array))
         else:
             self._arrays.append(np.ascontiguousarray(array.T if order == "F" else array))
-        return [array.dtype.str, array.shape, order, place]
+        return [name, array.shape, order, place]
 
 
 class Unpacker:
@@ -133,13 +136,13 @@ class Unpacker:
         if not (isinstance(facts, list) and len(facts) == 4):
             raise ValueError(f"array of {facts!r}")
         name, shape, order, place = facts
-        if not (isinstance(name, str) and _PLAIN.fullmatch(name)):
-            raise ValueError(f"array of type {name!r}")
-        if order not in ("C", "F") or not _is_shape(shape):
-            raise ValueError(f"array of shape {shape!r} in order {order!r}")
-        dtype = np.dtype(name)
+        dtype = _dtype(name)
         nbytes = dtype.itemsize
+        if order not in ("C", "F") or not isinstance(shape, list) or len(shape) > _MAX_NDIM:
+            raise ValueError(f"array of shape {shape!r} in order {order!r}")
         for size in shape:
+            if type(size) is not int or size < 0:
+                raise ValueError(f"array of shape {shape!r}")
             nbytes *= size
         if place is not None:
             if self._memory is None or type(place) is not int or place < 0 or place % ALIGNMENT:
@@ -153,12 +156,13 @@ class Unpacker:
         return array if order == "C" else array.T
 
 
-def _is_shape(shape: Any) -> bool:
-    return (
-        isinstance(shape, list)
-        and len(shape) <= _MAX_NDIM
-        and all(type(size) is int and size >= 0 for size in shape)
-    )
+def _dtype(name: Any) -> np.dtype[Any]:
+    if isinstance(name, str):
+        if name in _known:
+            return _known[name]
+        if _PLAIN.fullmatch(name):
+            return np.dtype(name)
+    raise ValueError(f"array of type {name!r}")
 
 
 def _start(text: bytes) -> str:
