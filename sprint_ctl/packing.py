@@ -38,7 +38,9 @@ class Packer:
 
     def __init__(self, memory: ArrayMemory | None) -> None:
         self._memory = memory
-        self._encode = json.JSONEncoder(default=self._describe, separators=(",", ":")).encode
+        self._encode = json.JSONEncoder(
+            default=self._describe, separators=(",", ":"), check_circular=False
+        ).encode
         self._arrays: list[NDArray[Any]] = []  # for the pipe
         self._placed: list[tuple[int, NDArray[Any]]] = []  # for the memory file
         self._size = 0
@@ -52,7 +54,10 @@ class Packer:
             TypeError, ValueError: something that does not go over the wire.
         """
         self._arrays, self._placed, self._size = [], [], 0
-        text = self._encode(message).encode("ascii")
+        try:
+            text = self._encode(message).encode("ascii")
+        except RecursionError:
+            raise ValueError("a message that holds itself, or too deep") from None
         if self._memory is not None and self._placed:
             self._memory.write(self._placed, self._size)
         arrays, self._arrays, self._placed = self._arrays, [], []
