@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Moments", "Tally"]
 
 _ROWS = 4096  # rows that are worked on at a time: they fit the cache
-_MOST_ADDED = 1 << 18  # ids that are kept before they are summed up
+_MOST_ADDED, _MOST_PIECES = 1 << 18, 1 << 5  # ids that are kept before they are summed up
 
 
 class Moments:
@@ -48,7 +48,7 @@ class Moments:
     def add(self, values: NDArray[Any]) -> None:
         """Counts (T, D) real numbers."""
         for start in range(0, len(values), _ROWS):
-            self._add(np.ascontiguousarray(values[start : start + _ROWS].T, np.float64))
+            self._add(np.array(values[start : start + _ROWS].T, np.float64, order="C"))
 
     def _add(self, columns: NDArray[np.float64]) -> None:
         """Counts (D, T) float64, which is overwritten."""
@@ -98,7 +98,7 @@ class Tally:
         self._ids.append(ids.astype(np.int64))
         self._weights.append(np.ones(len(ids)) if weights is None else weights.astype(np.float64))
         self._added += len(ids)
-        if self._added > _MOST_ADDED:
+        if self._added > _MOST_ADDED or len(self._ids) > _MOST_PIECES:
             self.sums()
 
     def sums(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

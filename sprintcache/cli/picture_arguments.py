@@ -106,10 +106,17 @@ def _add_frame_shift(command: Parser, purpose: str) -> None:
     command.add_argument(
         "--frame-shift",
         metavar="SECONDS",
-        type=seconds,
+        type=_step,
         default=0.01,
         help=f"from frame to frame {purpose} (default: %(default)s)",
     )
+
+
+def _step(text: str) -> float:
+    value = seconds(text)
+    if not value:
+        raise argparse.ArgumentTypeError("0 is no time from frame to frame")
+    return value
 
 
 def _amount(text: str) -> float:

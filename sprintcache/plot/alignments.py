@@ -11,7 +11,17 @@ from sprintcache import states
 from sprintcache.alignment import ALLOPHONE_MASK
 from sprintcache.units import centre
 
-from .canvas import axes_of, draw_image, figure_of, frame_edges, plain, width_for
+from .canvas import (
+    axes_of,
+    check_length,
+    draw_image,
+    figure_of,
+    frame_edges,
+    frame_ends,
+    plain,
+    points_across,
+    width_for,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +37,7 @@ _TINTS = "#CFE6F5", "#FBE6BD"  # phones in turn, light enough for black letters
 _SILENCE = "#E4E4E4"
 _GREYS = "#FFFFFF", "#DCDCDC", "#BBBBBB", "#9A9A9A"  # by state
 _SMALL = 7  # points: the size of names inside
+_MOST_OUTLINED = 600  # spans; outlines of more hide them
 _MOST_NAMES = 5000  # more take too long to draw, and are read by nobody
 _MOST_CELLS = 50_000_000  # of an intensity map
 
@@ -60,12 +71,13 @@ def plot_alignment(
         axes: where to draw; None: a new figure.
 
     Raises:
-        ValueError: if the times do not fit, or an intensity map would be too large to draw.
+        ValueError: if the times do not fit, or it is too long, or an intensity map too large.
         ImportError: if matplotlib is not installed.
     """
     known = names or states.Names()
     if states.contradiction(alignment.alphabet, known.allophones):
         known = states.Names()  # names by id would be wrong ones
+    check_length(alignment)
     count = alignment.num_frames if times is None else len(np.asarray(times))
     edges, unit = frame_edges(times, count)
     if count < alignment.num_frames:
@@ -102,11 +114,12 @@ def _draw_path(
     rows = [(parts, below, _GREYS)] + [(phones, "phone", (*_TINTS, _SILENCE))] * bool(phones)
     labels: list[tuple[Text, _Span]] = []
     for bottom, (spans, _, colours) in enumerate(rows):
+        outlined = len(spans) < _MOST_OUTLINED
         axes.broken_barh(
             [(span.start, span.end - span.start) for span in spans],
             (bottom, 1),
             facecolors=[colours[span.kind % len(colours)] for span in spans],
-            edgecolor="#555555",
+            edgecolor="#555555" if outlined else "none",
             linewidth=0.3,
         )
         for span in spans if len(spans) <= _MOST_NAMES else ():
@@ -130,6 +143,7 @@ def _spans(
     if not len(time):
         return [], []
     gap = np.diff(time) != 1
+    ends = frame_ends(edges)
     changes = gap | (emission[1:] != emission[:-1])
     turns = gap | (allophone[1:] != allophone[:-1]) | (np.diff(state) < 0)
     labels = None
@@ -143,7 +157,7 @@ def _spans(
         symbol = states.symbol(int(emission[first]), known.allophones, alignment.alphabet)
         name = centre(symbol) if "{" in symbol else str(allophone[first])
         kind = 2 if quiet else number % 2
-        phones.append(_Span(edges[time[first]], edges[time[last] + 1], name, kind))
+        phones.append(_Span(edges[time[first]], ends[time[last]], name, kind))
     parts = []
     for number, (first, last) in enumerate(_runs(changes)):
         kind = int(state[first])
@@ -152,7 +166,7 @@ def _spans(
             kind, name = number % 2, str(emission[first])
         elif labels is not None:
             name = str(labels[first]) if labels[first] >= 0 else "-"
-        parts.append(_Span(edges[time[first]], edges[time[last] + 1], name, kind))
+        parts.append(_Span(edges[time[first]], ends[time[last]], name, kind))
     return phones, parts
 
 
@@ -165,22 +179,19 @@ def _runs(changes: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 def _show_what_fits(axes: Axes, labels: list[tuple[Text, _Span]], num_rows: int) -> None:
     """Hides the names that are wider than their spans, now and whenever the window is zoomed."""
-    figure = figure_of(axes)
 
     def fit(_changed: Any) -> None:
-        box = axes.get_window_extent()
-        points = 72 / figure.dpi
+        width, height = points_across(axes)
         left, right = axes.get_xlim()
-        scale = box.width * points / max(right - left, 1e-9)
+        scale, tall = width / max(right - left, 1e-9), height / num_rows - 2
         for text, span in labels:
             room = (span.end - span.start) * scale - 1
             length = 0.6 * _SMALL * len(text.get_text())
             upright = length > room
-            tall = box.height * points / num_rows - 2
             text.set_rotation(90 if upright else 0)
             text.set_visible(room >= _SMALL and length <= tall if upright else True)
 
-    figure.draw_without_rendering()  # so that the axes have their size
+    figure_of(axes).draw_without_rendering()  # lays it out
     fit(axes)
     for other in axes.get_shared_x_axes().get_siblings(axes):
         other.callbacks.connect("xlim_changed", fit)
@@ -240,9 +251,8 @@ def _row_name(id_: int, alignment: Alignment, known: states.Names, is_state: boo
 
 def _name_rows(axes: Axes, names: Sequence[str], groups: NDArray[np.uint32]) -> None:
     """A name in the middle of the rows of each allophone, where there is room."""
-    figure = figure_of(axes)
-    figure.draw_without_rendering()  # so that the axes have their size
-    height = axes.get_window_extent().height * 72 / figure.dpi / len(names)
+    figure_of(axes).draw_without_rendering()  # lays it out
+    height = points_across(axes)[1] / len(names)
     places: list[float] = []
     texts: list[str] = []
     for first, last in _runs(groups[1:] != groups[:-1]):

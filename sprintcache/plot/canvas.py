@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike, NDArray
 
+    from sprintcache.alignment import Alignment
+
 __all__ = [
     "BLUE",
     "GREY",
@@ -21,16 +23,21 @@ __all__ = [
     "RED",
     "axes_of",
     "check_format",
+    "check_length",
     "draw_image",
     "figure_of",
     "frame_edges",
+    "frame_ends",
     "new_figure",
     "open_window",
     "plain",
+    "points_across",
     "width_for",
 ]
 
 BLUE, ORANGE, RED, GREY = "#0072B2", "#E69F00", "#D55E00", "#999999"  # of Okabe and Ito
+_MOST_FRAMES = 10_000_000
+_MOST_SHARP = 2000  # columns of an image; above, neighbours are averaged
 
 
 def new_figure(width: float, height: float, figure: Figure | None = None) -> Figure:
@@ -106,6 +113,29 @@ def frame_edges(times: ArrayLike | None, count: int) -> tuple[NDArray[np.float64
     return np.append(starts, starts[-1] + last), "time (s)"
 
 
+def check_length(alignment: Alignment) -> None:
+    """Refuses an alignment whose times are too large for an axis; a damaged one has such times.
+
+    Raises:
+        ValueError: if it has more than 10 million frames.
+    """
+    if alignment.num_frames > _MOST_FRAMES:
+        raise ValueError(f"an alignment of {alignment.num_frames} frames is too long for a picture")
+
+
+def frame_ends(edges: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """(T,) where each frame ends: at the next, or after the median shift where there is a gap."""
+    shift = float(np.median(np.diff(edges))) if len(edges) > 1 else 0.0
+    ends: NDArray[np.float64] = np.minimum(edges[:-1] + shift, edges[1:])
+    return ends
+
+
+def points_across(axes: Axes) -> tuple[float, float]:
+    """Width and height in points (1/72 inch) of axes whose figure has been laid out."""
+    box, dpi = axes.get_window_extent(), figure_of(axes).dpi
+    return 72 * box.width / dpi, 72 * box.height / dpi
+
+
 def width_for(edges: NDArray[np.float64], unit: str) -> float:
     """Inches for so much time: room for the names of phones, within limits."""
     seconds = float(edges[-1] - edges[0]) * (0.01 if unit == "frame" else 1.0)
@@ -126,20 +156,18 @@ def draw_image(
     Returns:
         what a colour bar needs.
     """
-    steps = np.diff(edges)
-    shift = float(np.median(steps))
-    if np.allclose(steps, shift, rtol=0.02):
+    steps, ends = np.diff(edges), frame_ends(edges)
+    if np.allclose(steps, steps[0], rtol=0.02):
         bottom, top = -0.5, len(rows) - 0.5
         return axes.imshow(
             rows,
             aspect="auto",
             origin="lower",
-            interpolation="nearest",
+            interpolation="nearest" if len(steps) <= _MOST_SHARP else "antialiased",
             extent=(edges[0], edges[-1], bottom, top),
             **options,
         )
     # a column for each frame and one for what may be left until the next
-    ends = np.minimum(edges[:-1] + shift, edges[1:])
     sides = np.append(np.stack([edges[:-1], ends], 1).ravel(), edges[-1])
     cells = np.full((len(rows), 2 * len(steps)), np.nan)
     cells[:, ::2] = rows

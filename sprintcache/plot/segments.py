@@ -12,12 +12,13 @@ from sprintcache.errors import UnsupportedError
 from sprintcache.statistics import is_signal, signal
 
 from .alignments import is_soft, phone_starts, plot_alignment
-from .canvas import frame_edges, new_figure, plain, width_for
+from .canvas import check_length, frame_edges, new_figure, plain, points_across, width_for
 from .features import plot_features, plot_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_segment"]
 
 _Span = tuple[float, float]
+_ROOM = 6  # points from line to line
 
 
 def plot_segment(
@@ -56,7 +58,8 @@ def plot_segment(
     Raises:
         EntryNotFoundError: if an archive has no such segment.
         FormatError: if an entry is damaged, or holds nothing to draw (UnsupportedError).
-        ValueError: if times do not go up, or an intensity map would be too large.
+        ValueError: if times do not go up, no frame is chosen, or an alignment is too long or, if
+            soft, too large.
         ImportError: if matplotlib is not installed.
     """
     figure = new_figure(8, 4, figure)  # says first of all whether there is matplotlib
@@ -66,7 +69,7 @@ def plot_segment(
     if datatype == "flow-alignment" and alignment is None:
         alignment = archive.read_alignment(name)
         span = _span_of(_times_for(alignment, None, frame_shift), frames)
-        title = f"{name}: alignment, {alignment.num_frames} frames"
+        title = f"{name}: alignment, {_frames(alignment.num_frames)}"
     elif datatype is None or datatype == "flow-alignment":
         raise UnsupportedError(
             "no features, scalars or samples to draw",
@@ -82,7 +85,7 @@ def plot_segment(
         span = _span_of(times, frames)
         title = f"{name}: {datatype}, {text}"
         if alignment is not None and alignment.num_frames != len(times):
-            title += f", but alignment of {alignment.num_frames} frames"
+            title += f", but alignment of {_frames(alignment.num_frames)}"
 
     heights = [3.2] * (draw is not None)
     if alignment is not None:
@@ -95,22 +98,44 @@ def plot_segment(
     panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, gridspec_kw=grid)[:, 0]
     if draw is not None:
         draw(axes=panels[0])
-    panels[-1].set_xlim(*span) if span[1] > span[0] else None
     if alignment is not None:
+        plot_alignment(lower, names, lower_times, axes=panels[-1])
         if draw is not None:
             panels[0].set_xlabel("")
-            edges = phone_starts(lower, lower_times)
-            where = panels[0].get_xaxis_transform()
-            panels[0].vlines(edges, 0, 1, transform=where, color="white", lw=0.6, alpha=0.7)
-        plot_alignment(lower, names, lower_times, axes=panels[-1])
+            _mark(panels[0], phone_starts(lower, lower_times))
+    if span[1] > span[0]:
+        panels[-1].set_xlim(*span)
     return figure
+
+
+def _mark(axes: Axes, seconds: list[float]) -> None:
+    """A thin line at each of these times, unless these would hide what is below them."""
+    if len(seconds) * _ROOM < points_across(axes)[0]:
+        where = axes.get_xaxis_transform()
+        axes.vlines(seconds, 0, 1, transform=where, color="white", linewidth=0.6, alpha=0.7)
+
+
+def _chosen(count: int, frames: slice | None) -> range:
+    """The frames that are meant.
+
+    Raises:
+        ValueError: if these are none.
+    """
+    chosen = range(count)[frames or slice(None)]
+    if frames is not None and not chosen:
+        raise ValueError(f"none of the {count} frames or samples is chosen")
+    return chosen
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame{'s'[: count != 1]}"
 
 
 def _span_of(times: NDArray[np.float64], frames: slice | None) -> _Span:
     """Where the chosen frames begin and end, in seconds."""
     edges, _ = frame_edges(times, len(times))
-    chosen = range(len(times))[frames or slice(None)]
-    return float(edges[chosen.start]), float(edges[max(chosen.stop, chosen.start)])
+    chosen = _chosen(len(times), frames)
+    return float(edges[chosen.start]), float(edges[chosen.stop])
 
 
 def _samples(
@@ -119,12 +144,10 @@ def _samples(
     """What draws some samples, where they begin and end, and how many there are in all."""
     samples, times = signal(archive.read(name)), archive.read_times(name)
     start, end = (times[0, 0], times[-1, 1]) if len(times) else (0.0, 0.0)
-    chosen = range(len(samples))[frames or slice(None)]
+    chosen = _chosen(len(samples), frames)
+    step = (end - start) / max(len(samples), 1)
+    span = float(start + step * chosen.start), float(start + step * chosen.stop)
     part = samples[chosen.start : chosen.stop]
-    place = start + np.array([chosen.start, chosen.start + len(part)]) * (
-        (end - start) / max(len(samples), 1)
-    )
-    span = float(place[0]), float(place[1])
     draw = partial(plot_line, part, span, label="sample value")
     return draw, span, f"{len(samples)} samples"
 
@@ -135,15 +158,16 @@ def _features(
     """What draws features or scalars, and what they are in words."""
     features = archive.read_features(name)
     if features.shape[1] == 1:
-        return partial(plot_line, features[:, 0], times), f"{len(features)} frames"
+        return partial(plot_line, features[:, 0], times), _frames(len(features))
     draw = partial(plot_features, features, times, normalize=normalize)
-    return draw, f"{len(features)} frames x {features.shape[1]}"
+    return draw, f"{_frames(len(features))} x {features.shape[1]}"
 
 
 def _times_for(
     alignment: Alignment, times: NDArray[np.float64] | None, frame_shift: float
 ) -> NDArray[np.float64]:
     """Times of all frames of an alignment: those of the features, then at the shift."""
+    check_length(alignment)
     known = np.zeros((0, 2)) if times is None else times
     start = alignment.start or 0.0
     if len(known):
