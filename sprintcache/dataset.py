@@ -243,7 +243,8 @@ class SprintCacheDataset(Dataset):
         """
         order = self.get_current_seq_order()
         if not 0 <= sorted_seq_idx < len(order):
-            hint = "" if len(order) else "; init_seq_order(epoch=1) begins an epoch"
+            begun = self.epoch is not None or self._seq_list is not None
+            hint = "" if begun else "; init_seq_order(epoch=1) begins an epoch"
             raise IndexError(f"sequence {sorted_seq_idx} of {len(order)}{hint}")
         return self._corpus.tags[int(order[sorted_seq_idx])]
 
