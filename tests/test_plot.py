@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -422,6 +423,20 @@ def test_plot_writes_a_picture(run: Run, tmp_path: Path, suffix: str) -> None:
     words = ["plot", BUNDLE, NAME, "--alignment", alignment, *TYING, "--output", path]
     assert run(*words) == (0, "", "")
     assert path.read_bytes().startswith(b"\x89PNG" if suffix == "png" else b"<?xml")
+
+
+def test_the_picture_of_the_readme(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = DATA.parents[1]
+    text = (root / "README.md").read_text("utf-8").replace("\\\n", "")
+    (line,) = [line for line in text.splitlines() if line.startswith("sprintcache plot ")]
+    words = shlex.split(line)[1:]
+    assert f"]({words[-1]})" in text
+    assert (root / words[-1]).stat().st_size < 80_000
+    monkeypatch.chdir(root)
+    assert run(*words[:-1], tmp_path / "picture.png") == (0, "", "")
+    assert (tmp_path / "picture.png").stat().st_size > 20_000
 
 
 def test_stats_draws(run: Run, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_commands_run(
 ) -> None:
     monkeypatch.chdir(ROOT)
     lines = re.findall(r"^    (sprintcache .*)$", TEXT, re.MULTILINE)
-    assert len(lines) == 12
+    assert len(lines) == 14
     for line in lines:
         words = shlex.split(line, comments=True)[1:]
         words = [word.replace("/tmp", str(tmp_path)) for word in words]
