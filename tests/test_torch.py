@@ -286,6 +286,39 @@ def test_a_batch_keeps_its_data_while_the_worker_goes_on(dataset: MapDataset) ->
     assert len(addresses) <= len(kept) + 8
 
 
+def doubled(batch: Batch) -> Batch:
+    data = {**batch.data, "double": 2 * batch.data["data"], "part": batch.data["data"][:, 1:]}
+    return batch._replace(data=data)
+
+
+def as_dict(batch: Batch) -> dict[str, Any]:
+    return {"x": batch.data["data"], "tags": batch.tags}
+
+
+def test_what_workers_do_with_batches(dataset: MapDataset) -> None:
+    """Memory of ours, of PyTorch, and parts of ours, go side by side; so do other containers."""
+    for change in (doubled, as_dict):
+        batches = DataLoader(
+            dataset,
+            batch_sampler=BatchSampler(dataset, max_seqs=3),
+            collate_fn=change,
+            num_workers=1,
+            multiprocessing_context="fork",
+            timeout=60,
+        )
+        for batch, wanted in zip(
+            batches, loader(dataset, BatchSampler(dataset, max_seqs=3)), strict=True
+        ):
+            x = wanted.data["data"]
+            if change is as_dict:
+                assert batch["tags"] == wanted.tags
+                assert torch.equal(batch["x"], x)
+            else:
+                assert check(batch) == check(wanted)
+                assert torch.equal(batch.data["double"], 2 * x)
+                assert torch.equal(batch.data["part"], x[:, 1:])
+
+
 def test_memory_of_a_worker() -> None:
     pool = SharedPool()
     first = torch.from_numpy(pool.take("a", (3, 4), np.float32))

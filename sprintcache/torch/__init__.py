@@ -21,11 +21,11 @@ The state is the same on all ranks of a step. A StatefulDataLoader (torchdata) k
 itself: its ``state_dict`` is as exact. In a plain DataLoader only ``sampler.state_dict()`` is not:
 it is where the DataLoader reads ahead.
 
-A warm archive is read faster than a batch travels from one process to another: without workers, or
-with ``num_threads``, a loader gives more batches a second. Workers pay off where reading is slow
-(cold disks, compressed archives), where data are transformed, or to read while the training
-computes. A batch lies in memory that is used again when its last tensor is gone; what you keep
-stays as it is.
+To read a batch from a warm archive takes about as long as to send it to another process, so there
+workers gain little, and ``num_threads`` more. They pay off where reading is slow (cold disks,
+compressed archives), where batches are transformed, or to read while the training computes. What a
+worker has read lies in memory that is used again when its last tensor is gone; what you keep stays
+as it is.
 
 With ``torch.distributed`` each rank makes its own loader; the sampler deals one list of batches to
 all of them, disjoint and in equal steps, so there is no DistributedSampler, and nothing else may
