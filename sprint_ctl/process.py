@@ -25,15 +25,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
-import signal
-import subprocess
-import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+from .child_process import ChildProcess
 from .command import CommandLine, find_executable
 from .config import format_config
 from .errors import (
@@ -43,14 +40,11 @@ from .errors import (
     SprintStartError,
     SprintTimeoutError,
 )
-from .memory import ArrayMemory
-from .modules import make_module_folder, remove_module_folder
-from .report import StderrReader, describe_end, log_file, signal_name, tail_of
+from .report import describe_end, log_file, signal_name, tail_of
 from .wire import Wire
 
 __all__ = ["SprintProcess"]
 
-_TERMINATE_TIMEOUT = 1.0
 _LAST_WORDS_TIMEOUT = 1.0  # for a process whose pipe has closed to end
 
 
@@ -89,25 +83,25 @@ class SprintProcess:
         self.is_ready = False
         self.exit_timeout = exit_timeout
         words = find_executable(executable)
-        self._owned = owned = _Owned()
-        self._finalizer = weakref.finalize(self, owned.release, exit_timeout)
+        self._child = child = ChildProcess()
+        self._finalizer = weakref.finalize(self, child.release, exit_timeout)
         try:
-            theirs = owned.open_wire(shared_memory)
+            theirs = child.open_wire(shared_memory)
             pairs = {"wire": 2, "parent_pid": os.getpid(), **theirs, **(config or {})}
-            self.command = words + arguments(format_config(pairs), owned.make_folder())
-            owned.start(self.command, list(theirs.values()))
+            self.command = words + arguments(format_config(pairs), child.make_folder())
+            child.start(self.command, list(theirs.values()))
         except OSError as error:
             self._finalizer()
             raise SprintStartError(f"Sprint cannot be started: {error}") from None
         except BaseException:
             self._finalizer()
             raise
-        self.pid = owned.popen.pid
+        self.pid = child.popen.pid
 
     @property
     def wire(self) -> Wire:
         """Our end of the wire. ``send`` and ``receive`` name what goes wrong; this does not."""
-        return self._owned.wire
+        return self._child.wire
 
     @property
     def is_closed(self) -> bool:
@@ -116,7 +110,7 @@ class SprintProcess:
 
     def poll(self) -> int | None:
         """Its return code, None while it runs."""
-        return self._owned.popen.poll()
+        return self._child.popen.poll()
 
     def send(
         self,
@@ -177,18 +171,18 @@ class SprintProcess:
         error.returncode = self.poll()
         error.signal = signal_name(error.returncode)
         if error.returncode is not None:
-            self._owned.stop_stderr()
-        error.stderr_tail = self._owned.stderr_tail()
+            self._child.stop_stderr()
+        error.stderr_tail = self._child.stderr_tail()
         error.log_tail = tail_of(log_file(self.command))
 
     def died(self, remote: str) -> SprintError:
         """The error for a process that has said it will end, with its last words."""
-        self._owned.wait(_LAST_WORDS_TIMEOUT)
+        self._child.wait(_LAST_WORDS_TIMEOUT)
         return self._death(PipeClosedError(""), remote)
 
     def _end_of_pipe(self, error: PipeClosedError) -> SprintError:
         remote = self._last_words()
-        self._owned.wait(_LAST_WORDS_TIMEOUT)
+        self._child.wait(_LAST_WORDS_TIMEOUT)
         return self._death(error, remote)
 
     def _death(self, error: PipeClosedError, remote: str | None) -> SprintError:
@@ -215,8 +209,8 @@ class SprintProcess:
         return None
 
     def _check_open(self) -> None:
-        if self._owned.owner != os.getpid():
-            raise SprintError(f"this Sprint belongs to process {self._owned.owner}")
+        if self._child.owner != os.getpid():
+            raise SprintError(f"this Sprint belongs to process {self._child.owner}")
         if self.is_closed:
             error = SprintDiedError("this Sprint was ended before")
             self.explain(error)
@@ -225,7 +219,7 @@ class SprintProcess:
     def end(self, *, ask: bool = True) -> None:
         """Ends the process as `close` does, and keeps what another thread may be reading from."""
         if not self.is_closed:
-            self._owned.end(self.exit_timeout if ask else 0)
+            self._child.end(self.exit_timeout if ask else 0)
 
     def close(self, *, ask: bool = True) -> int | None:
         """Ends the process: ask, wait, terminate, kill, reap; its return code.
@@ -236,167 +230,5 @@ class SprintProcess:
             ask: send ("exit",) first and give it ``exit_timeout`` to end.
         """
         if self._finalizer.detach() is not None:
-            self._owned.release(self.exit_timeout if ask else 0)
-        return self.poll() if self._owned.owner == os.getpid() else None
-
-
-class _Owned:
-    """What a SprintProcess has to give back, apart from it so that a finalizer can hold it."""
-
-    popen: subprocess.Popen[bytes]
-    wire: Wire
-
-    def __init__(self) -> None:
-        self.owner = os.getpid()
-        self._lock = threading.Lock()
-        self._folder: str | None = None
-        self._stderr: StderrReader | None = None
-        self._process_fd: int | None = None
-        self._fds: list[int] = []  # opened, and not yet given to anybody
-        self._memories: tuple[ArrayMemory | None, ArrayMemory | None] = (None, None)
-        self._children: list[int] = []  # closed once the process has them
-        _watch_forks(self)
-
-    def open_wire(self, shared_memory: bool) -> dict[str, int]:
-        """Makes the pipes; descriptors for the child by the names of the configuration string."""
-        from_child, c2p = os.pipe()
-        self._fds = [from_child]
-        self._children = [c2p]
-        p2c, to_child = os.pipe()
-        self._fds.append(to_child)
-        self._children.append(p2c)
-        theirs = {"c2p_fd": c2p, "p2c_fd": p2c}
-        if shared_memory:
-            with contextlib.suppress(OSError):  # without: through the pipe
-                read = ArrayMemory.create("sprint-c2p")
-                self._memories = read, None
-                write = ArrayMemory.create("sprint-p2c")
-                self._memories = read, write
-                theirs.update(c2p_memory_fd=read.fd, p2c_memory_fd=write.fd)
-        return theirs
-
-    def make_folder(self) -> str:
-        self._folder = make_module_folder()
-        return self._folder
-
-    def start(self, command: list[str], inherited: list[int]) -> None:
-        ours, theirs = os.pipe()
-        try:
-            self.popen = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stderr=theirs,
-                pass_fds=inherited,
-                restore_signals=False,
-                start_new_session=True,
-            )
-        except BaseException:
-            os.close(ours)
-            raise
-        finally:
-            os.close(theirs)
-            for fd in self._children:
-                os.close(fd)
-            self._children = []
-        self._stderr = StderrReader(ours)
-        self._stderr.start()
-        with contextlib.suppress(OSError, AttributeError):  # Linux before 5.3
-            self._process_fd = os.pidfd_open(self.popen.pid)
-        read_fd, write_fd = self._fds
-        self.wire = Wire(
-            read_fd,
-            write_fd,
-            read_memory=self._memories[0],
-            write_memory=self._memories[1],
-            process_fd=self._process_fd,
-            is_alive=None if self._process_fd is not None else self.is_alive,
-        )
-        self._fds, self._memories = [], (None, None)
-
-    def is_alive(self) -> bool:
-        return self.popen.poll() is None
-
-    def wait(self, timeout: float) -> None:
-        """Until the process has ended, at most so long."""
-        if self._process_fd is not None:
-            poller = select.poll()
-            poller.register(self._process_fd, select.POLLIN)
-            poller.poll(timeout * 1000)
-            self.popen.poll()
-        else:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.popen.wait(timeout)
-
-    def stop_stderr(self) -> None:
-        if self._stderr is not None and self._stderr.is_alive():
-            self._stderr.stop(1.0)
-
-    def stderr_tail(self) -> str:
-        return "" if self._stderr is None else self._stderr.tail()
-
-    def release(self, exit_timeout: float) -> None:
-        with self._lock:
-            if self.owner != os.getpid():
-                return  # a fork of the trainer: nothing of this is its own
-            if hasattr(self, "popen"):
-                self._end(exit_timeout)
-                self.stop_stderr()
-                if self._process_fd is not None:
-                    os.close(self._process_fd)
-                    self._process_fd = None
-            self.close_fds()
-            if self._folder is not None:
-                remove_module_folder(self._folder)
-
-    def end(self, exit_timeout: float) -> None:
-        with self._lock:
-            if self.owner == os.getpid():
-                self._end(exit_timeout)
-
-    def _end(self, exit_timeout: float) -> None:
-        deadline = time.monotonic() + exit_timeout
-        if exit_timeout > 0 and self.is_alive():
-            with contextlib.suppress(SprintError):
-                self.wire.send(("exit",), deadline=deadline)
-            self.wait(max(deadline - time.monotonic(), 0))
-        for number, timeout in ((signal.SIGTERM, _TERMINATE_TIMEOUT), (signal.SIGKILL, None)):
-            if not self.is_alive():
-                return
-            # its group: a wrapper script and what it started; not reaped, so the id is its own
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.popen.pid, number)
-            if timeout is None:
-                self.popen.wait()
-            else:
-                self.wait(timeout)
-
-    def close_fds(self) -> None:
-        """Closes the pipe ends and memory files, whoever holds them now."""
-        for fd in self._fds + self._children:
-            os.close(fd)
-        for memory in self._memories:
-            if memory is not None:
-                memory.close()
-        self._fds, self._children, self._memories = [], [], (None, None)
-        if hasattr(self, "wire"):
-            self.wire.close()
-
-
-_running: weakref.WeakSet[_Owned] = weakref.WeakSet()
-_watching: list[int] = []  # not empty once forks are watched
-
-
-def _watch_forks(owned: _Owned) -> None:
-    _running.add(owned)
-    if not _watching:
-        _watching.append(os.getpid())
-        os.register_at_fork(after_in_child=_leave_to_parent)
-
-
-def _leave_to_parent() -> None:
-    for owned in list(_running):
-        with contextlib.suppress(OSError):
-            owned.close_fds()
-        if hasattr(owned, "popen"):
-            owned.popen.returncode = 0  # not ours to reap; keeps its destructor quiet
-    _running.clear()
+            self._child.release(self.exit_timeout if ask else 0)
+        return self.poll() if self._child.owner == os.getpid() else None
