@@ -20,7 +20,7 @@ from paths import DATA, full_data
 from test_cli import Run, run, written
 from test_reference import real_file
 
-from sprintcache import ArchiveWriter, open_archive
+from sprintcache import ArchiveWriter, files, open_archive
 from sprintcache.cli import interrupts, main
 
 __all__ = ["run"]  # the fixture
@@ -526,6 +526,28 @@ def test_ctrl_c_while_an_archive_is_changed(interrupted: Interrupted, tmp_path: 
     status, _, err = interrupted(2, "extract", path, "--to", tmp_path / "out")
     assert (status, err) == (130, "sprintcache: interrupted: 2 files were written\n")
     assert sum(found.is_file() for found in (tmp_path / "out").rglob("*")) == 2
+
+
+def test_ctrl_c_in_the_middle_of_an_entry(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for the entry to be whole."""
+    monkeypatch.setattr("sprintcache.transfer._BUFFER", 100)
+    written_so_far = []
+
+    def write_all(fd: int, parts: Any, offset: int) -> None:
+        files.write_all(fd, parts, offset)
+        if offset > 8:  # not the header
+            written_so_far.append(offset)
+            if len(written_so_far) == 2:
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("sprintcache.archive_file.write_all", write_all)
+    path = Path(written(tmp_path / "x.cache", [("old", ONE)]))
+    status, _, err = run("combine", PARTS[0], "--append", "--to", path)
+    assert status == 130
+    assert err.endswith(f"{path} is whole, with the first 1 of 16 entries\n")
+    assert list(contents(path).items())[1:] == list(contents(PARTS[0]).items())[:1]
 
 
 def test_ctrl_c_as_a_process(tmp_path: Path) -> None:
