@@ -20,6 +20,8 @@ from .errors import SprintProtocolError
 from .memory import ALIGNMENT, order_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
     from .memory import ArrayMemory
@@ -88,9 +90,14 @@ class Packer:
 
 
 class Unpacker:
-    """Reads messages of one direction."""
+    """Reads messages of one direction.
+
+    Attributes:
+        empty: makes the arrays that come through the pipe, as ``numpy.empty`` does.
+    """
 
     def __init__(self, memory: ArrayMemory | None) -> None:
+        self.empty: Callable[[Sequence[int], np.dtype[Any]], NDArray[Any]] = np.empty
         self._memory = memory
         self._decode = json.JSONDecoder(object_hook=self._restore).raw_decode
         self._arrays: list[NDArray[Any]] = []
@@ -156,7 +163,7 @@ class Unpacker:
         if nbytes > self._remaining:
             raise ValueError(f"array of {nbytes} bytes where {self._remaining} remain")
         self._remaining -= nbytes
-        array: NDArray[Any] = np.empty(shape if order == "C" else shape[::-1], dtype)
+        array = self.empty(shape if order == "C" else shape[::-1], dtype)
         self._arrays.append(array)
         return array if order == "C" else array.T
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .array_pool import ArrayPool
 from .command import CommandLine
 from .errors import SprintError, SprintProtocolError
 from .process import SprintProcess
@@ -116,6 +117,7 @@ class SegmentStream:
         except BaseException:
             self._remove_list()
             raise
+        self._process.wire.allocate_with(ArrayPool().empty)
 
     @property
     def pid(self) -> int:

@@ -34,7 +34,7 @@ from .errors import PipeClosedError, SprintProtocolError, SprintTimeoutError
 from .packing import Packer, Unpacker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -100,6 +100,14 @@ class Wire:
             poller.register(fd, event)
             if process_fd is not None:
                 poller.register(process_fd, select.POLLIN)
+
+    def allocate_with(self, empty: Callable[[Sequence[int], np.dtype[Any]], NDArray[Any]]) -> None:
+        """Has the arrays of the second framing that come through the pipe made by this function.
+
+        Args:
+            empty: to be called as ``numpy.empty`` is, with shape and dtype.
+        """
+        self._unpacker.empty = empty
 
     # ---- messages --------------------------------------------------------------------------
 
