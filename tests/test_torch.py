@@ -180,6 +180,10 @@ def test_samplers_of_others(dataset: MapDataset) -> None:
         collate_fn=collate,
     )
     assert sorted(chain(*epoch(own))) == list(range(NUM_SEQS))
+    labels = MapDataset(dataset.dataset, ["classes"])
+    assert [*labels.__getitems__([1]).data] == [*labels[1].data] == ["classes"]
+    with pytest.raises(ValueError, match="no data key 'class' among data, classes"):
+        MapDataset(dataset.dataset, ["class"])
 
 
 def test_pinning_keeps_the_form(dataset: MapDataset, monkeypatch: pytest.MonkeyPatch) -> None:

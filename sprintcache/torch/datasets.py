@@ -42,7 +42,13 @@ class MapDataset(Dataset[Item]):  # type: ignore[misc]
             keys: data keys to read; None: all.
             pad: what stands beyond the end of labels.
             num_threads: threads that decode a batch, in each worker.
+
+        Raises:
+            ValueError: if `dataset` has no such key.
         """
+        for key in keys or ():
+            if key not in dataset.data:
+                raise ValueError(f"no data key {key!r} among {', '.join(dataset.data)}")
         self.dataset = dataset
         self.keys = keys
         self.pad = pad
