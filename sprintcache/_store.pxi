@@ -292,6 +292,31 @@ cdef class Store:
         finally:
             self._leave()
 
+    def _names_at(self, places, bint segments) -> list[str]:
+        """Names of the entries (or segments) at some places, such as those of a batch.
+
+        Raises:
+            IndexError: if there is no such place; they do not count from the end.
+        """
+        cdef np.ndarray array = np.ascontiguousarray(places, np.int64)
+        cdef int64_t *place = <int64_t *>np.PyArray_DATA(array)
+        cdef int64_t i, n
+        cdef uint32_t *segment
+        cdef list names = []
+        self._enter()
+        try:
+            if self.core.count == 1 and self.core.sources.own_table == NULL:
+                self._check_source(0)       # the names are read where they stand in the file
+            segment = self.core.index.segments if segments else NULL
+            n = self.core.index.segment_count if segments else self.core.index.count
+            for i in range(array.shape[0]):
+                if not 0 <= place[i] < n:
+                    raise IndexError(f"segment {place[i]} of {n}")
+                names.append(self._name_at(place[i] if segment == NULL else segment[place[i]]))
+            return names
+        finally:
+            self._leave()
+
     def _num_segments(self) -> int:
         """Number of entries whose names do not end in ".attribs"."""
         self._enter()

@@ -68,9 +68,9 @@ class Segments(Sequence[str]):
         for start in range(0, self._size, _CHUNK):
             yield from self._archive._names(start, start + _CHUNK, True)
 
-    def at(self, places: Iterable[int]) -> list[str]:
-        """The names at some places, such as those of a batch."""
-        return [self[place] for place in places]
+    def at(self, places: Sequence[int] | NDArray[np.int64]) -> list[str]:
+        """The names at some places, such as those of a batch; they do not count from the end."""
+        return self._archive._names_at(places, True)
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and not name.endswith(".attribs") and name in self._archive

@@ -342,10 +342,9 @@ class SprintCacheDataset(Dataset):
     def _names(self, seqs: Sequence[int] | Sequence[str] | NDArray[np.int64]) -> list[str]:
         if isinstance(seqs, (str, bytes)):
             raise TypeError("seqs must be several sequences, not one")
-        several: list[Any] = seqs.tolist() if isinstance(seqs, np.ndarray) else list(seqs)
-        if several and isinstance(several[0], str):
-            return several
-        return self._corpus.tags.at(several)
+        if len(seqs) and isinstance(seqs[0], str):
+            return list(seqs)
+        return self._corpus.tags.at(seqs)  # type: ignore[arg-type]
 
     # ---- keys
 

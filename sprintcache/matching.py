@@ -5,7 +5,7 @@ Archives give their names as lazy sequences; a million of them are hashed, not s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, overload
 
@@ -37,12 +37,12 @@ class Subset(Sequence[str]):
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
-            return self._segments.at(self._kept[index].tolist())
+            return self._segments.at(self._kept[index])
         return self._segments[int(self._kept[index])]
 
-    def at(self, places: Iterable[int]) -> list[str]:
+    def at(self, places: Sequence[int] | NDArray[np.int64]) -> list[str]:
         """The names at some places, such as those of a batch."""
-        return self._segments.at(self._kept[np.fromiter(places, np.int64)].tolist())
+        return self._segments.at(self._kept[np.asarray(places, np.int64)])
 
     def __repr__(self) -> str:
         return f"<{len(self)} of {self._segments}>"
