@@ -7,7 +7,7 @@ from typing import Any
 from .config import parse_config, to_bool
 from .errors import SprintError
 from .log import configure_log, log
-from .python_control import PythonControl, reported
+from .python_control import PythonControl
 
 __all__ = ["attach"]
 
@@ -38,14 +38,11 @@ def attach(config: str, **facts: Any) -> PythonControl:
         min_version_number=int(pairs.get("minPythonControlVersion", 0)),
         **facts,
     )
-    _check(pairs)
-    return control
-
-
-@reported
-def _check(pairs: dict[str, str]) -> None:
     if to_bool(pairs.get("EnableAutoNumpySharedMemPickling", "false")):
-        raise SprintError(
+        error = SprintError(
             "EnableAutoNumpySharedMemPickling:True is not supported:"
             " switch it off in the trainer; arrays go through the pipe, or through memory files"
         )
+        control.report(str(error))
+        raise error
+    return control

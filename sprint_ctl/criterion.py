@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["CRITERIA", "loss_by_callback", "skipped"]
+__all__ = ["CRITERIA", "loss_by_callback", "loss_by_name", "skipped"]
 
 CRITERIA = ("cross-entropy", "ctc")
 
@@ -83,6 +83,22 @@ def loss_by_callback(
             f" expected {log_posteriors.shape[::-1]}"
         )
     return float(loss), np.asarray(error_signal.T, np.float32)
+
+
+def loss_by_name(
+    callback: Callable[..., Any],
+    name: str,
+    log_posteriors: NDArray[np.float32],
+    *,
+    criterion: str | None = None,
+) -> tuple[float, NDArray[np.float32]]:
+    """The same where Sprint does not visit its segments: the orthography is looked up."""
+    orthography = None
+    if criterion != "cross-entropy":
+        orthography = callback("get_orthography_by_segment_name", name)
+    return loss_by_callback(
+        callback, name, log_posteriors, orthography=orthography, criterion=criterion
+    )
 
 
 def skipped(log_posteriors: NDArray[Any]) -> tuple[float, NDArray[np.float32]]:

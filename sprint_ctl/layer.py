@@ -11,7 +11,8 @@ import numpy as np
 
 from .attach import attach
 from .log import is_verbose, log
-from .python_control import PythonControl, reported
+from .python_control import PythonControl
+from .reporting import reported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,10 @@ class SprintNnPythonLayer:
         self._control: PythonControl = attach(config, name="SprintNnPythonLayer", reference=self)
         self.input_sizes: dict[int, int] = {}  # by stream
         self.output_size: int | None = None
+
+    def report(self, text: str) -> None:
+        """Tells the trainer of an exception that will end Sprint."""
+        self._control.report(text)
 
     def finalize(self, **_: Any) -> None:
         """Called by Sprint at its end."""

@@ -19,54 +19,38 @@ the trainer closes the pipe, that is taken as ("exit",).
 
 from __future__ import annotations
 
-import functools
 import os
 import stat
 import threading
 import traceback
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .criterion import CRITERIA, loss_by_callback
+from .criterion import CRITERIA, loss_by_name
 from .description import describe
 from .errors import SprintError, SprintProtocolError
 from .link import TrainerLink
 from .log import is_verbose, log
+from .reporting import reported
+from .segment_calls import SegmentCalls
 from .segment_exchange import SegmentExchange
 from .segment_request import SegmentRequest
 from .segment_request import segment_name as segment_name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
     Reply = tuple[Any, ...]
 
-__all__ = ["PythonControl", "reported"]
+__all__ = ["PythonControl"]
 
 _START_TIMEOUT = 10.0  # seconds, of a thread
 
-_F = TypeVar("_F", bound="Callable[..., Any]")
 
-
-def reported(function: _F) -> _F:
-    """Tells the trainer of an exception in what Sprint calls, before it ends Sprint."""
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except Exception:
-            if PythonControl.instance is not None:
-                PythonControl.instance.report(traceback.format_exc())
-            raise
-
-    return cast("_F", wrapper)
-
-
-class PythonControl:
+class PythonControl(SegmentCalls):
     """Our end of the pipes in a Sprint process.
 
     Attributes:
@@ -199,8 +183,10 @@ class PythonControl:
         request = SegmentRequest(seg_name, seg_len, posteriors, request_id)
         if self.segments and request.name not in self.segments:
             raise KeyError(f"segment {request.name!r} is not in Sprint's corpus")
-        if self.control_loop_started and not self._exchange.is_threaded:
-            return self._loss_in_sprints_loop(request.name, request.log_posteriors)
+        if self.callback is not None and not self._exchange.is_threaded:
+            return loss_by_name(
+                self.callback, request.name, request.log_posteriors, criterion=self.criterion
+            )
         self._exchange.put(request)
         if not self._exchange.is_threaded:
             return None
@@ -208,20 +194,6 @@ class PythonControl:
             self.own_threaded_callback(
                 "get_loss_and_error_signal", request.name, seg_len, request.log_posteriors
             )
-        )
-
-    def _loss_in_sprints_loop(self, name: str, log_posteriors: NDArray[np.float32]) -> Reply:
-        if self.callback is None:
-            raise SprintError("Sprint has handed no callback")
-        orthography = None
-        if self.criterion != "cross-entropy":
-            orthography = self.callback("get_orthography_by_segment_name", name)
-        return loss_by_callback(
-            self.callback,
-            name,
-            log_posteriors,
-            orthography=orthography,
-            criterion=self.criterion,
         )
 
     def _handle_automaton(self, segment_name: Any) -> Reply:
@@ -331,104 +303,6 @@ class PythonControl:
             posteriors: (time, label) float32.
         """
         return self._exchange.wait_done(seg_name)
-
-    # ---- called by Sprint, segment by segment ----------------------------------------------
-
-    def segment_list_iterator(self) -> Iterator[str]:
-        """Names of the segments the trainer asks for, until it has had enough."""
-        request = self._exchange.next()
-        while request is not None:
-            yield request.name
-            self._exchange.leave(request)
-            request = self._exchange.next(request)
-
-    @reported
-    def init_processing(
-        self, input_dim: int | None = None, output_dim: int | None = None, **_: Any
-    ) -> None:
-        """Called by Sprint before the first segment when it iterates over the corpus.
-
-        Args:
-            input_dim: of the features, -1 if none are extracted.
-            output_dim: number of classes, -1 without alignments.
-        """
-        log("init_processing", input_dim, output_dim)
-        if self.sprint_callback is None:
-            raise SprintError("Sprint has handed no callback, which the criterion needs")
-
-    @reported
-    def process_segment(
-        self,
-        name: str,
-        orthography: str | bytes | None = None,
-        features: NDArray[Any] | None = None,
-        alignment: NDArray[Any] | None = None,
-        soft_alignment: Any = None,
-        **_: Any,
-    ) -> None:
-        """Called by Sprint for each segment when it iterates over the corpus.
-
-        Args:
-            name: full name of the segment.
-            orthography: bytes (UTF-8) from Sprint; None for other than speech segments.
-            features, soft_alignment: not used.
-            alignment: (time,) uint32 class of each frame, or None.
-        """
-        request = self._exchange.current()
-        request.check(name)
-        if self.sprint_callback is None:
-            raise SprintError("Sprint has handed no callback, which the criterion needs")
-        loss, error_signal = loss_by_callback(
-            self.sprint_callback,
-            name,
-            request.log_posteriors,
-            orthography=orthography,
-            alignment=alignment,
-            criterion=self.criterion,
-        )
-        self._exchange.give(loss=loss, error_signal=error_signal)
-
-    @reported
-    def init_segment(self, segment_name: str | None = None, **_: Any) -> None:
-        """Called by Sprint's trainers at the start of a segment; None where they do not know it."""
-        if is_verbose():
-            log("init_segment", segment_name)
-        self._exchange.current().check(segment_name)
-
-    @reported
-    def notify_segment_loss(
-        self, segment_name: str | None = None, loss: float = 0, **_: Any
-    ) -> None:
-        """Called by Sprint's trainers with the loss of a segment, whose name may be None."""
-        self.set_current_seg_loss(segment_name, loss)
-
-    def get_current_seg_posteriors(self, seg_len: int) -> NDArray[np.float32]:
-        """Log posteriors of the segment under way, (time, label).
-
-        Args:
-            seg_len: its length in Sprint, for checking.
-        """
-        request = self._exchange.current()
-        request.check(length=seg_len)
-        return request.log_posteriors
-
-    def set_current_seg_error_signal(self, seg_len: int, error_signal: NDArray[Any]) -> None:
-        """Takes the error signal of the segment under way.
-
-        Args:
-            seg_len: its length in Sprint, for checking.
-            error_signal: (time, label) float.
-        """
-        self._exchange.give(error_signal=error_signal, length=seg_len)
-
-    def set_current_seg_loss(self, seg_name: str | None, loss: float) -> None:
-        """Takes the loss of the segment under way.
-
-        Args:
-            seg_name: its name, for checking, or None.
-            loss: of the whole segment.
-        """
-        self._exchange.give(loss=loss, name=seg_name)
 
     def exit(self, **_: Any) -> None:
         """Called by Sprint at its end, in some modes."""
