@@ -136,6 +136,8 @@ def collect(
 ) -> Statistics:
     """Statistics of features, scalars, audio samples and alignments.
 
+    Values and weights that are not finite do not count.
+
     Args:
         archive: the archive.
         names: segments to read; None: all.
@@ -226,7 +228,8 @@ class _Part:
     def _add_alignment(self, archive: Archive, name: str) -> int:
         alignment = archive.read_alignment(name)
         numbers = self._units.numbers(alignment)
-        self._labels.add(*_summed(numbers, alignment.weight))
+        weight = np.where(np.isfinite(alignment.weight), alignment.weight, 0)
+        self._labels.add(*_summed(numbers, weight))
         self.statistics.num_soft += alignment.weighted
         if alignment.start is not None and alignment.end is not None:
             self._add_seconds(alignment.start, alignment.end)

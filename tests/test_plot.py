@@ -416,6 +416,12 @@ def test_a_comparison_of_nothing(tmp_path: Path) -> None:
 # ---- the command
 
 
+def test_letters_that_the_font_does_not_have(run: Run, tmp_path: Path) -> None:
+    with ArchiveWriter(tmp_path / "a.cache") as writer:
+        writer.add_features("\u97f3", np.eye(3, dtype=np.float32))
+    assert run("plot", tmp_path / "a.cache", "\u97f3", "--output", tmp_path / "a.png")[0] == 0
+
+
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_plot_writes_a_picture(run: Run, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"picture.{suffix}"
@@ -454,7 +460,10 @@ def test_stats_draws(run: Run, tmp_path: Path) -> None:
     ("words", "message"),
     [
         ([BUNDLE, "rec000/1"], "no entry 'rec000/1'; did you mean 'espeak/rec000/1'?"),
-        ([BUNDLE, NAME, "--frames", "200:"], "none of the 186 frames or samples is chosen"),
+        (
+            [BUNDLE, NAME, "--frames", "200:"],
+            f"features.bundle, entry '{NAME}': none of the 186 frames or samples is chosen",
+        ),
         ([BUNDLE, NAME, "--output", "a.gif3"], "pictures end in .png, .svg or .pdf, not in 'gif3'"),
         ([BUNDLE, NAME, "--output", "nowhere/a.png"], "nowhere: no such folder"),
         ([BUNDLE, NAME, "--alignment", DATA / "energy.cache"], "expected flow-alignment"),

@@ -562,3 +562,12 @@ def test_stats_with_wrong_arguments(run: Run, words: list[str], message: str) ->
     status, _, err = run("stats", *words)
     assert status == 2
     assert message in err
+
+
+def test_weights_that_are_no_numbers(run: Run, tmp_path: Path) -> None:
+    strange = Alignment([0, 0, 1, 2], [1, 2, 1, 1], [np.nan, np.inf, 0.5, 1])
+    path = written(tmp_path / "a.cache", {"c/1": strange})
+    status, out, _ = run("stats", path)
+    assert status == 0
+    assert "frequent     allophone 1 state 0 1.50\n" in out
+    assert "unused       1: allophone 2 state 0\n" in out

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sprintcache import comparison, statistics
@@ -45,9 +47,10 @@ def plot(arguments: Namespace, names: Names) -> int:
             "figure": picture.figure,
         }
         if arguments.alignment is None:
-            figure = plot_segment(archive, name, None, names, **options)
+            with _quiet_glyphs():
+                figure = plot_segment(archive, name, None, names, **options)
         else:
-            with open_archive(arguments.alignment, arguments.io) as alignments:
+            with open_archive(arguments.alignment, arguments.io) as alignments, _quiet_glyphs():
                 _check_there(alignments, name, arguments.alignment)
                 figure = plot_segment(archive, name, alignments, names, **options)
     picture.finish(figure)
@@ -173,7 +176,16 @@ class _Picture:
 
     def finish(self, figure: Figure) -> None:
         """Writes the picture, or shows it until the window is closed."""
-        if self._path is None:
-            self._show()
-        else:
-            figure.savefig(self._path, dpi=100)
+        with _quiet_glyphs():
+            if self._path is None:
+                self._show()
+            else:
+                figure.savefig(self._path, dpi=100)
+
+
+@contextmanager
+def _quiet_glyphs() -> Iterator[None]:
+    """No warnings of letters that the font does not have: their boxes are seen."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        yield

@@ -78,7 +78,7 @@ def _label_facts(labels: LabelUse, rare: float) -> Iterator[tuple[str, str]]:
 
 
 def _with_frames(name: str, frames: float) -> str:
-    return f"{name} {frames:.0f}" if frames == round(frames) else f"{name} {frames:.2f}"
+    return f"{name} {frames:.{0 if frames.is_integer() else 2}f}"
 
 
 def _some(texts: Sequence[str], at_most: int | None = None) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sprintcache import states
+from sprintcache.accumulators import Tally
 from sprintcache.alignment import ALLOPHONE_MASK
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from sprintcache.allophones import AllophoneLabeling
 
 __all__ = ["AlignmentSummary", "Use", "Uses", "share", "use_of"]
-
-_MOST_ADDED = 1 << 18  # runs that are kept before they are summed up
 
 
 @dataclass
@@ -98,10 +97,7 @@ class Uses:
     def __init__(self) -> None:
         self._summary = AlignmentSummary()
         self._label_types: set[str] = set()
-        # the sums so far, and what was added since
-        self._ids: list[NDArray[np.uint32]] = [np.zeros(0, np.uint32)]
-        self._weights: list[NDArray[np.float64]] = [np.zeros(0)]
-        self._added = 0
+        self._sums = Tally()
 
     def add(self, use: Use) -> None:
         """Counts one more."""
@@ -112,26 +108,14 @@ class Uses:
         summary.contradiction = summary.contradiction or use.contradiction
         summary.kinds[use.kind] = summary.kinds.get(use.kind, 0) + 1
         self._label_types.add(use.label_type)
-        self._ids.append(use.ids)
-        self._weights.append(use.weights)
-        self._added += len(use.ids)
-        if self._added > _MOST_ADDED:
-            self._merge()
-
-    def _merge(self) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
-        """Each id once, and its weight."""
-        ids, places = np.unique(np.concatenate(self._ids), return_inverse=True)
-        weights = np.zeros(len(ids))
-        np.add.at(weights, places, np.concatenate(self._weights))
-        self._ids, self._weights, self._added = [ids], [weights], 0
-        return ids, weights
+        self._sums.add(use.ids, use.weights)
 
     def summary(self, labeling: AllophoneLabeling | None) -> AlignmentSummary | None:
         """What was added, in numbers; None if there was nothing."""
         summary = self._summary
         if not summary.num_alignments:
             return None
-        ids, weights = self._merge()
+        ids, weights = self._sums.sums()
         of_states = self._label_types == {"allophone-state"}
         summary.label_type = "mixed" if len(self._label_types) > 1 else min(self._label_types)
         summary.states_used = len(ids)

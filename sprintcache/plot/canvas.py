@@ -69,11 +69,8 @@ def axes_of(axes: Axes | None, width: float, height: float) -> Axes:
 
 
 def figure_of(axes: Axes) -> Figure:
-    """The figure that axes are in."""
-    figure = axes.get_figure(root=True)
-    if figure is None:
-        raise ValueError("the axes are in no figure")
-    return figure
+    """The figure that axes are in, also where they are in a part of it."""
+    return axes.figure.figure
 
 
 def plain(text: str) -> str:

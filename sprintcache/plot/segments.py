@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sprintcache.alignment import Alignment
-from sprintcache.errors import UnsupportedError
+from sprintcache.errors import SprintCacheError, UnsupportedError
 from sprintcache.statistics import is_signal, signal
 
 from .alignments import is_soft, phone_starts, plot_alignment
@@ -63,6 +63,24 @@ def plot_segment(
         ImportError: if matplotlib is not installed.
     """
     figure = new_figure(8, 4, figure)  # says first of all whether there is matplotlib
+    try:
+        return _draw(archive, name, alignments, names, frames, normalize, frame_shift, figure)
+    except SprintCacheError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"{archive.path}, entry {name!r}: {error}") from error
+
+
+def _draw(
+    archive: Archive,
+    name: str,
+    alignments: Archive | None,
+    names: Names | None,
+    frames: slice | None,
+    normalize: bool,
+    frame_shift: float,
+    figure: Figure,
+) -> Figure:
     datatype = archive.datatype(name)
     alignment = None if alignments is None else alignments.read_alignment(name)
     draw = times = None
