@@ -34,7 +34,8 @@ for python in "$@"; do
         export PATH=$bin CC=/nonexistent
         sprintcache verify tests/data/features.bundle
         python -m pytest -q -p no:cacheprovider tests/test_real_data.py tests/test_batch.py \
-            tests/test_bundle.py tests/test_writer.py tests/test_cli.py
+            tests/test_bundle.py tests/test_writer.py tests/test_cli.py tests/test_labels.py \
+            tests/test_concurrency.py tests/test_dataset.py tests/test_control.py
     )
     cp "$work/$version"/wheel/*.whl "$out"
 done
