@@ -131,11 +131,9 @@ class Wire:
         text, arrays = self._packer.pack(message)
         if len(text) > _MAX_TEXT:
             raise ValueError(f"a message with a text of {len(text)} bytes: at most {_MAX_TEXT}")
-        size = sum(array.nbytes for array in arrays)
-        head = _HEADER.pack(_MAGIC, len(text), request_id, size) + text
-        parts = [memoryview(head)]
-        parts += [_as_bytes(array) for array in arrays if array.nbytes]
-        self._write(parts, deadline)
+        bodies = [_as_bytes(array) for array in arrays if array.nbytes]
+        head = _HEADER.pack(_MAGIC, len(text), request_id, sum(map(len, bodies))) + text
+        self._write([memoryview(head), *bodies], deadline)
 
     def receive(self, *, deadline: float | None = None) -> tuple[Any, ...]:
         """The next message. Arrays in the memory file are views, good until the next call.
@@ -265,17 +263,18 @@ class Wire:
         return bytes(body)
 
     def _write(self, parts: list[memoryview], deadline: float | None) -> None:
-        size = sum(len(part) for part in parts)
         sent = 0
         while parts:
             try:
                 count = os.writev(self._write_fd, parts)
             except BlockingIOError:
-                if self._wait(self._write_fd, deadline, (sent, size)):
+                facts = sent, sent + sum(map(len, parts))
+                if self._wait(self._write_fd, deadline, facts):
                     continue
-                raise _closed("the process at the other end has ended", (sent, size)) from None
+                raise _closed("the process at the other end has ended", facts) from None
             except BrokenPipeError:
-                raise _closed("the other end has closed the pipe", (sent, size)) from None
+                facts = sent, sent + sum(map(len, parts))
+                raise _closed("the other end has closed the pipe", facts) from None
             sent += count
             while parts and count >= len(parts[0]):
                 count -= len(parts.pop(0))
