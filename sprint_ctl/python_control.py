@@ -33,10 +33,10 @@ from .errors import SprintError, SprintProtocolError
 from .link import TrainerLink
 from .log import is_verbose, log
 from .reporting import reported
-from .segment_calls import SegmentCalls
 from .segment_exchange import SegmentExchange
 from .segment_request import SegmentRequest
 from .segment_request import segment_name as segment_name_of
+from .segment_visits import SegmentVisits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,7 +50,7 @@ __all__ = ["PythonControl"]
 _START_TIMEOUT = 10.0  # seconds, of a thread
 
 
-class PythonControl(SegmentCalls):
+class PythonControl(SegmentVisits):
     """Our end of the pipes in a Sprint process.
 
     Attributes:
