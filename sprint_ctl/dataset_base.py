@@ -281,6 +281,25 @@ class SprintDatasetBase(Dataset):
         self._cache.want(epoch)
         return True
 
+    def iter_epochs(self, first: int = 1) -> Iterator[int]:
+        """Begins one epoch after another, as long as Sprint delivers any; gives their numbers.
+
+        Args:
+            first: number of the first one.
+
+        Raises:
+            SprintError: what went wrong on the side of Sprint, or no epoch in time.
+        """
+        epoch = first
+        while True:
+            self.init_seq_order(epoch)
+            if not self._cache.has_epoch():
+                return
+            yield epoch
+            if not self._cache.keeps_step:
+                return
+            epoch += 1
+
     def load_seqs(self, start: int, end: int) -> None:
         """Waits for sequences `start` to `end` (exclusive, may lie behind the last one).
 

@@ -13,14 +13,20 @@ from typing import TYPE_CHECKING, Any
 from sprintcache.ordering import Ordering
 
 from .errors import SprintError
+from .segment_calls import (
+    PythonControl,
+    feedInputAndTarget,
+    feedInputAndTargetAlignment,
+    feedInputAndTargetSegmentOrth,
+    feedInputUnsupervised,
+    reported,
+    sink,
+)
 from .segment_order import ordered_names
-from .segment_source import SegmentSource, reported
-from .targets import targets_of
+from .segment_source import SegmentSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-    from numpy.typing import NDArray
 
 __all__ = [
     "PythonControl",
@@ -29,7 +35,6 @@ __all__ = [
     "feedInputAndTarget",
     "feedInputAndTargetAlignment",
     "feedInputAndTargetSegmentOrth",
-    "feedInputForwarding",
     "feedInputUnsupervised",
     "getSegmentList",
     "init",
@@ -119,8 +124,8 @@ def _init_trainer(
 
 def exit(**kwargs: Any) -> None:
     """Called by Sprint at its end, also where `init` was not."""
-    source = SegmentSource.instance
-    if source is not None:
+    source = sink()
+    if isinstance(source, SegmentSource):
         _exit_trainer(source)
         source.finish()
 
@@ -135,130 +140,4 @@ def _exit_trainer(source: SegmentSource) -> None:
         )
 
 
-@reported
-def feedInputAndTarget(  # noqa: N802
-    features: NDArray[Any],
-    segmentName: str | None = None,  # noqa: N803
-    orthography: str | None = None,
-    alignment: NDArray[Any] | None = None,
-    speaker_name: str | None = None,
-    **kwargs: Any,
-) -> None:
-    """Called by Sprint for each segment, or for each batch of frames, of target-mode
-    target-generic.
-
-    Args:
-        features: (dimension, time) float32.
-        segmentName: full name, known with buffer-type=utterance.
-        orthography: its text, or None.
-        alignment: (time,) uint32 classes, or None.
-        speaker_name: short name, or None.
-        kwargs: weights, speaker_gender, and whatever later versions add.
-    """
-    source = SegmentSource.instance
-    if source is None:
-        raise SprintError("Sprint feeds data before it has called init")
-    targets = targets_of(alignment=alignment, orthography=orthography, speaker_name=speaker_name)
-    source.send(segmentName, features, targets)
-
-
-def feedInputAndTargetAlignment(  # noqa: N802
-    features: NDArray[Any],
-    targetAlignment: NDArray[Any],  # noqa: N803
-    segmentName: str | None = None,  # noqa: N803
-    **kwargs: Any,
-) -> None:
-    """The same for target-mode target-alignment."""
-    feedInputAndTarget(features, segmentName, alignment=targetAlignment)
-
-
-def feedInputAndTargetSegmentOrth(  # noqa: N802
-    features: NDArray[Any],
-    targetSegmentOrth: str,  # noqa: N803
-    segmentName: str | None = None,  # noqa: N803
-    **kwargs: Any,
-) -> None:
-    """The same for target-mode target-segment-orth."""
-    feedInputAndTarget(features, segmentName, orthography=targetSegmentOrth)
-
-
-def feedInputUnsupervised(  # noqa: N802
-    features: NDArray[Any],
-    segmentName: str | None = None,  # noqa: N803
-    **kwargs: Any,
-) -> None:
-    """The same for target-mode unsupervised."""
-    feedInputAndTarget(features, segmentName)
-
-
-feedInput = feedInputForwarding = feedInputUnsupervised  # noqa: N816
-
-
-# ---- PythonControl ---------------------------------------------------------------------------
-
-
-class PythonControl:
-    """What `init` returns to Sprint for its PythonControl."""
-
-    def __init__(self, source: SegmentSource) -> None:
-        self._source = source
-
-    @reported
-    def init_processing(self, input_dim: int, output_dim: int, **kwargs: Any) -> None:
-        """Called before the first segment.
-
-        Args:
-            input_dim: of the features, -1 if none are extracted.
-            output_dim: number of classes, -1 without alignments.
-            kwargs: whatever later versions add.
-        """
-        self._source.start(input_dim, output_dim)
-
-    @reported
-    def process_segment(
-        self,
-        name: str,
-        orthography: str | bytes | None = None,
-        features: NDArray[Any] | None = None,
-        alignment: NDArray[Any] | None = None,
-        soft_alignment: tuple[NDArray[Any], ...] | None = None,
-        speaker_name: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Called for each segment.
-
-        Args:
-            name: full name.
-            orthography: bytes (UTF-8); None for other than speech segments.
-            features: (dimension, time) float32, or None.
-            alignment: (time,) uint32 classes, or None.
-            soft_alignment: times, classes and weights, each (N,), or None.
-            speaker_name: short name, or None.
-            kwargs: whatever later versions add.
-        """
-        targets = targets_of(
-            alignment=alignment,
-            soft_alignment=soft_alignment,
-            orthography=orthography,
-            speaker_name=speaker_name,
-        )
-        self._source.send(name, features, targets)
-
-    @reported
-    def run_control_loop(self, **kwargs: Any) -> None:
-        """Called in a loop type that delivers nothing."""
-        raise SprintError(
-            "Sprint delivers no segments in this mode",
-            expected="--*.python-control-loop-type=iterate-corpus",
-            found="python-control-loop",
-        )
-
-    def init_segment(self, **kwargs: Any) -> None:
-        """Called by trainers that are under control; nothing to do."""
-
-    def notify_segment_loss(self, **kwargs: Any) -> None:
-        """Called by trainers that are under control; nothing to do."""
-
-    def exit(self, **kwargs: Any) -> None:
-        """Called at the end."""
-        self._source.finish()
+feedInput = feedInputUnsupervised  # noqa: N816

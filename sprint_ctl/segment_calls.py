@@ -1,64 +1,164 @@
-"""What Sprint calls for each segment, whichever way it comes to one.
+"""The calls with which Sprint hands its segments over: to a pipe, or to an engine in its process.
 
-Names and keywords are Sprint's (interface facts, sections 1.3 and 1.4).
+Names and keywords are Sprint's (interface facts, sections 1.3 and 3); what later versions add is
+taken and ignored. A module that Sprint loads says once where the segments go, `deliver_to`, and
+takes the functions from here. Sprint calls from its main thread only.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+import traceback
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-from .criterion import loss_by_callback
 from .errors import SprintError
-from .log import is_verbose, log
-from .reporting import reported
+from .targets import targets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
 
-    from .segment_exchange import SegmentExchange
+__all__ = [
+    "PythonControl",
+    "SegmentSink",
+    "deliver_to",
+    "feedInputAndTarget",
+    "feedInputAndTargetAlignment",
+    "feedInputAndTargetSegmentOrth",
+    "feedInputUnsupervised",
+    "reported",
+    "sink",
+]
 
-__all__ = ["SegmentCalls"]
+_F = TypeVar("_F", bound="Callable[..., Any]")
 
 
-class SegmentCalls:
-    """The part of PythonControl that brings requests and segments together.
+class SegmentSink(Protocol):
+    """Where segments go."""
 
-    Attributes:
-        sprint_callback: Sprint's callback, or None.
-        criterion: the one of the configuration, or None.
-    """
+    def start(self, input_dim: int, output_dim: int) -> None:
+        """The dimensions are known; below 1: there are none."""
 
-    sprint_callback: Callable[..., Any] | None
-    criterion: str | None
-    _exchange: SegmentExchange
+    def send(
+        self, name: str | None, features: NDArray[Any] | None, targets: Mapping[str, Any]
+    ) -> None:
+        """Takes a segment: features (dimension, time)."""
+
+    def finish(self) -> None:
+        """No more segments will come."""
 
     def report(self, text: str) -> None:
-        """Tells the trainer of an exception that will end Sprint."""
-        raise NotImplementedError
+        """An exception will end Sprint."""
 
-    def segment_list_iterator(self) -> Iterator[str]:
-        """Names of the segments the trainer asks for, until it has had enough."""
-        request = self._exchange.next()
-        while request is not None:
-            yield request.name
-            self._exchange.leave(request)
-            request = self._exchange.next(request)
+
+_sinks: list[SegmentSink] = []
+
+
+def deliver_to(where: SegmentSink | None) -> None:
+    """Says where segments go from now on."""
+    _sinks[:] = [] if where is None else [where]
+
+
+def sink() -> SegmentSink | None:
+    """Where segments go."""
+    return _sinks[0] if _sinks else None
+
+
+def reported(function: _F) -> _F:
+    """Tells of an exception in what Sprint calls, before it ends Sprint."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Exception:
+            where = sink()
+            if where is not None:
+                where.report(traceback.format_exc())
+            raise
+
+    return cast("_F", wrapper)
+
+
+# ---- PythonTrainer ---------------------------------------------------------------------------
+
+
+@reported
+def feedInputAndTarget(  # noqa: N802
+    features: NDArray[Any],
+    segmentName: str | None = None,  # noqa: N803
+    orthography: str | None = None,
+    alignment: NDArray[Any] | None = None,
+    speaker_name: str | None = None,
+    **kwargs: Any,
+) -> None:
+    """Called with target-mode target-generic for each segment, or each batch of frames.
+
+    Args:
+        features: (dimension, time) float32.
+        segmentName: full name, known with buffer-type=utterance.
+        orthography: its text, or None.
+        alignment: (time,) uint32 classes, or None.
+        speaker_name: short name, or None.
+        kwargs: weights, speaker_gender, and whatever later versions add.
+    """
+    where = sink()
+    if where is None:
+        raise SprintError("Sprint feeds data before it has called init")
+    targets = targets_of(alignment=alignment, orthography=orthography, speaker_name=speaker_name)
+    where.send(segmentName, features, targets)
+
+
+def feedInputAndTargetAlignment(  # noqa: N802
+    features: NDArray[Any],
+    targetAlignment: NDArray[Any],  # noqa: N803
+    segmentName: str | None = None,  # noqa: N803
+    **kwargs: Any,
+) -> None:
+    """The same for target-mode target-alignment."""
+    feedInputAndTarget(features, segmentName, alignment=targetAlignment)
+
+
+def feedInputAndTargetSegmentOrth(  # noqa: N802
+    features: NDArray[Any],
+    targetSegmentOrth: str,  # noqa: N803
+    segmentName: str | None = None,  # noqa: N803
+    **kwargs: Any,
+) -> None:
+    """The same for target-mode target-segment-orth."""
+    feedInputAndTarget(features, segmentName, orthography=targetSegmentOrth)
+
+
+def feedInputUnsupervised(  # noqa: N802
+    features: NDArray[Any],
+    segmentName: str | None = None,  # noqa: N803
+    **kwargs: Any,
+) -> None:
+    """The same for target-mode unsupervised."""
+    feedInputAndTarget(features, segmentName)
+
+
+# ---- PythonControl ---------------------------------------------------------------------------
+
+
+class PythonControl:
+    """What ``init`` of a module returns to Sprint for its PythonControl."""
+
+    def __init__(self, where: SegmentSink) -> None:
+        """Takes where the segments go."""
+        self._sink = where
 
     @reported
-    def init_processing(
-        self, input_dim: int | None = None, output_dim: int | None = None, **_: Any
-    ) -> None:
-        """Called by Sprint before the first segment when it iterates over the corpus.
+    def init_processing(self, input_dim: int, output_dim: int, **kwargs: Any) -> None:
+        """Called before the first segment.
 
         Args:
             input_dim: of the features, -1 if none are extracted.
             output_dim: number of classes, -1 without alignments.
+            kwargs: whatever later versions add.
         """
-        log("init_processing", input_dim, output_dim)
-        self._criterion_callback()
+        self._sink.start(input_dim, output_dim)
 
     @reported
     def process_segment(
@@ -67,72 +167,45 @@ class SegmentCalls:
         orthography: str | bytes | None = None,
         features: NDArray[Any] | None = None,
         alignment: NDArray[Any] | None = None,
-        soft_alignment: Any = None,
-        **_: Any,
+        soft_alignment: tuple[NDArray[Any], ...] | None = None,
+        speaker_name: str | None = None,
+        **kwargs: Any,
     ) -> None:
-        """Called by Sprint for each segment when it iterates over the corpus.
+        """Called for each segment.
 
         Args:
-            name: full name of the segment.
-            orthography: bytes (UTF-8) from Sprint; None for other than speech segments.
-            features, soft_alignment: not used.
-            alignment: (time,) uint32 class of each frame, or None.
+            name: full name.
+            orthography: bytes (UTF-8); None for other than speech segments.
+            features: (dimension, time) float32, or None.
+            alignment: (time,) uint32 classes, or None.
+            soft_alignment: times, classes and weights, each (N,), or None.
+            speaker_name: short name, or None.
+            kwargs: whatever later versions add.
         """
-        request = self._exchange.current()
-        request.check(name)
-        loss, error_signal = loss_by_callback(
-            self._criterion_callback(),
-            name,
-            request.log_posteriors,
-            orthography=orthography,
+        targets = targets_of(
             alignment=alignment,
-            criterion=self.criterion,
+            soft_alignment=soft_alignment,
+            orthography=orthography,
+            speaker_name=speaker_name,
         )
-        self._exchange.give(loss=loss, error_signal=error_signal)
+        self._sink.send(name, features, targets)
 
     @reported
-    def init_segment(self, segment_name: str | None = None, **_: Any) -> None:
-        """Called by Sprint's trainers at the start of a segment; None where they do not know it."""
-        if is_verbose():
-            log("init_segment", segment_name)
-        self._exchange.current().check(segment_name)
+    def run_control_loop(self, **kwargs: Any) -> None:
+        """Called in a loop type that delivers nothing."""
+        raise SprintError(
+            "Sprint delivers no segments in this mode",
+            expected="--*.python-control-loop-type=iterate-corpus",
+            found="python-control-loop",
+        )
+
+    def init_segment(self, **kwargs: Any) -> None:
+        """Called by trainers that are under control; nothing to do."""
+
+    def notify_segment_loss(self, **kwargs: Any) -> None:
+        """Called by trainers that are under control; nothing to do."""
 
     @reported
-    def notify_segment_loss(
-        self, segment_name: str | None = None, loss: float = 0, **_: Any
-    ) -> None:
-        """Called by Sprint's trainers with the loss of a segment, whose name may be None."""
-        self.set_current_seg_loss(segment_name, loss)
-
-    def get_current_seg_posteriors(self, seg_len: int) -> NDArray[np.float32]:
-        """Log posteriors of the segment under way, (time, label).
-
-        Args:
-            seg_len: its length in Sprint, for checking.
-        """
-        request = self._exchange.current()
-        request.check(length=seg_len)
-        return request.log_posteriors
-
-    def set_current_seg_error_signal(self, seg_len: int, error_signal: NDArray[Any]) -> None:
-        """Takes the error signal of the segment under way.
-
-        Args:
-            seg_len: its length in Sprint, for checking.
-            error_signal: (time, label) float.
-        """
-        self._exchange.give(error_signal=error_signal, length=seg_len)
-
-    def set_current_seg_loss(self, seg_name: str | None, loss: float) -> None:
-        """Takes the loss of the segment under way.
-
-        Args:
-            seg_name: its name, for checking, or None.
-            loss: of the whole segment.
-        """
-        self._exchange.give(loss=loss, name=seg_name)
-
-    def _criterion_callback(self) -> Callable[..., Any]:
-        if self.sprint_callback is None:
-            raise SprintError("Sprint has handed no callback, which the criterion needs")
-        return self.sprint_callback
+    def exit(self, **kwargs: Any) -> None:
+        """Called at the end."""
+        self._sink.finish()

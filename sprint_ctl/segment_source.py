@@ -12,65 +12,46 @@ this happens in Sprint's own thread; the pipe holds it up when the trainer is sl
 
 from __future__ import annotations
 
-import functools
-import traceback
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 from .config import parse_config, to_bool
 from .errors import SprintError
 from .link import TrainerLink
 from .log import configure_log, is_verbose, log
+from .segment_calls import deliver_to, reported, sink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-__all__ = ["SegmentSource", "reported"]
-
-_F = TypeVar("_F", bound="Callable[..., Any]")
-
-
-def reported(function: _F) -> _F:
-    """Tells the trainer of an exception in what Sprint calls, before it ends Sprint."""
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except Exception:
-            if SegmentSource.instance is not None:
-                SegmentSource.instance.report(traceback.format_exc())
-            raise
-
-    return cast("_F", wrapper)
+__all__ = ["SegmentSource"]
 
 
 class SegmentSource:
     """Our end of the pipes in a Sprint process that delivers segments.
 
     Attributes:
-        instance: the one of this process, or None.
         config: the pairs of the configuration string it was made from.
         num_names: names that Sprint was given to visit; None without segment order.
         num_sent: segments sent.
         is_started: the dimensions were sent.
     """
 
-    instance: SegmentSource | None = None
-
     @classmethod
     def of(cls, config: str) -> SegmentSource:
-        """The instance of this process; the first call makes it of the configuration string.
+        """That of this process; the first call makes it of the configuration string.
 
         Raises:
             ValueError: a configuration that does not connect to a trainer.
             SprintError: it asks for something that is not there.
         """
-        if cls.instance is None:
-            cls.instance = cls(parse_config(config))
-            cls.instance._check()
-        return cls.instance
+        made = sink()
+        if not isinstance(made, cls):
+            made = cls(parse_config(config))
+            deliver_to(made)
+            made._check()
+        return made
 
     def __init__(self, config: Mapping[str, str]) -> None:
         configure_log(config)

@@ -238,6 +238,23 @@ class SequenceCache:
                 found=f"{self.epoch}, the last one" if self.has_ended else f"epoch {self.epoch}",
             )
 
+    def has_epoch(self) -> bool:
+        """Waits until the other side begins the epoch of this one; False if none will follow.
+
+        Raises:
+            SprintError, SprintTimeoutError: see `reach`.
+        """
+        with self.cond:
+            if not self._is_settled(0):
+                self._wait(
+                    lambda: self._is_settled(0), self.take_timeout, lambda: self._too_late(1)
+                )
+            if self._is_in_step() or not self.has_ended:
+                self.reach(0)
+                return True
+            self._raise_error()
+            return False
+
     def get(self, index: int) -> DatasetSeq:
         """A sequence; waits for it.
 

@@ -1,0 +1,184 @@
+"""EngineRunner: a user's engine and the segments that Sprint hands it, in one process.
+
+Two threads. Sprint's own makes the calls; it forwards, or adds sequences to a dataset. The engine's
+runs ``train`` on that dataset, see `sprint_ctl.dataset_base` for how they wait for each other. When
+``train`` has returned, what Sprint still delivers is dropped and its list of segments ends; when it
+has failed, the next call of Sprint raises that, which ends Sprint. At its end Sprint waits until
+``train`` has dealt with what it was given, at most ``finish_timeout`` seconds (config; one day).
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sprintcache.ordering import Ordering
+
+from .config import parse_config
+from .dataset_base import SprintDatasetBase
+from .engine import load_engine, log_posteriors, needed
+from .errors import SprintError, SprintTimeoutError
+from .log import configure_log, log
+from .segment_calls import deliver_to, sink
+from .segment_order import ordered_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["EngineRunner"]
+
+
+class EngineRunner:
+    """Where segments go that an engine in this process deals with.
+
+    Attributes:
+        config: the pairs of all configuration strings of this process.
+        output_dim: number of classes, 0 where Sprint does not tell.
+    """
+
+    @classmethod
+    def of(cls, config: str) -> EngineRunner:
+        """That of this process; the first call makes it, further ones add what they know."""
+        made = sink()
+        if not isinstance(made, cls):
+            made = cls()
+            deliver_to(made)
+        made.config.update(parse_config(config))
+        configure_log(made.config)
+        return made
+
+    def __init__(self) -> None:
+        self.config: dict[str, str] = {}
+        self.output_dim = 0
+        self._engine: Any = None
+        self._dataset: SprintDatasetBase | None = None
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+        self._has_order = False
+        self._shortest = 1.0  # part of the frames that posteriors must have
+
+    @property
+    def engine(self) -> Any:
+        """The engine, made when it is first needed."""
+        if self._engine is None:
+            self._engine = load_engine(self.config)
+        return self._engine
+
+    @property
+    def dataset(self) -> SprintDatasetBase:
+        """What `train` takes from."""
+        if self._dataset is None:
+            options = getattr(self.engine, "dataset_options", {})
+            self._dataset = SprintDatasetBase(**options)
+        return self._dataset
+
+    # ---- data ------------------------------------------------------------------------------
+
+    def start(self, input_dim: int, output_dim: int) -> None:
+        """Begins to train; again does nothing."""
+        if self._thread is not None:
+            return
+        log("train:", input_dim, output_dim, dict(self.config))
+        needed(self.engine, "train")
+        self.dataset.set_dimensions(input_dim, output_dim)
+        if not self._has_order:
+            self.dataset.initSprintEpoch(None)
+        self._thread = threading.Thread(target=self._train, name="engine", daemon=True)
+        self._thread.start()
+
+    def _train(self) -> None:
+        try:
+            self.engine.train(self.dataset)
+        except BaseException as error:
+            self._error = error
+        finally:
+            self.dataset.stop()
+
+    def send(
+        self, name: str | None, features: NDArray[Any] | None, targets: Mapping[str, Any]
+    ) -> None:
+        """Adds a segment to the dataset."""
+        self._check()
+        self.dataset.addNewData(features, targets, name)
+
+    def finish(self) -> None:
+        """Waits until the engine is through."""
+        if self._thread is not None:
+            if not self._has_order:
+                self.dataset.finishSprintEpoch()
+            self.dataset.finalizeSprint()
+            timeout = float(self.config.get("finish_timeout", 86400))
+            self._thread.join(min(timeout, threading.TIMEOUT_MAX))
+            if self._thread.is_alive():
+                raise SprintTimeoutError(f"the engine still trains after {timeout:g} s")
+            self._check()
+        if self._engine is not None and hasattr(self._engine, "exit"):
+            self._engine.exit()
+
+    def report(self, text: str) -> None:
+        """Has the engine raise, where it waits for data."""
+        log(text)
+        if self._thread is not None:
+            self.dataset.fail(SprintError("Sprint has failed", remote=text))
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise SprintError(f"the engine has failed: {self._error!r}") from self._error
+
+    # ---- order -----------------------------------------------------------------------------
+
+    def segments(
+        self, names: Sequence[str], info: Mapping[str, Mapping[str, Any]] | None
+    ) -> Iterator[str]:
+        """The names of all epochs, as Sprint asks for them.
+
+        Config keys: ``epoch``, the first one (1); ``epochs``, how many (1); ``seq_ordering``,
+        ``partition_epoch``, see `sprintcache.ordering`.
+        """
+        first = int(self.config.get("epoch", 1))
+        rule = self.config.get("seq_ordering", "default")
+        ordering = Ordering(rule, int(self.config.get("partition_epoch", 1)))
+        self._has_order = True
+        dataset = self.dataset
+        dataset.useMultipleEpochs()
+        for epoch in range(first, first + int(self.config.get("epochs", 1))):
+            trains = self._thread is not None
+            if epoch > first and trains and not dataset.waitForCrnnEpoch(epoch):
+                break
+            dataset.initSprintEpoch(epoch)
+            order = ordered_names(ordering, epoch, names, info)
+            for place, name in enumerate(order):
+                self._check()
+                if dataset.is_stopped:
+                    break
+                dataset.set_complete_frac(place / len(order))
+                yield name
+            dataset.finishSprintEpoch()
+        dataset.finalizeSprint()
+
+    # ---- posteriors ------------------------------------------------------------------------
+
+    def prepare(self, output_dim: int, allows_downsampling: bool) -> None:
+        """Sprint will want posteriors of so many labels."""
+        needed(self.engine, "forward")
+        self.output_dim = output_dim
+        self._shortest = 0.0 if allows_downsampling else 1.0
+
+    def posteriors(self, features: NDArray[Any], name: str | None) -> NDArray[np.float32]:
+        """Posteriors, probabilities, of a segment.
+
+        Args:
+            features: (dimension, time), as Sprint gives them.
+            name: or None.
+
+        Returns:
+            (label, time) float32, exactly an array, as Sprint takes them.
+        """
+        time_first = np.ascontiguousarray(features.T, np.float32)
+        shortest = int(len(time_first) * self._shortest)
+        scores = log_posteriors(self.engine, time_first, name, self.output_dim, shortest)
+        return np.exp(scores).T

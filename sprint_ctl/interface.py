@@ -1,0 +1,180 @@
+"""The module that Sprint loads to train or forward inside its own process, with a user's engine.
+
+It serves PythonTrainer in all target modes (module functions), PythonControl (segments of
+iterate-corpus, notifications), PythonFeatureScorer, and the order of segments with epochs. Names
+and keywords are Sprint's (interface facts, sections 1, 3, 5 and 6); what later versions add is
+taken and ignored. The engine is the user's, see `sprint_ctl.engine`:
+
+    --*.pymod-name=sprint_ctl.interface
+    --*.pymod-config=engine:my.module:Engine,epochs:10
+
+It runs on the standard library and numpy, on Python 3.8 or newer, and does nothing when it is
+imported.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .engine import needed
+from .engine_runner import EngineRunner
+from .errors import SprintError
+from .feature_scorer import PythonFeatureScorer
+from .segment_calls import (
+    PythonControl,
+    feedInputAndTarget,
+    feedInputAndTargetAlignment,
+    feedInputAndTargetSegmentOrth,
+    feedInputUnsupervised,
+    reported,
+    sink,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = [
+    "PythonControl",
+    "PythonFeatureScorer",
+    "exit",
+    "feedInput",
+    "feedInputAndTarget",
+    "feedInputAndTargetAlignment",
+    "feedInputAndTargetSegmentOrth",
+    "feedInputForwarding",
+    "feedInputUnsupervised",
+    "finishDiscard",
+    "finishError",
+    "getSegmentList",
+    "init",
+]
+
+_WANTS_POSTERIORS = ("criterion-by-sprint", "forward-only")
+
+
+def getSegmentList(  # noqa: N802
+    corpusName: str,  # noqa: N803
+    segmentList: Sequence[str],  # noqa: N803
+    config: str,
+    segmentsInfo: Mapping[str, Mapping[str, Any]] | None = None,  # noqa: N803
+    **kwargs: Any,
+) -> Iterator[str]:
+    """Called by Sprint for the order of segments: those of all epochs, one after the other.
+
+    Args:
+        corpusName: of the corpus.
+        segmentList: all its segments, in Sprint's order.
+        config: configuration string; the keys that count are those of `EngineRunner.segments`.
+        segmentsInfo: the length of each, where Sprint was asked to tell it.
+        kwargs: whatever later versions add.
+    """
+    return EngineRunner.of(config).segments(segmentList, segmentsInfo)
+
+
+def init(config: str, **kwargs: Any) -> PythonControl | PythonFeatureScorer | None:
+    """Called by Sprint when it makes a PythonTrainer, with its first data, or a PythonControl.
+
+    Args:
+        config: configuration string.
+        kwargs: ``name="Sprint.PythonControl"`` and ``sprint_unit``; or inputDim, outputDim,
+            targetMode, allowDownsampling.
+
+    Returns:
+        what stands for PythonControl or the feature scorer; None to a PythonTrainer.
+    """
+    runner = EngineRunner.of(config)
+    if kwargs.get("name") != "Sprint.PythonControl":
+        _init_trainer(runner, **kwargs)
+        return None
+    if kwargs.get("sprint_unit") == "PythonFeatureScorer":
+        return PythonFeatureScorer(runner.engine, runner.config)
+    return PythonControl(runner)
+
+
+@reported
+def _init_trainer(
+    runner: EngineRunner,
+    inputDim: int,  # noqa: N803
+    outputDim: int,  # noqa: N803
+    targetMode: str,  # noqa: N803
+    allowDownsampling: int = 0,  # noqa: N803
+    **kwargs: Any,
+) -> None:
+    if targetMode in _WANTS_POSTERIORS:
+        runner.prepare(outputDim, bool(allowDownsampling))
+    else:
+        runner.start(inputDim, outputDim)
+
+
+def exit(**kwargs: Any) -> None:
+    """Called by Sprint at its end, also where `init` was not."""
+    runner = sink()
+    if runner is not None:
+        runner.finish()
+
+
+def _runner() -> EngineRunner:
+    runner = sink()
+    if not isinstance(runner, EngineRunner):
+        raise SprintError("Sprint feeds data before it has called init")
+    return runner
+
+
+@reported
+def feedInputForwarding(  # noqa: N802
+    features: NDArray[Any],
+    segmentName: str | None = None,  # noqa: N803
+    **kwargs: Any,
+) -> NDArray[np.float32]:
+    """Called with target-mode forward-only for each segment.
+
+    Args:
+        features: (dimension, time) float32.
+        segmentName: full name, or None.
+        kwargs: weights, and whatever later versions add.
+
+    Returns:
+        (label, time) float32 posteriors.
+    """
+    return _runner().posteriors(features, segmentName)
+
+
+@reported
+def feedInput(  # noqa: N802
+    features: NDArray[Any],
+    segmentName: str | None = None,  # noqa: N803
+    **kwargs: Any,
+) -> NDArray[np.float32]:
+    """The same for target-mode criterion-by-sprint; `finishError` or `finishDiscard` follows."""
+    return _runner().posteriors(features, segmentName)
+
+
+@reported
+def finishError(  # noqa: N802
+    error: float,
+    errorSignal: NDArray[Any],  # noqa: N803
+    naturalPairingType: str | None = None,  # noqa: N803
+    **kwargs: Any,
+) -> None:
+    """Called with loss and error signal of the segment that `feedInput` has answered.
+
+    Args:
+        error: the loss.
+        errorSignal: (label, time) float32, see `sprint_ctl.engine`.
+        naturalPairingType: "softmax": by what the posteriors are the softmax of.
+        kwargs: whatever later versions add.
+    """
+    backward = needed(_runner().engine, "backward")
+    backward(error, np.ascontiguousarray(errorSignal.T), naturalPairingType)
+
+
+@reported
+def finishDiscard(**kwargs: Any) -> None:  # noqa: N802
+    """Called where Sprint drops the segment that `feedInput` has answered."""
+    discard = getattr(_runner().engine, "discard", None)
+    if discard is not None:
+        discard()
