@@ -562,7 +562,8 @@ def test_training_beats_the_prior(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_the_lines_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
     root = Path(__file__).resolve().parents[1]
     monkeypatch.chdir(root)
-    (block,) = re.findall(r"```py\n(.*?)```", (root / "README.md").read_text(), re.DOTALL)
+    (section,) = re.findall(r"## In PyTorch\n(.*?)\n## ", (root / "README.md").read_text(), re.S)
+    block = "".join(re.findall(r"^    (.*\n)", section, re.MULTILINE))
     data = {
         "data": {"filename": DATA / "features.bundle"},
         "classes": {
