@@ -19,8 +19,6 @@ import numpy as np
 class Engine:
     """One linear layer and a softmax."""
 
-    dataset_options = {"window": 3}  # of the SprintDatasetBase to train on
-
     def __init__(self, config):
         self.path = config.get("model", "")
         self.rate = float(config.get("rate", 0.02))
@@ -31,13 +29,17 @@ class Engine:
         if os.path.exists(self.path):
             self.model = np.load(self.path)["model"]
 
+    def init(self, input_dim, output_dim):
+        """Called as soon as Sprint knows the dimensions."""
+        if self.model is None:
+            self.model = np.zeros((input_dim + 1, output_dim), np.float32)
+
     def train(self, dataset):
         """Runs in a thread of its own; sequences come as Sprint delivers them."""
         for epoch in dataset.iter_epochs(self.first_epoch):
             loss = frames = 0
             for seq in dataset.iter_seqs():
                 features, labels = seq.features["data"], seq.features["classes"]
-                self.make(features.shape[1], dataset.num_outputs["classes"][0])
                 scores = self.forward(features, seq.seq_tag)
                 picked = np.arange(len(labels)), labels
                 loss -= scores[picked].sum()
@@ -47,10 +49,6 @@ class Engine:
                 self.update(error_signal)
             self.losses.append(float(loss / frames))
             sys.stderr.write(f"epoch {epoch}: {frames} frames, loss {self.losses[-1]:.3f}\n")
-
-    def make(self, inputs, labels):
-        if self.model is None:
-            self.model = np.zeros((inputs + 1, labels), np.float32)
 
     def forward(self, features, segment_name):
         """(T, D) to (T, L) log posteriors."""

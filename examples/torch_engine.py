@@ -26,20 +26,20 @@ class Engine:
         self.model = None
         if os.path.exists(self.path):
             saved = torch.load(self.path, weights_only=True)
-            self.make(*saved["sizes"])
+            self.init(*saved["sizes"])
             self.model.load_state_dict(saved["model"])
 
-    def make(self, inputs, labels):
-        torch.manual_seed(0)
-        self.sizes = inputs, labels
-        self.model = torch.nn.Sequential(
-            torch.nn.Linear(inputs, 64), torch.nn.ReLU(), torch.nn.Linear(64, labels)
-        )
+    def init(self, input_dim, output_dim):
+        """Called as soon as Sprint knows the dimensions."""
+        if self.model is None:
+            torch.manual_seed(0)
+            self.sizes = input_dim, output_dim
+            self.model = torch.nn.Sequential(
+                torch.nn.Linear(input_dim, 64), torch.nn.ReLU(), torch.nn.Linear(64, output_dim)
+            )
 
     def train(self, dataset):
         """Runs in a thread of its own; sequences come as Sprint delivers them."""
-        if self.model is None:
-            self.make(dataset.get_data_dim("data"), dataset.get_data_dim("classes"))
         optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
         for epoch in dataset.iter_epochs(self.first_epoch):
             losses = []

@@ -4,6 +4,8 @@ The configuration string names its class: ``engine:package.module:Class``. It is
 process, with the pairs of that string (`sprint_ctl.config`), and has the methods that its use
 needs:
 
+* ``init(input_dim, output_dim)``, if it has one, as soon as Sprint knows the dimensions (below 1
+  where there are none).
 * ``train(dataset)`` where Sprint delivers data: runs in a thread of its own until it returns, and
   takes epochs from the dataset. When it returns Sprint ends in order; an exception ends Sprint with
   status 1.
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
 
         dataset_options: Mapping[str, Any]
 
+        def init(self, input_dim: int, output_dim: int) -> None:
+            """Sprint knows the dimensions."""
+
         def train(self, dataset: SprintDatasetBase) -> None:
             """Takes epochs from the dataset: ``init_seq_order(epoch)``, then its sequences."""
 
@@ -68,7 +73,7 @@ if TYPE_CHECKING:
             """The end."""
 
 
-__all__ = ["load_engine", "log_posteriors", "needed"]
+__all__ = ["call_if_there", "load_engine", "log_posteriors", "needed"]
 
 
 def load_engine(config: Mapping[str, str]) -> Any:
@@ -93,6 +98,13 @@ def needed(engine: Any, method: str) -> Any:
     if found is None:
         raise SprintError(f"{type(engine).__name__} has no {method}, which Sprint needs here")
     return found
+
+
+def call_if_there(engine: Any, method: str, *arguments: Any) -> None:
+    """Calls a method that an engine need not have."""
+    found = getattr(engine, method, None)
+    if found is not None:
+        found(*arguments)
 
 
 def log_posteriors(

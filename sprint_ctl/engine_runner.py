@@ -18,7 +18,7 @@ from sprintcache.ordering import Ordering
 
 from .config import parse_config
 from .dataset_base import SprintDatasetBase
-from .engine import load_engine, log_posteriors, needed
+from .engine import call_if_there, load_engine, log_posteriors, needed
 from .errors import SprintError, SprintTimeoutError
 from .log import configure_log, log
 from .segment_calls import deliver_to, sink
@@ -84,6 +84,7 @@ class EngineRunner:
             return
         log("train:", input_dim, output_dim, dict(self.config))
         needed(self.engine, "train")
+        call_if_there(self.engine, "init", input_dim, output_dim)
         self.dataset.set_dimensions(input_dim, output_dim)
         if not self._has_order:
             self.dataset.initSprintEpoch(None)
@@ -116,8 +117,7 @@ class EngineRunner:
             if self._thread.is_alive():
                 raise SprintTimeoutError(f"the engine still trains after {timeout:g} s")
             self._check()
-        if self._engine is not None and hasattr(self._engine, "exit"):
-            self._engine.exit()
+        call_if_there(self._engine, "exit")
 
     def report(self, text: str) -> None:
         """Has the engine raise, where it waits for data."""
@@ -162,9 +162,10 @@ class EngineRunner:
 
     # ---- posteriors ------------------------------------------------------------------------
 
-    def prepare(self, output_dim: int, allows_downsampling: bool) -> None:
+    def prepare(self, input_dim: int, output_dim: int, allows_downsampling: bool) -> None:
         """Sprint will want posteriors of so many labels."""
         needed(self.engine, "forward")
+        call_if_there(self.engine, "init", input_dim, output_dim)
         self.output_dim = output_dim
         self._shortest = 0.0 if allows_downsampling else 1.0
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from sprintcache.errors import FormatError
 
-from .engine import log_posteriors, needed
+from .engine import call_if_there, log_posteriors, needed
 from .errors import SprintError
 from .segment_calls import reported
 
@@ -58,6 +58,7 @@ class PythonFeatureScorer:
             FormatError: priors of another number of labels.
         """
         self._input_dim, self._output_dim = input_dim, output_dim
+        call_if_there(self._engine, "init", input_dim, output_dim)
         if self._prior_file is not None:
             priors = read_log_priors(self._prior_file)
             if priors.shape != (output_dim,):
@@ -135,8 +136,7 @@ class PythonFeatureScorer:
 
     def exit(self, **kwargs: Any) -> None:
         """Called at the end."""
-        if hasattr(self._engine, "exit"):
-            self._engine.exit()
+        call_if_there(self._engine, "exit")
 
 
 def read_log_priors(path: str) -> NDArray[np.float32]:

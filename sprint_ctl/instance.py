@@ -233,6 +233,25 @@ class SprintSubprocessInstance:
             self._fail(_AUTOMATON, "states, edges, 3 numbers and a weight for each edge", answer)
         return int(states), int(edges), np.array(targets, np.uint32), np.array(weights, np.float32)
 
+    def probe(
+        self, seg_name: str, length: int = 0, labels: int = 0
+    ) -> tuple[float, NDArray[np.float32]]:
+        """Loss and error signal of a segment for uniform posteriors of the size that Sprint has.
+
+        Args:
+            seg_name: name of the segment.
+            length, labels: sizes for where Sprint has none, 0: not known.
+
+        Returns:
+            The loss, the error signal (time, label) float32; infinite and (0, 0) where the sizes
+            are not known.
+        """
+        self._send("probe", seg_name, length, labels)
+        answer = self._receive("probe")
+        if len(answer) != 2 or getattr(answer[1], "ndim", 0) != 2:
+            self._fail("probe", "a loss and an error signal", answer)
+        return float(answer[0]), np.array(answer[1], np.float32)
+
     def describe(self) -> dict[str, Any]:
         """What the module inside Sprint says about itself: versions of Python, numpy and Sprint."""
         self._send("describe")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .engine import needed
+from .engine import call_if_there, needed
 from .engine_runner import EngineRunner
 from .errors import SprintError
 from .feature_scorer import PythonFeatureScorer
@@ -105,7 +105,7 @@ def _init_trainer(
     **kwargs: Any,
 ) -> None:
     if targetMode in _WANTS_POSTERIORS:
-        runner.prepare(outputDim, bool(allowDownsampling))
+        runner.prepare(inputDim, outputDim, bool(allowDownsampling))
     else:
         runner.start(inputDim, outputDim)
 
@@ -175,6 +175,4 @@ def finishError(  # noqa: N802
 @reported
 def finishDiscard(**kwargs: Any) -> None:  # noqa: N802
     """Called where Sprint drops the segment that `feedInput` has answered."""
-    discard = getattr(_runner().engine, "discard", None)
-    if discard is not None:
-        discard()
+    call_if_there(_runner().engine, "discard")

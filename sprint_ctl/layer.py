@@ -78,6 +78,7 @@ class SprintNnPythonLayer:
         if len(lengths) != 1:
             raise ValueError(f"inputs of {sorted(lengths)} frames, expected one length")
         (length,) = lengths
+        self._control.fit_current_seg(length, self.output_size)
         posteriors = self._control.get_current_seg_posteriors(length)
         if is_verbose():
             log("layer: forward", [matrix.shape for matrix in input], posteriors.shape)

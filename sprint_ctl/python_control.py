@@ -34,7 +34,7 @@ from .link import TrainerLink
 from .log import is_verbose, log
 from .reporting import reported
 from .segment_exchange import SegmentExchange
-from .segment_request import SegmentRequest
+from .segment_request import ProbeRequest, SegmentRequest
 from .segment_request import segment_name as segment_name_of
 from .segment_visits import SegmentVisits
 
@@ -162,7 +162,9 @@ class PythonControl(SegmentVisits):
             self._leave()
             return None
         if message[:1] == ("get_loss_and_error_signal",):
-            return self._handle_loss(request_id, *message[1:])
+            return self._handle_loss(SegmentRequest(*message[1:], request_id))
+        if message[:1] == ("probe",):
+            return self._handle_loss(ProbeRequest(*message[1:], request_id))
         handlers: dict[Any, Callable[..., Reply]] = {
             "init": self._handle_init,
             "export_allophone_state_fsa_by_segment_name": self._handle_automaton,
@@ -177,10 +179,7 @@ class PythonControl(SegmentVisits):
             raise ValueError(f"{name} speaks version {version}, this is version {self.Version}")
         return ("SprintControl", self.Version) + ((2,) if self._link.knows_second_framing else ())
 
-    def _handle_loss(
-        self, request_id: int, seg_name: Any, seg_len: Any, posteriors: Any
-    ) -> Reply | None:
-        request = SegmentRequest(seg_name, seg_len, posteriors, request_id)
+    def _handle_loss(self, request: SegmentRequest) -> Reply | None:
         if self.segments and request.name not in self.segments:
             raise KeyError(f"segment {request.name!r} is not in Sprint's corpus")
         if self.callback is not None and not self._exchange.is_threaded:
@@ -192,7 +191,10 @@ class PythonControl(SegmentVisits):
             return None
         return tuple(
             self.own_threaded_callback(
-                "get_loss_and_error_signal", request.name, seg_len, request.log_posteriors
+                "get_loss_and_error_signal",
+                request.name,
+                len(request.log_posteriors),
+                request.log_posteriors,
             )
         )
 

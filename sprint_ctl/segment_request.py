@@ -12,7 +12,7 @@ from .errors import SprintError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SegmentRequest"]
+__all__ = ["ProbeRequest", "SegmentRequest"]
 
 
 class SegmentRequest:
@@ -51,6 +51,9 @@ class SegmentRequest:
         self.loss = loss if self.loss is None else self.loss
         self.error_signal = error_signal if self.error_signal is None else self.error_signal
 
+    def fit(self, length: int | None = None, labels: int | None = None) -> None:
+        """Told the sizes that Sprint has, as far as it has any."""
+
     def check(self, name: str | None = None, length: int | None = None) -> None:
         """Raises SprintError unless Sprint speaks of this segment; None is not checked."""
         if name is not None and name != self.name:
@@ -66,6 +69,27 @@ class SegmentRequest:
                 expected=f"{len(self.log_posteriors)} frames",
                 found=length,
             )
+
+
+class ProbeRequest(SegmentRequest):
+    """A request with uniform posteriors, for one who does not know the sizes that Sprint has."""
+
+    def __init__(self, name: Any, length: int, labels: int, request_id: int) -> None:
+        """Takes sizes for where Sprint has none; 0: not known."""
+        self.name = segment_name(name)
+        self.request_id = request_id
+        self.loss = None
+        self.error_signal = None
+        self.log_posteriors = _uniform(length, labels)
+
+    def fit(self, length: int | None = None, labels: int | None = None) -> None:
+        """Takes the sizes that Sprint has."""
+        ours = self.log_posteriors.shape
+        self.log_posteriors = _uniform(length or ours[0], labels or ours[1])
+
+
+def _uniform(length: int, labels: int) -> NDArray[np.float32]:
+    return np.full((length, labels), -np.log(max(labels, 1)), np.float32)
 
 
 def segment_name(name: Any) -> str:

@@ -34,6 +34,7 @@ class SegmentVisits:
     sprint_callback: Callable[..., Any] | None
     criterion: str | None
     _exchange: SegmentExchange
+    _output_dim: int | None = None
 
     def report(self, text: str) -> None:
         """Tells the trainer of an exception that will end Sprint."""
@@ -58,6 +59,7 @@ class SegmentVisits:
             output_dim: number of classes, -1 without alignments.
         """
         log("init_processing", input_dim, output_dim)
+        self._output_dim = output_dim if output_dim and output_dim > 0 else None
         self._criterion_callback()
 
     @reported
@@ -75,11 +77,16 @@ class SegmentVisits:
         Args:
             name: full name of the segment.
             orthography: bytes (UTF-8) from Sprint; None for other than speech segments.
-            features, soft_alignment: not used.
+            features: only their number counts, and only for a probe.
+            soft_alignment: not used.
             alignment: (time,) uint32 class of each frame, or None.
         """
         request = self._exchange.current()
         request.check(name)
+        frames = alignment if alignment is not None else features
+        request.fit(None if frames is None else frames.shape[-1], self._output_dim)
+        if not request.log_posteriors.size:
+            return  # a probe, and nobody knows the sizes
         loss, error_signal = loss_by_callback(
             self._criterion_callback(),
             name,
@@ -103,6 +110,10 @@ class SegmentVisits:
     ) -> None:
         """Called by Sprint's trainers with the loss of a segment, whose name may be None."""
         self.set_current_seg_loss(segment_name, loss)
+
+    def fit_current_seg(self, seg_len: int, labels: int | None) -> None:
+        """Tells the request under way the sizes that Sprint has, which a probe takes over."""
+        self._exchange.current().fit(seg_len, labels)
 
     def get_current_seg_posteriors(self, seg_len: int) -> NDArray[np.float32]:
         """Log posteriors of the segment under way, (time, label).
