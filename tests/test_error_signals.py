@@ -293,6 +293,31 @@ def test_threads_share_a_queue_longest_first(pools: Any) -> None:
     assert sorted(taken.values()) == [[0], [1, 2, 3, 4]]
 
 
+def other_interpreters() -> list[str]:
+    given = os.environ.get("SPRINTCACHE_PYTHONS")
+    return given.split(":") if given else ["python3.8", "python3.9"]
+
+
+@pytest.mark.parametrize("python", [sys.executable, *other_interpreters()])
+def test_a_sprint_with_another_interpreter(python: str) -> None:
+    """Another Python and another numpy than the trainer's, memory files between them."""
+    try:
+        subprocess.run([python, "-c", "import numpy"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip(f"there is no {python} with numpy")
+    sprint = SprintSubprocessInstance(
+        [python, "-W", "error", str(ROOT / "tests" / "sprint_small.py")], start_timeout=30
+    )
+    for length in (3, 500, 1):
+        x = posteriors(length, 2, 40)[:, 1]
+        sprint.get_loss_and_error_signal__send(f"a/{length}", length, x)
+        _, loss, error_signal = sprint.get_loss_and_error_signal__read()
+        assert loss == length
+        assert np.array_equal(error_signal, 2 * x)
+    assert sprint.describe()["interface_version"] == 5
+    sprint.exit_handler()
+
+
 # ---- what goes wrong ---------------------------------------------------------------------------
 
 BEFORE: dict[str, tuple[list[str], type[SprintError], str]] = {
