@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["LabelUse", "Lengths", "Statistics", "collect", "is_signal", "signal"]
 
 _INTEGERS = ("vector-s8", "vector-u8", "vector-s16", "vector-u16", "vector-s32", "vector-u32")
+_PACKET = 0.1 - 1e-9  # seconds: no frame is as long, and pieces of audio are longer
 
 
 @dataclass
@@ -105,6 +106,7 @@ class Statistics:
         moments: `Moments` by number of dimensions (one, unless the archive mixes kinds).
         labels: None if there are no alignments.
         num_soft: alignments that are weighted.
+        num_signals: segments of audio samples, see `is_signal`.
     """
 
     num_segments: int = 0
@@ -117,11 +119,7 @@ class Statistics:
     moments: dict[int, Moments] = field(default_factory=dict)
     labels: LabelUse | None = None
     num_soft: int = 0
-
-    @property
-    def has_signals(self) -> bool:
-        """Whether lengths are numbers of samples of a signal, such as audio."""
-        return any(map(is_signal, self.datatypes))
+    num_signals: int = 0
 
 
 def collect(
@@ -211,17 +209,19 @@ class _Part:
         self._lengths.add(np.array([length]))
 
     def _add_numbers(self, archive: Archive, name: str, datatype: str) -> int:
-        if is_signal(datatype):
+        times = archive.read_times(name)
+        audio = is_signal(datatype, times)
+        self.statistics.num_signals += audio
+        if audio:
             values: NDArray[Any] = signal(archive.read(name))[:, None]
         else:
             values = archive.read_features(name)
-        times = archive.read_times(name)
         if len(values):
             dim = values.shape[1]
             self.statistics.moments.setdefault(dim, Moments(dim)).add(values)
         if len(times):
             self._add_seconds(times[0, 0], times[-1, 1])
-        if len(times) > 1 and self.statistics.frame_shift is None and not is_signal(datatype):
+        if len(times) > 1 and self.statistics.frame_shift is None and not audio:
             self.statistics.frame_shift = round(float(times[1, 0] - times[0, 0]), 6)
         return len(values)
 
@@ -253,6 +253,7 @@ class _Part:
         for dim, moments in its.moments.items():
             mine.moments.setdefault(dim, Moments(dim)).merge(moments)
         mine.num_soft += its.num_soft
+        mine.num_signals += its.num_signals
         self._lengths.add(*other._lengths.sums())
         self._labels.add(*other._labels.sums())
 
@@ -293,9 +294,22 @@ def _label_use(tally: Tally, units: Units) -> LabelUse:
     return LabelUse(units.kind, [units.name(n) for n in numbers.tolist()], weights, share)
 
 
-def is_signal(datatype: str) -> bool:
-    """Whether the packets of a datatype are pieces of one signal, such as audio samples."""
-    return datatype in _INTEGERS
+def is_signal(datatype: str, times: NDArray[np.float64]) -> bool:
+    """Whether packets are pieces of one signal, such as audio samples, and not frames.
+
+    So are vectors of integers, and those of other numbers if there are several packets, one begins
+    where the one before ends, and all but the last are of 0.1 seconds or more.
+
+    Args:
+        datatype: Sprint's name of the datatype.
+        times: (N, 2) seconds, start and end of each packet.
+    """
+    if datatype in _INTEGERS:
+        return True
+    if datatype not in ("vector-f32", "vector-f64") or len(times) < 2:
+        return False
+    lengths, gaps = times[:-1, 1] - times[:-1, 0], times[1:, 0] - times[:-1, 1]
+    return bool(lengths.min() >= _PACKET and np.abs(gaps).max() < 1e-5)
 
 
 def signal(packets: Any) -> NDArray[Any]:

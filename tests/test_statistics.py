@@ -221,11 +221,28 @@ def test_scalars_and_samples() -> None:
     with sprintcache.open_archive(DATA / "samples.cache") as archive:
         samples = [np.concatenate(archive.read(name)) for name in archive.segments]
     whole = np.concatenate(samples).astype(np.float64)
-    assert found.has_signals
+    assert found.num_signals == 2
     assert found.lengths.values.tolist() == sorted(map(len, samples))
     np.testing.assert_allclose(found.moments[1].mean, [whole.mean()])
     np.testing.assert_allclose(found.moments[1].variance, [whole.var()])
     assert found.moments[1].minimum.tolist() == [whole.min()]
+
+
+def test_audio_as_floating_point_numbers(tmp_path: Path) -> None:
+    """As in an archive of `vector-f64` that Sprint made of audio: 4096 samples a packet."""
+    samples = np.random.default_rng(2).normal(size=10_000)
+    pieces = [samples[at : at + 4096] for at in range(0, 10_000, 4096)]
+    starts = np.arange(3) * 0.256
+    times = np.stack([starts, starts + [len(piece) / 16_000 for piece in pieces]], 1)
+    with ArchiveWriter(tmp_path / "a.cache") as writer:
+        writer.add_blocks("c/1", [sprintcache.Block("vector-f64", times, pieces)])
+        writer.add_features("frames", np.ones((3, 4), np.float32), frame_length=0.01)
+        writer.add_features("embedding", np.ones((1, 4), np.float32), frame_length=2.0)
+    found = of(tmp_path / "a.cache")
+    assert (found.num_segments, found.num_signals, found.problem) == (3, 1, "")
+    np.testing.assert_allclose(found.moments[1].variance, [samples.var()])
+    assert found.moments[4].count.tolist() == [4] * 4
+    assert found.lengths.values.tolist() == [1, 3, 10_000]
 
 
 def test_what_cannot_be_read_is_left_out_and_told(tmp_path: Path, run: Run) -> None:

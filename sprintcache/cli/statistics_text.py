@@ -40,10 +40,11 @@ def statistics_lines(title: str, found: Statistics, rare: float) -> Iterator[str
 def _facts(found: Statistics, rare: float) -> Iterator[tuple[str, str]]:
     left = f", {found.num_left_out} left out" if found.num_left_out else ""
     soft = f", {many(found.num_soft, 'soft alignment', 'soft alignments')}" * bool(found.num_soft)
-    yield "segments", f"{found.num_segments}{left}: {counts(found.datatypes)}{soft}"
     if not found.num_segments:
+        yield "segments", f"0{left}"
         return
-    lengths, unit = found.lengths, "samples" if found.has_signals else "frames"
+    yield "segments", f"{found.num_segments}{left}: {counts(found.datatypes)}{soft}"
+    lengths, unit = found.lengths, "samples" if found.num_signals else "frames"
     yield unit, f"{lengths.total}, {found.seconds:.2f} s ({clock(found.seconds)})"
     marks = [lengths.quantile(share) for share in (0, 0.05, 0.5, 0.95, 1)]
     yield (

@@ -94,11 +94,11 @@ def _draw(
             path=archive.entry(name).archive_path,
             entry=name,
         )
-    elif is_signal(datatype):
-        draw, span, text = _samples(archive, name, frames)
+    elif is_signal(datatype, packets := archive.read_times(name)):
+        draw, span, text = _samples(archive, name, packets, frames)
         title = f"{name}: {datatype}, {text}"
     else:
-        times = archive.read_times(name)
+        times = packets
         draw, text = _features(archive, name, times, normalize)
         span = _span_of(times, frames)
         title = f"{name}: {datatype}, {text}"
@@ -157,10 +157,10 @@ def _span_of(times: NDArray[np.float64], frames: slice | None) -> _Span:
 
 
 def _samples(
-    archive: Archive, name: str, frames: slice | None
+    archive: Archive, name: str, times: NDArray[np.float64], frames: slice | None
 ) -> tuple[Callable[..., Figure], _Span, str]:
     """What draws some samples, where they begin and end, and how many there are in all."""
-    samples, times = signal(archive.read(name)), archive.read_times(name)
+    samples = signal(archive.read(name))
     start, end = (times[0, 0], times[-1, 1]) if len(times) else (0.0, 0.0)
     chosen = _chosen(len(samples), frames)
     step = (end - start) / max(len(samples), 1)

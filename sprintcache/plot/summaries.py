@@ -45,7 +45,7 @@ def plot_statistics(
     figure = new_figure(10, 0.5 + 3 * panels, figure)
     axes = iter(figure.subplots(panels, 1, squeeze=False)[:, 0])
     figure.suptitle(plain(title), fontsize=10)
-    unit = "samples" if statistics.has_signals else "frames"
+    unit = "samples" if statistics.num_signals else "frames"
     _draw_lengths(next(axes), statistics.lengths, unit, statistics.frame_shift)
     if statistics.labels is not None:
         _draw_labels(next(axes), statistics.labels, rare)
