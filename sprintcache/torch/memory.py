@@ -1,16 +1,16 @@
 """SharedPool: memory in which a worker leaves batches for the training, used again and again.
 
 Fresh shared memory costs more than all the rest of a batch: the kernel clears every page of it. So
-a worker keeps its segments (files without a name: nothing stays behind, however it dies), and the
-training maps each of them once.
+a worker keeps its segments (files without a name: nothing stays behind, however it dies, and the
+size of ``/dev/shm`` does not matter), and the training maps each of them once.
 
 Who owns what. A worker owns its segments. `SharedPool.take` gives a free one: no array of it lives
 in the worker, and the training has given it back as often as it was sent. The training gives a
-segment back when the last tensor on it dies. Both numbers stand at the beginning of the segment,
-each has one writer, and nobody waits for anybody. If the worker dies, what the training holds stays
-valid; if the training loses a segment without giving it back, it is never used again. Several
-threads of the training may drop tensors: a lock guards what is given back. A process that was
-forked from the training gives nothing back.
+segment back when the last tensor on it dies: it counts so at the beginning of the segment, where
+only the training writes, and nobody waits for anybody. If the worker dies, what the training holds
+stays valid; if the training loses a segment without giving it back, it is never used again. Several
+threads of the training may drop tensors: a lock guards the count. A process that was forked from
+the training gives nothing back.
 
 A segment is known by the numbers of the worker's process and of its file: the training opens it
 below ``/proc``, so that no descriptor has to be passed.
@@ -18,6 +18,7 @@ below ``/proc``, so that no descriptor has to be passed.
 
 from __future__ import annotations
 
+import functools
 import math
 import mmap
 import os
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SharedPool", "SharedTensor", "is_possible"]
 
-_HEAD = 64  # bytes of a segment before its memory; the first of them are four numbers:
-_NAME, _SENT, _BACK, _OVER = range(4)
+_HEAD = 64  # bytes of a segment before its memory; the first of them are three numbers:
+_NAME, _BACK, _OVER = range(3)
 
 
 def is_possible() -> bool:
@@ -68,12 +69,7 @@ class SharedTensor(NamedTuple):
         Raises:
             ConnectionError: if the worker has died before the segment was opened here.
         """
-        with _lock:
-            mapping = _mappings.get(self.place)
-            if mapping is None:
-                for place in [p for p, known in _mappings.items() if known.is_over]:
-                    del _mappings[place]
-                mapping = _mappings[self.place] = _Mapping(self.place)
+        mapping = _mappings(os.getpid()).at(self.place)
         memory = torch.from_numpy(mapping.memory()).view(self.dtype)
         return memory.as_strided(self.shape, self.stride, self.offset // memory.itemsize)
 
@@ -122,15 +118,16 @@ class _Segment:
         name = int.from_bytes(os.urandom(7), "little")
         self.place = _Place(os.getpid(), file, name, _HEAD + self.size)
         self._map = mmap.mmap(file, _HEAD + self.size)
-        self._numbers = np.frombuffer(self._map, np.int64, 4)
+        self._numbers = np.frombuffer(self._map, np.int64, 3)
         self._numbers[_NAME] = name
+        self._times_sent = 0
         self.address: int = np.frombuffer(self._map, np.uint8).ctypes.data + _HEAD
         self._memory: weakref.ref[NDArray[np.uint8]] | None = None
 
     @property
     def is_free(self) -> bool:
         lives = self._memory is not None and self._memory() is not None
-        return not lives and bool(self._numbers[_SENT] == self._numbers[_BACK])
+        return not lives and self._times_sent == self._numbers[_BACK]
 
     def memory(self) -> NDArray[np.uint8]:
         """All its bytes; the segment is in use as long as this array lives, or a view of it."""
@@ -139,7 +136,7 @@ class _Segment:
         return array
 
     def sent(self) -> None:
-        self._numbers[_SENT] += 1
+        self._times_sent += 1
 
     def close(self) -> None:
         self._numbers[_OVER] = 1
@@ -154,7 +151,7 @@ class _Mapping:
         try:
             with open(path, "r+b", buffering=0) as file:
                 self._map = mmap.mmap(file.fileno(), place.size)
-            self._numbers = np.frombuffer(self._map, np.int64, 4)
+            self._numbers = np.frombuffer(self._map, np.int64, 3)
             found = int(self._numbers[_NAME])
         except (OSError, ValueError) as error:
             raise ConnectionError(f"a batch of worker {place.process} is lost: {error}") from error
@@ -162,6 +159,7 @@ class _Mapping:
             raise ConnectionError(f"a batch of worker {place.process} is lost: it has ended")
         self._owner = os.getpid()
         self._worker = f"/proc/{place.process}"
+        self._lock = threading.RLock()  # the garbage collector finds tensors at any time
 
     @property
     def is_over(self) -> bool:
@@ -175,9 +173,26 @@ class _Mapping:
 
     def _give_back(self) -> None:
         if os.getpid() == self._owner:  # not from a forked process, which has the same tensors
-            with _lock:
+            with self._lock:
                 self._numbers[_BACK] += 1
 
 
-_lock = threading.RLock()  # what is given back may be found by the garbage collector at any time
-_mappings: dict[_Place, _Mapping] = {}
+class _Mappings:
+    """The segments that this process has opened; safe for threads."""
+
+    def __init__(self) -> None:
+        self._known: dict[_Place, _Mapping] = {}
+        self._lock = threading.Lock()
+
+    def at(self, place: _Place) -> _Mapping:
+        with self._lock:
+            if place not in self._known:
+                self._known = {p: known for p, known in self._known.items() if not known.is_over}
+                self._known[place] = _Mapping(place)
+            return self._known[place]
+
+
+@functools.cache
+def _mappings(process: int) -> _Mappings:
+    """By process: in a forked one, a thread that is not there may have held the lock."""
+    return _Mappings()
