@@ -56,7 +56,8 @@ class ArrayMemory:
             os.ftruncate(self.fd, max(-(-size // _STEP) * _STEP, os.fstat(self.fd).st_size))
             self._remap()
         for place, array in placed:
-            np.copyto(self._view(place, array.dtype, array.shape, order_of(array)), array)
+            if array.size:  # there may be no mapping yet
+                np.copyto(self._view(place, array.dtype, array.shape, order_of(array)), array)
 
     def view(
         self, place: int, dtype: np.dtype[Any], shape: Sequence[int], order: Order, nbytes: int

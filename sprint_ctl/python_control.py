@@ -162,9 +162,9 @@ class PythonControl(SegmentVisits):
             self._leave()
             return None
         if message[:1] == ("get_loss_and_error_signal",):
-            return self._handle_loss(SegmentRequest(*message[1:], request_id))
+            return self._handle_loss(SegmentRequest(request_id, *message[1:]))
         if message[:1] == ("probe",):
-            return self._handle_loss(ProbeRequest(*message[1:], request_id))
+            return self._handle_loss(ProbeRequest(request_id, *message[1:]))
         handlers: dict[Any, Callable[..., Reply]] = {
             "init": self._handle_init,
             "export_allophone_state_fsa_by_segment_name": self._handle_automaton,
@@ -183,6 +183,8 @@ class PythonControl(SegmentVisits):
         if self.segments and request.name not in self.segments:
             raise KeyError(f"segment {request.name!r} is not in Sprint's corpus")
         if self.callback is not None and not self._exchange.is_threaded:
+            if not request.log_posteriors.size:
+                raise ValueError("a probe, and nobody knows the sizes")
             return loss_by_name(
                 self.callback, request.name, request.log_posteriors, criterion=self.criterion
             )

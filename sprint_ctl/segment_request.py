@@ -26,16 +26,16 @@ class SegmentRequest:
         error_signal: (time, label) float32, None until known.
     """
 
-    def __init__(self, name: Any, length: Any, log_posteriors: Any, request_id: int) -> None:
+    def __init__(self, request_id: int, seg_name: Any, seg_len: Any, posteriors: Any) -> None:
         """Checks a request. Raises ValueError."""
-        self.name = segment_name(name)
-        shape = np.shape(log_posteriors)
-        if len(shape) != 2 or shape[0] != length or shape[0] == 0:
+        self.name = segment_name(seg_name)
+        shape = np.shape(posteriors)
+        if len(shape) != 2 or shape[0] != seg_len or shape[0] == 0:
             raise ValueError(
-                f"segment {self.name!r}: posteriors of shape {shape} for {length} frames,"
+                f"segment {self.name!r}: posteriors of shape {shape} for {seg_len} frames,"
                 " expected (time, label) and at least one frame"
             )
-        self.log_posteriors: NDArray[np.float32] = np.asarray(log_posteriors, np.float32)
+        self.log_posteriors: NDArray[np.float32] = np.asarray(posteriors, np.float32)
         self.request_id = request_id
         self.loss: float | None = None
         self.error_signal: NDArray[np.float32] | None = None
@@ -74,13 +74,13 @@ class SegmentRequest:
 class ProbeRequest(SegmentRequest):
     """A request with uniform posteriors, for one who does not know the sizes that Sprint has."""
 
-    def __init__(self, name: Any, length: int, labels: int, request_id: int) -> None:
+    def __init__(self, request_id: int, seg_name: Any, seg_len: int, labels: int) -> None:
         """Takes sizes for where Sprint has none; 0: not known."""
-        self.name = segment_name(name)
+        self.name = segment_name(seg_name)
         self.request_id = request_id
         self.loss = None
         self.error_signal = None
-        self.log_posteriors = _uniform(length, labels)
+        self.log_posteriors = _uniform(seg_len, labels)
 
     def fit(self, length: int | None = None, labels: int | None = None) -> None:
         """Takes the sizes that Sprint has."""
