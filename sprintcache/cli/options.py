@@ -99,9 +99,9 @@ def add_names(command: Parser, purpose: str, silence: bool = False) -> None:
         )
 
 
-def add_threads(command: Parser) -> None:
+def add_threads(command: Parser, default: str = "processors, up to 8") -> None:
     """How many threads work."""
-    command.add_argument("--threads", metavar="N", type=count, help="default: processors, up to 8")
+    command.add_argument("--threads", metavar="N", type=count, help=f"default: {default}")
 
 
 def count(text: str) -> int:

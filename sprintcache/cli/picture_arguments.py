@@ -86,7 +86,7 @@ def _add_stats(commands: Commands) -> None:
     command.add_argument("--plot", action="store_true", help="draw it too; needs matplotlib")
     _add_output(command, "; this implies --plot")
     _add_frame_shift(command, "of alignments, to tell shifts in ms")
-    add_threads(command)
+    add_threads(command, "processors, up to 8; of alignments 1")
     add_names(command, "for the names of states and labels", silence=True)
     add_mismatch(command)
 
