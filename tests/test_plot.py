@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -434,12 +435,12 @@ def test_plot_writes_a_picture(run: Run, tmp_path: Path, suffix: str) -> None:
 def test_the_picture_of_the_readme(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = DATA.parents[1]
-    text = (root / "README.md").read_text("utf-8").replace("\\\n", "")
-    (line,) = [line for line in text.splitlines() if line.startswith("sprintcache plot ")]
+    root, picture = DATA.parents[1], "docs/images/features.png"
+    assert f"]({picture})" in (root / "README.md").read_text("utf-8")
+    assert (root / picture).stat().st_size < 80_000
+    page = (root / "docs/howto/look.md").read_text("utf-8")
+    (line,) = re.findall(r"^\$ (sprintcache plot .*)$", page, re.MULTILINE)
     words = shlex.split(line)[1:]
-    assert f"]({words[-1]})" in text
-    assert (root / words[-1]).stat().st_size < 80_000
     monkeypatch.chdir(root)
     assert run(*words[:-1], tmp_path / "picture.png") == (0, "", "")
     assert (tmp_path / "picture.png").stat().st_size > 20_000
