@@ -44,6 +44,12 @@ from sprintcache.torch import (  # noqa: E402
 )
 from sprintcache.torch.memory import SharedPool, SharedTensor  # noqa: E402
 
+# more workers than processors; forks of a process that has threads of PyTorch
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
+]
+
 NUM_SEQS = 23
 OPTIONS: dict[str, Any] = {"max_frames": 50}
 LABELING = {
