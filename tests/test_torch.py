@@ -7,7 +7,6 @@ import gc
 import importlib.util
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -563,26 +562,6 @@ def test_training_beats_the_prior(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert result.dev[-1] < 0.92 * result.prior
     assert result.train[-1] < 0.85 * result.train[0]
     assert f"prior: {result.prior:.1%}" in capsys.readouterr().out
-
-
-def test_the_lines_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
-    root = Path(__file__).resolve().parents[1]
-    monkeypatch.chdir(root)
-    (section,) = re.findall(r"## In PyTorch\n(.*?)\n## ", (root / "README.md").read_text(), re.S)
-    block = "".join(re.findall(r"^    (.*\n)", section, re.MULTILINE))
-    data = {
-        "data": {"filename": DATA / "features.bundle"},
-        "classes": {
-            "filename": DATA / "alignment.viterbi.cache",
-            "allophone_labeling": LABELING,
-        },
-    }
-    names: dict[str, Any] = {"dataset": SprintCacheDataset(data)}
-    exec(block, names)
-    assert names["x"].shape[2] == 16
-    assert names["x"].shape[:2] == names["y"].shape
-    assert list(names["loader"]) == []
-    assert names["sampler"].epoch == 2
 
 
 # ---- the extra -----------------------------------------------------------------------------------
