@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import gc
 import importlib.util
 import json
@@ -15,10 +16,13 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from paths import DATA
 
 from sprintcache import (
@@ -272,6 +276,69 @@ def test_resuming_while_workers_read_ahead(dataset: MapDataset, persistent: bool
         assert epoch(second if persistent else first) == epochs[2]
 
 
+@given(
+    plan=st.lists(
+        st.tuples(
+            st.sampled_from(["whole", "left", "resumed", "set"]),
+            st.integers(1, 3),  # workers
+            st.booleans(),  # those of the iteration before, if they are as many
+            st.integers(1, 4),  # batches until it is left
+            st.randoms(use_true_random=False),  # which worker begins first
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+@settings(max_examples=60)
+def test_workers_of_a_stream_agree(plan: list[Any], corpus: Path) -> None:
+    """Copies of a stream that share nothing but its memory, begun in any order."""
+    source = SprintCacheDataset({"data": {"filename": corpus / "features.cache"}})
+    dataset = MapDataset(source)
+    stream, alone = BatchStream(dataset, max_seqs=3), BatchSampler(dataset, max_seqs=3)
+    workers: list[BatchStream] = []
+    seed, state = 0, None
+    for action, size, again, stop, random in plan:
+        if action == "resumed" and state is not None:
+            stream.load_state_dict(state)
+            alone.load_state_dict(state)
+        elif action == "set":
+            stream.set_epoch(5)
+            alone.set_epoch(5)
+        if not again or len(workers) != size:
+            workers = [copy.copy(stream) for _ in range(size)]
+            seed += 100
+            for worker in workers:
+                worker._sampler = copy.deepcopy(stream._sampler)
+        iterators, firsts = [], {}
+        with pytest.MonkeyPatch.context() as patch:
+
+            def be(number: int) -> None:
+                info = SimpleNamespace(id=number, num_workers=size, seed=seed + number)  # noqa: B023
+                patch.setattr("sprintcache.torch.stream.get_worker_info", lambda: info)
+
+            for number, worker in enumerate(workers):
+                be(number)
+                iterators.append(iter(worker))
+            for number in random.sample(range(size), size):
+                be(number)
+                firsts[number] = next(iterators[number], None)
+            wanted = list(alone)
+            if action == "left":
+                wanted = wanted[:stop]
+            for step, seqs in enumerate(wanted):
+                number = step % size
+                be(number)
+                batch = firsts[number] if step < size else next(iterators[number])
+                assert batch is not None
+                assert batch.tags == [f"seq{seq}" for seq in seqs]
+                state = batch.state
+                assert state == seqs.state
+            if action != "left":
+                be(0)
+                assert all(next(iterator, None) is None for iterator in iterators)
+    source.close()
+
+
 def test_a_batch_keeps_its_data_while_the_worker_goes_on(dataset: MapDataset) -> None:
     """Memory is used again only when the last tensor on it is gone, views included."""
     dataset.__getitems__([0])  # the process has read before it forks
@@ -289,8 +356,8 @@ def test_a_batch_keeps_its_data_while_the_worker_goes_on(dataset: MapDataset) ->
             if number == 3 and step == 5:
                 break  # what is under way is thrown away
         del batch
-    for batch, copy in kept:
-        assert torch.equal(batch.data["data"], copy)
+    for batch, wanted in kept:
+        assert torch.equal(batch.data["data"], wanted)
     # of two keys: those kept, those in flight
     assert len(addresses) <= len(kept) + 8
 
