@@ -33,7 +33,15 @@ suppress_warnings = ["ref.any"]  # single backquotes in docstrings also name par
 autoclass_content = "both"
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
-autodoc_mock_imports = ["torch", "ray", "pyarrow", "h5py", "kaldi_native_io", "matplotlib", "returnn"]
+autodoc_mock_imports = [
+    "torch",
+    "ray",
+    "pyarrow",
+    "h5py",
+    "kaldi_native_io",
+    "matplotlib",
+    "returnn",
+]
 autodoc_default_options = {
     "members": True,
     "special-members": "__len__, __iter__, __getitem__, __contains__",
