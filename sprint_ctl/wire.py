@@ -51,6 +51,7 @@ _AHEAD = 1 << 12  # read at once, at the beginning of a message: most fit
 _CHUNK = 1 << 16  # of a body whose length is only declared
 _PIPE_SIZE = 1 << 20  # what the system grants without privileges
 _SET_PIPE_SIZE = 1031  # fcntl.F_SETPIPE_SZ, named from Python 3.10 on
+_MAX_PARTS = 1024  # IOV_MAX
 _SLICE = 0.1  # seconds between looks at a process that cannot be polled
 _PICKLE_START = 0x80
 
@@ -266,7 +267,7 @@ class Wire:
         sent = 0
         while parts:
             try:
-                count = os.writev(self._write_fd, parts)
+                count = os.writev(self._write_fd, parts[:_MAX_PARTS])
             except BlockingIOError:
                 facts = sent, sent + sum(map(len, parts))
                 if self._wait(self._write_fd, deadline, facts):

@@ -175,6 +175,11 @@ def test_large_arrays_of_any_strides_keep_their_layout(pair: tuple[Wire, Wire]) 
     assert all(a.flags.writeable and a.flags.aligned for a in (first, second, third))
 
 
+def test_more_arrays_than_one_call_writes(pair: tuple[Wire, Wire]) -> None:
+    received = carry(pair, tuple(np.full(3, i) for i in range(3000)))
+    assert [array[2] for array in received] == list(range(3000))
+
+
 def test_scalars_of_numpy_arrive_as_those_of_python(pair: tuple[Wire, Wire]) -> None:
     message = (np.float32(0.5), np.int64(3), np.str_("name"), np.bool_(True), np.float64(2.0))
     received = carry(pair, message)
