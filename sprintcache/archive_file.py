@@ -172,8 +172,12 @@ class ArchiveFile:
         copy = new._replace(position=max(self.end, new.end) + 8 + len(raw))
         self._touch()
         self._write(raw, copy, parts)  # so that one is whole at every moment
-        self.remove(name)
-        self.put(name, size, compressed_size, parts)
+        try:
+            self.remove(name)
+            self.put(name, size, compressed_size, parts)
+        except BaseException:  # such as Ctrl-C: the archive may be finished, with the copy
+            self.rows[name], self.end = copy, copy.end
+            raise
         write_all(self._fd, [bytes(4)], copy.start(raw))
 
     def remove(self, name: str) -> None:

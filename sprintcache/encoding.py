@@ -166,6 +166,8 @@ def _converted(values: ArrayLike, dtype: DTypeLike, what: str) -> Array:
         result = array.astype(wanted)
         if wanted.kind in "biu":
             kept = np.array_equal(result, array)
+        elif array.dtype.kind in "iu":  # a long double holds them all
+            kept = np.array_equal(result.real.astype(np.longdouble), array)
         else:
             kept = np.array_equal(np.isfinite(result), np.isfinite(array))
     if not kept:

@@ -21,11 +21,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .archive_file import ArchiveFile, Row, raw_name
+from .archive_file import HEADER, ArchiveFile, Row, raw_name
 from .attributes import render
 from .encoding import SIZE_LIMIT, encode_alignment_entry, encode_blocks, encode_features
 from .errors import ClosedArchiveError, EntryNotFoundError, SprintCacheError
-from .files import Part, close_locked, open_locked, partial_of
+from .files import Part, close_locked, open_locked, partial_of, sync_folder
 from .opening import open_archive
 from .partial import PartialFile
 from .recovery import recover
@@ -133,11 +133,14 @@ class ArchiveWriter:
         if kind is None:
             self.close()
             return
+        if self._is_forked:
+            self._release()
+            return
         with self._lock:
             if self._closed:
                 return
             try:
-                if self._failed or os.getpid() != self._pid:
+                if self._failed:
                     return
                 if self._partial is None:
                     self._finish()
@@ -157,12 +160,13 @@ class ArchiveWriter:
             OSError: if the system fails; `sprintcache.recover` can finish then.
             SprintCacheError: if an earlier write failed.
         """
+        if self._is_forked:
+            self._release()
+            return
         with self._lock:
             if self._closed:
                 return
             try:
-                if os.getpid() != self._pid:
-                    return  # a fork: the archive is the parent's
                 if self._failed:
                     raise SprintCacheError(f"not finished: {self._hint()}", path=self._file_path)
                 self._finish()
@@ -171,10 +175,10 @@ class ArchiveWriter:
 
     def flush(self) -> None:
         """Brings all that was added to the disk; without it, that is left to the system."""
-        with self._lock:
-            self._check_open()
-            with self._told():
-                os.fsync(self._fd)
+        with self._turn(), self._told():
+            os.fsync(self._fd)
+            if self._partial is not None:
+                sync_folder(self._partial.path)
 
     def _finish(self) -> None:
         if not self._file.changed:
@@ -187,11 +191,10 @@ class ArchiveWriter:
 
     def _release(self) -> None:
         self._closed = True
-        ours = os.getpid() == self._pid
         if self._partial is not None:
-            self._partial.close(unlock=ours)
+            self._partial.close(unlock=not self._is_forked)
         else:
-            close_locked(self._opened, unlock=ours)
+            close_locked(self._opened, unlock=not self._is_forked)
 
     # ---- adding
 
@@ -344,8 +347,7 @@ class ArchiveWriter:
             ValueError: if there is an entry of one of the names already, or holes to be filled.
             OSError: if the system fails.
         """
-        with self._lock:
-            self._check_open()
+        with self._turn():
             for name, *_ in entries:
                 if name in self._file.rows:
                     raise ValueError(f"{self.path}: there is an entry {name!r} already")
@@ -362,8 +364,7 @@ class ArchiveWriter:
             CorruptError: if the file does not have it where its table says.
             OSError: if the system fails.
         """
-        with self._lock:
-            self._check_open()
+        with self._turn():
             if name not in self._file.rows:
                 raise EntryNotFoundError("no such entry", path=self.path, entry=name)
             with self._told():
@@ -396,8 +397,7 @@ class ArchiveWriter:
         self._put(entries, replace)
 
     def _put(self, entries: Sequence[tuple[str, int, int, Sequence[Part]]], replace: bool) -> None:
-        with self._lock:
-            self._check_open()
+        with self._turn():
             for name, *_ in entries:
                 if name in self._file.rows and not replace:
                     raise ValueError(f"{self.path}: there is an entry {name!r} already")
@@ -412,13 +412,22 @@ class ArchiveWriter:
 
     # ---- the file
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedArchiveError("the writer is closed", path=self.path)
-        if self._failed:
-            raise SprintCacheError(f"writing has failed before: {self._hint()}", path=self.path)
-        if os.getpid() != self._pid:
+    @property
+    def _is_forked(self) -> bool:
+        """Whether this is a child, whose lock may be held by a thread that it does not have."""
+        return os.getpid() != self._pid
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Waits for the other threads; an error if nothing can be written."""
+        if self._is_forked:
             raise SprintCacheError("the writer belongs to the process that forked", path=self.path)
+        with self._lock:
+            if self._closed:
+                raise ClosedArchiveError("the writer is closed", path=self.path)
+            if self._failed:
+                raise SprintCacheError(f"writing has failed before: {self._hint()}", path=self.path)
+            yield
 
     def _hint(self) -> str:
         path = self._file_path if os.path.exists(self.path) else self.path
@@ -444,14 +453,19 @@ def is_unfinished(path: str) -> bool:
     if not os.path.exists(path):
         return os.path.exists(partial_of(path))
     with open(path, "rb") as file:
-        return file.read(9)[8:] == b"\0"
+        return HEADER.startswith(file.read(len(HEADER)))
 
 
 _UNUSUAL = re.compile(r"//|/\.|^\.|/$|^/|^$")
 
 
 def check_name(name: str) -> None:
-    """Raises ValueError for a name that Sprint would not look up: empty or not normalised."""
+    """Raises ValueError for a name that Sprint would not look up: empty or not normalised.
+
+    Also for surrogates where UTF-8 has a character: another spelling of one name.
+    """
+    if not name.isascii() and raw_name(name).decode("utf-8", "surrogateescape") != name:
+        raise ValueError("a name must be UTF-8, with surrogates only for bytes that are not")
     if not _UNUSUAL.search(name):
         return
     body = name[2:] if name.startswith("//") else name.removeprefix("/")

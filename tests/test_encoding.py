@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,24 @@ def test_other_dtypes(scratch: Path, dtype: Any, datatype: str) -> None:
         (block,) = archive.read_blocks("x")
     assert block.datatype == datatype
     assert np.array_equal(block.data, array)
+
+
+@pytest.mark.parametrize(
+    ("value", "datatype", "fits"),
+    [
+        (1 << 24, "f32", True),
+        ((1 << 24) + 1, "f32", False),
+        (1 << 60, "vector-f32", True),
+        ((1 << 53) + 1, "f64", False),
+        ((1 << 64) - 1, "vector-f64", False),
+        ((1 << 53) + 1, "vector-complex-f64", False),
+        (3, "vector-complex-f32", True),
+    ],
+)
+def test_integers_are_not_rounded(value: int, datatype: str, fits: bool) -> None:
+    array = np.full((1, 1) if "vector" in datatype else 1, value, np.uint64)
+    with contextlib.nullcontext() if fits else pytest.raises(ValueError, match="do not fit"):
+        encode_features(array, datatype=datatype)
 
 
 @pytest.mark.parametrize("value", [2**53, -(2**53)])

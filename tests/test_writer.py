@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
 import resource
 import shutil
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -245,10 +247,10 @@ def test_times_of_alignments(
 # ---- what is refused -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["", "/", "//", "a//b", "a/./b", "./a", ".", "a/", "a/..", "a/../b", "/..", "///a", "\ud800"],
-)
+UNUSUAL = ["", "/", "//", "a//b", "a/./b", "./a", ".", "a/", "a/..", "a/../b", "/..", "///a"]
+
+
+@pytest.mark.parametrize("name", [*UNUSUAL, "\ud800", "\udcc3\udca9"])
 def test_names_that_sprint_would_not_find(scratch: Path, name: str) -> None:
     with ArchiveWriter(scratch / "x.cache") as writer:
         with pytest.raises(ValueError, match=r"x\.cache"):
@@ -365,6 +367,13 @@ def test_appending_finishes_what_was_left(
     assert os.listdir(scratch) == ["x.cache"]
     assert "finished what a writer left" in caplog.text
     assert "bytes in 1 place were no whole entry" in caplog.text
+
+
+@pytest.mark.parametrize("size", range(9))
+def test_appending_to_a_header_that_is_not_whole(scratch: Path, size: int) -> None:
+    (scratch / "x.cache").write_bytes(builder.MAGIC[:size])
+    written(scratch / "x.cache", {"a": b"1"}, "a")
+    assert (scratch / "x.cache").read_bytes() == builder.archive([("a", b"1")])
 
 
 def test_opening_names_what_was_left(scratch: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -585,6 +594,36 @@ def test_an_exception_while_appending_keeps_what_was_added(scratch: Path) -> Non
     assert contents(scratch / "x.cache") == {"old": b"1", "a": b"1"}
 
 
+@pytest.mark.parametrize("data", [b"the same size", b"of another size", b"the largest"])
+@pytest.mark.parametrize("name", ["first", "last"])
+def test_an_interrupted_replacement_loses_nothing(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch, name: str, data: bytes
+) -> None:
+    old, real = {"first": b"the SAME size", "last": b"the SAME size"}, os.pwritev
+    left = 0
+
+    def interrupted_write(fd: int, parts: Sequence[Any], offset: int) -> int:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            whole = b"".join(parts)
+            real(fd, [whole[: len(whole) // 2]], offset)
+            raise KeyboardInterrupt
+        return real(fd, parts, offset)
+
+    monkeypatch.setattr(os, "pwritev", interrupted_write)
+    found: list[bytes] = []
+    for calls in range(1, 15):
+        written(scratch / "x.cache", old, "w")
+        left = calls
+        with contextlib.suppress(KeyboardInterrupt), ArchiveWriter(scratch / "x.cache", "a") as w:
+            w.add_bytes(name, data, replace=True)
+            left = 0
+        found.append(contents(scratch / "x.cache").pop(name))
+        assert contents(scratch / "x.cache") == {**old, name: found[-1]}
+    assert set(found) == {old[name], data}
+
+
 @pytest.fixture
 def limited() -> Iterator[Callable[[int], None]]:
     """Files cannot grow beyond a limit: as on a full disk, the last write is a short one."""
@@ -681,3 +720,20 @@ def test_a_forked_child_leaves_the_archive_alone(scratch: Path) -> None:
         assert os.waitpid(child, 0)[1] == 0
         writer.add_bytes("c", b"1")
     assert contents(path) == {"a": b"1", "c": b"1"}
+
+
+def test_a_child_does_not_wait_for_a_thread_that_it_does_not_have(scratch: Path) -> None:
+    writer = ArchiveWriter(scratch / "x.cache")
+    with writer._lock:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)
+            try:
+                writer.add_bytes("b", b"1")
+            except SprintCacheError:
+                writer.__exit__(SystemExit)
+                writer.close()
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    writer.close()
+    assert contents(scratch / "x.cache") == {}
