@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sprintcache.ordering import Ordering
 from sprintcache.sampling import BatchSampler, BatchSeqs
 
+SEVEN: dict[str, Any] = {"num_seqs": 7, "max_seqs": 1, "ordering": "random"}
 RULES = [
     "default", "reverse", "sorted", "sorted_reverse", "random", "laplace:3", "laplace:.4",
     "sort_bin_shuffle:3", "sort_bin_shuffle_x2:3",
@@ -184,6 +185,16 @@ def test_the_boundary_of_an_epoch(corpus: dict[str, Any], size: int, remainder: 
         assert list(after) == second
         for other in ranks(corpus, 1, remainder):  # what was dropped is over, for others too
             assert list(resume([other], first[-1].state)[0]) == []
+
+
+def test_what_is_dropped_is_over() -> None:
+    """Also for another number of ranks, which it would have gone round for."""
+    (last,) = {json.dumps(list(s)[-1].state) for s in ranks(SEVEN, 2, "drop")}
+    for size in (1, 2, 7):
+        assert all(list(s) == [] for s in resume(ranks(SEVEN, size), json.loads(last)))
+    first, second = (list(sampler) for sampler in ranks(SEVEN, 2, "repeat"))
+    assert second[-1] == first[0]
+    assert count([first, second]) == Counter([*range(7), *first[0]])
 
 
 def test_an_iteration_that_is_left_is_over() -> None:
