@@ -4,7 +4,8 @@ A name is one of a closed table, or ``package.module:function``; nothing is ever
 table has what RETURNN's configurations name:
 
 * ``lowercase``, ``lowercase_keep_special`` (not ``[...]`` and ``<...>``), ``collapse_whitespace``;
-* ``get_remove_chars(',/')``, ``get_replace('old', 'new')``;
+* ``get_remove_chars(',/')`` (a blank for each, then collapse_whitespace),
+  ``get_replace('old', 'new')``;
 * ``convert_to_ascii`` (library unidecode), ``normalize_numbers`` (library inflect);
 * ``basic_cleaners``: lowercase, collapse_whitespace; ``transliteration_cleaners``: that after
   convert_to_ascii; ``english_cleaners``, ``english_cleaners_keep_special``: with numbers and
@@ -99,8 +100,12 @@ def _collapse_whitespace(text: str) -> str:
 
 
 def _remove_chars(chars: str | Sequence[str]) -> Function:
-    table = {ord(char): None for char in chars}
-    return lambda text: text.translate(table)
+    def remove(text: str) -> str:
+        for char in chars:
+            text = text.replace(char, " ")
+        return _collapse_whitespace(text)
+
+    return remove
 
 
 def _replace(old: str, new: str) -> Function:

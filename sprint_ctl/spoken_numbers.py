@@ -13,7 +13,7 @@ from typing import Any
 __all__ = ["NumberSpeller", "expand_abbreviations"]
 
 _ABBREVIATIONS = {
-    "mrs": "misess",  # as in those corpora
+    "mrs": "misses",
     "mr": "mister",
     "dr": "doctor",
     "st": "saint",
