@@ -150,6 +150,7 @@ sys.stdout.write(str(process.pid))
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_fork_of_the_trainer_lets_go() -> None:
     """The pipe ends of a fork are closed; its end is not the end of Sprint."""
     process = start(ANSWER)
