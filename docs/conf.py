@@ -7,6 +7,8 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
+from sphinx.util import inspect
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 import generated
@@ -49,6 +51,7 @@ autodoc_default_options = {
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_use_rtype = False  # what stands before a colon in "Returns" need not be a type
 
 PAGES = {
     "reference/api/sprint": generated.stand_in,
@@ -68,7 +71,19 @@ def skip(app: Any, what: str, name: str, member: Any, is_skipped: bool, options:
     return is_skipped or (member.__doc__ or "").startswith("Alias for field number")
 
 
+def signature(
+    app: Any, what: str, name: str, member: Any, options: Any, found: str, returns: str
+) -> tuple[str, str] | None:
+    """Of a class whose base is not installed: that of its constructor."""
+    if what != "class" or found != "(*args: Any, **kwargs: Any)":
+        return None
+    whole = inspect.signature(member.__init__)
+    rest = list(whole.parameters.values())[1:]
+    return inspect.stringify_signature(whole.replace(parameters=rest), show_return_annotation=False), returns
+
+
 def setup(app: Any) -> None:
     app.connect("source-read", fill)
     app.connect("autodoc-skip-member", skip)
+    app.connect("autodoc-process-signature", signature)
     app.connect("env-get-outdated", lambda *_: list(PAGES))
