@@ -31,7 +31,8 @@ default_role = "any"
 nitpicky = False
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
-suppress_warnings = ["ref.any"]  # single backquotes in docstrings also name parameters
+# single backquotes in docstrings also name parameters; some classes have the name of others
+suppress_warnings = ["ref.any", "ref.python"]
 autoclass_content = "both"
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
