@@ -1,0 +1,272 @@
+"""Tries out a Sprint: what works with it, and if something fails, why.
+
+A Sprint runs in one of three modes, by its arguments:
+
+* control loop: automata of segments (``--*.action=python-control``)
+* criterion by callback: losses and error signals, Sprint goes over the corpus
+  (``--*.action=python-control``, ``--*.python-control-loop-type=iterate-corpus``)
+* Python layer: losses and error signals through a network of Sprint's
+
+It is started as it is given, described, and asked for what its mode can do; then, with the same
+arguments, in those other modes that need no more arguments than we can add.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+
+from .command import CommandLine, find_executable, split_command
+from .diagnosis import advice_for
+from .errors import SprintError, SprintRequestError
+from .instance import SprintSubprocessInstance
+
+__all__ = ["Finding", "examine"]
+
+_LOOP, _CALLBACK, _LAYER = "control loop", "criterion by callback", "Python layer"
+_MODES = {
+    _LOOP: ["--*.action=python-control", "--*.python-control-loop-type=python-control-loop"],
+    _CALLBACK: ["--*.action=python-control", "--*.python-control-loop-type=iterate-corpus"],
+}
+_REPEATS = 20
+_NO_SEGMENT = "sprint_ctl doctor"  # no corpus has it
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        verdict: "ok"; "FAIL"; "note": neither.
+        what: was looked at.
+        text: what was found, maybe of several lines.
+        advice: what to do about it.
+    """
+
+    verdict: Literal["ok", "FAIL", "note"]
+    what: str
+    text: str
+    advice: Sequence[str] = ()
+
+
+def examine(
+    executable: CommandLine,
+    arguments: CommandLine = "",
+    *,
+    segment: str | None = None,
+    frames: int = 0,
+    labels: int = 0,
+    timeout: float = 120.0,
+    other_modes: bool = True,
+) -> Iterator[Finding]:
+    """Starts Sprint, several times, and tells what works.
+
+    Args:
+        executable, arguments: as ``sprintExecPath`` and ``sprintConfigStr`` of the pool.
+        segment: the one to ask for; else the first of the corpus.
+        frames, labels: sizes of the posteriors for where Sprint does not know them, 0: not known.
+        timeout: seconds for each start and each request.
+        other_modes: try other modes than that of the arguments.
+
+    Yields:
+        What was found. With "FAIL" among it the pool will not work with these arguments; what
+        fails in other modes is a "note".
+    """
+    try:
+        yield Finding("ok", "executable", " ".join(find_executable(executable)))
+    except (SprintError, TypeError, ValueError) as error:
+        yield _failure("executable", error)
+        return
+
+    def start(more: Sequence[str] = ()) -> SprintSubprocessInstance:
+        return SprintSubprocessInstance(
+            executable,
+            sprintConfigStr=[*split_command(arguments), *more],
+            start_timeout=timeout,
+            request_timeout=timeout,
+        )
+
+    trial = _Trial(segment, frames, labels)
+    given = yield from trial.run(start)
+    for mode, more in _MODES.items():
+        if not other_modes or mode == given:
+            continue
+        for finding in trial.run(partial(start, more)):
+            what = f"{mode}, {finding.what}"
+            if finding.verdict == "FAIL":
+                text = f"{finding.text.splitlines()[0]} (with {' '.join(more)})"
+                yield Finding("note", what, text, finding.advice)
+            elif finding.what in ("automaton", "loss"):
+                yield Finding(finding.verdict, what, finding.text, finding.advice)
+
+
+class _Trial:
+    """One run of Sprint."""
+
+    def __init__(self, segment: str | None, frames: int, labels: int) -> None:
+        self._segment = segment
+        self._frames = frames
+        self._labels = labels
+        self._sizes: tuple[int, ...] = frames, labels  # or what another mode had
+
+    def run(
+        self, start: Callable[[], SprintSubprocessInstance]
+    ) -> Generator[Finding, None, str | None]:
+        """Yields findings, returns the mode."""
+        began = time.monotonic()
+        try:
+            instance = start()
+        except (SprintError, TypeError, ValueError) as error:
+            yield _failure("start", error)
+            return None
+        took = time.monotonic() - began
+        try:
+            yield Finding("ok", "start", f"process {instance.pid}, ready after {took:.2f} s")
+            facts = instance.describe()
+            yield from _environment(facts)
+            if facts["control_loop"]:
+                yield _mode(_LOOP, facts)
+                yield from self._automaton(instance)
+                if self._labels:
+                    yield from self._loss(instance, self._frames or 300, self._labels)
+                return _LOOP
+            yield from self._loss(instance, *self._sizes)
+            if not instance.is_running:
+                return None
+            facts = instance.describe()
+            mode = _LAYER if "SprintNnPythonLayer" in facts["units"] else _CALLBACK
+            yield _mode(mode, facts)
+            return mode
+        except SprintError as error:
+            yield _failure(error.request or "request", error)
+            return None
+        finally:
+            instance.exit_handler()
+
+    def _name(self, instance: SprintSubprocessInstance) -> str | None:
+        return self._segment or next(iter(instance.describe()["segments"] or ()), None)
+
+    def _automaton(self, instance: SprintSubprocessInstance) -> Iterator[Finding]:
+        try:
+            name = self._name(instance)
+            if name is None:
+                try:  # Sprint reads its corpus, and so tells us the names
+                    instance.get_automaton(_NO_SEGMENT)
+                except SprintRequestError:
+                    name = self._name(instance)
+            if name is None:
+                yield _no_segment("automaton")
+                return
+            first, median = _timed(lambda: instance.get_automaton(name))
+            states, edges, _, _ = instance.get_automaton(name)
+        except SprintError as error:
+            yield _failure("automaton", error)
+            return
+        yield Finding(
+            "ok",
+            "automaton",
+            f"{states} states, {edges} edges for {name!r}; {first}, then {median}",
+        )
+
+    def _loss(
+        self, instance: SprintSubprocessInstance, frames: int, labels: int
+    ) -> Iterator[Finding]:
+        try:
+            name = self._name(instance)
+            if name is None:
+                yield _no_segment("loss")
+                return
+            loss, error_signal = instance.probe(name, frames, labels)
+            advice = _doubts(loss, error_signal)
+            if advice:
+                size = "" if error_signal.size else ", sizes not known"
+                yield Finding("FAIL", "loss", f"{loss} for {name!r}{size}", advice)
+                return
+
+            def round_trip() -> None:
+                instance.get_loss_and_error_signal__send(name, len(error_signal), sent)
+                instance.get_loss_and_error_signal__read()
+
+            sent = np.full(error_signal.shape, -np.log(error_signal.shape[1]), np.float32)
+            first, median = _timed(round_trip)
+            self._sizes = error_signal.shape
+        except SprintError as error:
+            yield _failure("loss", error)
+            return
+        size = f"{error_signal.shape[0]} frames by {error_signal.shape[1]} labels"
+        yield Finding("ok", "loss", f"{loss:.4f} for {name!r}, {size}; {first}, then {median}")
+        unbalanced = float(np.abs(error_signal.sum(1)).max())
+        if unbalanced > 1e-3 * max(1.0, float(np.abs(error_signal).max())):
+            yield Finding(
+                "note",
+                "error signal",
+                f"sums to {unbalanced:.3g}, not to zero, over the labels of a frame",
+                ["no derivative by what a softmax is taken of, so nothing for the torch loss"],
+            )
+
+
+def _mode(mode: str, facts: dict[str, Any]) -> Finding:
+    return Finding("ok", "mode", f"{mode}, interface version {facts['interface_version']}")
+
+
+def _environment(facts: dict[str, Any]) -> Iterator[Finding]:
+    version = facts["python"].split()[0]
+    yield Finding("ok", "Python", f"{version}, {facts['python_path']}")
+    yield Finding("ok", "numpy", f"{facts['numpy']}, {facts['numpy_path']}")
+    yield Finding("ok", "our modules", facts["module_path"])
+    if facts["reader"] is not None:
+        yield Finding(
+            "note",
+            "archives",
+            f"sprintcache._reader cannot be imported there: {facts['reader']}",
+            ["only layers and engines of your own that read archives inside Sprint need it"],
+        )
+
+
+def _doubts(loss: float, error_signal: np.ndarray[Any, Any]) -> list[str]:
+    """What is wrong with an answer to a probe, in form of advice."""
+    if not error_signal.size:
+        return ["Sprint does not tell the sizes in this mode: give --labels and --frames"]
+    if np.isnan(loss) or np.isnan(error_signal).any():
+        return ["not a number: does the criterion take log posteriors (--*.input-in-log-space)?"]
+    if np.isinf(loss):
+        return [
+            "Sprint discards this segment: try another by --segment, or more --frames;"
+            " an alignment or orthography that fits is missing, or it is shorter than the text"
+        ]
+    if loss == 0 and not error_signal.any():
+        return [
+            "no loss and no gradient: --*.training-criterion is none. With alignments:"
+            " cross-entropy. Without: ctc, which Sprint had until April 2025"
+        ]
+    return []
+
+
+def _no_segment(what: str) -> Finding:
+    return Finding(
+        "FAIL",
+        what,
+        "no segment to ask for",
+        ["give --segment; is the corpus empty, or --*.python-segment-order=false?"],
+    )
+
+
+def _timed(task: Callable[[], object]) -> tuple[str, str]:
+    """How long it takes at first, and afterwards, in words."""
+    seconds = []
+    for _ in range(_REPEATS + 1):
+        began = time.perf_counter()
+        task()
+        seconds.append(time.perf_counter() - began)
+    return f"{seconds[0] * 1e3:.2f} ms", f"{statistics.median(seconds[1:]) * 1e3:.2f} ms"
+
+
+def _failure(what: str, error: Exception) -> Finding:
+    advice = advice_for(error) if isinstance(error, SprintError) else ()
+    return Finding("FAIL", what, str(error), advice)
