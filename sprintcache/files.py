@@ -7,7 +7,7 @@ import errno
 import fcntl
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import FileIO
 
 from .errors import SprintCacheError
@@ -15,6 +15,7 @@ from .errors import SprintCacheError
 __all__ = [
     "Part",
     "close_locked",
+    "errors_of",
     "is_locked",
     "open_locked",
     "partial_of",
@@ -29,6 +30,15 @@ logger = logging.getLogger(__name__)
 Part = bytes | memoryview
 
 _MOST_PARTS = 512  # per system call; Linux takes 1024
+
+
+@contextlib.contextmanager
+def errors_of(path: str) -> Iterator[None]:
+    """Has errors of the system name the file."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
 
 
 def partial_of(path: str) -> str:

@@ -9,7 +9,15 @@ from typing import NamedTuple
 
 from .archive_file import HEADER, ArchiveFile, Row
 from .entries import ScanReport, SkippedRange
-from .files import open_locked, partial_of, publish, same_file, sync_folder, write_all
+from .files import (
+    errors_of,
+    open_locked,
+    partial_of,
+    publish,
+    same_file,
+    sync_folder,
+    write_all,
+)
 from .opening import open_archive
 from .partial import PartialFile
 
@@ -98,10 +106,11 @@ def recover(
             final = os.path.realpath(out)
             _copy(fd, rows, final)
         elif report is not None:
-            archive = ArchiveFile(fd, source)
-            archive.rows = rows
-            archive.find_holes()
-            archive.finish()
+            with errors_of(source):
+                archive = ArchiveFile(fd, source)
+                archive.rows = rows
+                archive.find_holes()
+                archive.finish()
         if out is None and source != final:
             publish(source, final)
             sync_folder(final)
@@ -142,13 +151,14 @@ def _copy(fd: int, rows: dict[str, Row], out: str) -> None:
     """A new archive with these entries, each as it is stored."""
     partial = PartialFile(out, replace=False)
     try:
-        archive = ArchiveFile(partial.fd, partial.path)
-        archive.begin()
-        with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as data, memoryview(data) as view:
-            for name, row in rows.items():
-                with view[row.position + 12 : row.end - 4] as stored:
-                    archive.put(name, row.size, row.compressed_size, [stored])
-        archive.finish()
+        with errors_of(partial.path):
+            archive = ArchiveFile(partial.fd, partial.path)
+            archive.begin()
+            with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as data, memoryview(data) as view:
+                for name, row in rows.items():
+                    with view[row.position + 12 : row.end - 4] as stored:
+                        archive.put(name, row.size, row.compressed_size, [stored])
+            archive.finish()
         partial.publish()
     except BaseException:
         partial.discard()

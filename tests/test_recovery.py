@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -349,6 +351,24 @@ def test_what_cannot_be_recovered(scratch: Path, path: str, out: str | None, err
     with pytest.raises(error):
         recover(scratch / path, None if out is None else scratch / out)
     assert {file.name: file.read_bytes() for file in scratch.iterdir()} == before
+
+
+@pytest.mark.parametrize("out", [None, "y.cache"])
+def test_a_full_disk_is_an_error_that_names_the_file(scratch: Path, out: str | None) -> None:
+    path = scratch / "x.cache"
+    path.write_bytes(builder.archive(ENTRIES, table=False))
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, hard))
+    try:
+        with pytest.raises(OSError, match=r"x\.cache'$|y\.cache\.partial'$") as raised:
+            recover(path, out and scratch / out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert raised.value.errno == errno.EFBIG
+    assert [file.name for file in scratch.iterdir()] == ["x.cache"]
+    assert recover(path).num_entries == len(ENTRIES)
+    assert contents(path) == dict(ENTRIES)
 
 
 def test_an_archive_that_is_being_written(scratch: Path) -> None:

@@ -12,13 +12,14 @@ import contextlib
 import os
 import zipfile
 import zlib
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sprintcache.alignment import Alignment
 from sprintcache.errors import CorruptError, FormatError, UnsupportedError
+from sprintcache.files import errors_of
 
 from .destination import Destination
 from .segments import Segment, Sink, check_name
@@ -72,21 +73,14 @@ class NpzSink(Sink):
             raise UnsupportedError(
                 f"there is a {key!r} already", path=self._destination.path, entry=name
             )
-        with self._told(), self._zip.open(member, "w", force_zip64=True) as file:
+        partial = self._destination.partial
+        with errors_of(partial), self._zip.open(member, "w", force_zip64=True) as file:
             np.lib.format.write_array(file, array, allow_pickle=False)
 
     def _finish(self) -> None:
-        with self._told():
+        with errors_of(self._destination.partial):
             self._zip.close()
         self._destination.publish()
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """Errors of the system name the file."""
-        try:
-            yield
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, self._destination.partial) from error
 
     def _discard(self) -> None:
         with contextlib.suppress(OSError):
