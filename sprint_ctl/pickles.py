@@ -39,7 +39,7 @@ _OPCODES = frozenset(
 )
 
 
-def dumps(message: tuple[Any, ...]) -> memoryview:
+def dumps(message: tuple[Any, ...]) -> bytes:
     """The pickle of a message.
 
     Raises:
@@ -47,7 +47,7 @@ def dumps(message: tuple[Any, ...]) -> memoryview:
     """
     file = io.BytesIO()
     _Pickler(file, _PROTOCOL).dump(_plain(message))
-    return file.getbuffer()
+    return file.getvalue()
 
 
 class _Pickler(pickle.Pickler):

@@ -127,7 +127,7 @@ class Wire:
             body = pickles.dumps(message)
             if len(body) >= 1 << 31:
                 raise ValueError(f"a message of {len(body)} bytes: the first framing ends at 2 GiB")
-            self._write([memoryview(_LENGTH.pack(len(body))), body], deadline)
+            self._write([memoryview(_LENGTH.pack(len(body))), memoryview(body)], deadline)
             return
         text, arrays = self._packer.pack(message)
         if len(text) > _MAX_TEXT:
