@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -228,3 +230,13 @@ def test_automata_are_those_of_the_pool() -> None:
     characters = [len(TEXTS[tag]) for tag in TAGS]
     assert (start_end[1] - start_end[0]).tolist() == characters
     assert edges[3].bincount().tolist() == [2 * number for number in characters]
+
+
+def test_the_example_learns() -> None:
+    """Each epoch is better than the one before, and all segments are trained on."""
+    example = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "sequence_training.py"))
+    told: list[str] = []
+    losses = example["train"](3, told.append)
+    assert losses[0] > losses[1] > losses[2]
+    assert len(told) == 3
+    assert SprintInstancePool.get_global_instance(example["OPTIONS"]).num_skipped == 0
