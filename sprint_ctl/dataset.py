@@ -23,6 +23,8 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from sprintcache.dataset_base import DatasetSeq
+
 from .command import CommandLine, find_executable, from_returnn, split_command
 from .dataset_base import SprintDatasetBase
 from .errors import SprintError
@@ -384,14 +386,13 @@ def _deliver(
         dataset = of()
         if dataset is None or cache.is_stopped:
             return
-        first = cache.num_added
-        seqs = [
-            dataset._sequence(first + index, *_arguments(segment))
-            for index, segment in enumerate(segments)
-        ]
+        seqs, error = _converted(dataset, cache.num_added, segments)
         limits = dataset.SprintCachedSeqsMax, dataset.SprintCachedSeqsMin
         del dataset
-        cache.add(seqs, *limits)
+        if seqs:
+            cache.add(seqs, *limits)
+        if error is not None:
+            raise error
     dataset = of()
     if dataset is not None and not cache.is_stopped:
         dataset._check_complete(cache.num_added)
@@ -399,9 +400,17 @@ def _deliver(
         dataset._start_ahead(stream.epoch)
 
 
-def _arguments(segment: Segment) -> tuple[Any, ...]:
-    """What `SprintDatasetBase._sequence` takes, in its order."""
-    return segment.features, segment.targets, segment.name
+def _converted(
+    dataset: ExternSprintDataset, first: int, segments: Sequence[Segment]
+) -> tuple[list[DatasetSeq], Exception | None]:
+    """Sequences from the first on, and what is wrong with the one behind them."""
+    seqs: list[DatasetSeq] = []
+    try:
+        for index, (name, features, targets) in enumerate(segments, first):
+            seqs.append(dataset._sequence(index, features, targets, name))
+    except Exception as error:
+        return seqs, error
+    return seqs, None
 
 
 def _restored(

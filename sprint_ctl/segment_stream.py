@@ -95,6 +95,7 @@ class SegmentStream:
         self.num_segments = 0
         self.is_complete = False
         self._last: str | None = None
+        self._error: SprintError | None = None
         self._options = options
         self._deadline = time.monotonic() + options.start_timeout
         self._list_file = None if seq_list is None else _write_list(seq_list)
@@ -156,6 +157,8 @@ class SegmentStream:
             SprintTimeoutError: nothing comes in time.
             SprintProtocolError: something else comes.
         """
+        if self._error is not None:
+            raise self._error
         if self.is_complete:
             return []
         self._deadline = time.monotonic() + self._options.data_timeout
@@ -164,11 +167,17 @@ class SegmentStream:
         while not segments or (
             len(segments) < _MOST and size < _MOST_BYTES and self._process.wire.has_data()
         ):
-            kind, content = self._message()
-            if kind == "exit":
-                self.is_complete = True
+            try:
+                kind, content = self._message()
+                if kind == "exit":
+                    self.is_complete = True
+                    break
+                segment = self._segment(kind, content)
+            except SprintError as error:
+                if not segments:
+                    raise
+                self._error = error  # what came before it comes first
                 break
-            segment = self._segment(kind, content)
             size += 0 if segment.features is None else segment.features.nbytes
             segments.append(segment)
         return segments

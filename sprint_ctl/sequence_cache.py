@@ -16,6 +16,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from sprintcache.errors import SprintCacheError
+
 from .errors import SprintError, SprintTimeoutError
 
 if TYPE_CHECKING:
@@ -291,7 +293,7 @@ class SequenceCache:
 
     def _raise_error(self) -> None:
         error = self._error
-        if isinstance(error, SprintError):
+        if isinstance(error, (SprintError, SprintCacheError)):
             raise error
         if error is not None:
             raise SprintError(
