@@ -80,7 +80,9 @@ def signature(
         return None
     whole = inspect.signature(member.__init__)
     rest = list(whole.parameters.values())[1:]
-    return inspect.stringify_signature(whole.replace(parameters=rest), show_return_annotation=False), returns
+    return inspect.stringify_signature(
+        whole.replace(parameters=rest), show_return_annotation=False
+    ), returns
 
 
 def setup(app: Any) -> None:
