@@ -27,6 +27,7 @@ SCRIPTS = (
     "write",
     "combine",
     "convert",
+    "error_signals",
 )
 
 
