@@ -12,12 +12,14 @@ import io
 import json
 import os
 import re
-from contextlib import redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from sprint_ctl import fake_sprint
+from sprint_ctl.__main__ import main as sprint_ctl_command
 from sprintcache.cli import main
 
 MARKER = "% generated"
@@ -47,13 +49,19 @@ def commands() -> str:
     parts = [f"```text\n{whole}```\n"]
     for name in _COMMAND.findall(whole):
         parts.append(f"## {name}\n\n```text\n{_help(name)}```\n")
+    doctor = _help("doctor", of=sprint_ctl_command)
+    parts.append(f"## python -m sprint_ctl doctor\n\n```text\n{doctor}```\n")
     return "\n".join(parts)
 
 
-def _help(*command: str) -> str:
+def _help(*command: str, of: Callable[[list[str]], int] = main) -> str:
     text = io.StringIO()
-    with redirect_stdout(text), mock.patch.dict(os.environ, COLUMNS="88", NO_COLOR="1"):
-        main([*command, "--help"])
+    with (
+        redirect_stdout(text),
+        mock.patch.dict(os.environ, COLUMNS="88", NO_COLOR="1"),
+        suppress(SystemExit),
+    ):
+        of([*command, "--help"])
     return text.getvalue()
 
 

@@ -89,3 +89,19 @@ def test_names_of_sprintcache_are_all_in_the_reference() -> None:
     shown = re.findall(r"auto(?:class|function):: sprintcache\.(\w+)$", pages, re.MULTILINE)
     errors = importlib.import_module("sprintcache.errors").__all__
     assert sorted([*shown, *errors]) == sprintcache.__all__
+
+
+def test_pages_that_are_made() -> None:
+    spec = importlib.util.spec_from_file_location("generated", ROOT / "docs/generated.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generated = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generated)
+    commands = generated.commands()
+    assert re.findall(r"^usage: sprintcache (\w+)", commands, re.MULTILINE) == re.findall(
+        r"^## (\w+)$", commands, re.MULTILINE
+    )
+    assert "usage: python -m sprint_ctl doctor" in commands
+    figures = generated.benchmarks()
+    assert len(re.findall(r"^\| the copy \|", figures, re.MULTILINE)) > 2
+    assert "misbehave=RULES" in generated.stand_in()
