@@ -68,7 +68,7 @@ def render(attributes: Mapping[str, str]) -> bytes:
     """The content of a ".attribs" entry (archive format, section 6.2): one line, sorted by name.
 
     Raises:
-        ValueError: for control characters that XML cannot hold.
+        ValueError: for control characters that XML cannot hold, and for what is no text.
     """
     rows = sorted((_raw(name), _raw(value)) for name, value in attributes.items())
     cells = [
@@ -79,6 +79,8 @@ def render(attributes: Mapping[str, str]) -> bytes:
 
 
 def _raw(text: str) -> bytes:
+    if not isinstance(text, str):
+        raise ValueError(f"names and values of attributes are str, not {text!r}")
     return text.encode("utf-8", "surrogateescape")
 
 

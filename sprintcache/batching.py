@@ -90,7 +90,7 @@ def make_batches(
     if lengths is None and (max_frames is not None or buckets is not None):
         raise ValueError("max_frames and buckets need the lengths of the sequences")
     sizes = np.zeros(len(seqs), np.int64) if lengths is None else np.asarray(lengths)[seqs]
-    bounds = bucket_bounds(sizes, buckets) if isinstance(buckets, int) else _bounds(buckets)
+    bounds = _bounds(sizes, buckets)
     bucket = np.searchsorted(bounds, sizes).astype(np.uint16)
     places = np.argsort(bucket, kind="stable")  # by bucket, in each in the order
     starts = np.searchsorted(bucket[places], np.arange(len(bounds) + 2)).tolist()
@@ -129,10 +129,13 @@ def bucket_bounds(lengths: ArrayLike, num_buckets: int) -> NDArray[np.int64]:
     return np.unique(bounds[bounds < ordered[-1]])
 
 
-def _bounds(bounds: ArrayLike | None) -> NDArray[Any]:
-    array = np.asarray([] if bounds is None else bounds)
+def _bounds(lengths: NDArray[Any], buckets: int | ArrayLike | None) -> NDArray[Any]:
+    """What is given, or made of a number of buckets."""
+    if isinstance(buckets, (int, np.integer)):
+        return bucket_bounds(lengths, int(buckets))
+    array = np.asarray([] if buckets is None else buckets)
     if array.ndim != 1 or len(array) >= 1 << 16 or np.any(array[1:] <= array[:-1]):
-        raise ValueError(f"buckets must be less than 65536 ascending bounds, not {bounds!r}")
+        raise ValueError(f"buckets must be less than 65536 ascending bounds, not {buckets!r}")
     return array
 
 

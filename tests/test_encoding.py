@@ -288,6 +288,11 @@ def test_attributes_come_back_or_are_refused(mapping: dict[str, str]) -> None:
     assert attributes.parse(data) == mapping
 
 
+def test_attributes_that_are_no_text() -> None:
+    with pytest.raises(ValueError, match="not 16000"):
+        render({"sample-rate": 16000})  # type: ignore[dict-item]
+
+
 def test_attributes_are_sorted_and_escaped() -> None:
     mapping = {"frame-shift": "0.01", "datatype": "vector-f32", "a": "<&>\"'\udcff"}
     assert render(mapping) == (
