@@ -114,7 +114,7 @@ def test_a_batch_is_a_view_and_batches_a_sequence() -> None:
         ({"max_frames": 5}, "need the lengths"),
         ({"max_seqs": 5, "buckets": 5}, "need the lengths"),
         ({"max_seqs": 5, "lengths": [1, 2], "buckets": [3, 3]}, "ascending bounds"),
-        ({"max_seqs": 5, "lengths": [1, 2], "buckets": np.int64(0)}, "num_buckets must be at least 1"),
+        ({"max_seqs": 5, "lengths": [1, 2], "buckets": np.int64(0)}, "num_buckets must be"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], message: str) -> None:

@@ -607,8 +607,9 @@ def test_what_does_not_go_together(tmp_path: Path) -> None:
         ([tmp_path / "a.npz", FEATURES], "a.hdf", {}),
         ([FEATURES], "a.npz", {"targets": VITERBI}),
         ([], "a.npz", {}),
+        ([FEATURES], "a.npz", {"dtype": "U3"}),
     ]:
-        with pytest.raises(ValueError, match=r"archives become files|only HDF5|nothing to"):
+        with pytest.raises(ValueError, match=r"archives become|only HDF5|nothing to|are numbers"):
             convert(sources, tmp_path / to, **options)
 
 

@@ -22,6 +22,8 @@ from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sprintcache.errors import EntryNotFoundError, FormatError, SprintCacheError
 from sprintcache.opening import open_archive
 
@@ -112,6 +114,8 @@ def convert(
     to = _kind_of_destination(sources, destination)
     if targets is not None and to != "hdf":
         raise ValueError("targets beside the data: only HDF5 files hold both")
+    if dtype is not None and np.dtype(dtype).kind not in "iufc":
+        raise ValueError(f"dtype: features are numbers, not {np.dtype(dtype)}")
     if num_labels is None and labeling is not None:
         num_labels = labeling.num_labels
     wanted = None if names is None else frozenset(names)
