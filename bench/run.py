@@ -28,6 +28,7 @@ SCRIPTS = (
     "combine",
     "convert",
     "error_signals",
+    "extern",
 )
 
 
