@@ -1,6 +1,7 @@
 # make demo   install into .venv, then decode the real archives that lie in tests/data
 # make test   the same environment plus the test extra: linters, types, tests
 # make bench  figures against numpy, h5py, kaldi_native_io and RETURNN (installs these)
+# make soak   1,000 epochs from Sprint processes: descriptors, threads, processes, memory stay
 # make docs   the documentation, in docs/_build/html
 # make dist   source distribution and a wheel for every Python here, each tried where no compiler is
 # make sanitize  the tests of bad input under address and undefined-behaviour sanitizers
@@ -9,7 +10,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test check bench sanitize docs dist clean
+.PHONY: demo test check bench soak sanitize docs dist clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -39,6 +40,10 @@ check: $(VENV)/tested
 bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	$(BIN)/python bench/run.py
+
+soak: $(VENV)/tested
+	SPRINTCACHE_EPOCHS=1000 $(BIN)/python -m pytest -q --timeout=3600 -o faulthandler_timeout=3500 \
+	tests/test_sprint_dataset.py -k many_epochs
 
 sanitize: $(VENV)/tested
 	SPRINTCACHE_SANITIZE=1 $(BIN)/python setup.py --quiet build_ext --inplace --force
