@@ -31,6 +31,8 @@ _DBL_MAX = 1.7976931348623157e308
 
 SIZE_LIMIT = 1 << 32  # sizes of entries are u32
 
+_MANY_FRAMES = 1 << 16  # whose times are not kept for the next entry
+
 _DTYPES = {
     name: np.dtype(dtype)
     for name, dtype in {
@@ -113,7 +115,7 @@ def encode_features(
     if count * width >= SIZE_LIMIT:
         raise ValueError(f"features of {count * width} bytes: an entry must be below 4 GiB")
     if times is None:
-        made = _made_times(frame_shift, frame_length, 1 << count.bit_length())[:count]
+        made = _made_times(frame_shift, frame_length, count)
     else:
         made = _times(times, count)
     packets = _packets(datatype, array, made)
@@ -127,13 +129,21 @@ def encode_features(
     return parts
 
 
-@lru_cache(maxsize=8)
 def _made_times(frame_shift: float, frame_length: float, count: int) -> NDArray[np.float64]:
-    """(count, 2) times; those of fewer frames are their beginning."""
+    """(count, 2) times; those of fewer frames are their beginning, so they are kept unless long."""
+    if count < _MANY_FRAMES:
+        return _kept_times(frame_shift, frame_length, 1 << count.bit_length())[:count]
+    return _computed_times(frame_shift, frame_length, count)
+
+
+def _computed_times(frame_shift: float, frame_length: float, count: int) -> NDArray[np.float64]:
     times = np.zeros((count, 2))
     np.cumsum(np.full(count - 1, frame_shift), out=times[1:, 0])
     times[:, 1] = times[:, 0] + frame_length
     return times
+
+
+_kept_times = lru_cache(maxsize=8)(_computed_times)
 
 
 def _fitting(array: Array) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,16 @@ def test_weights_are_never_lost(scratch: Path) -> None:
 def test_alignments_that_cannot_be_stored(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"."):
         encode_alignment(Alignment([], [], **options))
+
+
+def test_long_entries_leave_no_memory_behind() -> None:
+    samples = np.zeros(1 << 20, np.float32)
+    tracemalloc.start()
+    try:
+        encode_features(samples)
+        assert tracemalloc.get_traced_memory()[0] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_no_loop_over_frames() -> None:
