@@ -114,10 +114,7 @@ def encode_features(
     width = 20 + array[:1].size * _DTYPES[datatype].itemsize
     if count * width >= SIZE_LIMIT:
         raise ValueError(f"features of {count * width} bytes: an entry must be below 4 GiB")
-    if times is None:
-        made = _made_times(frame_shift, frame_length, count)
-    else:
-        made = _times(times, count)
+    made = _made_times(frame_shift, frame_length, count) if times is None else _times(times, count)
     packets = _packets(datatype, array, made)
     if step >= count > 0:
         return [_head(datatype, count), packets]
