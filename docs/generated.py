@@ -22,7 +22,7 @@ from sprint_ctl import fake_sprint
 from sprint_ctl.__main__ import main as sprint_ctl_command
 from sprintcache.cli import main
 
-MARKER = "% generated"
+MARKER = "<!-- generated -->"
 RESULTS = Path(__file__).parent / "reference" / "benchmarks.json"
 TITLES = {
     "read": "One entry after the other",

@@ -4,7 +4,7 @@ Blocks of a page run in order and share their names, in a folder that has the re
 ``python`` is executed: what stands behind ``print(...)  #`` is what it prints. Of ``console`` every
 line that begins with ``$`` is run, and the lines below it are in its output; ``...`` stands for
 anything. ``sh`` is what sets up a machine, ``text`` no code. Above a block that needs an extra
-stands ``% needs: torch``.
+stands ``<!-- needs: torch -->``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
-BLOCK = re.compile(r"^(?:% needs: ([^\n]*)\n)?```(\S*)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r"^(?:<!-- needs: ([^\n]*) -->\n)?```(\S*)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE
+)
 PRINTED = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
 NOT_RUN = {"sh", "text", "{toctree}", "{eval-rst}", "{note}", "{warning}"}
 
