@@ -50,14 +50,14 @@ class ArrayMemory:
         fcntl.fcntl(fd, _ADD_SEALS, _SEAL_SHRINK)
         return cls(fd)
 
-    def write(self, placed: Iterable[tuple[int, NDArray[Any]]], size: int) -> None:
-        """Copies arrays to their places; ``size`` is the end of the last one."""
+    def write(self, placed: Iterable[tuple[int, Order, NDArray[Any]]], size: int) -> None:
+        """Copies arrays to their places, in some order; ``size`` is the end of the last one."""
         if size > self._size:
             os.ftruncate(self.fd, max(-(-size // _STEP) * _STEP, os.fstat(self.fd).st_size))
             self._remap()
-        for place, array in placed:
+        for place, order, array in placed:
             if array.size:  # there may be no mapping yet
-                np.copyto(self._view(place, array.dtype, array.shape, order_of(array)), array)
+                np.copyto(self._view(place, array.dtype, array.shape, order), array)
 
     def view(
         self, place: int, dtype: np.dtype[Any], shape: Sequence[int], order: Order, nbytes: int

@@ -11,7 +11,9 @@ arrives as a tuple; tuples inside it arrive as lists, scalars of numpy as those 
 from __future__ import annotations
 
 import json
+import math
 import re
+from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .memory import ArrayMemory
+    from .memory import ArrayMemory, Order
 
 __all__ = ["Packer", "Unpacker"]
 
@@ -44,7 +46,7 @@ class Packer:
             default=self._describe, separators=(",", ":"), check_circular=False
         ).encode
         self._arrays: list[NDArray[Any]] = []  # for the pipe
-        self._placed: list[tuple[int, NDArray[Any]]] = []  # for the memory file
+        self._placed: list[tuple[int, Order, NDArray[Any]]] = []  # for the memory file
         self._size = 0
 
     def pack(self, message: tuple[Any, ...]) -> tuple[bytes, list[NDArray[Any]]]:
@@ -57,13 +59,27 @@ class Packer:
         """
         self._arrays, self._placed, self._size = [], [], 0
         try:
-            text = self._encode(message).encode("ascii")
+            text = f"[{','.join([self._text(value) for value in message])}]".encode("ascii")
         except RecursionError:
             raise ValueError("a message that holds itself, or too deep") from None
         if self._memory is not None and self._placed:
             self._memory.write(self._placed, self._size)
         arrays, self._arrays, self._placed = self._arrays, [], []
         return text, arrays
+
+    def _text(self, value: Any) -> str:
+        """JSON of one part of a message; the usual kinds without the machinery of the encoder."""
+        kind = type(value)
+        if kind is str:
+            return encode_basestring_ascii(value)
+        if kind is int or (kind is float and math.isfinite(value)):
+            return repr(value)
+        if kind is np.ndarray:
+            name, shape, order, place = self._array(value)
+            where = "null" if place is None else place
+            sizes = ",".join(map(str, shape))
+            return f'{{"{_ARRAY}":["{name}",[{sizes}],"{order}",{where}]}}'
+        return self._encode(value)
 
     def _describe(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
@@ -83,7 +99,7 @@ class Packer:
         if self._memory is not None:
             place = -(-self._size // ALIGNMENT) * ALIGNMENT
             self._size = place + array.nbytes
-            self._placed.append((place, array))
+            self._placed.append((place, order, array))
         else:
             self._arrays.append(np.ascontiguousarray(array.T if order == "F" else array))
         return [name, array.shape, order, place]
@@ -148,7 +164,7 @@ class Unpacker:
         if not (isinstance(facts, list) and len(facts) == 4):
             raise ValueError(f"array of {facts!r}")
         name, shape, order, place = facts
-        dtype = _dtype(name)
+        dtype = (_known.get(name) if isinstance(name, str) else None) or _dtype(name)
         nbytes = dtype.itemsize
         if order not in ("C", "F") or not isinstance(shape, list) or len(shape) > _MAX_NDIM:
             raise ValueError(f"array of shape {shape!r} in order {order!r}")
@@ -169,11 +185,8 @@ class Unpacker:
 
 
 def _dtype(name: Any) -> np.dtype[Any]:
-    if isinstance(name, str):
-        if name in _known:
-            return _known[name]
-        if _PLAIN.fullmatch(name):
-            return np.dtype(name)
+    if isinstance(name, str) and _PLAIN.fullmatch(name):
+        return np.dtype(name)
     raise ValueError(f"array of type {name!r}")
 
 

@@ -43,7 +43,8 @@ class SegmentExchange:
             read: reads one message and handles it, which may put a request or end all.
             answer: sends loss and error signal of a request.
         """
-        self.cond = threading.Condition()
+        self._lock = threading.RLock()
+        self.cond = threading.Condition(self._lock)
         self.is_threaded = False
         self.has_ended = False
         self._read = read
@@ -128,7 +129,7 @@ class SegmentExchange:
         if request is None:  # answered already
             return
         request.check(name, length)
-        with self.cond:
+        with self._lock:
             if loss is not None:
                 request.loss = float(loss)
             if error_signal is not None:
@@ -143,7 +144,7 @@ class SegmentExchange:
 
     def leave(self, request: SegmentRequest) -> None:
         """Sprint has left the segment: what is not known by now stays unknown."""
-        with self.cond:
+        with self._lock:
             if self._request is not request or self.has_ended:
                 return
             if not request.is_done:
@@ -152,7 +153,7 @@ class SegmentExchange:
         self._answer_if_done(request)
 
     def _answer_if_done(self, request: SegmentRequest) -> None:
-        with self.cond:
+        with self._lock:
             if not request.is_done or self._request is not request:
                 return
             if self.is_threaded:

@@ -206,11 +206,13 @@ class Wire:
             # it is rarely there already, and reading an empty pipe costs more than polling
             if not self._wait(self._read_fd, deadline, (len(self._ahead), size)):
                 raise _closed("the process at the other end has ended", (len(self._ahead), size))
-            with contextlib.suppress(BlockingIOError):
+            try:
                 chunk = os.read(self._read_fd, _AHEAD)
-                if not chunk:
-                    raise _closed("the other end has closed the pipe", (len(self._ahead), size))
-                self._ahead += chunk
+            except BlockingIOError:
+                continue
+            if not chunk:
+                raise _closed("the other end has closed the pipe", (len(self._ahead), size))
+            self._ahead += chunk
 
     def _take(self, size: int) -> bytes:
         taken, self._ahead = self._ahead[:size], self._ahead[size:]
@@ -287,11 +289,12 @@ class Wire:
         poller = self._pollers[fd]
         while True:
             alive = self._is_alive is None or self._is_alive()
-            left = None if deadline is None else deadline - time.monotonic()
+            left = None if deadline is None else max(deadline - time.monotonic(), 0)
             wait = left if self._is_alive is None else _SLICE if left is None else min(left, _SLICE)
-            ready = poller.poll(None if wait is None else max(wait, 0) * 1000)
-            if any(which == fd for which, _ in ready):
-                return True
+            ready = poller.poll(None if wait is None else wait * 1000)
+            for which, _ in ready:
+                if which == fd:
+                    return True
             if ready or not alive:
                 # what it wrote before it ended is in the pipe already: look once more
                 return any(which == fd for which, _ in poller.poll(0))
