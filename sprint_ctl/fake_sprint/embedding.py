@@ -11,7 +11,7 @@ import ctypes
 import importlib
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Embedding", "capsule"]
 
+_FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
 _CAPSULE_NAME = b"Sprint.PythonControl.Internal"  # the capsule keeps a pointer to these bytes
 
 
@@ -59,18 +60,24 @@ class Embedding:
 
     def call(self, owner: Any, function: str, **arguments: Any) -> Any:
         """Calls a function or method by keyword; an exception ends Sprint."""
-        return self.guarded(f"{function}() failed", lambda: getattr(owner, function)(**arguments))
+        try:
+            return getattr(owner, function)(**arguments)
+        except BaseException as error:
+            self._fail(error, f"{function}() failed")
 
     def guarded(self, failure: str, action: Callable[[], Any]) -> Any:
         """Runs Python code as Sprint does: a traceback and a critical error for an exception."""
         try:
             return action()
-        except (SystemExit, CriticalError):
-            raise
         except BaseException as error:
-            sys.excepthook(type(error), error, error.__traceback__)
-            sys.stderr.flush()
-            raise CriticalError(f"{self.component}: {failure}") from error
+            self._fail(error, failure)
+
+    def _fail(self, error: BaseException, failure: str) -> NoReturn:
+        if isinstance(error, (SystemExit, CriticalError)):
+            raise error
+        sys.excepthook(type(error), error, error.__traceback__)
+        sys.stderr.flush()
+        raise CriticalError(f"{self.component}: {failure}") from error
 
     # ---- arrays
 
@@ -91,7 +98,7 @@ class Embedding:
         known = type(value) is np.ndarray if exact else isinstance(value, np.ndarray)
         found = type(value).__name__
         if known:
-            sound = value.dtype in (np.float32, np.float64) and value.flags.aligned
+            sound = value.dtype in _FLOATS and value.flags.aligned
             if sound and value.ndim == ndim:
                 return value  # type: ignore[no-any-return]
             found = f"{value.ndim} dimensions of {value.dtype}"
