@@ -45,8 +45,17 @@ except ModuleNotFoundError as error:
 from .batch import Batch, Item, collate
 from .datasets import MapDataset
 from .sampler import BatchSampler
+from .sequences import SequenceStream
 from .stream import BatchStream
 
-__all__ = ["Batch", "BatchSampler", "BatchStream", "Item", "MapDataset", "collate"]
+__all__ = [
+    "Batch",
+    "BatchSampler",
+    "BatchStream",
+    "Item",
+    "MapDataset",
+    "SequenceStream",
+    "collate",
+]
 
 del torch

@@ -65,7 +65,7 @@ def collate(items: Batch | Sequence[Item], pad: int = -1) -> Batch:
     Args:
         items: a batch as `MapDataset.__getitems__` has made it, which is given back; or single
             sequences with the same data keys, which are padded.
-        pad: what stands beyond the end of integers; beyond other data stand zeros.
+        pad: what stands beyond the end of signed integers; beyond other data stand zeros.
 
     Raises:
         ValueError: if there is no sequence.
@@ -81,7 +81,8 @@ def collate(items: Batch | Sequence[Item], pad: int = -1) -> Batch:
         sizes = torch.tensor([len(row) for row in rows])
         # an entry of no frames has no dimension
         width = max((row.shape[1:] for row in rows), key=lambda shape: shape.numel())
-        fill = 0 if rows[0].is_floating_point() else pad
+        signed = rows[0].dtype.is_signed and not rows[0].is_floating_point()
+        fill = pad if signed else 0
         batch = rows[0].new_full((len(rows), int(sizes.max()), *width), fill)
         for place, row in zip(batch, rows, strict=True):
             if len(row):
