@@ -2,6 +2,8 @@
 
 Sprint puts it first on ``sys.path``, so it holds links to our two packages and nothing else: no
 other package of the trainer's environment can take the place of one of Sprint's own.
+
+The folder goes with the process it was made for; only a trainer that is killed leaves it behind.
 """
 
 from __future__ import annotations

@@ -495,7 +495,7 @@ def test_starting_and_stopping_leaves_nothing(tmp_path: Path, monkeypatch: Any) 
     assert resources() == before
 
 
-def test_a_trainer_that_is_killed_takes_its_sprints_with_it() -> None:
+def test_a_trainer_that_is_killed_takes_its_sprints_with_it(tmp_path: Path) -> None:
     code = f"""
 import os, signal, sys
 sys.path.insert(0, {str(ROOT / "tests")!r})
@@ -507,7 +507,12 @@ sys.stdout.write(" ".join(str(s.pid) for s in sprints)); sys.stdout.flush()
 os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     assert done.returncode == -signal.SIGKILL
     deadline = time.monotonic() + 5
