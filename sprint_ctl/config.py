@@ -12,6 +12,8 @@ wire                      2: the parent knows the second framing (`sprint_ctl.wi
 c2p_memory_fd,            memory files for arrays, written by the child and by the parent
 p2c_memory_fd             (`sprint_ctl.memory`)
 parent_pid                the trainer; the child ends soon after it (`sprint_ctl.orphan`)
+action, epoch,            of `sprint_ctl.dataset`: what the Sprint is for, number of the epoch, and
+seq_ordering, seq_seed    its order, which `sprint_ctl.extern_interface` makes
 criterion                 how ``process_segment`` asks for the loss (`sprint_ctl.criterion`)
 quiet, verbose            log lines on stderr: none (default), some, or for every segment
 ========================  ========================================================================

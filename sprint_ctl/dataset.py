@@ -33,7 +33,7 @@ from .sequence_cache import SequenceCache
 
 __all__ = ["ExternSprintDataset", "SprintDatasetBase"]
 
-_JOIN_TIMEOUT = 10.0  # seconds, for a reader whose Sprint has ended
+_JOIN_TIMEOUT = 10.0  # seconds beyond exit_timeout, for a reader whose Sprint should have ended
 
 
 class ExternSprintDataset(SprintDatasetBase):
@@ -47,7 +47,7 @@ class ExternSprintDataset(SprintDatasetBase):
         *,
         prefetch_epochs: int = 0,
         start_timeout: float = 1800.0,
-        exit_timeout: float = 5.0,
+        exit_timeout: float = 10.0,
         sprintControlConfig: Mapping[str, Any] | None = None,  # noqa: N803
         **kwargs: Any,
     ) -> None:
@@ -66,7 +66,8 @@ class ExternSprintDataset(SprintDatasetBase):
                 the corpus (``corpus.partition``); None: 1.
             prefetch_epochs: epochs whose Sprint is started ahead, when one is complete.
             start_timeout: seconds until Sprint has started and extracted the first segment.
-            exit_timeout: seconds for Sprint to end when asked.
+            exit_timeout: seconds for Sprint to end when it is through, or asked to; it is then
+                terminated.
             sprintControlConfig: further pairs of the configuration string of our module.
             **kwargs: those of `SprintDatasetBase`. ``seq_ordering`` other than "default" has our
                 module order the segments (by the length in seconds that Sprint knows);
@@ -107,7 +108,7 @@ class ExternSprintDataset(SprintDatasetBase):
             dict(sprintControlConfig or {}),
         )
         self.useMultipleEpochs()
-        self._running = _Running(self._new_cache())
+        self._running = _Running(self._new_cache(), exit_timeout + _JOIN_TIMEOUT)
         self._finalizer = weakref.finalize(self, self._running.release)
         _watch_forks(self)
 
@@ -275,15 +276,16 @@ class ExternSprintDataset(SprintDatasetBase):
         """In a fork: nothing of what runs belongs to us."""
         self._finalizer.detach()
         self.epoch = None
-        self._running = _Running(self._new_cache())
+        self._running = _Running(self._new_cache(), self._options.exit_timeout + _JOIN_TIMEOUT)
         self._finalizer = weakref.finalize(self, self._running.release)
 
 
 class _Running:
     """What a dataset has to give back, apart from it so that a finalizer can hold it."""
 
-    def __init__(self, cache: SequenceCache) -> None:
+    def __init__(self, cache: SequenceCache, join_timeout: float) -> None:
         self.cache = cache
+        self._join_timeout = join_timeout
         self.stream: SegmentStream | None = None  # of the epoch under way
         self.has_begun = False
         self._thread: threading.Thread | None = None
@@ -338,7 +340,7 @@ class _Running:
         if not stream.is_complete:
             stream.end(ask=ask)
         if thread is not threading.current_thread() and not stream.is_complete:
-            thread.join(_JOIN_TIMEOUT)
+            thread.join(self._join_timeout)
         self.stream = None
 
     def release(self, *, ask: bool = False) -> None:
@@ -346,7 +348,7 @@ class _Running:
         self.end_epoch(ask=ask)
         self.end_ahead()
         if thread is not None and thread is not threading.current_thread():
-            thread.join(_JOIN_TIMEOUT)
+            thread.join(self._join_timeout)
             self._thread = None
 
 

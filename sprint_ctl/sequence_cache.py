@@ -300,7 +300,9 @@ class SequenceCache:
                 f"adding sequences has failed: {type(error).__name__}: {error}"
             ) from error
         if self.is_stopped:
-            raise SprintError("the dataset was closed")
+            raise SprintError(
+                "the epoch was left, or the dataset closed; init_seq_order begins anew"
+            )
 
     def _too_late(self, end: int) -> SprintTimeoutError:
         return SprintTimeoutError(

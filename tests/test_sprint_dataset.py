@@ -449,10 +449,23 @@ def test_another_order_than_the_list_and_fewer_than_it(make: Make, tmp_path: Pat
     assert tags(dataset, 2) == [NAMES[0], *NAMES[2:]]
 
 
-def test_a_failing_exit_is_no_error(make: Make) -> None:
-    dataset = make(SMALL, "--*.fake.misbehave=exit:abort")
+@pytest.mark.parametrize("rule", ["exit:abort", "exit:hang"])
+def test_a_failing_exit_is_no_error(rule: str, make: Make) -> None:
+    dataset = make(SMALL, f"--*.fake.misbehave={rule}", exit_timeout=1)
     for epoch in (1, 2):
         assert len(tags(dataset, epoch)) == 24
+
+
+def test_an_epoch_without_any_segment(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "list").write_text("no such segment\n")
+    dataset = make(SMALL, seq_list_filter_file=str(tmp_path / "list"))
+    assert tags(dataset) == []
+    assert dataset.num_seqs == 0
+    with pytest.raises(SprintError, match="has visited no segment"):
+        dataset.num_outputs  # noqa: B018
+    dataset.finish_epoch()
+    with pytest.raises(SprintError, match="was left"):
+        dataset.have_seqs()
 
 
 def test_an_error_in_an_option_is_raised_in_the_training(make: Make) -> None:
