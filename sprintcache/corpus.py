@@ -115,9 +115,9 @@ class Corpus:
             if not found.all():
                 break
         told = ", ".join(f"{n} more in {key!r}" for key, n in extra.items())
+        hint = " (missing='skip' leaves them out)" if count else ""
         return EntryNotFoundError(
-            f"no such segment, but {holder!r} has it; {count} segments in common, {told}"
-            " (missing='skip' leaves them out)",
+            f"no such segment, but {holder!r} has it; {count} segments in common, {told}{hint}",
             path=reader.archive.path,
             entry=names[int(np.argmin(found))],
         )

@@ -354,8 +354,9 @@ def test_other_sets_of_segments(tmp_path: Path, caplog: pytest.LogCaptureFixture
         ({"z": 1}, "skip"),
     ):
         data["classes"] = labels(tmp_path / "m", lengths)
-        with pytest.raises(EntryNotFoundError, match="segments in common"):
+        with pytest.raises(EntryNotFoundError, match="segments in common") as caught:
             SprintCacheDataset(data, missing=policy)
+        assert ("missing='skip'" in str(caught.value)) == (policy == "error")
 
 
 LENGTHS = {"a": 7, "b": 8, "c": 9, "d": 10}
