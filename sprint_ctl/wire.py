@@ -145,10 +145,11 @@ class Wire:
             SprintTimeoutError: the deadline has passed.
         """
         self._read_ahead(4, deadline)
-        if self._ahead.startswith(_MAGIC):
+        if not self._ahead.startswith(_MAGIC):
+            return self._receive_first(self._take(4), deadline)
+        if len(self._ahead) < _HEADER.size:
             self._read_ahead(_HEADER.size, deadline)
-            return self._receive_second(self._take(_HEADER.size), deadline)
-        return self._receive_first(self._take(4), deadline)
+        return self._receive_second(deadline)
 
     def _receive_first(self, head: bytes, deadline: float | None) -> tuple[Any, ...]:
         (size,) = _LENGTH.unpack(head)
@@ -160,15 +161,20 @@ class Wire:
         self.received_id = None
         return pickles.loads(body)
 
-    def _receive_second(self, head: bytes, deadline: float | None) -> tuple[Any, ...]:
-        _, text_size, request_id, payload = _HEADER.unpack(head)
+    def _receive_second(self, deadline: float | None) -> tuple[Any, ...]:
+        _, text_size, request_id, payload = _HEADER.unpack_from(self._ahead)
         if text_size > _MAX_TEXT or payload > _MAX_PAYLOAD:
             raise SprintProtocolError(
                 "a message of absurd length",
                 expected=f"at most {_MAX_TEXT} bytes of text, {_MAX_PAYLOAD} of arrays",
                 found=f"{text_size} and {payload}",
             )
-        text = self._read_growing(text_size, deadline)
+        end = _HEADER.size + text_size
+        if end <= len(self._ahead):
+            text, self._ahead = self._ahead[_HEADER.size : end], self._ahead[end:]
+        else:
+            self._take(_HEADER.size)
+            text = self._read_growing(text_size, deadline)
         message, arrays = self._unpacker.unpack(text, payload)
         for array in arrays:
             if array.nbytes:
@@ -248,8 +254,6 @@ class Wire:
 
     def _read_growing(self, size: int, deadline: float | None, first: int | None = None) -> bytes:
         """So many bytes; memory is taken as they come, since the size is only declared."""
-        if size <= len(self._ahead) and first is None:
-            return self._take(size)
         body = bytearray(min(size, _CHUNK))
         got = 0
         while got < size:
