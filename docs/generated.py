@@ -36,7 +36,6 @@ TITLES = {
     "write": "Writing",
     "combine": "Combining",
     "convert": "Converting",
-    "errors": "Error signals",
     "error_signals": "Error signals",
     "extern": "Sequences from Sprint",
 }
