@@ -37,6 +37,11 @@ INIT = ("init", "SprintSubprocessInstance", 1)
 TIMEOUT = 10.0
 
 
+def arrays_of(path: Path) -> dict[str, Any]:
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
 class Trainer:
     """The other end of the pipe: sends requests one by one, from a thread, and keeps answers."""
 
@@ -224,7 +229,7 @@ def log_posteriors(length: int, seed: int = 0) -> Any:
 @pytest.mark.parametrize("threaded", [False, True], ids=["plain", "thread"])
 def test_layer(trainer: Trainer, threaded: bool) -> None:
     """The loss and error signal of the real Sprint reach the trainer, equal to the formula."""
-    real = np.load(DATA / "transcripts" / "layer.npz")
+    real = arrays_of(DATA / "transcripts" / "layer.npz")
     outputs = log_posteriors(327), real["a5"].T  # what the layer of the transcript returned
     arrays = {"a1": outputs[0].T, "a2": np.ones((79, 327), np.float32, order="F"), **real}
     trainer.ask(INIT, *map(loss_request, SEGMENTS, LENGTHS, outputs), ("exit",))
@@ -467,7 +472,7 @@ def test_without_segment_order_the_trainer_must_follow(trainer: Trainer) -> None
 
 
 def recorded_callback() -> Callable[..., Any]:
-    arrays = dict(np.load(DATA / "transcripts" / "control-loop.npz"))
+    arrays = arrays_of(DATA / "transcripts" / "control-loop.npz")
     table = {
         json.dumps(line["callback"]): line
         for line in transcript("control-loop")
@@ -510,7 +515,7 @@ def test_control_loop(trainer: Trainer) -> None:
     trainer.ask((automaton, SEGMENTS[1].encode()), ("describe",), ("exit",))
     replay("control-loop", trainer, callback=recorded_callback())
     _, first, second, unknown, again, described = trainer.finish()
-    real = np.load(DATA / "transcripts" / "control-loop.npz")
+    real = arrays_of(DATA / "transcripts" / "control-loop.npz")
     for answer, edges, weights in ((first, "a0", "a1"), (second, "a3", "a4"), (again, "a3", "a4")):
         assert answer[0] == "ok"
         assert answer[3].dtype == np.uint32

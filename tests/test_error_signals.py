@@ -62,6 +62,11 @@ LAYER = [
 AUTOMATA = [*LAYER, "--*.action=python-control"]
 
 
+def arrays_of(path: Path) -> dict[str, Any]:
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGFILE", "/dev/null")
@@ -163,7 +168,7 @@ def test_cross_entropy_through_the_layer(pools: Any) -> None:
 
 def test_automata_of_a_batch(pools: Any) -> None:
     """Against those of the real Sprint."""
-    real = np.load(DATA / "transcripts" / "control-loop.npz")
+    real = arrays_of(DATA / "transcripts" / "control-loop.npz")
     pool = pools(AUTOMATA, numInstances=2)
     tags = [NAMES[15], NAMES[1].encode(), NAMES[15]]
     edges, weights, start_end = pool.get_automata_for_batch(tags)
@@ -623,7 +628,7 @@ def test_our_child_answers_the_incumbents_pool(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    answers = np.load(tmp_path / "answers.npz")
+    answers = arrays_of(tmp_path / "answers.npz")
     pool = SprintInstancePool(options(LAYER))
     loss, error_signal = pool.get_batch_loss_and_error_signal(x, [100, 100], [NAMES[15]] * 2)
     pool.close()
