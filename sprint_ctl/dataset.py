@@ -19,11 +19,13 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import traceback
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sprintcache.dataset_base import DatasetSeq
+from sprintcache.ordering import Ordering
 
 from .command import CommandLine, find_executable, from_returnn, split_command
 from .dataset_base import SprintDatasetBase
@@ -133,7 +135,7 @@ class ExternSprintDataset(SprintDatasetBase):
 
     def _know_dimensions(self) -> None:
         if self._dimensions is None:
-            if not self._running.has_begun:
+            if self._running.begun is None:
                 self.init_seq_order(1)
             self._cache.reach(0)
             if self._dimensions is None:
@@ -181,23 +183,20 @@ class ExternSprintDataset(SprintDatasetBase):
         epoch = 1 if epoch is None else epoch
         wanted = None if seq_list is None else list(seq_list)
         running = self._running
-        if (
-            running.has_begun
-            and (epoch, wanted) == (self.epoch, self.predefined_seq_list_order)
-            and self._cache.is_untouched
-        ):
+        begun = epoch, wanted, self.ordering
+        if running.begun == begun and self._cache.is_untouched:
             return False
         self.ordering.seed(epoch)  # checks the epoch
         running.end_epoch()
         cache = running.cache = self._new_cache()
         super().init_seq_order(epoch, wanted)
-        running.has_begun = True
+        running.begun = begun
         if wanted is not None and not wanted:  # Sprint takes an empty list for none
             cache.begin(epoch)
             cache.finish(True)
             return True
-        stream = running.take(epoch, wanted) or self._start(epoch, wanted)
-        running.read(self, stream)
+        ahead = running.take(epoch, None if wanted is not None else self.ordering)
+        running.read(self, ahead or self._start(epoch, wanted))
         return True
 
     init_epoch = init_seq_order
@@ -229,18 +228,18 @@ class ExternSprintDataset(SprintDatasetBase):
         if self.predefined_seq_list_order is None:
             with contextlib.suppress(SprintError):  # raised when the epoch begins
                 for following in range(epoch + 1, epoch + 1 + self.prefetch_epochs):
-                    self._running.start_ahead(epoch, following, self._start)
+                    self._running.start_ahead(epoch, following, self.ordering, self._start)
 
     def reader_thread_proc(self, child_pid: int, epoch: int) -> None:
-        """Reads what the Sprint of an epoch delivers, until its end; runs in a thread of its own.
+        """Waits until all that the Sprint of the epoch under way delivers was read.
+
+        A thread of its own reads, and begins with the epoch.
 
         Args:
-            child_pid: of that Sprint.
+            child_pid: of that Sprint; another one is not waited for.
             epoch: that it delivers.
         """
-        stream = self._running.stream
-        if stream is not None and (stream.pid, stream.epoch) == (child_pid, epoch):
-            _read(weakref.ref(self), stream, self._cache)
+        self._running.wait(child_pid, epoch)
 
     def stop(self) -> None:
         """The training leaves the epoch; the same as `finish_epoch`."""
@@ -287,10 +286,10 @@ class _Running:
         self.cache = cache
         self._join_timeout = join_timeout
         self.stream: SegmentStream | None = None  # of the epoch under way
-        self.has_begun = False
+        self.begun: tuple[int, list[str] | None, Ordering] | None = None
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()  # guards what follows
-        self._ahead: dict[int, SegmentStream] = {}
+        self._ahead: dict[tuple[Ordering, int], SegmentStream] = {}
         self._epoch: int | None = None
 
     def read(self, dataset: ExternSprintDataset, stream: SegmentStream) -> None:
@@ -304,24 +303,38 @@ class _Running:
         )
         self._thread.start()
 
-    def take(self, epoch: int, seq_list: Sequence[str] | None) -> SegmentStream | None:
-        """The stream that was started ahead for an epoch; the other ones end."""
+    def wait(self, pid: int, epoch: int) -> None:
+        stream, thread = self.stream, self._thread
+        if stream is not None and thread is not None and (stream.pid, stream.epoch) == (pid, epoch):
+            thread.join()
+
+    def take(self, epoch: int, ordering: Ordering | None) -> SegmentStream | None:
+        """The stream that was started ahead for an epoch; those that will not follow it end."""
         with self._lock:
             self._epoch = epoch
-            taken = None if seq_list is not None else self._ahead.pop(epoch, None)
-            kept = {e: s for e, s in self._ahead.items() if e > epoch and taken is not None}
-            stale = [s for e, s in self._ahead.items() if e not in kept]
+            taken = None if ordering is None else self._ahead.pop((ordering, epoch), None)
+            kept = {
+                key: stream
+                for key, stream in self._ahead.items()
+                if taken is not None and key[0] == ordering and key[1] > epoch
+            }
+            stale = [stream for key, stream in self._ahead.items() if key not in kept]
             self._ahead = kept
         _close_all(stale)
         return taken
 
     def start_ahead(
-        self, epoch: int, following: int, start: Callable[[int], SegmentStream]
+        self,
+        epoch: int,
+        following: int,
+        ordering: Ordering,
+        start: Callable[[int], SegmentStream],
     ) -> None:
         """Starts the Sprint of a following epoch, unless the training has left this one."""
+        key = ordering, following
         with self._lock:
-            if epoch == self._epoch and following not in self._ahead:
-                self._ahead[following] = start(following)
+            if epoch == self._epoch and key not in self._ahead:
+                self._ahead[key] = start(following)
 
     def end_ahead(self) -> None:
         with self._lock:
@@ -333,7 +346,7 @@ class _Running:
     def end_epoch(self, *, ask: bool = True) -> None:
         """Ends the epoch under way; a Sprint that is through may exit in its own time."""
         stream, thread = self.stream, self._thread
-        self.has_begun = False
+        self.begun = None
         self.cache.stop()
         if stream is None or thread is None:
             return
@@ -366,6 +379,7 @@ def _read(
     except BaseException as error:
         if isinstance(error, SprintError) and error.pid is None:
             stream.explain(error)
+        traceback.clear_frames(error.__traceback__)  # they hold the dataset
         cache.fail(error)
     finally:
         if cache.is_stopped and not stream.is_complete:
@@ -383,8 +397,9 @@ def _deliver(
     if dimensions is not None:
         dataset.set_dimensions(*dimensions)
     cache.begin(stream.epoch)
+    most = dataset.SprintCachedSeqsMax
     del dataset
-    while segments := stream.receive():
+    while segments := stream.receive(most):
         dataset = of()
         if dataset is None or cache.is_stopped:
             return

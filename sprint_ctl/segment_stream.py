@@ -149,8 +149,11 @@ class SegmentStream:
             self._fail('("init", (input dimension, output dimension, ...))', (kind, content))
         return content[0], content[1]
 
-    def receive(self) -> list[Segment]:
+    def receive(self, most: int = _MOST) -> list[Segment]:
         """Waits for the next segment, and takes along what has come by then; [] at the end.
+
+        Args:
+            most: segments to receive, at least one.
 
         Raises:
             SprintDiedError: Sprint has ended before its epoch was complete.
@@ -165,7 +168,9 @@ class SegmentStream:
         segments: list[Segment] = []
         size = 0
         while not segments or (
-            len(segments) < _MOST and size < _MOST_BYTES and self._process.wire.has_data()
+            len(segments) < min(most, _MOST)
+            and size < _MOST_BYTES
+            and self._process.wire.has_data()
         ):
             try:
                 kind, content = self._message()

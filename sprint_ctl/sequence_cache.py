@@ -231,9 +231,9 @@ class SequenceCache:
                 if end > self._requested:
                     self._request(end)
                 return True
-            self._raise_error()
             if self._is_in_step() and self.is_finished:
                 return False
+            self._raise_error()
             raise SprintError(
                 "Sprint is in another epoch than the training",
                 expected=f"epoch {self.wanted_epoch}",

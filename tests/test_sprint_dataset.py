@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import json
 import multiprocessing
@@ -272,6 +273,10 @@ def test_orders_of_ours_in_sprint(make: Make) -> None:
     for epoch in (1, 2):
         order = dataset.ordering.order(epoch, 24)
         assert tags(dataset, epoch) == [NAMES[i] for i in order]
+    dataset = make(SMALL)
+    assert dataset.num_inputs == 4  # the first epoch is under way
+    dataset.ordering = dataclasses.replace(dataset.ordering, seq_ordering="reverse")
+    assert tags(dataset) == NAMES[::-1]
     dataset = make(SMALL, seq_ordering="sorted")
     with pytest.raises(SprintStartError, match=r"goes by length.*24 segments"):
         tags(dataset)
@@ -280,14 +285,16 @@ def test_orders_of_ours_in_sprint(make: Make) -> None:
 def test_the_next_epoch_is_started_ahead(make: Make) -> None:
     dataset = make(SMALL, prefetch_epochs=1)
     assert len(tags(dataset, 1)) == 24
-    ahead = dataset._running._ahead
-    wait_until(lambda: 2 in dataset._running._ahead)
-    stream = ahead[2]
+    wait_until(lambda: bool(dataset._running._ahead))
+    ((_, stream),) = dataset._running._ahead.items()
     dataset.init_seq_order(2)
     assert dataset._running.stream is stream
+    assert stream.epoch == 2
+    dataset.reader_thread_proc(stream.pid, 2)
+    assert dataset.is_cached(0, 24)
     assert len(list(dataset.iter_seqs())) == 24
-    wait_until(lambda: 3 in dataset._running._ahead)
-    pid = dataset._running._ahead[3].pid
+    ((_, other),) = dataset._running._ahead.items()
+    pid = other.pid
     assert tags(dataset, 7, seq_list=NAMES[:2]) == NAMES[:2]  # another one than expected
     wait_until(lambda: not Path(f"/proc/{pid}").exists())
     assert len(tags(dataset, 3)) == 24
