@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Set
 
 from .errors import FormatError
+from .files import check_replaceable
 
 __all__ = ["index_problem", "listed", "members", "write"]
 
@@ -81,9 +82,9 @@ def _resolve(bundle: str, token: str) -> str:
     for candidate in (beside, here):
         if os.path.exists(candidate):
             return os.path.abspath(candidate)
-    where = token if os.path.isabs(token) else f"{beside}, nor {here}"
+    where = ", nor ".join(dict.fromkeys((beside, here)))
     raise FileNotFoundError(
-        errno.ENOENT, f"{bundle}: listed archive {token!r} is missing: no {where}", token
+        errno.ENOENT, f"listed archive {token!r} is missing: no {where}", bundle
     )
 
 
@@ -109,6 +110,7 @@ def write(path: str, archives: Iterable[str], relative: bool = False, mode: str 
         raise ValueError(f"{path}: the name of a bundle must end in .bundle")
     if mode == "x" and os.path.lexists(full):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+    check_replaceable(full)
     lines = []
     for archive in archives:
         text = os.path.abspath(archive)

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import logging
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from io import FileIO
 
@@ -14,6 +15,7 @@ from .errors import SprintCacheError
 
 __all__ = [
     "Part",
+    "check_replaceable",
     "close_locked",
     "errors_of",
     "is_locked",
@@ -44,6 +46,25 @@ def errors_of(path: str) -> Iterator[None]:
 def partial_of(path: str) -> str:
     """Where the archive of this path grows."""
     return path + ".partial"
+
+
+def check_replaceable(path: str) -> None:
+    """That a new file may take the place of what is at `path`, if anything is.
+
+    A device or a pipe is no place for an archive: to replace ``/dev/null`` breaks a machine.
+
+    Raises:
+        IsADirectoryError: if it is a folder.
+        OSError: if it is no regular file.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file, so it is not replaced", path)
 
 
 def is_locked(path: str) -> bool:

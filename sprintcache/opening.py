@@ -40,6 +40,8 @@ def open_archive(path: StrPath | Sequence[StrPath], io: str = "auto") -> Archive
         ValueError: if `io` is none of the three, or no path is given.
     """
     if isinstance(path, (str, os.PathLike)):
+        if not os.fspath(path):
+            raise ValueError("no path to open: it is empty")
         full = os.path.abspath(os.fspath(path))
         return Archive(full, _sources(full), io)
     members = tuple(os.path.abspath(os.fspath(member)) for member in path)

@@ -231,6 +231,9 @@ def _alignment_problems(alignment: Alignment, labeling: AllophoneLabeling | None
 def _problem(error: Exception, path: str, entry: str | None = None) -> Problem:
     """An error as a problem; `path` and `entry` are for errors that do not say where."""
     if not isinstance(error, SprintCacheError):
+        if isinstance(error, OSError) and error.strerror:
+            where = error.filename if isinstance(error.filename, str) else path
+            return Problem(where, entry, None, error.strerror)
         reason = "not enough memory to read it" if isinstance(error, MemoryError) else str(error)
         return Problem(path, entry, None, reason.removeprefix(f"{os.path.abspath(path)}: "))
     facts = [("expected", error.expected), ("found", error.found)]

@@ -656,6 +656,45 @@ def test_errors_are_one_line_and_status_1(
     assert Path("garbage").read_bytes() == b"this is something else"
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [("copy", PARTS[0]), ("bundle", PARTS[0]), ("convert", PARTS[0])],
+    ids=lambda argv: argv[0],
+)
+def test_a_device_or_pipe_is_not_replaced(run: Run, tmp_path: Path, argv: tuple[str, Path]) -> None:
+    suffix = {"copy": ".cache", "bundle": ".bundle", "convert": ".npz"}[argv[0]]
+    place = tmp_path / f"pipe{suffix}"
+    os.mkfifo(place)
+    status, out, err = run(*argv, "--to", place, "--overwrite")
+    assert (status, out) == (1, "")
+    assert f"{place}: not a regular file" in err
+    assert place.is_fifo()
+    assert os.listdir(tmp_path) == [place.name]
+
+
+def test_extract_leaves_out_names_that_no_file_can_have(run: Run, tmp_path: Path) -> None:
+    path, folder = tmp_path / "x.cache", tmp_path / "files"
+    with ArchiveWriter(path) as writer:
+        for name in ("a", "a/b", "x" * 300, "last"):
+            writer.add_bytes(name, b"text")
+    status, _, err = run("extract", path, "--to", folder)
+    assert status == 1
+    assert err.count("is not extracted") == 2
+    assert f"2 entries written to {folder}; 2 left out" in err
+    assert sorted(os.listdir(folder)) == ["a", "last"]
+    assert run("extract", path, "last", "--to", folder / "a")[0] == 1
+
+
+def test_a_silence_phoneme_that_is_not_there(run: Run) -> None:
+    tying = DATA / "state-tying" / "monophone"
+    names = ["--allophones", DATA / "allophones", "--state-tying", tying, "--silence", "sil"]
+    status, out, err = run("info", DATA / "alignment.viterbi.cache", *names)
+    assert (status, out) == (1, "")
+    assert (
+        f"{DATA / 'allophones'}: the silence phoneme is not there: expected sil{{#+#}}@i@f" in err
+    )
+
+
 def test_another_writer_is_at_work(run: Run, tmp_path: Path) -> None:
     path = Path(written(tmp_path / "x.cache", [("a", ONE)]))
     with ArchiveWriter(path, "a"):

@@ -25,7 +25,7 @@ CORE = {
     "directory": set(),
     "attributes": {"errors"},
     "bliss": {"errors"},
-    "bundle": {"errors"},
+    "bundle": {"errors", "files"},
     "_reader": {"errors", "alignment", "entries"},
     "allophones": {"_reader", "alignment", "errors"},
     "archive": {"_reader", "alignment", "attributes", "entries", "errors", "opening"},

@@ -6,6 +6,7 @@ before anything is written.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -50,7 +51,8 @@ def sources_of(paths: Iterable[str], lines: Iterable[str], suffix: str, note: No
 
     Raises:
         ValueError: for a file that does not have the suffix.
-        OSError: if a folder cannot be read; files are read later.
+        OSError: if a folder cannot be read, or what does not have the suffix is not there; files
+            are read later.
     """
     found: list[Source] = []
     others = 0
@@ -61,6 +63,8 @@ def sources_of(paths: Iterable[str], lines: Iterable[str], suffix: str, note: No
             others += len(below) - len(taken)
             found += [Source(_name(name, suffix), os.path.join(path, name)) for name in taken]
         else:
+            if not path.endswith(suffix) and not os.path.lexists(path):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
             found.append(Source(_name(os.path.basename(path), suffix), path))
     for line in lines:
         *names, text = re.split(r"[ \t]+", line, maxsplit=1)

@@ -13,7 +13,7 @@ from argparse import Namespace
 from collections.abc import Callable
 
 from sprintcache.allophones import AllophoneLabeling, numbered
-from sprintcache.errors import EntryNotFoundError, SprintCacheError
+from sprintcache.errors import EntryNotFoundError, LabelError, SprintCacheError
 from sprintcache.opening import open_archive
 from sprintcache.states import Names
 from sprintcache.verification import verify as verify_archive
@@ -163,7 +163,7 @@ def _extract(extractor: Extractor, names: list[str], note: Line) -> int:
             try:
                 extractor.extract(name)
                 done += 1
-            except SprintCacheError as error:
+            except (SprintCacheError, ValueError) as error:
                 note(str(error))
     return done
 
@@ -211,7 +211,8 @@ def verify(arguments: Namespace, say: Line, note: Line) -> int:
     seconds = time.monotonic() - started
     text = f"{many(len(arguments.more) - unopened, 'archive', 'archives')}"
     text += f", {many(entries, 'entry', 'entries')}, {size / 1e6:.1f} MB in {seconds:.1f} s: "
-    note(text + (many(problems, "problem", "problems") if problems else "no problems"))
+    text += many(problems, "problem", "problems") if problems else "no problems"
+    note(f"{text}; {unopened} not opened" if unopened else text)
     return 1 if problems or unopened else 0
 
 
@@ -229,4 +230,9 @@ def _names(arguments: Namespace) -> Names:
     labeling = AllophoneLabeling(
         silence, arguments.allophones, state_tying_file=arguments.state_tying
     )
+    if silence and labeling.sil_allo_state_id is None:
+        wanted = f"{silence}{{#+#}}@i@f"
+        raise LabelError(
+            "the silence phoneme is not there", path=arguments.allophones, expected=wanted
+        )
     return Names(labeling.allophones, labeling)

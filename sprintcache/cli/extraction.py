@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from sprintcache.states import Names
 
 __all__ = ["Extractor"]
+
+# errors of one name, not of all
+_NO_PLACE = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 class Extractor:
@@ -71,12 +75,25 @@ class Extractor:
         """Writes one entry; gives the file's path.
 
         Raises:
-            ValueError, FileExistsError: as `place_of`.
+            ValueError, FileExistsError: as `place_of`; ValueError also where a file can have no
+                such name, or stands where a folder has to be.
             FormatError: if the entry is damaged or does not fit the format.
             OSError: if the file cannot be written.
         """
         path = self.place_of(name)
         data = self._format.write(self._archive, name, self._names)
+        os.makedirs(self._folder, exist_ok=True)
+        try:
+            self._write(path, data)
+        except OSError as error:
+            if error.errno not in _NO_PLACE:
+                raise
+            raise ValueError(
+                f"entry {name!r} is not extracted: {error.strerror}: {path}"
+            ) from error
+        return path
+
+    def _write(self, path: str, data: bytes | memoryview) -> None:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         temporary = os.path.join(os.path.dirname(path), f".sprintcache-{os.getpid()}.part")
         try:
@@ -87,4 +104,3 @@ class Extractor:
             if os.path.lexists(temporary):
                 os.unlink(temporary)
             raise
-        return path

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 
-from sprintcache.files import close_locked, open_locked, publish, sync_folder
+from sprintcache.files import check_replaceable, close_locked, open_locked, publish, sync_folder
 
 __all__ = ["Destination"]
 
@@ -28,16 +28,16 @@ class Destination:
     Raises:
         FileExistsError: if there is something at `path` that is not to be replaced.
         IsADirectoryError: if it is a folder.
+        OSError: if what is to be replaced is no regular file.
         SprintCacheError: if another writer is at work.
     """
 
     def __init__(self, path: str | os.PathLike[str], overwrite: bool) -> None:
         self.path = os.path.realpath(path)
         self._overwrite = overwrite
-        if os.path.isdir(self.path):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self.path)
-        if os.path.exists(self.path) and not overwrite:
+        if os.path.exists(self.path) and not overwrite and not os.path.isdir(self.path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self.path)
+        check_replaceable(self.path)
         self.partial = self.path + ".partial"
         self.file = open_locked(self.partial, "r+b", create=True)
         self.file.truncate(0)
