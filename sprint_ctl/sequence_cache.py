@@ -227,6 +227,8 @@ class SequenceCache:
                 self._wait(
                     lambda: self._is_settled(end), self.take_timeout, lambda: self._too_late(end)
                 )
+            if self.is_stopped:
+                raise SprintError("the epoch was left, or all closed; init_seq_order begins anew")
             if self._is_in_step() and self.num_added >= end:
                 if end > self._requested:
                     self._request(end)
@@ -251,11 +253,10 @@ class SequenceCache:
                 self._wait(
                     lambda: self._is_settled(0), self.take_timeout, lambda: self._too_late(1)
                 )
-            if self._is_in_step() or not self.has_ended:
-                self.reach(0)
-                return True
-            self._raise_error()
-            return False
+            if self.has_ended and not self._is_in_step():
+                self._raise_error()
+                return False
+            return self.reach(0)
 
     def get(self, index: int) -> DatasetSeq:
         """A sequence; waits for it.
@@ -299,10 +300,6 @@ class SequenceCache:
             raise SprintError(
                 f"adding sequences has failed: {type(error).__name__}: {error}"
             ) from error
-        if self.is_stopped:
-            raise SprintError(
-                "the epoch was left, or the dataset closed; init_seq_order begins anew"
-            )
 
     def _too_late(self, end: int) -> SprintTimeoutError:
         return SprintTimeoutError(
