@@ -462,8 +462,11 @@ _UNUSUAL = re.compile(r"//|/\.|^\.|/$|^/|^$")
 def check_name(name: str) -> None:
     """Raises ValueError for a name that Sprint would not look up: empty or not normalised.
 
-    Also for surrogates where UTF-8 has a character: another spelling of one name.
+    Also for surrogates where UTF-8 has a character: another spelling of one name. TypeError if it
+    is no str.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"the name of an entry is a str, not {type(name).__name__}: {name!r}")
     if not name.isascii() and raw_name(name).decode("utf-8", "surrogateescape") != name:
         raise ValueError("a name must be UTF-8, with surrogates only for bytes that are not")
     if not _UNUSUAL.search(name):
