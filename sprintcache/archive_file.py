@@ -1,5 +1,9 @@
 """ArchiveFile: where the entries of an archive file stand, and how they come and go.
 
+What is added at the end is gathered and written a mebibyte at a time, if nobody can change the
+bytes any more: large writes cost the system much less than small ones. Everything else is written
+at once, and what was gathered before it.
+
 Entries are put where Sprint puts them (archive format, section 2.5): in the first hole of exactly
 their size, else at the end. They overwrite old bytes in an order in which a half-written one is
 never taken for an entry, and from the first change to the new table the file says that it has none;
@@ -24,6 +28,8 @@ START_TAG = struct.pack("<I", 0xAA55AA55)
 END_TAG = struct.pack("<I", 0x55AA55AA)
 _FLAG_AT = 8  # in the header: whether there is a table
 _STRIDE = 4 << 20  # the disk is kept busy while we encode, so that the last fsync is short
+_GATHERED = 1 << 20  # bytes that wait for more
+_MOST_PARTS = 500  # in as many pieces at most, for one system call
 _AROUND = 24  # bytes of an entry beside name and data
 
 
@@ -79,6 +85,8 @@ class ArchiveFile:
         self._holes_of: dict[int, list[int]] = {}  # size -> positions
         self._dirty_end = os.fstat(fd).st_size  # old bytes may stand up to here
         self._on_its_way = self._dirty_end  # to the disk, up to here
+        self._gathered: list[Part] = []  # bytes that are to be written
+        self._gathered_at = self._gathered_end = 0
 
     def begin(self) -> None:
         """Makes an empty archive of an empty file."""
@@ -110,23 +118,30 @@ class ArchiveFile:
                 self._add_hole(at + 8, size)
                 at += _AROUND + size
 
-    def put(self, name: str, size: int, compressed_size: int, parts: Sequence[Part]) -> None:
+    def put(
+        self,
+        name: str,
+        size: int,
+        compressed_size: int,
+        parts: Sequence[Part],
+        lasting: bool = False,
+    ) -> None:
         """Writes an entry whose bytes are as stored already; one of that name is forgotten.
 
         Args:
             name: the entry.
             size, compressed_size: as in the table; the second is 0 for what is not compressed.
             parts: the data, one behind the other.
+            lasting: whether nobody will change them: they may be written later, by `write`.
         """
         raw = raw_name(name)
         self._touch()
         hole = self._hole(len(raw) + (compressed_size or size)) if self._holes_of else None
         start = self.end if hole is None else hole - 8
         row = Row(start + 8 + len(raw), size, compressed_size)
-        self._write(raw, row, parts)
+        self._write(raw, row, parts, lasting)
         if hole is None:
             self.end = row.end
-            self._start_writing(row.end)
         else:
             self._holes_of[self.holes.pop(hole)].remove(hole)
         self.rows.pop(name, None)  # a replaced one goes to the end of the table
@@ -145,6 +160,7 @@ class ArchiveFile:
             data: their bytes; each part is written before the next is asked for.
         """
         self._touch()
+        self.write()
         at = self.end
         for part in data:
             self._dirty_end = at + len(part)
@@ -191,8 +207,16 @@ class ArchiveFile:
         del self.rows[name]
         self._give_up(raw_name(name), row)
 
+    def write(self) -> None:
+        """Writes what was gathered."""
+        if self._gathered:
+            write_all(self._fd, self._gathered, self._gathered_at)
+            self._gathered = []
+            self._start_writing(self._gathered_end)
+
     def finish(self) -> None:
         """Table, trailer, then flag 1 (archive format, section 2.2), all of it on the disk."""
+        self.write()
         write_all(self._fd, [b"\0"], _FLAG_AT)
         table = [struct.pack("<I", len(self.rows))]
         size_of, sizes_of = struct.Struct("<I").pack, struct.Struct("<QII").pack
@@ -210,14 +234,23 @@ class ArchiveFile:
         write_all(self._fd, [b"\1"], _FLAG_AT)
         os.fsync(self._fd)
 
-    def _write(self, raw: bytes, row: Row, parts: Sequence[Part]) -> None:
+    def _write(self, raw: bytes, row: Row, parts: Sequence[Part], lasting: bool = False) -> None:
         """The bytes of an entry; over old bytes, its first four come last."""
         start = row.start(raw)
         head = struct.pack(f"<I{len(raw)}sIII", len(raw), raw, row.size, row.compressed_size, 0)
         if start >= self._dirty_end:
             self._dirty_end = row.end
-            write_all(self._fd, [START_TAG + head, *parts, END_TAG], start)
+            if start != self._gathered_end:
+                self.write()
+            if not self._gathered:
+                self._gathered_at = start
+            self._gathered += START_TAG + head, *parts, END_TAG
+            self._gathered_end = row.end
+            size, pieces = row.end - self._gathered_at, len(self._gathered)
+            if not lasting or size >= _GATHERED or pieces >= _MOST_PARTS:
+                self.write()
             return
+        self.write()
         write_all(self._fd, [bytes(4)], start)
         self._dirty_end = max(self._dirty_end, row.end)
         write_all(self._fd, [head, *parts, END_TAG], start + 4)
@@ -246,6 +279,7 @@ class ArchiveFile:
 
     def _found(self, name: str) -> Row:
         """The row of an entry that the file really has."""
+        self.write()
         raw, row = raw_name(name), self.rows[name]
         head = struct.pack(
             f"<4sI{len(raw)}sIII", START_TAG, len(raw), raw, row.size, row.compressed_size, 0

@@ -1,10 +1,10 @@
 """ArchiveWriter: new archives, and more entries for old ones.
 
 A new archive grows as ``<path>.partial`` and gets its name when it is whole and on the disk; what
-stood there before stays until then. Nothing is held back in memory: what an ``add_`` method has
-written survives the end of the process, what was there at the last `ArchiveWriter.flush` that of
-the machine. Threads may share a writer: they encode side by side, one at a time writes. A lock on
-the file keeps other writers away; a child that was forked leaves the archive to its parent.
+stood there before stays until then. What was added before the last `ArchiveWriter.flush` survives
+the end of the process and of the machine; of later features and alignments up to a mebibyte is
+gathered in memory. Threads may share a writer: they encode side by side, one at a time writes. A
+lock on the file keeps other writers away; a child that was forked leaves the archive to its parent.
 """
 
 from __future__ import annotations
@@ -174,8 +174,9 @@ class ArchiveWriter:
                 self._release()
 
     def flush(self) -> None:
-        """Brings all that was added to the disk; without it, that is left to the system."""
+        """Brings all that was added to the disk, where it survives whatever happens."""
         with self._turn(), self._told():
+            self._file.write()
             os.fsync(self._fd)
             if self._partial is not None:
                 sync_folder(self._partial.path)
@@ -240,7 +241,7 @@ class ArchiveWriter:
             datatype=datatype,
             gather=gather,
         )
-        self._add(name, encode, attributes, compress, replace)
+        self._add(name, encode, attributes, compress, replace, lasting=True)
 
     def add_alignment(
         self,
@@ -260,7 +261,7 @@ class ArchiveWriter:
                 which Sprint would not read.
         """
         encode = partial(encode_alignment_entry, alignment)
-        self._add(name, encode, attributes, compress, replace)
+        self._add(name, encode, attributes, compress, replace, lasting=True)
 
     def add_blocks(
         self,
@@ -384,6 +385,7 @@ class ArchiveWriter:
         attributes: Mapping[str, str] | None,
         compress: bool | None,
         replace: bool,
+        lasting: bool = False,
     ) -> None:
         compress = self._compress if compress is None else compress
         try:
@@ -394,9 +396,14 @@ class ArchiveWriter:
                 entries.insert(0, (attribs, *stored_form(attribs, [render(attributes)], compress)))
         except ValueError as error:
             raise ValueError(f"{self.path}, entry {name!r}: {error}") from error
-        self._put(entries, replace)
+        self._put(entries, replace, lasting)
 
-    def _put(self, entries: Sequence[tuple[str, int, int, Sequence[Part]]], replace: bool) -> None:
+    def _put(
+        self,
+        entries: Sequence[tuple[str, int, int, Sequence[Part]]],
+        replace: bool,
+        lasting: bool = False,
+    ) -> None:
         with self._turn():
             for name, *_ in entries:
                 if name in self._file.rows and not replace:
@@ -406,7 +413,7 @@ class ArchiveWriter:
                     if entry[0] in self._file.rows:
                         self._file.replace(*entry)
                     else:
-                        self._file.put(*entry)
+                        self._file.put(*entry, lasting)
             except OSError as error:
                 raise self._telling(error) from error
 
@@ -431,7 +438,7 @@ class ArchiveWriter:
 
     def _hint(self) -> str:
         path = self._file_path if os.path.exists(self.path) else self.path
-        return f"all entries before are safe, sprintcache.recover({path!r}) finishes the archive"
+        return f"sprintcache.recover({path!r}) finishes the archive with what was written before"
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:

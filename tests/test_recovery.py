@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -206,12 +207,18 @@ def check(report: RecoveryReport, path: Path, states: list[dict[str, bytes]]) ->
 
 CHILD = """
 import sys
+import numpy as np
 from sprintcache.writer import ArchiveWriter
 path, mode = sys.argv[1:]
 with ArchiveWriter(path, mode) as writer:
     for i in range(100000):
         data = bytes([i % 251]) * (i * 7919 % 50000)
-        writer.add_bytes(f"segment/{i}", data, compress=i % 3 == 0, attributes={"i": str(i)})
+        options = {"compress": i % 3 == 0, "attributes": {"i": str(i)}}
+        if i % 2:
+            writer.add_bytes(f"segment/{i}", data, **options)
+        else:
+            frames = np.full((i % 50, 10), i % 7, np.float32)
+            writer.add_features(f"segment/{i}", frames, **options)
         if i % 10 == 0:
             writer.flush()
             print(i, flush=True)
@@ -240,12 +247,19 @@ def test_sigkill(scratch: Path, mode: str) -> None:
         assert numbers == list(range(len(numbers)))
         for name, data in found.items():
             i = int(name.split("/")[1].removesuffix(".attribs"))
-            expected = bytes([i % 251]) * (i * 7919 % 50000)
+            expected = (
+                bytes([i % 251]) * (i * 7919 % 50000) if i % 2 else few_features(i % 50, i % 7)
+            )
             attribs = builder.attribs({"i": str(i)})
             assert data == (attribs if name.endswith(".attribs") else expected)
         with ArchiveWriter(path, "a") as writer:
             writer.add_bytes("more", b"more")
         assert contents(path)["more"] == b"more"
+
+
+@cache
+def few_features(count: int, value: float) -> bytes:
+    return builder.features([[value] * 10] * count)
 
 
 def killed(path: Path, mode: str, seed: int) -> int:
