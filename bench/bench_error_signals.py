@@ -107,9 +107,11 @@ def contest(peers: str | None, task: str, *arguments: str) -> Iterator[dict[str,
 
 def round_trips(report: Report, folder: Path, peers: str | None, rounds: int) -> None:
     common = ["--launcher", str(folder / "sprint"), "--corpus", str(folder / "corpus.xml")]
-    for frames, labels, count, few in ((300, 79, 200, 50), (1000, 10_000, 4, 1)):
-        if report.args.quick and labels > 1000:
-            continue
+    for frames, labels, count, few in ((300, 79, 1000, 400), (1000, 10_000, 4, 1)):
+        if report.args.quick:
+            if labels > 1000:
+                continue
+            count, few = 50, 20
         size = ["--frames", str(frames), "--labels", str(labels)]
         with contest(peers, "round-trips", *common, *size) as workers:
 
