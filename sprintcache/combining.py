@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from .errors import EntryNotFoundError, SprintCacheError
 from .opening import open_archive
 from .plan import Plan, Step
+from .storing import check_name, stored_form
 from .threads import default_threads, ordered_map
 from .transfer import transfer
-from .writer import ArchiveWriter, check_name, stored_form
+from .writer import ArchiveWriter
 
 if TYPE_CHECKING:
     from .archive import Archive

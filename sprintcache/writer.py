@@ -13,22 +13,20 @@ import contextlib
 import errno
 import logging
 import os
-import re
-import struct
 import threading
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from .archive_file import HEADER, ArchiveFile, Row, raw_name
 from .attributes import render
-from .encoding import SIZE_LIMIT, encode_alignment_entry, encode_blocks, encode_features
+from .encoding import encode_alignment_entry, encode_blocks, encode_features
 from .errors import ClosedArchiveError, EntryNotFoundError, SprintCacheError
 from .files import Part, close_locked, open_locked, partial_of, sync_folder
 from .opening import open_archive
 from .partial import PartialFile
 from .recovery import recover
+from .storing import check_name, stored_form
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
     from .alignment import Alignment
     from .entries import Block
 
-__all__ = ["ArchiveWriter", "check_name", "stored_form"]
+__all__ = ["ArchiveWriter"]
 
 logger = logging.getLogger(__name__)
 
@@ -461,54 +459,3 @@ def is_unfinished(path: str) -> bool:
         return os.path.exists(partial_of(path))
     with open(path, "rb") as file:
         return HEADER.startswith(file.read(len(HEADER)))
-
-
-_UNUSUAL = re.compile(r"//|/\.|^\.|/$|^/|^$")
-
-
-def check_name(name: str) -> None:
-    """Raises ValueError for a name that Sprint would not look up: empty or not normalised.
-
-    Also for surrogates where UTF-8 has a character: another spelling of one name. TypeError if it
-    is no str.
-    """
-    if not isinstance(name, str):
-        raise TypeError(f"the name of an entry is a str, not {type(name).__name__}: {name!r}")
-    if not name.isascii() and raw_name(name).decode("utf-8", "surrogateescape") != name:
-        raise ValueError("a name must be UTF-8, with surrogates only for bytes that are not")
-    if not _UNUSUAL.search(name):
-        return
-    body = name[2:] if name.startswith("//") else name.removeprefix("/")
-    parts = body.split("/")
-    if all(parts) and "." not in parts and ".." not in parts:
-        return
-    climbs = len(name) == len(body)  # leading ".." are normal, but not below the root
-    for part in parts:
-        if part in ("", ".") or (part == ".." and not climbs):
-            raise ValueError(
-                "a name must be a normalised path: not empty, without '//', '.', trailing '/' or"
-                " inner '..'"
-            )
-        climbs = climbs and part == ".."
-
-
-def stored_form(
-    name: str, parts: Sequence[Part], compress: bool
-) -> tuple[int, int, Sequence[Part]]:
-    """Size, compressed size and the bytes of an entry as they are stored.
-
-    Compressed as Sprint does it (archive format, section 3).
-
-    Raises:
-        ValueError: if the entry would have 4 GiB.
-    """
-    size = stored = sum(map(len, parts))
-    if compress and size < SIZE_LIMIT:
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
-        deflated = memoryview(zlib.compress(data))[2:-4]
-        trailer = struct.pack("<II", zlib.crc32(data), size)
-        parts = [b"\x1f\x8b\x08\0\0\0\0\0\0\x03", deflated, trailer]
-        stored = sum(map(len, parts))
-    if max(size, stored + len(raw_name(name))) >= SIZE_LIMIT:
-        raise ValueError(f"{stored} bytes: an entry must be below 4 GiB")
-    return size, stored if compress else 0, parts
