@@ -58,7 +58,7 @@ class EngineRunner:
         self._dataset: SprintDatasetBase | None = None
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
-        self._has_order = False
+        self._has_order = self._has_finished = False
         self._shortest = 1.0  # part of the frames that posteriors must have
 
     @property
@@ -107,7 +107,10 @@ class EngineRunner:
         self.dataset.addNewData(features, targets, name)
 
     def finish(self) -> None:
-        """Waits until the engine is through."""
+        """Waits until the engine is through; again does nothing."""
+        if self._has_finished:
+            return
+        self._has_finished = True
         if self._thread is not None:
             if not self._has_order:
                 self.dataset.finishSprintEpoch()

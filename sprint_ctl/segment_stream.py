@@ -97,7 +97,7 @@ class SegmentStream:
         self._last: str | None = None
         self._error: SprintError | None = None
         self._options = options
-        self._deadline = time.monotonic() + options.start_timeout
+        self._deadline = 0.0
         self._list_file = None if seq_list is None else _write_list(seq_list)
         own = list(corpus_options)
         if self._list_file is not None:
@@ -136,6 +136,7 @@ class SegmentStream:
             SprintTimeoutError: they do not come in time.
             SprintProtocolError: something else comes.
         """
+        self._deadline = time.monotonic() + self._options.start_timeout
         kind, content = self._message()
         self._process.is_ready = True
         if kind == "exit":

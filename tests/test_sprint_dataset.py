@@ -174,6 +174,26 @@ def test_target_modes(more: list[str], keys: set[str], make: Make) -> None:
     assert len(list(dataset.iter_seqs())) == 24
 
 
+def test_batches_of_frames_are_sequences_without_a_name(make: Make) -> None:
+    dataset = make(TRAINER, "--*.buffer-type=mini-batch", "--*.buffer-size=1000")
+    dataset.init_seq_order(epoch=1)
+    whole = cache_dataset(filename=str(DATA / "alignment.linear.cache"))
+    names = iter(NAMES)
+    features = np.zeros((0, 16), np.float32)
+    frames = 0
+    for index, seq in enumerate(dataset.iter_seqs()):
+        assert seq.seq_tag == f"seq-{index}"
+        data = seq.features["data"]
+        frames += len(data)
+        while len(features) < len(data):
+            more = whole.get_dataset_seq_for_name(next(names)).features["data"]
+            features = np.concatenate([features, more])
+        assert np.array_equal(data, features[: len(data)])
+        assert len(seq.features["classes"]) == len(data)
+        features = features[len(data) :]
+    assert frames == 7465
+
+
 def test_without_features(make: Make) -> None:
     dataset = make(SMALL, "--*.extract-features=false")
     assert dataset.num_inputs == 0
@@ -298,6 +318,12 @@ def test_the_next_epoch_is_started_ahead(make: Make) -> None:
     assert tags(dataset, 7, seq_list=NAMES[:2]) == NAMES[:2]  # another one than expected
     wait_until(lambda: not Path(f"/proc/{pid}").exists())
     assert len(tags(dataset, 3)) == 24
+    wait_until(lambda: bool(dataset._running._ahead))
+    ((_, dead),) = dataset._running._ahead.items()
+    os.kill(dead.pid, signal.SIGKILL)
+    with pytest.raises(SprintError, match="SIGKILL"):
+        tags(dataset, 4)
+    assert len(tags(dataset, 4)) == 24
 
 
 def test_an_epoch_left_early_ends_in_order(make: Make) -> None:
