@@ -189,6 +189,22 @@ def test_what_cannot_be_started(tmp_path: Path, doctor) -> None:  # type: ignore
     assert "LD_LIBRARY_PATH" in text
 
 
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ("SyntaxError: future feature annotations is not defined", "3.8 or newer"),
+        ("/lib/libc.so.6: version `GLIBC_2.38' not found (required by", "GLIBC_2.38"),
+        ("ModuleNotFoundError: No module named 'encodings'", "python-home"),
+        ("initNumpy: `import numpy.core.multiarray` failed.", "no numpy"),
+        ("failed assertion: !Math::isnan(stateLogPosteriors_.at(0, 0))", "input-in-log-space=true"),
+    ],
+)
+def test_what_the_real_sprint_writes(words: str, advice: str) -> None:
+    error = SprintDiedError("Sprint ended with exit status 1")
+    error.stderr_tail = f"some line\n{words}\nexiting...\n"
+    assert advice in advice_for(error)[0]
+
+
 def test_advice_needs_no_stderr() -> None:
     """The log file of Sprint is read as well; where nothing is known, it is named."""
     error = SprintDiedError("Sprint ended with exit status 1")
