@@ -29,13 +29,13 @@ class SegmentRequest:
     def __init__(self, request_id: int, seg_name: Any, seg_len: Any, posteriors: Any) -> None:
         """Checks a request. Raises ValueError."""
         self.name = segment_name(seg_name)
-        shape = np.shape(posteriors)
+        self.log_posteriors: NDArray[np.float32] = np.asarray(posteriors, np.float32)
+        shape = self.log_posteriors.shape
         if len(shape) != 2 or shape[0] != seg_len or shape[0] == 0:
             raise ValueError(
                 f"segment {self.name!r}: posteriors of shape {shape} for {seg_len} frames,"
                 " expected (time, label) and at least one frame"
             )
-        self.log_posteriors: NDArray[np.float32] = np.asarray(posteriors, np.float32)
         self.request_id = request_id
         self.loss: float | None = None
         self.error_signal: NDArray[np.float32] | None = None
