@@ -175,6 +175,32 @@ def test_large_arrays_of_any_strides_keep_their_layout(pair: tuple[Wire, Wire]) 
     assert all(a.flags.writeable and a.flags.aligned for a in (first, second, third))
 
 
+def test_empty_arrays_come_first(pair: tuple[Wire, Wire]) -> None:
+    """Before anything else, when a memory file has no pages yet."""
+    received = carry(pair, (np.zeros((0, 3), np.float32), np.zeros((2, 0), order="F")))
+    assert [array.shape for array in received] == [(0, 3), (2, 0)]
+
+
+def test_messages_that_come_at_once_are_taken_apart(pair: tuple[Wire, Wire]) -> None:
+    sizes = 1, 900, 1100, 5000  # around what is read at once
+    for size in sizes:
+        pair[0].send(("x" * size,), request_id=size, deadline=soon())
+    for size in sizes:
+        assert pair[1].has_data()
+        assert pair[1].receive(deadline=soon()) == ("x" * size,)
+        assert pair[1].received_id in (None, size)
+    assert not pair[1].has_data()
+
+
+def test_a_message_that_holds_itself_is_not_sent(pair: tuple[Wire, Wire]) -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+    if pair[0].version == 2:
+        with pytest.raises(ValueError, match="holds itself"):
+            pair[0].send(("x", circle))
+    assert carry(pair, ("next",)) == ("next",)
+
+
 def test_more_arrays_than_one_call_writes(pair: tuple[Wire, Wire]) -> None:
     received = carry(pair, tuple(np.full(3, i) for i in range(3000)))
     assert [array[2] for array in received] == list(range(3000))
