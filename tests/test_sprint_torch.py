@@ -232,6 +232,15 @@ def test_automata_are_those_of_the_pool() -> None:
     assert edges[3].bincount().tolist() == [2 * number for number in characters]
 
 
+def test_one_process_gives_losses_and_automata() -> None:
+    """Sprint asks for its segments anew, inside of the callback, to find their orthographies."""
+    loss = ctc_loss(logits().log_softmax(-1))
+    edges, _, _ = full_sum_automata(TAGS, options(*CTC))
+    alone, _, _ = full_sum_automata(TAGS, options("--*.action=python-control", numInstances=2))
+    assert torch.equal(edges, alone)
+    assert torch.equal(ctc_loss(logits().log_softmax(-1)), loss)
+
+
 def test_the_example_learns() -> None:
     """Each epoch is better than the one before, and all segments are trained on."""
     example = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "sequence_training.py"))
