@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Set
 
 from .errors import FormatError
-from .files import check_replaceable
+from .files import check_regular
 
 __all__ = ["index_problem", "listed", "members", "write"]
 
@@ -110,7 +110,7 @@ def write(path: str, archives: Iterable[str], relative: bool = False, mode: str 
         raise ValueError(f"{path}: the name of a bundle must end in .bundle")
     if mode == "x" and os.path.lexists(full):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-    check_replaceable(full)
+    check_regular(full)
     lines = []
     for archive in archives:
         text = os.path.abspath(archive)

@@ -15,7 +15,7 @@ from .errors import SprintCacheError
 
 __all__ = [
     "Part",
-    "check_replaceable",
+    "check_regular",
     "close_locked",
     "errors_of",
     "is_locked",
@@ -48,10 +48,10 @@ def partial_of(path: str) -> str:
     return path + ".partial"
 
 
-def check_replaceable(path: str) -> None:
-    """That a new file may take the place of what is at `path`, if anything is.
+def check_regular(path: str) -> None:
+    """That what is at `path`, if anything, is a regular file: one that may be written or replaced.
 
-    A device or a pipe is no place for an archive: to replace ``/dev/null`` breaks a machine.
+    To replace ``/dev/null`` breaks a machine, and a pipe would be waited for.
 
     Raises:
         IsADirectoryError: if it is a folder.
@@ -64,7 +64,7 @@ def check_replaceable(path: str) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "not a regular file, so it is not replaced", path)
+        raise OSError(errno.EINVAL, "not a regular file", path)
 
 
 def is_locked(path: str) -> bool:

@@ -8,15 +8,7 @@ import stat
 from io import FileIO
 
 from .errors import SprintCacheError
-from .files import (
-    check_replaceable,
-    close_locked,
-    open_locked,
-    partial_of,
-    publish,
-    same_file,
-    sync_folder,
-)
+from .files import close_locked, open_locked, partial_of, publish, same_file, sync_folder
 
 __all__ = ["PartialFile"]
 
@@ -35,7 +27,6 @@ class PartialFile:
 
     Raises:
         FileExistsError: if there is something at `path` that is not to be replaced.
-        OSError: if what is to be replaced is no regular file.
         SprintCacheError: if another writer is at work, or an earlier one did not finish.
     """
 
@@ -47,7 +38,6 @@ class PartialFile:
         if os.path.exists(path):
             if not replace:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-            check_replaceable(path)
             self._replaced = open_locked(path, "rb")
         try:
             self._file = self._create()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from .archive_file import HEADER, ArchiveFile, Row
 from .entries import ScanReport, SkippedRange
 from .files import (
+    check_regular,
     errors_of,
     open_locked,
     partial_of,
@@ -81,7 +82,7 @@ def recover(
         FileExistsError: if there is a file `out`.
         FormatError: if the file is no archive.
         SprintCacheError: if a writer is at work on it.
-        OSError: if the system fails; it can be tried again.
+        OSError: if it is no regular file, or the system fails; then it can be tried again.
     """
     final = source = os.path.realpath(path)
     partial = partial_of(final)
@@ -97,6 +98,7 @@ def recover(
             os.unlink(partial)  # the writer was killed between its last two steps
     if os.path.isdir(source) or source.endswith(".bundle"):
         raise ValueError(f"{source}: only archive files have a table")
+    check_regular(source)
     with open_locked(source, "rb" if out is not None else "r+b") as file:
         fd = file.fileno()
         if out is None:

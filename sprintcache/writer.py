@@ -10,7 +10,6 @@ lock on the file keeps other writers away; a child that was forked leaves the ar
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import threading
@@ -22,7 +21,7 @@ from .archive_file import HEADER, ArchiveFile, Row, raw_name
 from .attributes import render
 from .encoding import encode_alignment_entry, encode_blocks, encode_features
 from .errors import ClosedArchiveError, EntryNotFoundError, SprintCacheError
-from .files import Part, close_locked, open_locked, partial_of, sync_folder
+from .files import Part, check_regular, close_locked, open_locked, partial_of, sync_folder
 from .opening import open_archive
 from .partial import PartialFile
 from .recovery import recover
@@ -52,6 +51,7 @@ class ArchiveWriter:
 
     Raises:
         FileExistsError: in mode "x".
+        OSError: if what is there is no regular file, or the system fails.
         FormatError: if the archive to append to is none, or its table is damaged.
         SprintCacheError: if another writer is at work, or if an earlier one did not finish.
         ValueError: for a mode that is none of the three, or the path of a bundle.
@@ -75,8 +75,7 @@ class ArchiveWriter:
         self.path = os.path.realpath(path)
         if self.path.endswith(".bundle"):
             raise ValueError(f"{self.path}: a bundle is a list of archives, not an archive")
-        if os.path.isdir(self.path):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self.path)
+        check_regular(self.path)
         self._compress = compress
         self._keep_partial = keep_partial
         self._failed = False

@@ -668,6 +668,9 @@ def test_a_device_or_pipe_is_not_replaced(run: Run, tmp_path: Path, argv: tuple[
     status, out, err = run(*argv, "--to", place, "--overwrite")
     assert (status, out) == (1, "")
     assert f"{place}: not a regular file" in err
+    if argv[0] == "copy":  # nor waited for
+        for others in (["copy", PARTS[0], "--append", "--to"], ["recover"]):
+            assert "not a regular file" in run(*others, place)[2]
     assert place.is_fifo()
     assert os.listdir(tmp_path) == [place.name]
 

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 
-from sprintcache.files import check_replaceable, close_locked, open_locked, publish, sync_folder
+from sprintcache.files import check_regular, close_locked, open_locked, publish, sync_folder
 
 __all__ = ["Destination"]
 
@@ -37,7 +37,7 @@ class Destination:
         self._overwrite = overwrite
         if os.path.exists(self.path) and not overwrite and not os.path.isdir(self.path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self.path)
-        check_replaceable(self.path)
+        check_regular(self.path)
         self.partial = self.path + ".partial"
         self.file = open_locked(self.partial, "r+b", create=True)
         self.file.truncate(0)
