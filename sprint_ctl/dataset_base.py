@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from sprintcache.dataset_base import Dataset, DatasetSeq
 
-from sprintcache.dataset_base import Dataset, DatasetSeq, sliding_window
-
-from .errors import SprintProtocolError
+from .predefined_order import check_complete, check_place
 from .sequence_cache import SequenceCache
+from .sequence_maker import SequenceMaker
 from .targets import TargetConverter
 
 if TYPE_CHECKING:
@@ -86,17 +85,13 @@ class SprintDatasetBase(Dataset):
             ImportError: a library of an extra is missing.
         """
         super().__init__(**kwargs)
-        if reduce_target_factor < 1:
-            raise ValueError(f"reduce_target_factor must be at least 1: {reduce_target_factor}")
-        if length_mismatch not in ("error", "trim"):
-            raise ValueError(f"length_mismatch: 'error' or 'trim', not {length_mismatch!r}")
-        self.input_stddev = input_stddev
-        self.reduce_target_factor = reduce_target_factor
-        self.length_mismatch = length_mismatch
         self.suppress_load_seqs_print = suppress_load_seqs_print
         self.predefined_seq_list_order: list[str] | None = None
         self._targets = TargetConverter(
             target_maps, str_add_final_zero, orth_post_process, bpe, orth_vocab
+        )
+        self._maker = SequenceMaker(
+            self._targets, self.window, input_stddev, reduce_target_factor, length_mismatch
         )
         self._cache = SequenceCache(max_cached_bytes, data_timeout, consumer_timeout)
         self._complete_frac: float | None = None
@@ -145,13 +140,8 @@ class SprintDatasetBase(Dataset):
         self._cache.finish(seen_all)
 
     def _check_complete(self, num_added: int) -> None:
-        order = self.predefined_seq_list_order
-        if order is not None and num_added < len(order):
-            raise SprintProtocolError(
-                "Sprint has delivered fewer sequences than were asked for",
-                expected=f"{len(order)}, the next one {order[num_added]!r}",
-                found=num_added,
-            )
+        if self.predefined_seq_list_order is not None:
+            check_complete(self.predefined_seq_list_order, num_added)
 
     def finalizeSprint(self) -> None:  # noqa: N802
         """Sprint will not begin another epoch."""
@@ -211,50 +201,9 @@ class SprintDatasetBase(Dataset):
 
     def _sequence(self, index: int, features: Any, targets: Any, tag: str | None) -> DatasetSeq:
         """A sequence of what Sprint tells."""
-        order = self.predefined_seq_list_order
-        if order is not None:
-            _check_order(order, index, tag)
-        if targets is None:
-            targets = {}
-        elif isinstance(targets, np.ndarray):
-            targets = {"classes": targets}
-        data = None if features is None else self._features(features, tag)
-        arrays = self._targets.convert(targets, 1 if data is None else len(data), tag)
-        if data is not None:
-            if "classes" in arrays:
-                data, arrays["classes"] = self._matched(data, arrays["classes"], tag)
-            arrays = {"data": data, **arrays}
-        return DatasetSeq(index, tag or f"seq-{index}", arrays)
-
-    def _features(self, features: NDArray[Any], tag: str | None) -> NDArray[np.float32]:
-        if features.ndim != 2 or features.shape[0] != self.num_inputs:
-            raise SprintProtocolError(
-                "features of another shape than announced",
-                segment=tag,
-                expected=f"({self.num_inputs}, time)",
-                found=features.shape,
-            )
-        data: NDArray[np.float32] = np.ascontiguousarray(features.T, np.float32)
-        if self.input_stddev != 1:
-            data = data / np.float32(self.input_stddev)
-        return sliding_window(data, self.window) if self.window > 1 else data
-
-    def _matched(
-        self, data: NDArray[np.float32], classes: NDArray[Any], tag: str | None
-    ) -> tuple[NDArray[np.float32], NDArray[Any]]:
-        factor = self.reduce_target_factor
-        expected = -(-len(data) // factor)
-        if classes.shape == (expected,):
-            return data, classes
-        if classes.ndim != 1 or self.length_mismatch == "error":
-            raise SprintProtocolError(
-                "alignment and features differ in length (length_mismatch='trim' takes what they"
-                " share)",
-                segment=tag,
-                expected=f"{expected} classes for {len(data)} frames",
-                found=classes.shape,
-            )
-        return data[: len(classes) * factor], classes[:expected]
+        if self.predefined_seq_list_order is not None:
+            check_place(self.predefined_seq_list_order, index, tag)
+        return self._maker.make(index, features, targets, tag, self.num_inputs)
 
     use_multiple_epochs = useMultipleEpochs
     init_sprint_epoch = initSprintEpoch
@@ -440,15 +389,3 @@ class SprintDatasetBase(Dataset):
     def is_stopped(self) -> bool:
         """Whether `stop` was called."""
         return self._cache.is_stopped
-
-
-def _check_order(order: Sequence[str], index: int, tag: str | None) -> None:
-    """Raises SprintProtocolError unless the list has this tag at this place."""
-    if index < len(order) and order[index] == tag:
-        return
-    place = f"which is at {order.index(tag)} of the list" if tag in order else "not in the list"
-    raise SprintProtocolError(
-        "Sprint delivers another sequence than the predefined list has here",
-        expected=f"{order[index]!r} at {index}" if index < len(order) else f"{len(order)} in all",
-        found=f"{tag!r}, {place}",
-    )

@@ -1,0 +1,182 @@
+"""The threads of an ExternSprintDataset that read what its Sprints deliver.
+
+They hold the dataset only while they make sequences of what has come, not while they wait, so that
+it can be dropped. A thread ends with its Sprint.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from sprintcache.dataset_base import DatasetSeq
+from sprintcache.ordering import Ordering
+
+from .errors import SprintError
+from .segment_stream import Segment, SegmentStream
+from .sequence_cache import SequenceCache
+
+if TYPE_CHECKING:
+    from .dataset import ExternSprintDataset
+
+__all__ = ["EpochReaders"]
+
+
+class EpochReaders:
+    """The Sprint of the epoch under way and those started ahead; a finalizer can hold it.
+
+    Attributes:
+        cache: of the epoch under way.
+        stream: its Sprint; None between epochs.
+        begun: number, list and order of the epoch under way; None between epochs.
+    """
+
+    def __init__(self, cache: SequenceCache, join_timeout: float) -> None:
+        self.cache = cache
+        self._join_timeout = join_timeout
+        self.stream: SegmentStream | None = None
+        self.begun: tuple[int, list[str] | None, Ordering] | None = None
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()  # guards what follows
+        self._ahead: dict[tuple[Ordering, int], SegmentStream] = {}
+        self._epoch: int | None = None
+
+    def read(self, dataset: ExternSprintDataset, stream: SegmentStream) -> None:
+        """Has a thread read a stream; it does not keep the dataset alive."""
+        self.stream = stream
+        self._thread = threading.Thread(
+            target=_read,
+            args=(weakref.ref(dataset), stream, self.cache),
+            name=f"reader of Sprint, epoch {stream.epoch}",
+            daemon=True,
+        )
+        self._thread.start()
+
+    def wait(self, pid: int, epoch: int) -> None:
+        stream, thread = self.stream, self._thread
+        if stream is not None and thread is not None and (stream.pid, stream.epoch) == (pid, epoch):
+            thread.join()
+
+    def take(self, epoch: int, ordering: Ordering | None) -> SegmentStream | None:
+        """The stream that was started ahead for an epoch; those that will not follow it end."""
+        with self._lock:
+            self._epoch = epoch
+            taken = None if ordering is None else self._ahead.pop((ordering, epoch), None)
+            kept = {
+                key: stream
+                for key, stream in self._ahead.items()
+                if taken is not None and key[0] == ordering and key[1] > epoch
+            }
+            stale = [stream for key, stream in self._ahead.items() if key not in kept]
+            self._ahead = kept
+        _close_all(stale)
+        return taken
+
+    def start_ahead(
+        self,
+        epoch: int,
+        following: int,
+        ordering: Ordering,
+        start: Callable[[int], SegmentStream],
+    ) -> None:
+        """Starts the Sprint of a following epoch, unless the training has left this one."""
+        key = ordering, following
+        with self._lock:
+            if epoch == self._epoch and key not in self._ahead:
+                self._ahead[key] = start(following)
+
+    def end_ahead(self) -> None:
+        with self._lock:
+            self._epoch = None
+            stale = list(self._ahead.values())
+            self._ahead = {}
+        _close_all(stale)
+
+    def end_epoch(self, *, ask: bool = True) -> None:
+        """Ends the epoch under way; a Sprint that is through may exit in its own time."""
+        stream, thread = self.stream, self._thread
+        self.begun = None
+        self.cache.stop()
+        if stream is None or thread is None:
+            return
+        if not stream.is_complete:
+            stream.end(ask=ask)
+        if thread is not threading.current_thread() and not stream.is_complete:
+            thread.join(self._join_timeout)
+        self.stream = None
+
+    def release(self, *, ask: bool = False) -> None:
+        thread = self._thread
+        self.end_epoch(ask=ask)
+        self.end_ahead()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(self._join_timeout)
+            self._thread = None
+
+
+def _close_all(streams: Sequence[SegmentStream]) -> None:
+    for stream in streams:
+        stream.close(ask=False)
+
+
+def _read(
+    of: weakref.ref[ExternSprintDataset], stream: SegmentStream, cache: SequenceCache
+) -> None:
+    """Reads a stream into a cache, and gives it back; holds the dataset only in between."""
+    try:
+        _deliver(of, stream, cache)
+    except BaseException as error:
+        if isinstance(error, SprintError) and error.pid is None:
+            stream.explain(error)
+        traceback.clear_frames(error.__traceback__)  # they hold the dataset
+        cache.fail(error)
+    finally:
+        if cache.is_stopped and not stream.is_complete:
+            stream.drain()
+        stream.close(ask=stream.is_complete)
+
+
+def _deliver(
+    of: weakref.ref[ExternSprintDataset], stream: SegmentStream, cache: SequenceCache
+) -> None:
+    dimensions = stream.start()
+    dataset = of()
+    if dataset is None:
+        return
+    if dimensions is not None:
+        dataset.set_dimensions(*dimensions)
+    cache.begin(stream.epoch)
+    most = dataset.SprintCachedSeqsMax
+    del dataset
+    while segments := stream.receive(most):
+        dataset = of()
+        if dataset is None or cache.is_stopped:
+            return
+        seqs, error = _converted(dataset, cache.num_added, segments)
+        limits = dataset.SprintCachedSeqsMax, dataset.SprintCachedSeqsMin
+        del dataset
+        if seqs:
+            cache.add(seqs, *limits)
+        if error is not None:
+            raise error
+    dataset = of()
+    if dataset is not None and not cache.is_stopped:
+        dataset._check_complete(cache.num_added)
+        cache.finish(True)
+        dataset._start_ahead(stream.epoch)
+
+
+def _converted(
+    dataset: ExternSprintDataset, first: int, segments: Sequence[Segment]
+) -> tuple[list[DatasetSeq], Exception | None]:
+    """Sequences from the first on, and what is wrong with the one behind them."""
+    seqs: list[DatasetSeq] = []
+    try:
+        for index, (name, features, targets) in enumerate(segments, first):
+            seqs.append(dataset._sequence(index, features, targets, name))
+    except Exception as error:
+        return seqs, error
+    return seqs, None

@@ -1,0 +1,103 @@
+"""SequenceMaker: what Sprint tells of a segment becomes a sequence of a dataset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sprintcache.dataset_base import DatasetSeq, sliding_window
+
+from .errors import SprintProtocolError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .targets import TargetConverter
+
+__all__ = ["SequenceMaker"]
+
+
+class SequenceMaker:
+    """The options that concern the arrays of one sequence."""
+
+    def __init__(
+        self,
+        targets: TargetConverter,
+        window: int,
+        input_stddev: float,
+        reduce_target_factor: int,
+        length_mismatch: str,
+    ) -> None:
+        """Takes the options; they are those of `SprintDatasetBase`.
+
+        Raises:
+            ValueError: one is out of range.
+        """
+        if reduce_target_factor < 1:
+            raise ValueError(f"reduce_target_factor must be at least 1: {reduce_target_factor}")
+        if length_mismatch not in ("error", "trim"):
+            raise ValueError(f"length_mismatch: 'error' or 'trim', not {length_mismatch!r}")
+        self._targets = targets
+        self._window = window
+        self._stddev = np.float32(input_stddev)
+        self._factor = reduce_target_factor
+        self._trims = length_mismatch == "trim"
+
+    def make(
+        self, index: int, features: Any, targets: Any, tag: str | None, input_dim: int
+    ) -> DatasetSeq:
+        """A sequence.
+
+        Args:
+            index: its sorted sequence index.
+            features: (input_dim, time), as Sprint gives them; kept where possible, not copied. Or
+                None.
+            targets: data key to array or text; a single array is "classes"; or None.
+            tag: its name, or None.
+            input_dim: of the features.
+
+        Raises:
+            SprintProtocolError: other features or lengths than announced.
+            LabelError: a text that a map or vocabulary does not have.
+        """
+        if targets is None:
+            targets = {}
+        elif isinstance(targets, np.ndarray):
+            targets = {"classes": targets}
+        data = None if features is None else self._data(features, tag, input_dim)
+        arrays = self._targets.convert(targets, 1 if data is None else len(data), tag)
+        if data is not None:
+            if "classes" in arrays:
+                data, arrays["classes"] = self._matched(data, arrays["classes"], tag)
+            arrays = {"data": data, **arrays}
+        return DatasetSeq(index, tag or f"seq-{index}", arrays)
+
+    def _data(self, features: NDArray[Any], tag: str | None, input_dim: int) -> NDArray[np.float32]:
+        if features.ndim != 2 or features.shape[0] != input_dim:
+            raise SprintProtocolError(
+                "features of another shape than announced",
+                segment=tag,
+                expected=f"({input_dim}, time)",
+                found=features.shape,
+            )
+        data: NDArray[np.float32] = np.ascontiguousarray(features.T, np.float32)
+        if self._stddev != 1:
+            data = data / self._stddev
+        return sliding_window(data, self._window) if self._window > 1 else data
+
+    def _matched(
+        self, data: NDArray[np.float32], classes: NDArray[Any], tag: str | None
+    ) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        expected = -(-len(data) // self._factor)
+        if classes.shape == (expected,):
+            return data, classes
+        if classes.ndim != 1 or not self._trims:
+            raise SprintProtocolError(
+                "alignment and features differ in length (length_mismatch='trim' takes what they"
+                " share)",
+                segment=tag,
+                expected=f"{expected} classes for {len(data)} frames",
+                found=classes.shape,
+            )
+        return data[: len(classes) * self._factor], classes[:expected]
