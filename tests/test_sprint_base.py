@@ -126,6 +126,11 @@ def feed(dataset: SprintDatasetBase, count: int, first: int = 0) -> None:
         assert number == index
 
 
+@pytest.fixture(scope="module", autouse=True)
+def threads_before() -> set[threading.Thread]:
+    return set(threading.enumerate())
+
+
 def in_thread(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
     pool = ThreadPoolExecutor(1)
     future = pool.submit(function, *arguments)
@@ -554,5 +559,5 @@ def test_a_missing_library_names_its_extra() -> None:
     assert "pip install unidecode" in second
 
 
-def test_threads_end() -> None:
-    wait_until(lambda: threading.active_count() == 1)
+def test_threads_end(threads_before: set[threading.Thread]) -> None:
+    wait_until(lambda: set(threading.enumerate()) <= threads_before)
