@@ -56,6 +56,7 @@ def loss_by_callback(
     if criterion == "cross-entropy":
         if alignment is None:
             raise ValueError(f"segment {name!r}: no alignment, see --*.extract-alignments")
+        _check_alignment(name, alignment, log_posteriors.shape)
         answer = callback(
             "calculate_criterion",
             posteriors=np.exp(log_posteriors).T,
@@ -83,6 +84,20 @@ def loss_by_callback(
             f" expected {log_posteriors.shape[::-1]}"
         )
     return float(loss), np.asarray(error_signal.T, np.float32)
+
+
+def _check_alignment(name: str, alignment: NDArray[Any], shape: tuple[int, ...]) -> None:
+    """Sprint dies of another length, and reads anything for a class that is not there."""
+    if alignment.shape != shape[:1]:
+        raise ValueError(
+            f"segment {name!r} has another length in Sprint than in the trainer:"
+            f" {alignment.shape[0]} aligned frames, {shape[0]} posteriors"
+        )
+    if alignment.size and int(alignment.max()) >= shape[1]:
+        raise ValueError(
+            f"segment {name!r}: class {alignment.max()} in Sprint's alignment, and the trainer has"
+            f" {shape[1]} labels"
+        )
 
 
 def loss_by_name(

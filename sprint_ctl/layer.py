@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .attach import attach
+from .errors import SprintError
 from .log import is_verbose, log
 from .python_control import PythonControl
 from .reporting import reported
@@ -68,26 +69,37 @@ class SprintNnPythonLayer:
     def forward(self, input: Sequence[NDArray[Any]], **_: Any) -> NDArray[np.float32]:
         """The trainer's log posteriors of the segment, (label, time) float32.
 
+        Where the trainer has another number of frames or labels, its request is refused, and Sprint
+        goes on with uniform ones.
+
         Args:
             input: (feature, time) of each predecessor; only the number of frames counts.
-
-        Raises:
-            SprintError: another number of frames or labels than the trainer has.
         """
         lengths = {matrix.shape[1] for matrix in input}
         if len(lengths) != 1:
             raise ValueError(f"inputs of {sorted(lengths)} frames, expected one length")
         (length,) = lengths
         self._control.fit_current_seg(length, self.output_size)
-        posteriors = self._control.get_current_seg_posteriors(length)
+        try:
+            posteriors = self._posteriors(length)
+        except (SprintError, ValueError) as error:
+            if self.output_size is None:
+                raise
+            self._control.refuse_current_seg(error)
+            uniform = -np.log(self.output_size)
+            posteriors = np.full((length, self.output_size), uniform, np.float32)
         if is_verbose():
             log("layer: forward", [matrix.shape for matrix in input], posteriors.shape)
+        return np.asarray(posteriors.T, np.float32)
+
+    def _posteriors(self, length: int) -> NDArray[np.float32]:
+        posteriors = self._control.get_current_seg_posteriors(length)
         if self.output_size is not None and posteriors.shape[1] != self.output_size:
             raise ValueError(
                 f"the trainer has {posteriors.shape[1]} labels, Sprint's layer has"
                 f" {self.output_size} (dimension-output)"
             )
-        return np.asarray(posteriors.T, np.float32)
+        return posteriors
 
     @reported
     def backpropagate(

@@ -12,8 +12,9 @@ one: `init` is called for every unit, and all share ``PythonControl.instance``.
   `sprint_ctl.segment_exchange` for who waits for whom.
 * Sprint calls `run_control_loop` and leaves everything to us (automata).
 
-An exception in a request is its answer, ("exception", traceback). An exception in what Sprint calls
-is sent likewise, with request id 0 in the second framing, and raised again: Sprint then exits. When
+An exception in a request is its answer, ("exception", traceback); so is one that concerns only its
+segment: sizes that differ, a criterion that fails. Any other exception in what Sprint calls is sent
+likewise, with request id 0 in the second framing, and raised again: Sprint then exits. When
 the trainer closes the pipe, that is taken as ("exit",).
 """
 
@@ -211,7 +212,13 @@ class PythonControl(SegmentVisits):
             self._leave()
 
     def _answer(self, request: SegmentRequest) -> None:
-        self._send(("ok", request.loss, request.error_signal), request.request_id)
+        if request.error is None:
+            self._send(("ok", request.loss, request.error_signal), request.request_id)
+        else:
+            kind, error = type(request.error), request.error
+            text = "".join(traceback.format_exception(kind, error, error.__traceback__))
+            log(text)
+            self._send(("exception", text), request.request_id)
 
     def report(self, text: str) -> None:
         """Tells the trainer of an exception that will end Sprint."""

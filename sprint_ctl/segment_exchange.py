@@ -73,6 +73,8 @@ class SegmentExchange:
             self.cond.wait_for(lambda: request.is_done or self.has_ended)
             self._request = None
             request.skip()
+            if request.error is not None:
+                raise request.error
             return request.loss, request.error_signal
 
     def end(self) -> None:
@@ -107,6 +109,15 @@ class SegmentExchange:
             raise SystemExit(0)
         return request
 
+    def refuse(self, error: Exception) -> None:
+        """The request under way is answered with an exception; Sprint goes on with the segment.
+
+        The answer waits until Sprint is through, as every answer does.
+        """
+        request = self._request
+        if request is not None and request.error is None:
+            request.error = error
+
     def give(
         self,
         *,
@@ -128,12 +139,13 @@ class SegmentExchange:
         request = self._request
         if request is None:  # answered already
             return
-        request.check(name, length)
+        refused = request.error is not None
+        request.check(name, None if refused else length)
         with self._lock:
             if loss is not None:
                 request.loss = float(loss)
             if error_signal is not None:
-                if error_signal.shape != request.log_posteriors.shape:
+                if not refused and error_signal.shape != request.log_posteriors.shape:
                     raise SprintError(
                         f"segment {request.name!r}: error signal and posteriors differ in shape",
                         expected=request.log_posteriors.shape,

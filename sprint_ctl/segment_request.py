@@ -24,7 +24,10 @@ class SegmentRequest:
         request_id: to be answered with.
         loss: None until known.
         error_signal: (time, label) float32, None until known.
+        error: why there is no such answer, or None.
     """
+
+    error: Exception | None = None
 
     def __init__(self, request_id: int, seg_name: Any, seg_len: Any, posteriors: Any) -> None:
         """Checks a request. Raises ValueError."""

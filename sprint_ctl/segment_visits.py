@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .criterion import loss_by_callback
+from .criterion import loss_by_callback, skipped
 from .errors import SprintError
 from .log import is_verbose, log
 from .reporting import reported
@@ -87,14 +87,19 @@ class SegmentVisits:
         request.fit(None if frames is None else frames.shape[-1], self._output_dim)
         if not request.log_posteriors.size:
             return  # a probe, and nobody knows the sizes
-        loss, error_signal = loss_by_callback(
-            self._criterion_callback(),
-            name,
-            request.log_posteriors,
-            orthography=orthography,
-            alignment=alignment,
-            criterion=self.criterion,
-        )
+        callback = self._criterion_callback()
+        try:
+            loss, error_signal = loss_by_callback(
+                callback,
+                name,
+                request.log_posteriors,
+                orthography=orthography,
+                alignment=alignment,
+                criterion=self.criterion,
+            )
+        except Exception as error:  # of this segment: the next one may be sound
+            self._exchange.refuse(error)
+            loss, error_signal = skipped(request.log_posteriors)
         self._exchange.give(loss=loss, error_signal=error_signal)
 
     @reported
@@ -110,6 +115,10 @@ class SegmentVisits:
     ) -> None:
         """Called by Sprint's trainers with the loss of a segment, whose name may be None."""
         self.set_current_seg_loss(segment_name, loss)
+
+    def refuse_current_seg(self, error: Exception) -> None:
+        """Has the request under way answered with an exception; Sprint goes on."""
+        self._exchange.refuse(error)
 
     def fit_current_seg(self, seg_len: int, labels: int | None) -> None:
         """Tells the request under way the sizes that Sprint has, which a probe takes over."""

@@ -340,6 +340,65 @@ def test_what_ends_sprint_reaches_the_trainer_first(trainer: Trainer, name: str)
     assert list(names) == []
 
 
+@pytest.mark.parametrize("threaded", [False, True], ids=["plain", "thread"])
+def test_another_size_in_the_layer_leaves_sprint_alive(trainer: Trainer, threaded: bool) -> None:
+    """Sprint gets what it needs to go on; the trainer's request is refused, the next one is not."""
+    x = np.zeros((2, 3), np.float32)
+    requests = [loss_request("a", 2, x), loss_request("b", 2, x[:, :2]), loss_request("c", 2, x)]
+    trainer.ask(INIT, *requests, ("exit",))
+    names = control.getSegmentList("c", ["a", "b", "c"], trainer.config)
+    layer = control.SprintNnPythonLayer(config=trainer.config)
+    layer.setOutputDimension(size=3)
+    layer.setInputDimension(stream=0, size=4)
+    if threaded:
+        layer._control.check_control_loop_running()
+    for name, length in zip(names, (5, 2, 2), strict=True):
+        layer._control.init_segment(segment_name=name)
+        forwarded = layer.forward(input=[np.zeros((4, length), np.float32)])
+        assert forwarded.shape == (3, length)
+        assert forwarded.dtype == np.float32
+        layer._control.notify_segment_loss(segment_name=None, loss=1.5)
+        gradients = layer.backpropagate(errorSignalIn=np.ones((3, length), np.float32))
+        assert [g.shape for g in gradients] == [(4, length)]
+    _, length, labels, sound = trainer.finish()
+    assert length[0] == labels[0] == "exception"
+    assert "'a' has another length in Sprint than in the trainer" in length[1]
+    assert "2 labels, Sprint's layer has 3 (dimension-output)" in labels[1]
+    assert sound[:2] == ("ok", 1.5)
+    assert sound[2].sum() == 6
+
+
+def test_a_criterion_that_fails_leaves_sprint_alive(trainer: Trainer) -> None:
+    """Sprint aborts, or reads beyond its matrix, for what is refused before it is asked."""
+    x = np.full((2, 3), -np.log(3), np.float32)
+    trainer.ask(INIT, *(loss_request(name, 2, x) for name in "abcdef"), ("exit",))
+    asked: list[str] = []
+
+    def callback(command: str, *, segment_name: str, posteriors: Any, **_: Any) -> Any:
+        asked.append(segment_name)
+        if segment_name == "d":
+            raise ValueError("what Sprint does not like")
+        return 2.0, np.array(posteriors)
+
+    instance = control.init(
+        "Sprint.PythonControl", None, trainer.config, version_number=5, callback=callback
+    )
+    alignments = {"a": [0, 1, 2], "b": [0, 3], "c": None, "d": [0, 1], "e": [], "f": [2, 2]}
+    for name in control.getSegmentList("c", list("abcdef"), trainer.config):
+        labels = alignments[name]
+        alignment = None if labels is None else np.array(labels, np.uint32)
+        instance.process_segment(
+            name=name, orthography=None, features=None, alignment=alignment, soft_alignment=None
+        )
+    assert asked == ["d", "f"]
+    _, *refused, sound = trainer.finish()
+    told = ("another length", "class 3 in", "neither alignment", "does not like", "another length")
+    for answer, text in zip(refused, told, strict=True):
+        assert answer[0] == "exception"
+        assert text in answer[1]
+    assert sound[:2] == ("ok", 2.0)
+
+
 def test_requests_that_fail_leave_sprint_alive(trainer: Trainer) -> None:
     x = np.zeros((2, 3), np.float32)
     trainer.ask(
