@@ -129,9 +129,9 @@ class _Jobs(Iterator[int]):
         cancelled: set when the caller waits no more.
     """
 
-    def __init__(self, order: Iterable[int], max_restarts: int) -> None:
+    def __init__(self, order: Iterable[int], max_restarts: int, last_death: Exception) -> None:
         self.failures: dict[int, Exception] = {}
-        self.last_death: Exception = SprintError("no Sprint is left")
+        self.last_death = last_death
         self.cancelled = threading.Event()
         self._waiting = deque(order)
         self._tried: set[int] = set()
@@ -222,6 +222,7 @@ class SprintInstancePool:
         self.lock = threading.RLock()
         self.instances: list[SprintSubprocessInstance] = []
         self.num_skipped = 0
+        self._last_death: Exception = SprintError("no Sprint is left")
 
     def get_batch_loss_and_error_signal(
         self,
@@ -303,11 +304,12 @@ class SprintInstancePool:
         on_failure: str | None = None,
     ) -> dict[int, Exception]:
         """Has tasks done by all Sprints; the errors of those that failed, if that is allowed."""
-        jobs = _Jobs(order, self.max_restarts)
+        jobs = _Jobs(order, self.max_restarts, self._last_death)
         with self.lock:
             while jobs:
                 instances = self._start(min(self.max_num_instances, len(jobs)))
                 if not instances:
+                    self._last_death = jobs.last_death  # tells the next batch why
                     raise jobs.last_death
                 if len(instances) == 1:
                     _Worker(instances[0], 0, jobs, task, jobs.recover).run()

@@ -468,7 +468,7 @@ def test_a_sequence_that_kills_every_sprint(pools: Any, on_failure: str) -> None
         worst.get_batch_loss_and_error_signal(x, [3, 2, 1], NAMES[:3])
     assert caught.value.segment in NAMES[:3]
     assert worst.num_skipped == 0
-    with pytest.raises(SprintError):  # nobody is left
+    with pytest.raises(SprintDiedError, match="SIGKILL"):  # nobody is left, and this is why
         worst.get_batch_loss_and_error_signal(x, [3, 2, 1], NAMES[:3])
 
 
