@@ -66,6 +66,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         if text.startswith("-") or not hasattr(arguments, "more"):
             raise UsageError(f"unrecognized argument {text!r}", f"sprintcache {arguments.command}")
         arguments.more.append(text)
+    # an unset variable of the shell; the system takes it for the working directory
+    for name, shown in (("archive", "ARCHIVE"), ("to", "--to"), ("output", "--output")):
+        if getattr(arguments, name, None) == "":
+            raise UsageError(f"{shown} is empty", f"sprintcache {arguments.command}")
     return arguments
 
 

@@ -29,7 +29,7 @@ from .records import record
 from .selection import as_stored, chosen, matching, similar
 from .summary import summarize
 from .summary_text import summary_lines
-from .wording import many
+from .wording import in_words, many
 
 __all__ = [
     "add",
@@ -200,7 +200,7 @@ def verify(arguments: Namespace, say: Line, note: Line) -> int:
             with Progress(f"checking {os.path.basename(path)}", sys.stderr) as progress:
                 report = verify_archive(path, arguments.threads, labeling, progress, arguments.io)
         except OSError as error:
-            note(f"{path}: {error.strerror or error}")
+            note(in_words(error))
             unopened += 1
             continue
         for problem in report.problems:

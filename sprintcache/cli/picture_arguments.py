@@ -62,8 +62,9 @@ def _add_stats(commands: Commands) -> None:
         "statistics of a corpus, or compare alignments",
         "Prints, and draws with --plot, how long segments are, mean and variance of each\n"
         "dimension, and how often each label or state occurs; rare and unused ones are named.\n"
-        "Several archives count as one. With --compare, two archives of alignments are compared:\n"
-        "how many frames agree, what is confused, how far boundaries of phones are shifted.\n"
+        "Several archives count as one, as in a bundle: of a name that several have, the last\n"
+        "counts. With --compare, two archives of alignments are compared: how many frames agree,\n"
+        "what is confused, how far boundaries of phones are shifted.\n"
         "\n"
         "exit status: 1 if segments are left out, because they are damaged or for another reason",
         "  sprintcache stats features.bundle\n"
