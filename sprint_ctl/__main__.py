@@ -1,4 +1,4 @@
-"""The command ``python -m sprint_ctl``: ``doctor`` tries out a Sprint."""
+"""The command python -m sprint_ctl: its only part, doctor, tries out a Sprint."""
 
 from __future__ import annotations
 

@@ -294,6 +294,14 @@ def content_lines(path: str) -> list[tuple[int, str]]:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise FormatError(f"damaged gzip file: {error}", path=path) from error
+    if b"\0" in data:
+        raise FormatError(
+            "no text file",
+            path=path,
+            offset=data.find(b"\0"),
+            expected="lines",
+            found="a zero byte",
+        )
     text = data.decode("utf-8", "surrogateescape")
     lines = ((number, line.strip(_BLANKS)) for number, line in enumerate(text.split("\n"), 1))
     return [(number, line) for number, line in lines if line and not line.startswith("#")]

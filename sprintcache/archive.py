@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from . import attributes
-from ._reader import Pass, Reader, check_out, check_threads
+from ._reader import LabelTable, Pass, Reader, check_out, check_threads
 from .alignment import OnMismatch, checks_alphabet
 from .entries import Block, ScanReport
 from .errors import ArchiveChangedError, EntryNotFoundError, LabelError
@@ -183,7 +183,7 @@ class Archive(Reader):
             EntryNotFoundError: if there is no entry of that name.
             FormatError: if its beginning is damaged.
         """
-        if name.endswith(".attribs"):
+        if _is_attribs(name):
             self.entry(name)
             return None
         return self._datatype(name)
@@ -207,7 +207,7 @@ class Archive(Reader):
             EntryNotFoundError: if there is neither such an entry nor attributes of it.
             FormatError: if the attributes are damaged.
         """
-        attribs = name if name.endswith(".attribs") else name + ".attribs"
+        attribs = name if _is_attribs(name) else name + ".attribs"
         try:
             data = self.read_bytes(attribs)
         except EntryNotFoundError:
@@ -245,7 +245,7 @@ class Archive(Reader):
                 or if a state has no label.
         """
         check = checks_alphabet(on_alphabet_mismatch)
-        table = None if labeling is None else labeling.table
+        table = _table(labeling)
         if on_alphabet_mismatch == "map" and labeling is not None:
             return self._mapped_labels(name, labeling)
         return self._read_labels(name, table, check)
@@ -286,7 +286,7 @@ class Archive(Reader):
             ValueError: if `out` does not fit; nothing is written then.
         """
         check = checks_alphabet(on_alphabet_mismatch)
-        table = None if labeling is None else labeling.table
+        table = _table(labeling)
         if on_alphabet_mismatch == "map" and labeling is not None:
             check_threads(num_threads)
             if out is not None:
@@ -334,11 +334,25 @@ class Archive(Reader):
             ArchiveChangedError: if a file was changed after opening.
         """
         check = checks_alphabet(on_alphabet_mismatch)
-        table = None if labeling is None else labeling.table
+        table = _table(labeling)
         if on_alphabet_mismatch == "map" and labeling is not None:
             names: Pass[None] = Pass(self, "names", prefetch)
             return ((name, self._mapped_labels(name, labeling)) for name, _ in names)
         return Pass(self, "labels", prefetch, table, check)
+
+
+def _is_attribs(name: str) -> bool:
+    if not isinstance(name, str):
+        raise TypeError(f"an entry's name is a str, not {type(name).__name__}")
+    return name.endswith(".attribs")
+
+
+def _table(labeling: AllophoneLabeling | None) -> LabelTable | None:
+    """What a labeling is for the compiled module."""
+    table = None if labeling is None else getattr(labeling, "table", None)
+    if labeling is not None and table is None:
+        raise TypeError(f"labeling must be an AllophoneLabeling, not {type(labeling).__name__}")
+    return table
 
 
 def _reopen(

@@ -99,6 +99,8 @@ def combine(
         raise ValueError(f"duplicates must be 'check', 'keep' or 'replace', not {duplicates!r}")
     if prefix:
         check_name(f"{prefix}x")
+    for archive in archives:
+        _check_open(archive)
     wanted = None if names is None else list(names)
     if wanted is not None:
         _check_names(archives, wanted)
@@ -162,6 +164,7 @@ def repack(
             over would be lost; `sprintcache.recover` is for it.
         EntryNotFoundError, FormatError, OSError: as `combine`.
     """
+    _check_open(archive)
     if path is None:
         path = archive.path
         if archive.source_paths != (path,) or os.path.isdir(path):
@@ -183,6 +186,11 @@ def repack(
         dry_run=dry_run,
         progress=progress,
     )
+
+
+def _check_open(archive: object) -> None:
+    if not hasattr(archive, "source_paths"):
+        raise TypeError(f"an open archive is needed, from open_archive, not {archive!r}")
 
 
 def _check_names(archives: Sequence[Archive], names: list[str]) -> None:

@@ -89,9 +89,11 @@ class SprintCacheDataset(Dataset):
         super().__init__(**kwargs)
         if not data:
             raise ValueError("data: no data key")
-        self.data: dict[str, _Reader] = {
-            key: self.SprintCacheReader(data_key=key, **options) for key, options in data.items()
-        }
+        self.data: dict[str, _Reader] = {}
+        for key, options in data.items():
+            if not isinstance(options, Mapping) or "filename" not in options:
+                raise TypeError(f"{key}: expected a dict with 'filename', found {options!r}")
+            self.data[key] = self.SprintCacheReader(data_key=key, **options)
         self._corpus = Corpus(self.data, missing, length_mismatch, reduce_target_factor)
         self._chosen = self._filtered()
         self._order: NDArray[np.int64] | None = None
@@ -266,7 +268,10 @@ class SprintCacheDataset(Dataset):
             KeyError: if there is no such data key.
             FormatError, LabelError, ArchiveChangedError: see `read_batch`.
         """
-        return self._seq(seq_idx).features[key]
+        features = self._seq(seq_idx).features
+        if key not in features:
+            raise KeyError(f"no data key {key!r}; there are {', '.join(map(repr, features))}")
+        return features[key]
 
     def _seq(self, seq_idx: int) -> DatasetSeq:
         if seq_idx not in self._loaded:

@@ -44,7 +44,10 @@ def open_archive(path: StrPath | Sequence[StrPath], io: str = "auto") -> Archive
             raise ValueError("no path to open: it is empty")
         full = os.path.abspath(os.fspath(path))
         return Archive(full, _sources(full), io)
-    members = tuple(os.path.abspath(os.fspath(member)) for member in path)
+    try:
+        members = tuple(os.path.abspath(os.fspath(member)) for member in path)
+    except TypeError:
+        raise TypeError(f"path must be a path or several of them, not {path!r}") from None
     if not members:
         raise ValueError("no path to open")
     others = f" and {len(members) - 1} more" if len(members) > 1 else ""

@@ -11,6 +11,7 @@ import builder
 import pytest
 import reference
 from compare import IOS
+from paths import DATA
 
 import sprintcache
 from sprintcache import (
@@ -229,3 +230,28 @@ def test_one_class_catches_them_all(tmp_path: Path) -> None:
         again = pickle.loads(pickle.dumps(caught.value))
         assert vars(again) == vars(caught.value)
         assert isinstance(caught.value, ValueError | KeyError)
+
+
+def test_wrong_arguments_say_what_was_expected(tmp_path: Path) -> None:
+    path = DATA / "features.part1.cache"
+    with pytest.raises(TypeError, match="path must be a path or several"):
+        sprintcache.open_archive(None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="it is empty"):
+        sprintcache.open_archive("")
+    with pytest.raises(TypeError, match=r"an open archive is needed.*not 'x'"):
+        sprintcache.repack("x")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="data: expected a dict with 'filename'"):
+        sprintcache.SprintCacheDataset({"data": str(path)})  # type: ignore[dict-item]
+    with pytest.raises(sprintcache.FormatError, match="no text file"):
+        sprintcache.AllophoneLabeling(None, path, state_tying_file=path)
+    with sprintcache.open_archive(path) as archive:
+        for read in (archive.read, archive.read_attributes, archive.read_features):
+            with pytest.raises(TypeError, match="an entry's name is a str, not int"):
+                read(5)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="labeling must be an AllophoneLabeling, not str"):
+            archive.read_labels("x", "y")  # type: ignore[arg-type]
+    with sprintcache.ArchiveWriter(tmp_path / "x.cache") as writer:
+        with pytest.raises(ValueError, match="no times of frames: shift nan"):
+            writer.add_features("a", [[1.0]], frame_shift=float("nan"))
+        with pytest.raises(TypeError, match="the name of an entry is a str, not NoneType"):
+            writer.add_text(None, "text")  # type: ignore[arg-type]

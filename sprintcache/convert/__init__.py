@@ -57,7 +57,7 @@ _ENDINGS = {
 
 
 def convert(
-    sources: Sequence[StrPath],
+    sources: StrPath | Sequence[StrPath],
     destination: StrPath,
     *,
     names: Collection[str] | None = None,
@@ -81,7 +81,7 @@ def convert(
 
     Args:
         sources: archives (files, bundles, directories), or HDF5, .npz, .ark or .scp files; their
-            segments follow each other.
+            segments follow each other. One path or several.
         destination: from archives, the ending says its kind; else it is an archive.
         names: only segments with these names, in the order of the sources; None: all.
         labeling, on_alphabet_mismatch: for alignments, as `Archive.read_labels`.
@@ -111,6 +111,8 @@ def convert(
         ImportError: if an extra is not installed; the text names it.
         OSError: if the system fails.
     """
+    if isinstance(sources, (str, os.PathLike)):
+        sources = [sources]
     to = _kind_of_destination(sources, destination)
     if targets is not None and to != "hdf":
         raise ValueError("targets beside the data: only HDF5 files hold both")
