@@ -83,7 +83,7 @@ def from_returnn(line: CommandLine) -> CommandLine:
     """Looks up "config:NAME" in RETURNN's global configuration; gives anything else back.
 
     Raises:
-        SprintError: returnn cannot be imported.
+        SprintError: returnn cannot be imported, has no global configuration, or none of that name.
     """
     if not (isinstance(line, str) and line.startswith("config:")):
         return line
@@ -94,5 +94,9 @@ def from_returnn(line: CommandLine) -> CommandLine:
             f"{line!r} is looked up in RETURNN's configuration, and returnn cannot be imported"
         ) from None
     name = line[len("config:") :]
-    found: CommandLine = get_global_config().typed_dict[name]
+    config = get_global_config(raise_exception=False)
+    if config is None or name not in config.typed_dict:
+        where = "RETURNN has loaded no configuration" if config is None else "it is not there"
+        raise SprintError(f"{line!r} is looked up in RETURNN's configuration: {where}")
+    found: CommandLine = config.typed_dict[name]
     return found

@@ -32,6 +32,13 @@ def checks_alphabet(on_alphabet_mismatch: str) -> bool:
     return on_alphabet_mismatch == "error"
 
 
+def label_table(labeling: Any) -> Any:
+    """What the compiled module takes of an `AllophoneLabeling`; TypeError for anything but None."""
+    if labeling is not None and not hasattr(labeling, "table"):
+        raise TypeError(f"labeling must be an AllophoneLabeling, not {type(labeling).__name__}")
+    return None if labeling is None else labeling.table
+
+
 class Alignment:
     """Items in stored order; several may share a frame (Baum-Welch), and times may have gaps.
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from . import attributes
-from ._reader import LabelTable, Pass, Reader, check_out, check_threads
-from .alignment import OnMismatch, checks_alphabet
+from ._reader import Pass, Reader, check_out, check_threads
+from .alignment import OnMismatch, checks_alphabet, label_table
 from .entries import Block, ScanReport
 from .errors import ArchiveChangedError, EntryNotFoundError, LabelError
 
@@ -245,7 +245,7 @@ class Archive(Reader):
                 or if a state has no label.
         """
         check = checks_alphabet(on_alphabet_mismatch)
-        table = _table(labeling)
+        table = label_table(labeling)
         if on_alphabet_mismatch == "map" and labeling is not None:
             return self._mapped_labels(name, labeling)
         return self._read_labels(name, table, check)
@@ -286,7 +286,7 @@ class Archive(Reader):
             ValueError: if `out` does not fit; nothing is written then.
         """
         check = checks_alphabet(on_alphabet_mismatch)
-        table = _table(labeling)
+        table = label_table(labeling)
         if on_alphabet_mismatch == "map" and labeling is not None:
             check_threads(num_threads)
             if out is not None:
@@ -334,7 +334,7 @@ class Archive(Reader):
             ArchiveChangedError: if a file was changed after opening.
         """
         check = checks_alphabet(on_alphabet_mismatch)
-        table = _table(labeling)
+        table = label_table(labeling)
         if on_alphabet_mismatch == "map" and labeling is not None:
             names: Pass[None] = Pass(self, "names", prefetch)
             return ((name, self._mapped_labels(name, labeling)) for name, _ in names)
@@ -345,14 +345,6 @@ def _is_attribs(name: str) -> bool:
     if not isinstance(name, str):
         raise TypeError(f"an entry's name is a str, not {type(name).__name__}")
     return name.endswith(".attribs")
-
-
-def _table(labeling: AllophoneLabeling | None) -> LabelTable | None:
-    """What a labeling is for the compiled module."""
-    table = None if labeling is None else getattr(labeling, "table", None)
-    if labeling is not None and table is None:
-        raise TypeError(f"labeling must be an AllophoneLabeling, not {type(labeling).__name__}")
-    return table
 
 
 def _reopen(
