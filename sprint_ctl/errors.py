@@ -17,6 +17,7 @@ Every error keeps its facts as attributes and survives pickling. A wrong argumen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -96,7 +97,7 @@ class SprintError(Exception):
         for title, quote in quoted:
             if quote and quote.strip():
                 lines.append(f"  {title}:")
-                lines += [f"    {line}" for line in quote.strip().splitlines()[-_LINES:]]
+                lines += [f"    {line}" for line in _telling(quote)[-_LINES:]]
         return "\n".join(lines)
 
     def _fate(self) -> str:
@@ -111,6 +112,21 @@ class SprintError(Exception):
 
 
 _LINES = 25  # of each quotation; the attributes keep more
+_OMITTED = "..."
+# addresses of a stack trace of Sprint's, and its list of modules after a failed import: long, and
+# behind the line that says what is wrong
+_NOISE = re.compile(r"#\d+:?\s.*|\s+at: .*|.*\[0x[0-9a-f]+\]|.*': <module '.*")
+
+
+def _telling(text: str) -> list[str]:
+    """The lines of a quotation without those that tell a user nothing."""
+    lines: list[str] = []
+    for line in text.strip().splitlines():
+        if not _NOISE.fullmatch(line):
+            lines.append(line)
+        elif lines[-1:] != [_OMITTED]:
+            lines.append(_OMITTED)
+    return lines
 
 
 class SprintStartError(SprintError):

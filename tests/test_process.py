@@ -406,3 +406,36 @@ def test_reports(tmp_path: Path) -> None:
     assert len(tail_of(str(file))) == 4096
     file.write_bytes(b"\x1f\x8bcompressed")
     assert tail_of(str(file)) == ""
+
+
+def test_the_line_that_tells_what_is_wrong_stands_in_the_message() -> None:
+    """What Sprint writes behind it, addresses and names of modules, does not push it out."""
+    frames = [
+        f"#{i}  /opt/rasr/nn-trainer(_ZN2Nn13PythonControl+0x{i:x}) [0x55d0{i:x}]"
+        for i in range(2, 80)
+    ]
+    modules = [f" 'encodings.m{i}': <module 'encodings.m{i}' (built-in)>," for i in range(90)]
+    error = SprintDiedError("Sprint ended by SIGABRT")
+    error.stderr_tail = "\n".join(
+        [
+            "ModuleNotFoundError: No module named 'numpy'",
+            "sys.modules = {'__main__': <module '__main__' (built-in)>,",
+            *modules,
+            "PROGRAM DEFECTIVE:",
+            "precondition acousticModel_->nEmissions() == nnOutput.nRows() violated",
+            "Creating stack trace (innermost first):",
+            *frames,
+            "",
+            "exiting...",
+        ]
+    )
+    assert str(error).splitlines()[2:] == [
+        "    ModuleNotFoundError: No module named 'numpy'",
+        "    ...",
+        "    PROGRAM DEFECTIVE:",
+        "    precondition acousticModel_->nEmissions() == nnOutput.nRows() violated",
+        "    Creating stack trace (innermost first):",
+        "    ...",
+        "    ",
+        "    exiting...",
+    ]
