@@ -15,7 +15,7 @@ from typing import Any
 from .errors import PipeClosedError, SprintError
 from .log import log
 from .memory import ArrayMemory
-from .orphan import OrphanWatch
+from .orphan import OrphanWatch, remove_module_folder
 from .wire import Wire
 
 __all__ = ["TrainerLink"]
@@ -69,6 +69,7 @@ class TrainerLink:
             message = self._wire.receive()
         except PipeClosedError:
             log("the trainer has closed the pipe")
+            remove_module_folder()
             return None
         return message, self._wire.received_id or 0
 

@@ -3,7 +3,8 @@
 Sprint puts it first on ``sys.path``, so it holds links to our two packages and nothing else: no
 other package of the trainer's environment can take the place of one of Sprint's own.
 
-The folder goes with the process it was made for; only a trainer that is killed leaves it behind.
+The folder goes with the process it was made for. When the trainer is killed, Sprint removes it
+(`sprint_ctl.orphan`); only if both are killed, it stays.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import os
 import shutil
 import tempfile
 
+from .config import MODULE_FOLDER
+
 __all__ = ["make_module_folder", "remove_module_folder"]
 
 _PACKAGES = ("sprint_ctl", "sprintcache")
@@ -20,7 +23,7 @@ _PACKAGES = ("sprint_ctl", "sprintcache")
 
 def make_module_folder() -> str:
     """A new temporary folder with links to the packages; the caller removes it."""
-    folder = tempfile.mkdtemp(prefix="sprint-modules-")
+    folder = tempfile.mkdtemp(prefix=MODULE_FOLDER)
     for name in _PACKAGES:
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.submodule_search_locations:

@@ -3,19 +3,31 @@
 A thread waits for the hang-up of the pipe from the trainer; that costs nothing. Code that itself
 reads the end of the pipe stops the watch and lets Sprint end in order, with its own exit status.
 Where that does not come, Sprint is in the middle of something that nobody wants any more: after a
-second the process is ended with exit status 3 (`ORPHANED`), without a word.
+second the process is ended with exit status 3 (`ORPHANED`), without a word. The folder that these
+modules were loaded from goes as well: a trainer that was killed could not remove it.
 """
 
 from __future__ import annotations
 
 import os
 import select
+import shutil
+import sys
 import threading
 
-__all__ = ["ORPHANED", "OrphanWatch"]
+from .config import MODULE_FOLDER
+
+__all__ = ["ORPHANED", "OrphanWatch", "remove_module_folder"]
 
 ORPHANED = 3  # exit status
 _GRACE = 1.0  # seconds
+
+
+def remove_module_folder() -> None:
+    """Removes the folder of links that the trainer has made for this process."""
+    for folder in sys.path:
+        if os.path.basename(folder).startswith(MODULE_FOLDER):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class OrphanWatch(threading.Thread):
@@ -33,6 +45,7 @@ class OrphanWatch(threading.Thread):
         poller.register(self._wake_read, select.POLLIN)
         poller.poll()
         if not self._stopped.wait(_GRACE):
+            remove_module_folder()
             os._exit(ORPHANED)
 
     def stop(self) -> None:

@@ -528,6 +528,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         waiting = {pid for pid in waiting if Path(f"/proc/{pid}/cmdline").exists()}
         time.sleep(0.02)
     assert not waiting
+    assert not list(tmp_path.iterdir())  # the Sprints have removed what the trainer could not
 
 
 # ---- the incumbent at the other end ------------------------------------------------------------
