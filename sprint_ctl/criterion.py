@@ -67,6 +67,8 @@ def loss_by_callback(
     else:
         if orthography is None:
             raise ValueError(f"segment {name!r}: neither alignment nor orthography")
+        if np.isnan(log_posteriors[0, 0]):  # Sprint looks at this one, and aborts
+            raise ValueError(f"segment {name!r}: the posteriors are not numbers (nan)")
         text = orthography.decode("utf-8") if isinstance(orthography, bytes) else orthography
         answer = callback(
             "calculate_criterion",

@@ -85,6 +85,10 @@ _BY_TEXT = (
         "the criterion takes our log posteriors for probabilities: --*.input-in-log-space=true",
     ),
     (
+        r"nEmissions\(\).*nnOutput\.nRows\(\)",
+        "the trainer has another number of labels than Sprint's acoustic model (--*.state-tying)",
+    ),
+    (
         r"getErrorSignal not implemented|[Ii]nvalid criterion"
         r"|training-criterion\b.*\bis none of|invalid value .*\btraining-criterion\b",
         "this criterion does not work here. With alignments (--*.extract-alignments=true):"

@@ -371,7 +371,9 @@ def test_another_size_in_the_layer_leaves_sprint_alive(trainer: Trainer, threade
 def test_a_criterion_that_fails_leaves_sprint_alive(trainer: Trainer) -> None:
     """Sprint aborts, or reads beyond its matrix, for what is refused before it is asked."""
     x = np.full((2, 3), -np.log(3), np.float32)
-    trainer.ask(INIT, *(loss_request(name, 2, x) for name in "abcdef"), ("exit",))
+    requests = [loss_request(name, 2, x) for name in "abcdef"]
+    requests.append(loss_request("g", 2, x * np.nan))
+    trainer.ask(INIT, *requests, ("exit",))
     asked: list[str] = []
 
     def callback(command: str, *, segment_name: str, posteriors: Any, **_: Any) -> Any:
@@ -383,20 +385,26 @@ def test_a_criterion_that_fails_leaves_sprint_alive(trainer: Trainer) -> None:
     instance = control.init(
         "Sprint.PythonControl", None, trainer.config, version_number=5, callback=callback
     )
-    alignments = {"a": [0, 1, 2], "b": [0, 3], "c": None, "d": [0, 1], "e": [], "f": [2, 2]}
-    for name in control.getSegmentList("c", list("abcdef"), trainer.config):
-        labels = alignments[name]
+    alignments = {"a": [0, 1, 2], "b": [0, 3], "d": [0, 1], "e": [], "f": [2, 2]}
+    for name in control.getSegmentList("c", list("abcdefg"), trainer.config):
+        labels = alignments.get(name)
         alignment = None if labels is None else np.array(labels, np.uint32)
         instance.process_segment(
-            name=name, orthography=None, features=None, alignment=alignment, soft_alignment=None
+            name=name,
+            orthography=b"text" if name == "g" else None,
+            features=None,
+            alignment=alignment,
+            soft_alignment=None,
         )
     assert asked == ["d", "f"]
-    _, *refused, sound = trainer.finish()
+    _, *refused, sound, no_numbers = trainer.finish()
     told = ("another length", "class 3 in", "neither alignment", "does not like", "another length")
     for answer, text in zip(refused, told, strict=True):
         assert answer[0] == "exception"
         assert text in answer[1]
     assert sound[:2] == ("ok", 2.0)
+    assert no_numbers[0] == "exception"
+    assert "not numbers" in no_numbers[1]
 
 
 def test_requests_that_fail_leave_sprint_alive(trainer: Trainer) -> None:

@@ -196,6 +196,10 @@ def test_what_cannot_be_started(tmp_path: Path, doctor) -> None:  # type: ignore
         ("/lib/libc.so.6: version `GLIBC_2.38' not found (required by", "GLIBC_2.38"),
         ("ModuleNotFoundError: No module named 'encodings'", "python-home"),
         ("initNumpy: `import numpy.core.multiarray` failed.", "no numpy"),
+        (
+            "precondition acousticModel_->nEmissions() == nnOutput.nRows() violated",
+            "another number of labels",
+        ),
         ("failed assertion: !Math::isnan(stateLogPosteriors_.at(0, 0))", "input-in-log-space=true"),
     ],
 )
