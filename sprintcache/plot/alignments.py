@@ -178,14 +178,16 @@ def _runs(changes: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def _show_what_fits(axes: Axes, labels: list[tuple[Text, _Span]], num_rows: int) -> None:
-    """Hides the names that are wider than their spans, now and whenever the window is zoomed."""
+    """Puts names amid what is seen of their spans, if they fit, now and whenever it is zoomed."""
 
     def fit(_changed: Any) -> None:
         width, height = points_across(axes)
         left, right = axes.get_xlim()
         scale, tall = width / max(right - left, 1e-9), height / num_rows - 2
         for text, span in labels:
-            room = (span.end - span.start) * scale - 1
+            begin, end = max(span.start, left), min(span.end, right)  # what is seen of it
+            text.set_x((begin + end) / 2)
+            room = (end - begin) * scale - 1
             length = 0.6 * _SMALL * len(text.get_text())
             upright = length > room
             text.set_rotation(90 if upright else 0)
