@@ -3,8 +3,10 @@
 A thread waits for the hang-up of the pipe from the trainer; that costs nothing. Code that itself
 reads the end of the pipe stops the watch and lets Sprint end in order, with its own exit status.
 Where that does not come, Sprint is in the middle of something that nobody wants any more: after a
-second the process is ended with exit status 3 (`ORPHANED`), without a word. The folder that these
-modules were loaded from goes as well: a trainer that was killed could not remove it.
+second the process is ended with exit status 3 (`ORPHANED`), without a word. While Sprint holds the
+interpreter's lock, in a callback command or extracting features for PythonControl (interface facts,
+section 0), the thread has to wait for that. The folder that these modules were loaded from goes as
+well: a trainer that was killed could not remove it.
 """
 
 from __future__ import annotations
