@@ -35,7 +35,7 @@ for python in "$@"; do
         sprintcache verify tests/data/features.bundle
         python -m pytest -q -p no:cacheprovider tests/test_real_data.py tests/test_batch.py \
             tests/test_bundle.py tests/test_writer.py tests/test_cli.py tests/test_labels.py \
-            tests/test_concurrency.py tests/test_dataset.py tests/test_control.py
+            tests/test_concurrency.py tests/test_dataset.py tests/test_wire.py tests/test_error_signals.py
     )
     cp "$work/$version"/wheel/*.whl "$out"
 done
