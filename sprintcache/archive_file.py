@@ -1,8 +1,8 @@
 """ArchiveFile: where the entries of an archive file stand, and how they come and go.
 
-What is added at the end is gathered and written a mebibyte at a time, if nobody can change the
-bytes any more: large writes cost the system much less than small ones. Everything else is written
-at once, and what was gathered before it.
+What is added at the end may be gathered and written a mebibyte at a time: large writes cost the
+system much less than small ones, and memory that is used again costs no page faults. Everything
+else is written at once, and what was gathered before it.
 
 Entries are put where Sprint puts them (archive format, section 2.5): in the first hole of exactly
 their size, else at the end. They overwrite old bytes in an order in which a half-written one is
@@ -28,8 +28,7 @@ START_TAG = struct.pack("<I", 0xAA55AA55)
 END_TAG = struct.pack("<I", 0x55AA55AA)
 _FLAG_AT = 8  # in the header: whether there is a table
 _STRIDE = 4 << 20  # the disk is kept busy while we encode, so that the last fsync is short
-_GATHERED = 1 << 20  # bytes that wait for more
-_MOST_PARTS = 500  # in as many pieces at most, for one system call
+_GATHERED = 1 << 20  # bytes that wait for more, at most
 _AROUND = 24  # bytes of an entry beside name and data
 
 
@@ -85,8 +84,8 @@ class ArchiveFile:
         self._holes_of: dict[int, list[int]] = {}  # size -> positions
         self._dirty_end = os.fstat(fd).st_size  # old bytes may stand up to here
         self._on_its_way = self._dirty_end  # to the disk, up to here
-        self._gathered: list[Part] = []  # bytes that are to be written
-        self._gathered_at = self._gathered_end = 0
+        self._buffer = memoryview(b"")  # what is gathered
+        self._gathered_at = self._gathered_end = 0  # where it belongs
 
     def begin(self) -> None:
         """Makes an empty archive of an empty file."""
@@ -124,7 +123,7 @@ class ArchiveFile:
         size: int,
         compressed_size: int,
         parts: Sequence[Part],
-        lasting: bool = False,
+        gather: bool = False,
     ) -> None:
         """Writes an entry whose bytes are as stored already; one of that name is forgotten.
 
@@ -132,14 +131,14 @@ class ArchiveFile:
             name: the entry.
             size, compressed_size: as in the table; the second is 0 for what is not compressed.
             parts: the data, one behind the other.
-            lasting: whether nobody will change them: they may be written later, by `write`.
+            gather: whether they may be written later, by `write`.
         """
         raw = raw_name(name)
         self._touch()
         hole = self._hole(len(raw) + (compressed_size or size)) if self._holes_of else None
         start = self.end if hole is None else hole - 8
         row = Row(start + 8 + len(raw), size, compressed_size)
-        self._write(raw, row, parts, lasting)
+        self._write(raw, row, parts, gather)
         if hole is None:
             self.end = row.end
         else:
@@ -209,9 +208,10 @@ class ArchiveFile:
 
     def write(self) -> None:
         """Writes what was gathered."""
-        if self._gathered:
-            write_all(self._fd, self._gathered, self._gathered_at)
-            self._gathered = []
+        size = self._gathered_end - self._gathered_at
+        if size:
+            write_all(self._fd, [self._buffer[:size]], self._gathered_at)
+            self._gathered_at = self._gathered_end
             self._start_writing(self._gathered_end)
 
     def finish(self) -> None:
@@ -234,27 +234,38 @@ class ArchiveFile:
         write_all(self._fd, [b"\1"], _FLAG_AT)
         os.fsync(self._fd)
 
-    def _write(self, raw: bytes, row: Row, parts: Sequence[Part], lasting: bool = False) -> None:
+    def _write(self, raw: bytes, row: Row, parts: Sequence[Part], gather: bool = False) -> None:
         """The bytes of an entry; over old bytes, its first four come last."""
         start = row.start(raw)
         head = struct.pack(f"<I{len(raw)}sIII", len(raw), raw, row.size, row.compressed_size, 0)
         if start >= self._dirty_end:
             self._dirty_end = row.end
-            if start != self._gathered_end:
+            whole = [START_TAG + head, *parts, END_TAG]
+            if gather and row.end - start <= _GATHERED:
+                self._gather(start, whole)
+            else:
                 self.write()
-            if not self._gathered:
-                self._gathered_at = start
-            self._gathered += START_TAG + head, *parts, END_TAG
-            self._gathered_end = row.end
-            size, pieces = row.end - self._gathered_at, len(self._gathered)
-            if not lasting or size >= _GATHERED or pieces >= _MOST_PARTS:
-                self.write()
+                write_all(self._fd, whole, start)
+                self._start_writing(row.end)
             return
         self.write()
         write_all(self._fd, [bytes(4)], start)
         self._dirty_end = max(self._dirty_end, row.end)
         write_all(self._fd, [head, *parts, END_TAG], start + 4)
         write_all(self._fd, [START_TAG], start)
+
+    def _gather(self, start: int, parts: Sequence[Part]) -> None:
+        """Copies an entry behind what is gathered, which is written first if it is in the way."""
+        room = _GATHERED - (start - self._gathered_at)
+        if start != self._gathered_end or sum(map(len, parts)) > room:
+            self.write()
+            self._gathered_at = self._gathered_end = start
+            self._buffer = self._buffer or memoryview(bytearray(_GATHERED))
+        at = start - self._gathered_at
+        for part in parts:
+            self._buffer[at : at + len(part)] = part
+            at += len(part)
+        self._gathered_end = self._gathered_at + at
 
     def _touch(self) -> None:
         """Before the first change: from here to the new table, there is none."""

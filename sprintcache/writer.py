@@ -238,7 +238,7 @@ class ArchiveWriter:
             datatype=datatype,
             gather=gather,
         )
-        self._add(name, encode, attributes, compress, replace, lasting=True)
+        self._add(name, encode, attributes, compress, replace, gather=True)
 
     def add_alignment(
         self,
@@ -258,7 +258,7 @@ class ArchiveWriter:
                 which Sprint would not read.
         """
         encode = partial(encode_alignment_entry, alignment)
-        self._add(name, encode, attributes, compress, replace, lasting=True)
+        self._add(name, encode, attributes, compress, replace, gather=True)
 
     def add_blocks(
         self,
@@ -382,7 +382,7 @@ class ArchiveWriter:
         attributes: Mapping[str, str] | None,
         compress: bool | None,
         replace: bool,
-        lasting: bool = False,
+        gather: bool = False,
     ) -> None:
         compress = self._compress if compress is None else compress
         try:
@@ -393,13 +393,13 @@ class ArchiveWriter:
                 entries.insert(0, (attribs, *stored_form(attribs, [render(attributes)], compress)))
         except ValueError as error:
             raise ValueError(f"{self.path}, entry {name!r}: {error}") from error
-        self._put(entries, replace, lasting)
+        self._put(entries, replace, gather)
 
     def _put(
         self,
         entries: Sequence[tuple[str, int, int, Sequence[Part]]],
         replace: bool,
-        lasting: bool = False,
+        gather: bool = False,
     ) -> None:
         with self._turn():
             for name, *_ in entries:
@@ -410,7 +410,7 @@ class ArchiveWriter:
                     if entry[0] in self._file.rows:
                         self._file.replace(*entry)
                     else:
-                        self._file.put(*entry, lasting)
+                        self._file.put(*entry, gather)
             except OSError as error:
                 raise self._telling(error) from error
 
