@@ -8,6 +8,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4
 BIN = $(VENV)/bin
 
 .PHONY: demo test check bench soak sanitize docs dist clean
