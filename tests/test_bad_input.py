@@ -491,6 +491,8 @@ def test_damaged_state_tyings_and_allophone_files(packed: bool, scratch: Path) -
         for damaged in text_damage(pack(whole)):
             path.write_bytes(damaged)
             content = unpacked(damaged)
+            if content is not None and b"\0" in content:
+                content = None  # no text
             expected = None if content is None else tying_of(content) if name == "tying" else True
             if content is None or expected is None:
                 with pytest.raises(sprintcache.FormatError) as caught:
