@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .attach import attach
+from .errors import SprintError
 from .layer import SprintNnPythonLayer
 from .log import log
 from .python_control import PythonControl
@@ -31,9 +32,9 @@ def print(*args: Any, **kwargs: Any) -> None:
 
 
 def init(
-    name: str,
-    reference: Any,
-    config: str,
+    name: str | None = None,
+    reference: Any = None,
+    config: str = "",
     sprint_unit: str | None = None,
     version_number: int | None = None,
     callback: Callable[..., Any] | None = None,
@@ -49,7 +50,16 @@ def init(
         version_number: of Sprint's interface.
         callback: ``callback(command, *args, **kwargs)`` into Sprint.
         kwargs: whatever later versions add.
+
+    Raises:
+        SprintError: it is PythonTrainer that calls: it tells no name.
     """
+    if name is None:
+        raise SprintError(
+            "this module is for PythonControl, and init was called without a name, as PythonTrainer"
+            " does: with --*.trainer=python-trainer, take the module sprint_ctl.extern_interface"
+            " (data for a training outside) or sprint_ctl.interface (an engine inside of Sprint)"
+        )
     return attach(
         config,
         name=name,

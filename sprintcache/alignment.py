@@ -32,6 +32,12 @@ def checks_alphabet(on_alphabet_mismatch: str) -> bool:
     return on_alphabet_mismatch == "error"
 
 
+def check_pad(pad: int) -> None:
+    """ValueError for what cannot stand beyond the end of labels."""
+    if not -(1 << 31) <= pad < 1 << 31:
+        raise ValueError(f"pad must be an int32, not {pad!r}")
+
+
 def label_table(labeling: Any) -> Any:
     """What the compiled module takes of an `AllophoneLabeling`; TypeError for anything but None."""
     if labeling is not None and not hasattr(labeling, "table"):

@@ -22,7 +22,7 @@ import numpy as np
 
 from . import attributes
 from ._reader import Pass, Reader, check_out, check_threads
-from .alignment import OnMismatch, checks_alphabet, label_table
+from .alignment import OnMismatch, check_pad, checks_alphabet, label_table
 from .entries import Block, ScanReport
 from .errors import ArchiveChangedError, EntryNotFoundError, LabelError
 
@@ -283,8 +283,9 @@ class Archive(Reader):
         Raises:
             EntryNotFoundError, FormatError, LabelError: as for `read_labels`.
             ArchiveChangedError: if a file was changed after opening.
-            ValueError: if `out` does not fit; nothing is written then.
+            ValueError: if `out` does not fit, or `pad` no int32; nothing is written then.
         """
+        check_pad(pad)
         check = checks_alphabet(on_alphabet_mismatch)
         table = label_table(labeling)
         if on_alphabet_mismatch == "map" and labeling is not None:

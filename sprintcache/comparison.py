@@ -16,7 +16,7 @@ import numpy as np
 
 from .accumulators import Tally
 from .boundaries import phones_in_time, shifts
-from .errors import LabelError, SprintCacheError
+from .errors import LabelError, SprintCacheError, expect
 from .threads import chunk_map
 from .units import Units
 
@@ -175,7 +175,10 @@ def compare(
     Raises:
         EntryNotFoundError: if neither archive has one of the names.
         OSError: if a file cannot be read.
+        TypeError: if `first` or `second` is no archive.
     """
+    for archive in (first, second):
+        expect(archive, "source_paths", "an open Archive")
     units = Units(labeling, allophones, on_alphabet_mismatch)
     wanted: Iterable[str] = names or ()
     if names is None:

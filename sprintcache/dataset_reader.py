@@ -120,7 +120,10 @@ class SprintCacheReader:
         if isinstance(allophone_labeling, AllophoneLabeling):
             self.labeling = allophone_labeling
         elif allophone_labeling:
-            self.labeling = AllophoneLabeling(**allophone_labeling)
+            try:
+                self.labeling = AllophoneLabeling(**allophone_labeling)
+            except TypeError as error:
+                raise TypeError(f"{data_key}: allophone_labeling: {error}") from None
         if soft == "dense" and self.labeling is None:
             raise ValueError(f"{data_key}: a dense soft target needs an allophone_labeling")
         self.archive = open_archive(filename, io)

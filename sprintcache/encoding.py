@@ -227,6 +227,8 @@ def encode_alignment_entry(alignment: Alignment) -> list[Part]:
     Raises:
         ValueError: for an alphabet that lacks an id in use, which Sprint would not read.
     """
+    if not isinstance(alignment, Alignment):
+        raise TypeError(f"expected an Alignment, found {type(alignment).__name__}")
     alphabet = alignment.alphabet
     if alphabet is not None:
         missing = sorted(set(alignment.emission.tolist()) - alphabet.keys())

@@ -1,4 +1,4 @@
-"""What can go wrong with archives, and nothing else.
+"""What can go wrong with archives.
 
 * ``SprintCacheError``: the root; catch this to catch everything below
 
@@ -114,3 +114,9 @@ class ArchiveChangedError(SprintCacheError):
 
 class LabelError(SprintCacheError, ValueError):
     """Raised when an alignment cannot be turned into one label per frame."""
+
+
+def expect(value: object, attribute: str, what: str) -> None:
+    """TypeError that says what was expected and found, unless a value has an attribute."""
+    if not hasattr(value, attribute):
+        raise TypeError(f"expected {what}, found {type(value).__name__} {value!r:.80}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from .accumulators import Moments, Tally
-from .errors import SprintCacheError
+from .errors import SprintCacheError, expect
 from .threads import chunk_map, default_threads
 from .units import Units
 
@@ -149,7 +149,9 @@ def collect(
     Raises:
         EntryNotFoundError: if a name is not in the archive.
         OSError: if a file cannot be read.
+        TypeError: if `archive` is none.
     """
+    expect(archive, "source_paths", "an open Archive")
     if names is None:
         names = archive.segments
     else:

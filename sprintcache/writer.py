@@ -304,6 +304,8 @@ class ArchiveWriter:
         Raises:
             ValueError, OSError: as `add_features`.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"a text is a str, not {type(text).__name__}")
         self._add(name, lambda: [raw_name(text)], attributes, compress, replace)
 
     def add_stored(

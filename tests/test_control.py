@@ -673,6 +673,11 @@ def test_without_a_trainer() -> None:
         control.init("Sprint.PythonControl", None, "a:b,c:d")
 
 
+def test_a_python_trainer_learns_which_module_to_take() -> None:
+    with pytest.raises(SprintError, match=r"sprint_ctl\.extern_interface .* sprint_ctl\.interface"):
+        control.init(config="a:b", inputDim=3, outputDim=4, targetMode="unsupervised", more=1)
+
+
 def test_log_lines(trainer: Trainer, capfd: pytest.CaptureFixture[str]) -> None:
     control.print("silent")
     assert capfd.readouterr() == ("", "")

@@ -678,6 +678,10 @@ def test_wrong_options(tmp_path: Path) -> None:
         SprintCacheDataset({})
     with pytest.raises(TypeError, match="chunking"):
         SprintCacheDataset({"data": FEATURES}, chunking=5)
+    with pytest.raises(TypeError, match=r"data: .*'typ'; known: .*filename, type"):
+        SprintCacheDataset({"data": {**FEATURES, "typ": "feat"}})
+    with pytest.raises(TypeError, match=r"classes: allophone_labeling: .*'tying'"):
+        SprintCacheDataset({"classes": {**FEATURES, "allophone_labeling": {"tying": "x"}}})
 
 
 def test_no_python_object_per_sequence(tmp_path: Path) -> None:

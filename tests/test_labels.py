@@ -563,6 +563,13 @@ def test_labels_of_real_alignments(name: str, archive: str) -> None:
             assert opened.read_labels(segment, ours, "map").tolist() == expected
 
 
+@pytest.mark.parametrize("pad", [1 << 31, -(1 << 31) - 1, 1 << 40])
+def test_what_stands_beyond_the_labels_is_an_int32(pad: int) -> None:
+    archive = open_archive(real_file("archives", "alignment.viterbi.cache"))
+    with archive, pytest.raises(ValueError, match=f"pad must be an int32, not {pad}"):
+        archive.read_labels_batch(archive.segments[:1], real_labeling("monophone"), pad=pad)
+
+
 @pytest.mark.parametrize("archive", [name for name in ALIGNMENTS if ".bw." in name])
 def test_soft_alignments_have_no_labels(archive: str) -> None:
     with open_archive(real_file("archives", archive)) as opened:

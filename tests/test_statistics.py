@@ -7,6 +7,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -588,3 +589,10 @@ def test_weights_that_are_no_numbers(run: Run, tmp_path: Path) -> None:
     assert status == 0
     assert "frequent     allophone 1 state 0 1.50\n" in out
     assert "unused       1: allophone 2 state 0\n" in out
+
+
+@pytest.mark.parametrize("wrong", [None, "a.cache", 3])
+def test_what_is_no_archive(wrong: Any) -> None:
+    for call in (collect, lambda archive: compare(archive, archive)):
+        with pytest.raises(TypeError, match=f"expected an open Archive, found .*{wrong!r}"):
+            call(wrong)

@@ -9,6 +9,7 @@ import numpy as np
 
 from sprintcache import states
 from sprintcache.alignment import ALLOPHONE_MASK
+from sprintcache.errors import expect
 from sprintcache.units import centre
 
 from .canvas import (
@@ -74,6 +75,7 @@ def plot_alignment(
         ValueError: if the times do not fit, or it is too long, or an intensity map too large.
         ImportError: if matplotlib is not installed.
     """
+    expect(alignment, "emission", "an Alignment")
     known = names or states.Names()
     if states.contradiction(alignment.alphabet, known.allophones):
         known = states.Names()  # names by id would be wrong ones

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sprintcache.alignment import Alignment
-from sprintcache.errors import SprintCacheError, UnsupportedError
+from sprintcache.errors import SprintCacheError, UnsupportedError, expect
 from sprintcache.statistics import is_signal, signal
 
 from .alignments import is_soft, phone_starts, plot_alignment
@@ -63,6 +63,8 @@ def plot_segment(
         ImportError: if matplotlib is not installed.
     """
     figure = new_figure(8, 4, figure)  # says first of all whether there is matplotlib
+    for source in (archive, archive if alignments is None else alignments):
+        expect(source, "source_paths", "an open Archive")
     try:
         return _draw(archive, name, alignments, names, frames, normalize, frame_shift, figure)
     except SprintCacheError:

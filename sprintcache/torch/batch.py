@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
+from sprintcache.errors import expect
+
 from .memory import SharedPool, SharedTensor, is_possible
 
 if TYPE_CHECKING:
@@ -69,11 +71,14 @@ def collate(items: Batch | Sequence[Item], pad: int = -1) -> Batch:
 
     Raises:
         ValueError: if there is no sequence.
+        TypeError: if one is no `Item`.
     """
     if isinstance(items, Batch):
         return items
     if not items:
         raise ValueError("a batch of no sequences")
+    for item in items:
+        expect(item, "tag", "an Item, as MapDataset gives them")
     data = {}
     lengths = {}
     for key in items[0].data:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.utils.data import Dataset
 
+from sprintcache.errors import expect
 from sprintcache.sampling import BatchSeqs
 
 from .batch import Batch, Item, pool_of_worker
@@ -45,7 +46,9 @@ class MapDataset(Dataset[Item]):  # type: ignore[misc]
 
         Raises:
             ValueError: if `dataset` has no such key.
+            TypeError: if it is no dataset of archives.
         """
+        expect(dataset, "read_batch", "a SprintCacheDataset")
         for key in keys or ():
             if key not in dataset.data:
                 raise ValueError(f"no data key {key!r} among {', '.join(dataset.data)}")

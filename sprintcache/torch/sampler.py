@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import Sampler
 
 from sprintcache import sampling
+from sprintcache.errors import expect
 
 from .datasets import MapDataset
 
@@ -46,12 +47,14 @@ class BatchSampler(sampling.BatchSampler, Sampler[list[int]]):  # type: ignore[m
 
         Raises:
             ValueError: if an option is out of range.
+            TypeError: if `dataset` is none of archives.
         """
         if (rank is None) != (world_size is None):
             raise ValueError("rank and world_size are given together, or neither")
         if rank is None or world_size is None:
             rank, world_size = _place_in_group()
         source = dataset.dataset if isinstance(dataset, MapDataset) else dataset
+        expect(source, "chosen", "a MapDataset or SprintCacheDataset")
         sized = source.ordering.needs_lengths or max_frames is not None or buckets is not None
         super().__init__(
             source.get_total_num_seqs(),
