@@ -149,7 +149,10 @@ def read_log_priors(path: str) -> NDArray[np.float32]:
     with open(path, "rb") as file:
         if file.read(6) == b"\x93NUMPY":
             file.seek(0)
-            return np.asarray(np.load(file, allow_pickle=False), np.float32)
+            try:
+                return np.asarray(np.load(file, allow_pickle=False), np.float32)
+            except (ValueError, EOFError) as error:
+                raise FormatError("no priors", path=path, found=str(error)) from None
         file.seek(0)
         text = file.read().decode("utf-8", "replace")
     words = re.sub(r"<[^>]*>", " ", text).split()

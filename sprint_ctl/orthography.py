@@ -46,14 +46,16 @@ def post_processor(what: PostProcess | None) -> Function | None:
         TypeError: something else than names and functions.
         ImportError: a library or module that is not there.
     """
-    if what is None or (not callable(what) and len(what) == 0):
-        return None
     if callable(what):
         return what
+    if what is None or what == "":
+        return None
     if isinstance(what, str):
         return _named(what.strip())
     if not isinstance(what, (list, tuple)):
         raise TypeError(f"orth_post_process: names, functions, or a list of them, not {what!r}")
+    if not what:
+        return None
     functions = [function for function in map(post_processor, what) if function is not None]
     return _in_turn(functions)
 

@@ -36,6 +36,8 @@ class SequenceMaker:
         """
         if reduce_target_factor < 1:
             raise ValueError(f"reduce_target_factor must be at least 1: {reduce_target_factor}")
+        if not 0 < input_stddev < float("inf"):
+            raise ValueError(f"input_stddev must be above 0: {input_stddev}")
         if length_mismatch not in ("error", "trim"):
             raise ValueError(f"length_mismatch: 'error' or 'trim', not {length_mismatch!r}")
         self._targets = targets

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sprintcache.errors import LabelError
+from sprintcache.errors import FormatError, LabelError
 
 from .errors import SprintProtocolError
 from .orthography import post_processor, to_text
@@ -154,4 +154,7 @@ def _read_map(value: str | Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(value, str):
         return value
     with open(value, encoding="utf-8") as file:
-        return {line: index for index, line in enumerate(file.read().splitlines())}
+        try:
+            return {line: index for index, line in enumerate(file.read().splitlines())}
+        except UnicodeDecodeError as error:
+            raise FormatError("no map", path=value, found=str(error)) from None

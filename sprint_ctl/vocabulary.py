@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import gzip
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from sprintcache.errors import FormatError, LabelError
@@ -176,9 +177,12 @@ def _read_labels(path: str | None) -> list[str]:
         raise ValueError("a vocabulary needs vocab_file or labels")
     with open(path, "rb") as file:
         data = file.read()
-    if data.startswith(b"\x1f\x8b"):
-        data = gzip.decompress(data)
-    text = data.decode("utf-8")
+    try:
+        if data.startswith(b"\x1f\x8b"):
+            data = gzip.decompress(data)
+        text = data.decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise FormatError("no vocabulary", path=path, found=str(error)) from None
     if not text.startswith("{"):
         return text.splitlines()
     try:

@@ -96,6 +96,8 @@ class BatchSampler:
             ValueError: if an option is out of range, or if `ordering` has shards although there are
                 several ranks: each would get a part of a part.
         """
+        if num_seqs < 0:
+            raise ValueError(f"num_seqs must not be negative: {num_seqs}")
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} of {world_size}")
         if remainder not in ("repeat", "drop"):
@@ -182,6 +184,8 @@ class BatchSampler:
         Raises:
             ValueError: if this is no state, or one of other sequences, order or batches.
         """
+        if not isinstance(state, Mapping):
+            raise ValueError(f"no state of a BatchSampler: {state!r}")
         missing = [key for key in _KEYS if not isinstance(state.get(key), int)]
         if missing or state["epoch"] < 1 or state["batch"] < 0:
             raise ValueError(f"no state of a BatchSampler: {state!r}, wrong: {missing or 'range'}")

@@ -267,8 +267,9 @@ def test_what_is_no_state(change: dict[str, Any]) -> None:
     sampler = BatchSampler(10, max_seqs=3)
     with pytest.raises(ValueError, match="no state of a BatchSampler"):
         sampler.load_state_dict({**sampler.state_dict(), **change})
-    with pytest.raises(ValueError, match="no state of a BatchSampler"):
-        sampler.load_state_dict({})
+    for wrong in ({}, None):
+        with pytest.raises(ValueError, match="no state of a BatchSampler"):
+            sampler.load_state_dict(wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

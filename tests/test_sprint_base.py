@@ -519,6 +519,15 @@ def test_vocabularies(tmp_path: Path) -> None:
     with pytest.raises(sprintcache.LabelError, match="'c' is not in the vocabulary"):
         vocabulary(characters).get_seq("c")
     assert vocabulary({"class": "Utf8ByteTargets"}).get_seq("ä") == [0xC3, 0xA4]
+    (tmp_path / "picture").write_bytes(b"\x89PNG")
+    for options in (
+        {"orth_vocab": {"vocab_file": str(tmp_path / "picture")}},
+        {"target_maps": {"speaker_name": str(tmp_path / "picture")}},
+    ):
+        with pytest.raises(sprintcache.FormatError, match=r"picture: no .*found 'utf-8' codec"):
+            made(**options)
+    with pytest.raises(ValueError, match="input_stddev must be above 0: 0"):
+        made(input_stddev=0)
     own = vocabulary(words)
     assert vocabulary(own) is own
     with pytest.raises(ValueError, match="'os'"):
