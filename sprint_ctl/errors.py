@@ -85,6 +85,8 @@ class SprintError(Exception):
         if self.request is not None:
             of = "" if self.segment is None else f" for segment {self.segment!r}"
             lines.append(f"  during {self.request}{of}")
+        elif self.segment is not None:
+            lines.append(f"  segment {self.segment!r}")
         if self.pid is not None:
             lines.append(f"  process {self.pid}, {self._fate()}")
         if self.command is not None:
