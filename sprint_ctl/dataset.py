@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .command import CommandLine, find_executable, from_returnn, split_command
-from .dataset_base import SprintDatasetBase
+from .dataset_base import SprintDatasetBase, check_not_negative
 from .epoch_reader import EpochReaders
 from .errors import SprintError
 from .segment_stream import SegmentStream, StreamOptions
@@ -93,8 +93,11 @@ class ExternSprintDataset(SprintDatasetBase):
         parts = partitionEpoch if parts in (None, 1) else parts
         self._dimensions: tuple[int, int] | None = None
         super().__init__(partition_epoch=parts, **kwargs)
-        if prefetch_epochs < 0:
-            raise ValueError(f"prefetch_epochs must not be negative: {prefetch_epochs}")
+        check_not_negative(
+            prefetch_epochs=prefetch_epochs,
+            start_timeout=start_timeout,
+            exit_timeout=exit_timeout,
+        )
         find_executable(sprintTrainerExecPath)
         self.prefetch_epochs = prefetch_epochs
         self._options = StreamOptions(

@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 __all__ = ["SprintDatasetBase"]
 
 
+def check_not_negative(**options: float) -> None:
+    """Raises ValueError for the first option that is negative or no number."""
+    for name, value in options.items():
+        if not value >= 0:
+            raise ValueError(f"{name} must be 0 or more, not {value}")
+
+
 class SprintDatasetBase(Dataset):
     """Sequences in the order in which Sprint delivers them.
 
@@ -85,6 +92,11 @@ class SprintDatasetBase(Dataset):
             ImportError: a library of an extra is missing.
         """
         super().__init__(**kwargs)
+        check_not_negative(
+            max_cached_bytes=max_cached_bytes,
+            data_timeout=data_timeout,
+            consumer_timeout=consumer_timeout,
+        )
         self.suppress_load_seqs_print = suppress_load_seqs_print
         self.predefined_seq_list_order: list[str] | None = None
         self._targets = TargetConverter(

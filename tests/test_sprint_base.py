@@ -568,5 +568,12 @@ def test_a_missing_library_names_its_extra() -> None:
     assert "pip install unidecode" in second
 
 
+@pytest.mark.parametrize("name", ["max_cached_bytes", "data_timeout", "consumer_timeout"])
+@pytest.mark.parametrize("value", [-1, float("nan")])
+def test_options_out_of_range(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be 0 or more, not {value}"):
+        SprintDatasetBase(**{name: value})
+
+
 def test_threads_end(threads_before: set[threading.Thread]) -> None:
     wait_until(lambda: set(threading.enumerate()) <= threads_before)
