@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import gc
 import importlib.util
 import json
 import os
@@ -429,21 +428,6 @@ def test_memory_of_a_worker() -> None:
     gone = gone._replace(place=gone.place._replace(process=2**22 + 1))
     with pytest.raises(ConnectionError, match="a batch of worker 4194305 is lost"):
         gone.open()
-
-
-def test_a_worker_that_is_killed(dataset: MapDataset) -> None:
-    sampler = BatchSampler(dataset, max_seqs=1)
-    batches = iter(loader(dataset, sampler, num_workers=1))
-    batch = next(batches)
-    (worker,) = batches._workers  # type: ignore[attr-defined]
-    os.kill(worker.pid, signal.SIGKILL)
-    with pytest.raises(RuntimeError, match="exited unexpectedly"):
-        list(batches)
-    check(batch)
-    sampler.load_state_dict(batch.state)
-    rest = epoch(loader(dataset, sampler))
-    sampler.set_epoch(1)
-    assert [check(batch), *rest] == epoch(loader(dataset, sampler))
 
 
 def test_errors_of_workers_name_file_and_entry(corpus: Path, tmp_path: Path) -> None:
