@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import interpreters
 import numpy as np
 import pytest
 from paths import DATA
@@ -861,26 +862,10 @@ def test_control_needs_numpy_and_the_standard_library(name: str) -> None:
         assert top in sys.stdlib_module_names or top == "numpy" or source_of(top).exists()
 
 
-def interpreters() -> list[str]:
-    """Other interpreters: those of SPRINTCACHE_PYTHONS (separated by colons), or on PATH."""
-    given = os.environ.get("SPRINTCACHE_PYTHONS")
-    return given.split(":") if given else ["python3.8", "python3.9"]
-
-
-@pytest.mark.parametrize("python", interpreters())
+@pytest.mark.parametrize("python", interpreters.others())
 def test_other_interpreters(python: str) -> None:
     """Imported and used there: a segment through the layer, both framings."""
-    try:
-        probe = subprocess.run(
-            [python, "-c", "import numpy, sys; sys.stdout.write(str(sys.version_info[:2]))"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError:
-        pytest.skip(f"there is no {python}")
-    if probe.returncode:
-        pytest.skip(f"{python} has no numpy")
+    interpreters.need_numpy(python)
     done = subprocess.run(
         [python, "-W", "error", "-B", str(ROOT / "tests" / "sprint_inside.py")],
         capture_output=True,

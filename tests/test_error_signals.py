@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import interpreters
 import numpy as np
 import pytest
 from paths import DATA
@@ -298,18 +299,10 @@ def test_threads_share_a_queue_longest_first(pools: Any) -> None:
     assert sorted(taken.values()) == [[0], [1, 2, 3, 4]]
 
 
-def other_interpreters() -> list[str]:
-    given = os.environ.get("SPRINTCACHE_PYTHONS")
-    return given.split(":") if given else ["python3.8", "python3.9"]
-
-
-@pytest.mark.parametrize("python", [sys.executable, *other_interpreters()])
+@pytest.mark.parametrize("python", [sys.executable, *interpreters.others()])
 def test_a_sprint_with_another_interpreter(python: str) -> None:
     """Another Python and another numpy than the trainer's, memory files between them."""
-    try:
-        subprocess.run([python, "-c", "import numpy"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip(f"there is no {python} with numpy")
+    interpreters.need_numpy(python)
     sprint = SprintSubprocessInstance(
         [python, "-W", "error", str(ROOT / "tests" / "sprint_small.py")], start_timeout=30
     )

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import interpreters
 import numpy as np
 import pytest
 from paths import DATA, full_data
@@ -569,22 +570,9 @@ def test_example_engine_with_sprints_criterion(tmp_path: Path) -> None:
 # ---- elsewhere ---------------------------------------------------------------------------------
 
 
-def interpreters() -> list[str]:
-    """Other interpreters: those of SPRINTCACHE_PYTHONS (separated by colons), or on PATH."""
-    given = os.environ.get("SPRINTCACHE_PYTHONS")
-    return given.split(":") if given else ["python3.8", "python3.9"]
-
-
-@pytest.mark.parametrize("python", [sys.executable, *interpreters()])
+@pytest.mark.parametrize("python", [sys.executable, *interpreters.others()])
 def test_other_interpreters(python: str) -> None:
-    try:
-        probe = subprocess.run(
-            [python, "-c", "import numpy"], capture_output=True, text=True, check=False
-        )
-    except OSError:
-        pytest.skip(f"there is no {python}")
-    if probe.returncode:
-        pytest.skip(f"{python} has no numpy")
+    interpreters.need_numpy(python)
     done = subprocess.run(
         [python, "-W", "error", "-B", str(ROOT / "tests" / "segments_inside.py")],
         capture_output=True,
