@@ -225,7 +225,7 @@ cdef int only_alignment(Cursor *c, int64_t *at, Fault *f) noexcept nogil:
         code = take_block(c, &block, f)
         if code != NO_FAULT:
             return code
-        if block.type.layout != SC_ALIGNMENT:
+        if block.count and block.type.layout != SC_ALIGNMENT:
             return fault_text(f, NO_ALIGNMENT, 0, <const uint8_t *>block.type.name,
                               block.type.name_size)
         if block.count > 1:

@@ -135,7 +135,16 @@ BLOCKS = st.sampled_from(sorted(PACKETS)).flatmap(
 )
 
 
+# an empty block of another datatype beside an alignment, with items and without
+ONE_ALIGNMENT = [
+    builder.alignment_rle(items) + builder.timestamp(0.0, 1.0) for items in ([], [(7, 1)])
+]
+
+
 @settings(max_examples=400)
+@example([builder.block("f32", []), builder.block("flow-alignment", ONE_ALIGNMENT[:1])], False)
+@example([builder.block("f32", []), builder.block("flow-alignment", ONE_ALIGNMENT[1:])], True)
+@example([builder.block("flow-alignment", ONE_ALIGNMENT[1:]), builder.block("f32", [])], True)
 @given(blocks=st.lists(BLOCKS, max_size=3), compress=st.booleans())
 def test_everything_reads_as_the_reference_does(
     scratch: Path, blocks: list[bytes], compress: bool
