@@ -456,6 +456,42 @@ def test_no_message_and_no_reader(raw: Raw) -> None:
         raw.receive(b"")
 
 
+def test_a_receiver_stays_awake_only_where_messages_come_soon(
+    raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[None] = []
+    monkeypatch.setattr("sprint_ctl.wire._SOON", 0.1)
+    monkeypatch.setattr(os, "sched_yield", lambda: looks.append(None))
+    body = pickle.dumps(("ok",))
+    message = struct.pack("<i", len(body)) + body
+
+    def later() -> None:
+        time.sleep(0.3)
+        os.write(raw.write, message)
+
+    def receive_late() -> None:
+        thread = threading.Thread(target=later)
+        thread.start()
+        assert raw.wire.receive(deadline=soon()) == ("ok",)
+        thread.join()
+
+    receive_late()
+    assert not looks
+    assert raw.receive(message, close=False) == ("ok",)
+    assert not looks  # it was there
+    receive_late()
+    assert looks
+    looks.clear()
+    receive_late()
+    assert not looks
+    raw.receive(message, close=False)
+    with pytest.raises(SprintTimeoutError):
+        raw.wire.receive(deadline=soon(0.05))
+    raw.receive(message, close=False)
+    with pytest.raises(PipeClosedError):
+        raw.receive(b"")
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_reader_that_does_not_read(raw: Raw, version: int) -> None:
     raw.wire.version = version
