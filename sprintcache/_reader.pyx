@@ -14,6 +14,7 @@ exception of it. Bytes of a file are read through `_cursor.pxd` only; the copy l
 """
 
 cimport numpy as np
+from cpython.buffer cimport PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.errno cimport EINTR, ENOENT, ENOTDIR, errno

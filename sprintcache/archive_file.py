@@ -1,8 +1,7 @@
 """ArchiveFile: where the entries of an archive file stand, and how they come and go.
 
-What is added at the end may be gathered and written a mebibyte at a time: large writes cost the
-system much less than small ones, and memory that is used again costs no page faults. Everything
-else is written at once, and what was gathered before it.
+What is added at the end may be gathered (`sprintcache.output`). Everything else is written at once,
+after what was gathered before it.
 
 Entries are put where Sprint puts them (archive format, section 2.5): in the first hole of exactly
 their size, else at the end. They overwrite old bytes in an order in which a half-written one is
@@ -17,9 +16,9 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ._reader import start_writing
 from .errors import CorruptError
-from .files import Part, write_all
+from .files import Part
+from .output import Output
 
 __all__ = ["END_TAG", "HEADER", "START_TAG", "ArchiveFile", "Row", "raw_name"]
 
@@ -27,8 +26,6 @@ HEADER = b"SP_ARC1\0\0"
 START_TAG = struct.pack("<I", 0xAA55AA55)
 END_TAG = struct.pack("<I", 0x55AA55AA)
 _FLAG_AT = 8  # in the header: whether there is a table
-_STRIDE = 4 << 20  # the disk is kept busy while we encode, so that the last fsync is short
-_GATHERED = 1 << 20  # bytes that wait for more, at most
 _AROUND = 24  # bytes of an entry beside name and data
 
 
@@ -83,13 +80,11 @@ class ArchiveFile:
         self._fd = fd
         self._holes_of: dict[int, list[int]] = {}  # size -> positions
         self._dirty_end = os.fstat(fd).st_size  # old bytes may stand up to here
-        self._on_its_way = self._dirty_end  # to the disk, up to here
-        self._buffer = memoryview(b"")  # what is gathered
-        self._gathered_at = self._gathered_end = 0  # where it belongs
+        self._out = Output(fd)
 
     def begin(self) -> None:
         """Makes an empty archive of an empty file."""
-        write_all(self._fd, [HEADER], 0)
+        self._out.write([HEADER], 0)
         self._dirty_end = len(HEADER)
         self.changed = True
 
@@ -159,13 +154,11 @@ class ArchiveFile:
             data: their bytes; each part is written before the next is asked for.
         """
         self._touch()
-        self.write()
         at = self.end
         for part in data:
             self._dirty_end = at + len(part)
-            write_all(self._fd, [part], at)
+            self._out.write([part], at)
             at += len(part)
-            self._start_writing(at)
         for name, size, compressed_size in entries:
             row = Row(self.end + 8 + len(raw_name(name)), size, compressed_size)
             self.rows[name] = row
@@ -193,7 +186,7 @@ class ArchiveFile:
         except BaseException:  # such as Ctrl-C: the archive may be finished, with the copy
             self.rows[name], self.end = copy, copy.end
             raise
-        write_all(self._fd, [bytes(4)], copy.start(raw))
+        self._out.write([bytes(4)], copy.start(raw))
 
     def remove(self, name: str) -> None:
         """Makes a hole of an entry, or moves the end of the archive back if it is the last.
@@ -206,18 +199,14 @@ class ArchiveFile:
         del self.rows[name]
         self._give_up(raw_name(name), row)
 
-    def write(self) -> None:
-        """Writes what was gathered."""
-        size = self._gathered_end - self._gathered_at
-        if size:
-            write_all(self._fd, [self._buffer[:size]], self._gathered_at)
-            self._gathered_at = self._gathered_end
-            self._start_writing(self._gathered_end)
+    def sync(self) -> None:
+        """Brings all that was put to the disk."""
+        self._out.drain()
+        os.fsync(self._fd)
 
     def finish(self) -> None:
         """Table, trailer, then flag 1 (archive format, section 2.2), all of it on the disk."""
-        self.write()
-        write_all(self._fd, [b"\0"], _FLAG_AT)
+        self._out.write([b"\0"], _FLAG_AT)
         table = [struct.pack("<I", len(self.rows))]
         size_of, sizes_of = struct.Struct("<I").pack, struct.Struct("<QII").pack
         for name, (position, size, compressed_size) in self.rows.items():
@@ -228,10 +217,10 @@ class ArchiveFile:
         data += struct.pack("<I", len(self.holes))
         data += b"".join(struct.pack("<QI", *hole) for hole in self.holes.items())
         data += struct.pack("<QQ", holes_at, self.end)
-        write_all(self._fd, [data], self.end)
+        self._out.write([data], self.end)
         os.ftruncate(self._fd, self.end + len(data))
         os.fsync(self._fd)
-        write_all(self._fd, [b"\1"], _FLAG_AT)
+        self._out.write([b"\1"], _FLAG_AT)
         os.fsync(self._fd)
 
     def _write(self, raw: bytes, row: Row, parts: Sequence[Part], gather: bool = False) -> None:
@@ -240,45 +229,21 @@ class ArchiveFile:
         head = struct.pack(f"<I{len(raw)}sIII", len(raw), raw, row.size, row.compressed_size, 0)
         if start >= self._dirty_end:
             self._dirty_end = row.end
-            whole = [START_TAG + head, *parts, END_TAG]
-            if gather and row.end - start <= _GATHERED:
-                self._gather(start, whole)
-            else:
-                self.write()
-                write_all(self._fd, whole, start)
-                self._start_writing(row.end)
+            write = self._out.gather if gather else self._out.write
+            write([START_TAG + head, *parts, END_TAG], start)
             return
-        self.write()
-        write_all(self._fd, [bytes(4)], start)
+        self._out.write([bytes(4)], start)
         self._dirty_end = max(self._dirty_end, row.end)
-        write_all(self._fd, [head, *parts, END_TAG], start + 4)
-        write_all(self._fd, [START_TAG], start)
-
-    def _gather(self, start: int, parts: Sequence[Part]) -> None:
-        """Copies an entry behind what is gathered, which is written first if it is in the way."""
-        room = _GATHERED - (start - self._gathered_at)
-        if start != self._gathered_end or sum(map(len, parts)) > room:
-            self.write()
-            self._gathered_at = self._gathered_end = start
-            self._buffer = self._buffer or memoryview(bytearray(_GATHERED))
-        at = start - self._gathered_at
-        for part in parts:
-            self._buffer[at : at + len(part)] = part
-            at += len(part)
-        self._gathered_end = self._gathered_at + at
+        self._out.write([head, *parts, END_TAG], start + 4)
+        self._out.write([START_TAG], start)
 
     def _touch(self) -> None:
         """Before the first change: from here to the new table, there is none."""
         if not self.changed:
-            write_all(self._fd, [b"\0"], _FLAG_AT)
+            self._out.write([b"\0"], _FLAG_AT)
             os.ftruncate(self._fd, self.end)
             self._dirty_end = self.end
             self.changed = True
-
-    def _start_writing(self, end: int) -> None:
-        if end - self._on_its_way >= _STRIDE:
-            start_writing(self._fd, self._on_its_way, end - self._on_its_way)
-            self._on_its_way = end
 
     def _hole(self, size: int) -> int | None:
         """The first hole of this size that the file really has."""
@@ -290,7 +255,7 @@ class ArchiveFile:
 
     def _found(self, name: str) -> Row:
         """The row of an entry that the file really has."""
-        self.write()
+        self._out.drain()
         raw, row = raw_name(name), self.rows[name]
         head = struct.pack(
             f"<4sI{len(raw)}sIII", START_TAG, len(raw), raw, row.size, row.compressed_size, 0
@@ -314,7 +279,7 @@ class ArchiveFile:
         if row.end == self.end:
             self.end = start
             return
-        write_all(self._fd, [struct.pack("<4sIIII", START_TAG, 0, size, 0, 0)], start)
+        self._out.write([struct.pack("<4sIIII", START_TAG, 0, size, 0, 0)], start)
         self._add_hole(start + 8, size)
 
     def _add_hole(self, position: int, size: int) -> None:

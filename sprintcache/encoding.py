@@ -1,8 +1,8 @@
 """From arrays to the bytes that Sprint writes: features and whole blocks.
 
 Pure functions, the inverse of `Archive.read_blocks` and its like; the bytes are those of the
-archive format, section 6. A payload is a list of parts, bytes or views of fresh arrays, that
-follow each other, so that the writer needs no copy of the whole.
+archive format, section 6. A payload is a list of parts, bytes, views of fresh arrays, or packets
+that are laid out when they are written, that follow each other, so that the writer needs no copy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._reader import pack_packets
+from ._reader import Packets
 from .alignment import Alignment
 from .alignment_encoding import encode_alignment, encode_string
 from .entries import Block
@@ -119,11 +119,9 @@ def encode_features(
     packets = _packets(datatype, array, made)
     if step >= count > 0:
         return [_head(datatype, count), packets]
-    width = len(packets) // max(count, 1)
     parts: list[Part] = []
     for at in range(0, count, max(step, 1)):
-        chunk = packets[at * width : (at + step) * width]
-        parts += _head(datatype, min(step, count - at)), chunk
+        parts += _head(datatype, min(step, count - at)), packets.part(at, at + step)
     return parts
 
 
@@ -192,12 +190,12 @@ def _times(times: ArrayLike | None, count: int) -> NDArray[np.float64]:
     return array
 
 
-def _packets(datatype: str, data: ArrayLike, times: NDArray[np.float64]) -> memoryview:
-    """Packets of one size, as they lie in the file."""
+def _packets(datatype: str, data: ArrayLike, times: NDArray[np.float64]) -> Packets:
+    """Packets of one size."""
     rows = np.ascontiguousarray(_converted(data, _DTYPES[datatype], datatype))
     if rows.dtype.kind == "b":
         rows = np.negative(rows.view(np.uint8))  # true is FF
-    return pack_packets(rows, np.ascontiguousarray(times)).data
+    return Packets(rows, np.ascontiguousarray(times))
 
 
 # ---- blocks

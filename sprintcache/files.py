@@ -10,8 +10,12 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from io import FileIO
+from typing import TYPE_CHECKING, TypeAlias
 
 from .errors import SprintCacheError
+
+if TYPE_CHECKING:
+    from ._reader import Packets
 
 __all__ = [
     "Part",
@@ -29,7 +33,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-Part = bytes | memoryview
+Part: TypeAlias = "bytes | memoryview | Packets"
 
 _MOST_PARTS = 512  # per system call; Linux takes 1024
 

@@ -3,7 +3,7 @@
 A new archive grows as ``<path>.partial`` and gets its name when it is whole and on the disk; what
 stood there before stays until then. What was added before the last `ArchiveWriter.flush` survives
 the end of the process and of the machine; of later features and alignments up to a mebibyte is
-gathered in memory. Threads may share a writer: they encode side by side, one at a time writes. A
+gathered in memory. Threads may share a writer: they compress side by side, one at a time writes. A
 lock on the file keeps other writers away; a child that was forked leaves the archive to its parent.
 """
 
@@ -47,7 +47,8 @@ class ArchiveWriter:
             there; "a": more entries in the archive itself, or in a new one if there is none. What
             an interrupted writer left is finished first, as `sprintcache.recover` does.
         compress: whether entries are stored as gzip members; every ``add_`` method may differ.
-        keep_partial: leave ``<path>.partial`` when the ``with`` block ends with an exception.
+        keep_partial: leave ``<path>.partial`` with all that was added when the ``with`` block ends
+            with an exception.
 
     Raises:
         FileExistsError: in mode "x".
@@ -143,6 +144,9 @@ class ArchiveWriter:
                     self._finish()
                 elif not self._keep_partial:
                     self._partial.discard()
+                else:
+                    with self._told():
+                        self._file.sync()
             finally:
                 self._release()
 
@@ -173,8 +177,7 @@ class ArchiveWriter:
     def flush(self) -> None:
         """Brings all that was added to the disk, where it survives whatever happens."""
         with self._turn(), self._told():
-            self._file.write()
-            os.fsync(self._fd)
+            self._file.sync()
             if self._partial is not None:
                 sync_folder(self._partial.path)
 

@@ -542,7 +542,7 @@ def test_ctrl_c_in_the_middle_of_an_entry(
             if len(written_so_far) == 2:
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("sprintcache.archive_file.write_all", write_all)
+    monkeypatch.setattr("sprintcache.output.write_all", write_all)
     path = Path(written(tmp_path / "x.cache", [("old", ONE)]))
     status, _, err = run("combine", PARTS[0], "--append", "--to", path)
     assert status == 130

@@ -565,6 +565,35 @@ def test_many_threads(scratch: Path) -> None:
     )
 
 
+@settings(max_examples=100)
+@given(
+    counts=st.lists(st.integers(0, 40), max_size=30),
+    flush_every=st.integers(1, 30),
+    bytes_every=st.integers(2, 30),
+    aligned=st.sampled_from([1, 64, 512]),
+)
+def test_what_is_gathered_comes_to_its_place(
+    scratch: Path, counts: list[int], flush_every: int, bytes_every: int, aligned: int
+) -> None:
+    """Features that wait, in a small buffer, between bytes that do not, and flushes."""
+    path, entries = scratch / "x.cache", []
+    with pytest.MonkeyPatch.context() as patch, ArchiveWriter(path, "w") as writer:
+        patch.setattr("sprintcache.output._GATHERED", 1500)
+        patch.setattr("sprintcache.output._ALIGNED", aligned)
+        for number, count in enumerate(counts):
+            name = f"segment/{number}"
+            if number % bytes_every:
+                array = np.full((count, 5), number, np.float32)
+                writer.add_features(name, array)
+                entries.append((name.encode(), builder.features(array.tolist()) if count else b""))
+            else:
+                writer.add_bytes(name, bytes(count))
+                entries.append((name.encode(), bytes(count)))
+            if number % flush_every == 0:
+                writer.flush()
+    assert path.read_bytes() == builder.archive(entries)
+
+
 # ---- exceptions and failures -----------------------------------------------------------------
 
 
@@ -585,6 +614,24 @@ def test_an_exception_removes_what_was_written(scratch: Path, mode: str, keep: b
         interrupted(ArchiveWriter(path, mode, keep_partial=keep))
     assert (path.read_bytes() if path.exists() else None) == before
     assert (scratch / "x.cache.partial").exists() == keep
+
+
+def test_a_partial_archive_that_is_kept_has_all_that_was_added(scratch: Path) -> None:
+    path = scratch / "x.cache"
+
+    def interrupted_later() -> None:
+        with ArchiveWriter(path, keep_partial=True) as writer:
+            for number in range(100):
+                writer.add_features(str(number), np.full((7, 3), number, np.float32))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_later()
+    recover(path)
+    with open_archive(path) as archive:
+        assert {name: set(f.ravel().tolist()) for name, f in archive.iter_features()} == {
+            str(number): {number} for number in range(100)
+        }
 
 
 def test_an_exception_while_appending_keeps_what_was_added(scratch: Path) -> None:
