@@ -57,6 +57,7 @@ cdef extern from "_datatypes.h" nogil:
 
 cdef extern from "_system.h" nogil:
     void sc_start_writing(int fd, int64_t offset, int64_t size)
+    int sc_reserve(int fd, int64_t offset, int64_t size)
     ctypedef int dev_t
     ctypedef int mode_t
     ctypedef int ino_t

@@ -68,4 +68,12 @@ static inline void sc_start_writing(int fd, int64_t offset, int64_t size) {
     (void)sync_file_range(fd, offset, size, SYNC_FILE_RANGE_WRITE);
 }
 
+/* Has the file system set room aside, beyond the end of the file; 0 if it did. In memory (tmpfs)
+   that would only fill the pages twice. */
+static inline int sc_reserve(int fd, int64_t offset, int64_t size) {
+    struct statfs status;
+    if (fstatfs(fd, &status) != 0 || status.f_type == 0x01021994) return -1;
+    return fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, size);
+}
+
 #endif

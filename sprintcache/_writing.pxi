@@ -79,3 +79,15 @@ def start_writing(int fd, int64_t offset, int64_t size) -> None:
     """Has the disk begin with this part of a file; that it cannot is no error."""
     with nogil:
         sc_start_writing(fd, offset, size)
+
+
+def reserve(int fd, int64_t offset, int64_t size) -> bool:
+    """Has the file system set room aside for this part of a file, whose size stays.
+
+    Returns:
+        whether it did; it may not know how, or have no room.
+    """
+    cdef int failed
+    with nogil:
+        failed = sc_reserve(fd, offset, size)
+    return failed == 0

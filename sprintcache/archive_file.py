@@ -218,7 +218,7 @@ class ArchiveFile:
         data += b"".join(struct.pack("<QI", *hole) for hole in self.holes.items())
         data += struct.pack("<QQ", holes_at, self.end)
         self._out.write([data], self.end)
-        os.ftruncate(self._fd, self.end + len(data))
+        os.ftruncate(self._fd, self.end + len(data))  # also gives back what was set aside
         os.fsync(self._fd)
         self._out.write([b"\1"], _FLAG_AT)
         os.fsync(self._fd)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from ._reader import Packets, start_writing
+from ._reader import Packets, reserve, start_writing
 from .files import Part, write_all
 
 __all__ = ["Output"]
@@ -19,6 +19,7 @@ __all__ = ["Output"]
 _GATHERED = 1 << 20  # bytes that wait for more, at most
 _ALIGNED = 1 << 16  # in the file: the pages between are whole, and can be large ones
 _STRIDE = 4 << 20  # the disk is kept busy while we encode, so that the last fsync is short
+_AHEAD = 16 << 20  # room set aside for a file that grows: pages then cost the file system less
 
 
 class Output:
@@ -33,6 +34,7 @@ class Output:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._on_its_way = os.fstat(fd).st_size  # to the disk, up to here
+        self._reserved: int | None = 0  # up to here; None: the file system does not
         self._buffer = memoryview(b"")
         # of the file, from where to where it is gathered; where in the buffer that begins
         self._gathered = (0, 0, 0)
@@ -88,3 +90,6 @@ class Output:
         if end - self._on_its_way >= _STRIDE:
             start_writing(self._fd, self._on_its_way, end - self._on_its_way)
             self._on_its_way = end
+            if self._reserved is not None and self._reserved < end + _STRIDE:
+                is_reserved = reserve(self._fd, end, _AHEAD)
+                self._reserved = end + _AHEAD if is_reserved else None
