@@ -106,7 +106,7 @@ def recover(
         rows, report = _found(source)
         if out is not None:
             final = os.path.realpath(out)
-            _copy(fd, rows, final)
+            _copy(source, rows, final)
         elif report is not None:
             with errors_of(source):
                 archive = ArchiveFile(fd, source)
@@ -149,17 +149,20 @@ def _found(path: str) -> tuple[dict[str, Row], ScanReport | None]:
     return rows, report
 
 
-def _copy(fd: int, rows: dict[str, Row], out: str) -> None:
+def _copy(source: str, rows: dict[str, Row], out: str) -> None:
     """A new archive with these entries, each as it is stored."""
     partial = PartialFile(out, replace=False)
     try:
         with errors_of(partial.path):
             archive = ArchiveFile(partial.fd, partial.path)
             archive.begin()
-            with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as data, memoryview(data) as view:
-                for name, row in rows.items():
-                    with view[row.position + 12 : row.end - 4] as stored:
-                        archive.put(name, row.size, row.compressed_size, [stored])
+            # not closed here: the traceback of a failed write has views of it. The mapping keeps
+            # what it was made of open, so that must not be what the lock is on
+            with open(source, "rb") as file:
+                data = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+            for name, row in rows.items():
+                stored = data[row.position + 12 : row.end - 4]
+                archive.put(name, row.size, row.compressed_size, [stored])
             archive.finish()
         partial.publish()
     except BaseException:

@@ -385,6 +385,21 @@ def test_a_full_disk_is_an_error_that_names_the_file(scratch: Path, out: str | N
     assert contents(path) == dict(ENTRIES)
 
 
+@pytest.mark.parametrize("limit", [50, 1000, 5000])
+def test_a_disk_that_fills_up_within_an_entry_of_the_copy(scratch: Path, limit: int) -> None:
+    path, out = scratch / "x.cache", scratch / "y.cache"
+    path.write_bytes(builder.archive([("a", bytes(4000)), ("b", bytes(4000))], table=False))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(OSError, match=r"y\.cache\.partial'$"):
+            recover(path, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [file.name for file in scratch.iterdir()] == ["x.cache"]
+    assert recover(path, out).num_entries == 2
+
+
 def test_an_archive_that_is_being_written(scratch: Path) -> None:
     with ArchiveWriter(scratch / "x.cache") as writer:
         writer.add_bytes("a", b"1")
