@@ -232,6 +232,28 @@ def test_kaldi_reads_labels_and_scalars(
     assert_same(found, read_all(ENERGY))
 
 
+@pytest.mark.parametrize("kind", ["Int32Vector", "FloatVector", "DoubleMatrix", "FloatMatrix"])
+@pytest.mark.parametrize("empty", [["a"], ["c"], ["a", "c"], ["a", "b", "c"]])
+def test_empty_entries_go_with_all_types_of_kaldi(
+    kaldi: ModuleType, tmp_path: Path, kind: str, empty: list[str]
+) -> None:
+    with sprintcache.ArchiveWriter(tmp_path / "x.cache") as writer:
+        for name in ("a", "b", "c"):
+            if name in empty:
+                writer.add_bytes(name, b"")
+            elif kind == "Int32Vector":
+                writer.add_alignment(name, sprintcache.Alignment([0], [7], label_type="emission"))
+            else:
+                shape = (2, 3) if kind.endswith("Matrix") else (2,)
+                writer.add_features(name, np.ones(shape, "f8" if kind[0] == "D" else "f4"))
+    convert(tmp_path / "x.cache", tmp_path / "x.ark")
+    kind = "FloatMatrix" if len(empty) == 3 else kind
+    with getattr(kaldi, f"Sequential{kind}Reader")(f"ark:{tmp_path}/x.ark") as reader:
+        found = {name: np.array(data).size for name, data in reader}
+    assert list(found) == ["a", "b", "c"]
+    assert [name for name, size in found.items() if size == 0] == empty
+
+
 @pytest.mark.parametrize("options", ["ark", "ark,t"])
 @pytest.mark.parametrize("kind", ["FloatMatrix", "DoubleMatrix", "FloatVector", "Int32Vector"])
 def test_from_kaldi(kaldi: ModuleType, tmp_path: Path, options: str, kind: str) -> None:

@@ -50,6 +50,7 @@ class KaldiSink(Sink):
             self._ark.discard()
             raise
         self._kind = ""
+        self._empty: list[str] = []
         self._writer: Any = None
 
     def add(self, segment: Segment) -> None:
@@ -62,11 +63,16 @@ class KaldiSink(Sink):
         """
         name, path = segment.name, self._ark.path
         check_name(name, path, "Kaldi", _BLANK, "white space")
-        kind, data = _typed(name, array_of(segment, path), path)
+        data = array_of(segment, path)
+        if data.ndim == 2 and not data.size:  # says nothing of its type
+            if self._writer is None:
+                self._empty.append(name)
+            else:
+                self._write(name, _nothing(self._kind))
+            return
+        kind, data = _typed(name, data, path)
         if self._writer is None:
-            self._kind = kind
-            target = f"ark,scp:{self._ark.partial},{self._scp.partial}"
-            self._writer = getattr(self._library, f"{kind}Writer")(target)
+            self._begin(kind)
         if kind != self._kind:
             raise UnsupportedError(
                 "an ark takes objects of one type",
@@ -75,12 +81,26 @@ class KaldiSink(Sink):
                 expected=f"{self._kind}, as the segments before",
                 found=kind,
             )
+        self._write(name, data)
+
+    def _begin(self, kind: str) -> None:
+        """Opens the files for objects of a type; the first segments, that were empty, go there."""
+        self._kind = kind
+        target = f"ark,scp:{self._ark.partial},{self._scp.partial}"
+        self._writer = getattr(self._library, f"{kind}Writer")(target)
+        for name in self._empty:
+            self._write(name, _nothing(kind))
+
+    def _write(self, name: str, data: NDArray[Any]) -> None:
         try:
             self._writer.write(name, data)
         except RuntimeError as error:
-            raise SprintCacheError(f"Kaldi: {last_line(error)}", path=path, entry=name) from error
+            reason = f"Kaldi: {last_line(error)}"
+            raise SprintCacheError(reason, path=self._ark.path, entry=name) from error
 
     def _finish(self) -> None:
+        if self._writer is None and self._empty:
+            self._begin("FloatMatrix")
         if self._writer is not None and not self._writer._impl.close():
             raise SprintCacheError("Kaldi could not write all of it", path=self._ark.path)
         partial, final = (os.fsencode(path) for path in (self._ark.partial, self._ark.path))
@@ -114,7 +134,11 @@ def _typed(name: str, data: NDArray[Any], path: str) -> tuple[str, NDArray[Any]]
         raise UnsupportedError(
             "Kaldi has floats of 32 and 64 bits", path=path, entry=name, found=data.dtype
         )
-    if data.ndim == 2 and data.size == 0:
-        data = data.reshape(0, 0)  # Kaldi's only empty matrix
     precision = "Float" if dtype == np.float32 else "Double"
     return f"{precision}{'Vector' if data.ndim == 1 else 'Matrix'}", data.astype(dtype, copy=False)
+
+
+def _nothing(kind: str) -> NDArray[Any]:
+    """The empty object of one of Kaldi's types."""
+    dtype = np.int32 if kind[:3] == "Int" else np.float32 if kind[:5] == "Float" else np.float64
+    return np.empty((0, 0) if kind.endswith("Matrix") else 0, dtype)
