@@ -210,6 +210,15 @@ def test_show_soft_alignment(run: Run) -> None:
     assert lines[3].split() == ["0", "1", "[SILENCE]{#+#}@i@f.0", "0.005124"]
 
 
+def test_show_says_which_alignment_the_allophones_do_not_fit(run: Run, tmp_path: Path) -> None:
+    few = tmp_path / "allophones"
+    few.write_text("a{#+#}@i@f\n")
+    status, out, err = run("show", VITERBI, FIRST, "--archiver-format", f"--allophones={few}")
+    assert (status, out) == (1, "")
+    assert str(VITERBI) in err
+    assert FIRST in err
+
+
 def test_show_warns_of_the_wrong_allophones(run: Run, tmp_path: Path) -> None:
     lines = (DATA / "allophones").read_text().splitlines()
     wrong = tmp_path / "allophones"

@@ -7,6 +7,7 @@ of an entry is shown (the archiver stops after the first) and that sums do not w
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
@@ -94,15 +95,23 @@ def archiver_show(
             yield from _feature_lines(block)
         elif block.datatype == "flow-alignment":
             for alignment in block.data:
-                yield from _alignment_lines(alignment, allophones, tying)
+                with _told(archive, name):
+                    yield from _alignment_lines(alignment, allophones, tying)
         else:
-            try:
+            with _told(archive, name):
                 xml += _packets(block)
-            except UnsupportedError as error:
-                error.path, error.entry = archive.entry(name).archive_path, name
-                raise
     if xml:
         yield _INDENT + "".join(xml)
+
+
+@contextmanager
+def _told(archive: Archive, name: str) -> Iterator[None]:
+    """Has errors name the file and the entry."""
+    try:
+        yield
+    except (LabelError, UnsupportedError) as error:
+        error.path, error.entry = archive.entry(name).archive_path, name
+        raise
 
 
 def text_lines(text: str) -> list[str]:
