@@ -176,12 +176,13 @@ class ArchiveFile:
         if not at_its_place or self._hole(len(raw) + new.stored) is not None:
             self.put(name, size, compressed_size, parts)
             self._give_up(raw, old)
+            self._cut()
             return
         copy = new._replace(position=max(self.end, new.end) + 8 + len(raw))
         self._touch()
         self._write(raw, copy, parts)  # so that one is whole at every moment
         try:
-            self.remove(name)
+            self._take_out(name)
             self.put(name, size, compressed_size, parts)
         except BaseException:  # such as Ctrl-C: the archive may be finished, with the copy
             self.rows[name], self.end = copy, copy.end
@@ -194,10 +195,8 @@ class ArchiveFile:
         Raises:
             CorruptError: if the file does not have it where its table says.
         """
-        row = self._found(name)
-        self._touch()
-        del self.rows[name]
-        self._give_up(raw_name(name), row)
+        self._take_out(name)
+        self._cut()
 
     def sync(self) -> None:
         """Brings all that was put to the disk."""
@@ -272,6 +271,18 @@ class ArchiveFile:
                 found=found[:40],
             )
         return row
+
+    def _take_out(self, name: str) -> None:
+        row = self._found(name)
+        self._touch()
+        del self.rows[name]
+        self._give_up(raw_name(name), row)
+
+    def _cut(self) -> None:
+        """Takes from the file what was removed from its end: a scan would bring it back."""
+        if self._dirty_end > self.end:
+            os.ftruncate(self._fd, self.end)
+            self._dirty_end = self.end
 
     def _give_up(self, raw: bytes, row: Row) -> None:
         start = row.start(raw)

@@ -225,6 +225,25 @@ with ArchiveWriter(path, mode) as writer:
 """
 
 
+@pytest.mark.parametrize("hole", [False, True])
+def test_what_was_removed_does_not_come_back(scratch: Path, hole: bool) -> None:
+    path = scratch / "x.cache"
+    path.write_bytes(builder.archive(ENTRIES))
+    with ArchiveWriter(path, "a") as writer:
+        if hole:  # the new one goes there, the old one was the last
+            writer.remove("bb")
+            writer.add_bytes("dddd", b"x" * (len(b"payload of bb") - 2), replace=True)
+            writer.remove("dddd")
+        else:
+            writer.remove("dddd")
+            writer.remove("ccc")
+            writer.add_bytes("e", b"")
+        writer.flush()
+        (scratch / "killed.cache").write_bytes(path.read_bytes())
+    recover(scratch / "killed.cache")
+    assert contents(scratch / "killed.cache") == contents(path)
+
+
 @pytest.mark.parametrize("mode", ["x", "w", "a"])
 def test_sigkill(scratch: Path, mode: str) -> None:
     for seed in range(12):
