@@ -126,7 +126,7 @@ class ArchiveFile:
             name: the entry.
             size, compressed_size: as in the table; the second is 0 for what is not compressed.
             parts: the data, one behind the other.
-            gather: whether they may be written later, by `write`.
+            gather: whether they may be written later, by `sync` or `finish` at the latest.
         """
         raw = raw_name(name)
         self._touch()
