@@ -25,7 +25,6 @@ _SLAB = 1 << 20
 _LARGE = 1 << 18  # bytes of an array that gets its own slab
 _ALIGNMENT = 64
 _LOOKED_AT = 4  # slabs, each time one is needed; the oldest come free first
-_UNUSED = 2  # references to a slab in a local variable, as getrefcount counts
 
 
 class ArrayPool:
@@ -41,6 +40,8 @@ class ArrayPool:
         self._own: deque[NDArray[np.uint8]] = deque(maxlen=max_slabs)
         self._slab = np.empty(0, np.uint8)
         self._used = 0  # bytes of it
+        # interpreters count differently (3.14 borrows what lies on its stack): measured, not known
+        self._count_unused = _count(deque([np.empty(0, np.uint8)]))
 
     def empty(self, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
         """A C-contiguous array; what stands in it is arbitrary."""
@@ -48,7 +49,7 @@ class ArrayPool:
         for length in shape:
             size *= length
         if size > _LARGE:
-            slab = _unused(self._own, size)
+            slab = _unused(self._own, size, self._count_unused)
             if slab is None:
                 slab = np.empty(-(-size // _LARGE) * _LARGE, np.uint8)
             self._own.append(slab)
@@ -58,18 +59,26 @@ class ArrayPool:
             if self._slab.size:
                 self._shared.append(self._slab)
                 del self._slab
-            slab = _unused(self._shared, _SLAB)
+            slab = _unused(self._shared, _SLAB, self._count_unused)
             self._slab = np.empty(_SLAB, np.uint8) if slab is None else slab
             start = 0
         self._used = start + size
         return np.ndarray(shape, dtype, self._slab.data, start)
 
 
-def _unused(slabs: deque[NDArray[np.uint8]], size: int) -> NDArray[np.uint8] | None:
+def _count(slabs: deque[NDArray[np.uint8]]) -> int:
+    """References to the first of some slabs, with that of the deque."""
+    return sys.getrefcount(slabs[0])
+
+
+def _unused(
+    slabs: deque[NDArray[np.uint8]], size: int, count_unused: int
+) -> NDArray[np.uint8] | None:
     """A slab that nobody uses, of a size that fits; taken out."""
     for _ in range(min(len(slabs), _LOOKED_AT)):
+        count = _count(slabs)
         slab = slabs.popleft()
-        if sys.getrefcount(slab) == _UNUSED and size <= slab.size < 2 * size + _LARGE:
+        if count == count_unused and size <= slab.size < 2 * size + _LARGE:
             return slab
         slabs.append(slab)
     return None
