@@ -219,8 +219,6 @@ class SequenceCache:
             SprintTimeoutError: they do not come in time.
         """
         with self.cond:
-            if end > self._requested and self._is_in_step():
-                self._request(end)
             if not self._is_settled(end):
                 if threading.get_ident() == self._adding_thread:
                     raise SprintError("the thread that adds sequences waits for one", found=end)
@@ -230,8 +228,6 @@ class SequenceCache:
             if self.is_stopped:
                 raise SprintError("the epoch was left, or all closed; init_seq_order begins anew")
             if self._is_in_step() and self.num_added >= end:
-                if end > self._requested:
-                    self._request(end)
                 return True
             if self._is_in_step() and self.is_finished:
                 return False
@@ -276,7 +272,7 @@ class SequenceCache:
             raise IndexError(f"sequence {index} of {self.num_added}")
 
     def _request(self, end: int) -> None:
-        for index in range(self._requested, end):
+        for index in range(self._requested, min(end, self.num_added)):
             self._bytes_ahead -= self._bytes.pop(index, 0)
         self._requested = end
         self.cond.notify_all()
@@ -285,6 +281,9 @@ class SequenceCache:
         return not self.keeps_step or self.epoch == self.wanted_epoch
 
     def _is_settled(self, end: int) -> bool:
+        """Whether a wait for sequences up to `end` is over; requests them as soon as it can."""
+        if end > self._requested and self._is_in_step():
+            self._request(end)
         if self._error is not None or self.is_stopped:
             return True
         if not self._is_in_step():

@@ -217,6 +217,23 @@ def test_the_cache_is_limited_in_bytes() -> None:
     assert dataset._cache._bytes_ahead == 0
 
 
+def test_what_was_requested_before_its_epoch_began_fits() -> None:
+    dataset = made(data_timeout=5)
+    dataset.useMultipleEpochs()
+    dataset.SprintCachedSeqsMax = 2
+    dataset.init_seq_order(1)
+    loading = in_thread(dataset.load_seqs, 0, 10)
+    stays(loading)
+    dataset.initSprintEpoch(1)
+    adding = in_thread(feed, dataset, 10)
+    loading.result(10)
+    adding.result(10)
+    assert dataset.is_cached(0, 10)
+    dataset.finishSprintEpoch()
+    dataset.load_seqs(1, sys.maxsize)
+    assert dataset.num_seqs == 10
+
+
 def test_an_error_of_the_adding_side_is_raised_where_something_is_missing() -> None:
     dataset = made()
     feed(dataset, 2)
