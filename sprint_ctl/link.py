@@ -82,6 +82,7 @@ class TrainerLink:
                 self._wire.send(message, request_id=request_id)
             except PipeClosedError:
                 log("the trainer has closed the pipe")
+                remove_module_folder()
                 return False
         return True
 
@@ -95,6 +96,8 @@ class TrainerLink:
                     self._wire.send(("exception", text), deadline=deadline)
                 except (SprintError, OSError) as error:
                     log("cannot tell the trainer:", error)
+                    if isinstance(error, PipeClosedError):
+                        remove_module_folder()
         self.close()
 
     def close(self) -> None:

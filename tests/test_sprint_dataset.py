@@ -512,12 +512,17 @@ def test_an_error_in_an_option_is_raised_in_the_training(make: Make) -> None:
     assert isinstance(other.value.__cause__, IndexError)
 
 
-def test_a_trainer_that_is_killed_takes_its_sprint_with_it() -> None:
+@pytest.mark.parametrize(
+    "option",
+    ["--*.fake.misbehave=segment-3:hang", "--*.fake.features=400x2000"],
+    ids=["computes", "sends"],
+)
+def test_a_trainer_that_is_killed_takes_its_sprint_with_it(option: str, tmp_path: Path) -> None:
     code = f"""
 import os, signal, sys
 sys.path.insert(0, {str(ROOT / "tests")!r})
 from test_sprint_dataset import SMALL, open_dataset
-dataset = open_dataset(SMALL, "--*.fake.misbehave=segment-3:hang", prefetch_epochs=1)
+dataset = open_dataset(SMALL, {option!r}, max_cached_bytes=1 << 22)
 dataset.init_seq_order(1)
 dataset.load_seqs(0, 2)
 sys.stdout.write(str(dataset._running.stream.pid)); sys.stdout.flush()
@@ -528,6 +533,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     wait_until(lambda: not Path(f"/proc/{int(done.stdout)}/cmdline").exists())
+    assert os.listdir(tmp_path / "tmp") == []
 
 
 # ---- what is left behind -----------------------------------------------------------------------

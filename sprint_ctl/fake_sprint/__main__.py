@@ -22,10 +22,10 @@ def main(arguments: list[str]) -> int:
     from .application import Application, CriticalError
     from .config import ConfigurationError
 
-    # as where Python is embedded: no argv, and no handlers of Python for these
+    # as where Python is embedded: no argv, and no handler of Python for Ctrl-C; SIGPIPE is ignored,
+    # as a trainer in Python hands it on
     sys.argv = [""]
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda number, _: _report_signal(number))
     try:
