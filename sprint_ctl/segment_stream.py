@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -98,26 +97,20 @@ class SegmentStream:
         self._error: SprintError | None = None
         self._options = options
         self._deadline = 0.0
-        self._list_file = None if seq_list is None else _write_list(seq_list)
-        own = list(corpus_options)
-        if self._list_file is not None:
-            own += [
-                "--*.corpus.segment-order-shuffle=false",
-                "--*.corpus.segment-order-sort-by-time-length=false",
-                f"--*.corpus.segments.file={self._list_file}",
-                f"--*.corpus.segment-order={self._list_file}",
-            ]
-        try:
-            self._process = SprintProcess(
-                options.executable,
-                lambda pairs, modules: [*options.arguments, *own, *_module_options(pairs, modules)],
-                config={"action": "ExternSprintDataset", **config, **options.config},
-                shared_memory=False,
-                exit_timeout=options.exit_timeout,
-            )
-        except BaseException:
-            self._remove_list()
-            raise
+
+        def arguments(pairs: str, modules: str) -> list[str]:
+            own = list(corpus_options)
+            if seq_list is not None:
+                own += _list_options(seq_list, modules)
+            return [*options.arguments, *own, *_module_options(pairs, modules)]
+
+        self._process = SprintProcess(
+            options.executable,
+            arguments,
+            config={"action": "ExternSprintDataset", **config, **options.config},
+            shared_memory=False,
+            exit_timeout=options.exit_timeout,
+        )
         self._process.wire.allocate_with(ArrayPool().empty)
 
     @property
@@ -248,20 +241,19 @@ class SegmentStream:
     def close(self, *, ask: bool = True) -> None:
         """Ends the process and gives everything back; how Sprint exits is no error of ours."""
         self._process.close(ask=ask)
-        self._remove_list()
-
-    def _remove_list(self) -> None:
-        if self._list_file is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(self._list_file)
 
 
-def _write_list(names: Sequence[str]) -> str:
-    """A temporary file with these names."""
-    fd, path = tempfile.mkstemp(prefix="sprint-segments-")
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
+def _list_options(names: Sequence[str], folder: str) -> list[str]:
+    """Options for exactly these segments; their list goes when the folder goes."""
+    path = os.path.join(folder, "segments")
+    with open(path, "w", encoding="utf-8") as file:
         file.writelines(f"{name}\n" for name in names)
-    return path
+    return [
+        "--*.corpus.segment-order-shuffle=false",
+        "--*.corpus.segment-order-sort-by-time-length=false",
+        f"--*.corpus.segments.file={path}",
+        f"--*.corpus.segment-order={path}",
+    ]
 
 
 def _module_options(config: str, modules: str) -> list[str]:

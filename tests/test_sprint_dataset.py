@@ -523,7 +523,7 @@ import os, signal, sys
 sys.path.insert(0, {str(ROOT / "tests")!r})
 from test_sprint_dataset import SMALL, open_dataset
 dataset = open_dataset(SMALL, {option!r}, max_cached_bytes=1 << 22)
-dataset.init_seq_order(1)
+dataset.init_seq_order(1, {NAMES[:12]})
 dataset.load_seqs(0, 2)
 sys.stdout.write(str(dataset._running.stream.pid)); sys.stdout.flush()
 os.kill(os.getpid(), signal.SIGKILL)
