@@ -59,6 +59,7 @@ class EngineRunner:
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._has_order = self._has_finished = False
+        self._epoch: int | None = None  # that Sprint visits, where it asks us for the order
         self._shortest = 1.0  # part of the frames that posteriors must have
 
     @property
@@ -86,8 +87,9 @@ class EngineRunner:
         needed(self.engine, "train")
         call_if_there(self.engine, "init", input_dim, output_dim)
         self.dataset.set_dimensions(input_dim, output_dim)
-        if not self._has_order:
-            self.dataset.initSprintEpoch(None)
+        if self._has_order:
+            self.dataset.useMultipleEpochs()
+        self.dataset.initSprintEpoch(self._epoch)
         self._thread = threading.Thread(target=self._train, name="engine", daemon=True)
         self._thread.start()
 
@@ -146,22 +148,25 @@ class EngineRunner:
         rule = self.config.get("seq_ordering", "default")
         ordering = Ordering(rule, int(self.config.get("partition_epoch", 1)))
         self._has_order = True
-        dataset = self.dataset
-        dataset.useMultipleEpochs()
         for epoch in range(first, first + int(self.config.get("epochs", 1))):
-            trains = self._thread is not None
-            if epoch > first and trains and not dataset.waitForCrnnEpoch(epoch):
-                break
-            dataset.initSprintEpoch(epoch)
+            # Sprint may not have called init by now: what the engine is, and its options, come then
+            if self._thread is not None:
+                if epoch > first and not self.dataset.waitForCrnnEpoch(epoch):
+                    break
+                self.dataset.initSprintEpoch(epoch)
+            self._epoch = epoch
             order = ordered_names(ordering, epoch, names, info)
             for place, name in enumerate(order):
                 self._check()
-                if dataset.is_stopped:
-                    break
-                dataset.set_complete_frac(place / len(order))
+                if self._thread is not None:
+                    if self.dataset.is_stopped:
+                        break
+                    self.dataset.set_complete_frac(place / len(order))
                 yield name
-            dataset.finishSprintEpoch()
-        dataset.finalizeSprint()
+            if self._thread is not None:
+                self.dataset.finishSprintEpoch()
+        if self._thread is not None:
+            self.dataset.finalizeSprint()
 
     # ---- posteriors ------------------------------------------------------------------------
 

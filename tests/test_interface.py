@@ -444,6 +444,21 @@ def test_epochs_orders_and_engines_that_leave(engines: list[Engine]) -> None:
     assert 6 <= len(visited) <= 8
 
 
+def test_an_engine_gets_the_options_of_both_configuration_strings(engines: list[Engine]) -> None:
+    names = interface.getSegmentList(
+        corpusName="c", segmentList=["a", "b"], segmentsInfo=None, config="epochs:2,epoch:3"
+    )
+    facts = {"inputDim": 2, "outputDim": 0, "targetMode": "unsupervised"}
+    for name in names:
+        if not engines:  # Sprint has its first segment before it makes the trainer
+            interface.init(**facts, config=f"{CONFIG},rate:0.1")
+        interface.feedInputUnsupervised(features=np.zeros((2, 3), np.float32), segmentName=name)
+    interface.exit()
+    (engine,) = engines
+    assert {"rate", "epochs", "epoch"} < set(engine.config)
+    assert [(e, seq.seq_tag) for e, seq in engine.seqs] == [(3, "a"), (3, "b"), (4, "a"), (4, "b")]
+
+
 def test_a_failing_engine_ends_sprint(engines: list[Engine]) -> None:
     Engine.fails = True
     names = interface.getSegmentList(
