@@ -7,6 +7,7 @@ is `sprint_ctl.error_signals`.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from .attach import attach
@@ -55,11 +56,14 @@ def init(
         SprintError: it is PythonTrainer that calls: it tells no name.
     """
     if name is None:
-        raise SprintError(
+        error = SprintError(
             "this module is for PythonControl, and init was called without a name, as PythonTrainer"
             " does: with --*.trainer=python-trainer, take the module sprint_ctl.extern_interface"
             " (data for a training outside) or sprint_ctl.interface (an engine inside of Sprint)"
         )
+        with contextlib.suppress(ValueError):  # a configuration without a trainer
+            attach(config, name="PythonTrainer").report(str(error))
+        raise error
     return attach(
         config,
         name=name,

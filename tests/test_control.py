@@ -679,6 +679,15 @@ def test_a_python_trainer_learns_which_module_to_take() -> None:
         control.init(config="a:b", inputDim=3, outputDim=4, targetMode="unsupervised", more=1)
 
 
+def test_a_trainer_learns_of_a_python_trainer(trainer: Trainer) -> None:
+    trainer.ask(INIT)
+    with pytest.raises(SprintError, match="without a name"):
+        control.init(inputDim=1, outputDim=2, config=trainer.config, targetMode="unsupervised")
+    (answer,) = trainer.finish()
+    assert answer[-2] == "exception"
+    assert "--*.trainer=python-trainer" in answer[-1]
+
+
 def test_log_lines(trainer: Trainer, capfd: pytest.CaptureFixture[str]) -> None:
     control.print("silent")
     assert capfd.readouterr() == ("", "")
