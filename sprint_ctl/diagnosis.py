@@ -96,7 +96,9 @@ _BY_TEXT = (
     ),
     (
         r"another length in Sprint",
-        "the network before the layer, or the alignment, has other frames than the trainer",
+        "the network before the layer, or the alignment, has other frames than the trainer; with a"
+        " layer, --*.buffer-type=utterance is needed, --*.shuffle=false, and a --*.buffer-size that"
+        " is no smaller than the longest segment",
     ),
     (
         r"dimension-output",

@@ -233,7 +233,11 @@ def _environment(facts: dict[str, Any]) -> Iterator[Finding]:
 def _doubts(loss: float, error_signal: np.ndarray[Any, Any]) -> list[str]:
     """What is wrong with an answer to a probe, in form of advice."""
     if not error_signal.size:
-        return ["Sprint does not tell the sizes in this mode: give --labels and --frames"]
+        return [
+            "with a layer: Sprint has left the segment without asking for it, as it does unless"
+            " --*.buffer-type=utterance, and with segments longer than --*.buffer-size",
+            "without: Sprint does not tell the sizes in this mode; give --labels and --frames",
+        ]
     if np.isnan(loss) or np.isnan(error_signal).any():
         return ["not a number: does the criterion take log posteriors (--*.input-in-log-space)?"]
     if np.isinf(loss):

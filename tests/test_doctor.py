@@ -128,6 +128,7 @@ BROKEN = {
         "loss",
         "an archive cannot be read",
     ),
+    "segments mixed": ([*LAYER, "--*.buffer-type=mini-batch"], (), "loss", "buffer-type=utterance"),
     "another segment": (CALLBACK, ("--segment", "x/y"), "loss", "name one by --segment"),
     "another module": ([*LOOP, "--*.pymod-name=mine"], (), "start", "leave these to us"),
     "without our folder": (
