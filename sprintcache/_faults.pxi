@@ -25,6 +25,7 @@ cdef enum FaultCode:
     HEAD_CUT
     BAD_COUNT               # text: datatype, a: declared, b: least bytes each, c: bytes left
     UNKNOWN_DATATYPE        # text: the name
+    NO_FLOW_ENTRY           # text: the first bytes
     NO_FEATURES             # text: datatype
     NO_TIMES                # text: datatype
     FRAME_SIZES             # a: frame, b: its size, c: first frame, d: its size
@@ -128,6 +129,9 @@ _FAULTS = {
                 "count of {text} needs at least {b} bytes each, but {c} bytes are left",
                 "at most {most}", "{a}"),
     UNKNOWN_DATATYPE: (errors.UnsupportedError, "unknown datatype {text!r}", None, None),
+    NO_FLOW_ENTRY: (errors.UnsupportedError,
+                    "no features or alignments: it does not begin with the name of a datatype; use"
+                    " read_bytes or read_text", "a length below 256 and a name", "{text!r}"),
     NO_FEATURES: (errors.UnsupportedError,
                   "{text} is no feature datatype; use read_blocks, or read_alignment for"
                   " flow-alignment", "numbers or vectors", "{text}"),

@@ -5,12 +5,18 @@ cdef struct Block_:
     uint32_t count
 
 
+cdef enum:
+    LONGEST_NAME = 255          # of a datatype; those that there are have up to 30 bytes
+
+
 cdef int take_block(Cursor *c, Block_ *block, Fault *f) noexcept nogil:
     """A block's head: string datatype, u32 count; the count is checked against what is left."""
     cdef const uint8_t *name = NULL
     cdef uint32_t size = 0
     cdef int64_t at = offset(c)
     if not take_string(c, &name, &size):
+        if at == 0 and size > LONGEST_NAME:     # a text, a lattice: nothing of it is cut
+            return fault_text(f, NO_FLOW_ENTRY, at, c.at, min(left(c), 16))
         return fault(f, HEAD_CUT, at)
     block.type = sc_find_datatype(name, size)
     if block.type == NULL:

@@ -141,6 +141,8 @@ def test_damage_in_a_payload(tmp_path: Path, io: str) -> None:
         (PAYLOAD[:-1], TruncatedError, -1, ("vector-f32", "cut")),
         (PAYLOAD[:3], TruncatedError, 0, ("head of a block",)),
         (b"\x03\0\0\0xyz" + PAYLOAD, UnsupportedError, 0, ("unknown datatype 'xyz'",)),
+        (b"RWTHFSA\0" + PAYLOAD, UnsupportedError, 0, ("use read_bytes", "found 'RWTHFSA'")),
+        (b"\x1a\0\0\0xyz", TruncatedError, 0, ("head of a block",)),
         (PAYLOAD[:head] + builder.u32(99) + PAYLOAD[head + 4 :], CorruptError, head, ("found 99",)),
         (PAYLOAD + b"\0", TruncatedError, len(PAYLOAD), ("head of a block",)),
     ]
