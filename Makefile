@@ -50,7 +50,7 @@ sanitize: $(VENV)/tested
 	SPRINTCACHE_SANITIZE=1 $(BIN)/python setup.py --quiet build_ext --inplace --force
 	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc \
-	$(BIN)/python -m pytest -q -p no:cacheprovider $(SANITIZE_TESTS); \
+	$(BIN)/python -m pytest -q -p no:cacheprovider $(PYTEST_ARGS) $(SANITIZE_TESTS); \
 	status=$$?; rm -f $(VENV)/installed sprintcache/_reader.*.so; exit $$status
 
 SANITIZE_TESTS ?= tests/test_bad_input.py tests/test_scan.py tests/test_datatypes.py \

@@ -15,6 +15,7 @@ settings.register_profile(
     "tests",
     deadline=None,
     database=None,
+    derandomize="CI" in os.environ,  # new examples are for who can mend what they find
     print_blob=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
