@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sprintcache.alignment import Alignment
-from sprintcache.encoding import encode_alignment_entry, encode_features
+from sprintcache.encoding import encode_alignment_entry, encode_blocks, encode_features
 from sprintcache.errors import FormatError
 
 from .array_files import NPY, NPZ
 from .contents import Content, Format, Timing
+from .flow_xml import read_flow_xml
 from .rendering import archiver_show
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ _ITEM = re.compile(
 
 
 def _read_text(data: bytes, _timing: Timing) -> Content:
-    """Lines ``start end value ...`` of frames, or ``time= t emission= e`` of items."""
+    """Lines ``start end value ...`` of frames, ``time= t emission= e`` of items, or Flow's XML."""
+    if data.lstrip().startswith(b"<"):
+        return Content(b"".join(encode_blocks(read_flow_xml(data))))
     lines = data.splitlines()
     if lines and lines[0].lstrip().startswith(b"time="):
         time, emission, weight = zip(*map(_item, lines), strict=True)
