@@ -17,7 +17,7 @@ from paths import DATA
 
 import sprintcache
 from sprintcache import Alignment, AllophoneLabeling, Archive, ArchiveWriter
-from sprintcache.cli import main
+from sprintcache.cli import main, pictures
 from sprintcache.comparison import compare
 from sprintcache.states import Names, symbol
 from sprintcache.statistics import collect
@@ -399,7 +399,53 @@ def test_a_comparison(viterbi: Archive, soft: Archive, labeling: AllophoneLabeli
     assert counts.sum() == found.num_matched
     assert counts[np.searchsorted(edges, 0) - 1] == found.shift_counts[found.shifts == 0][0]
     assert np.diff(edges) == pytest.approx(10)
-    assert shifts.get_xlabel() == "shift in ms; right of 0: later in s"
+    assert shifts.get_xlabel() == "shift in ms; right of 0: later in\ns"
+
+
+def cut_off(figure: Any) -> list[str]:
+    """Titles and names of axes that lead out of the picture."""
+    figure.draw_without_rendering()
+    texts = [figure._suptitle]
+    for axes in figure.axes:
+        texts += [axes.title, axes.xaxis.label, axes.yaxis.label]
+    (width, height), found = figure.bbox.size, []
+    for text in texts:
+        box = text.get_window_extent()
+        if text.get_text() and not (
+            0 <= box.x0 < box.x1 <= width and 0 <= box.y0 < box.y1 <= height
+        ):
+            found.append(text.get_text())
+    return found
+
+
+def test_long_names_are_not_cut_off(tmp_path: Path) -> None:
+    long = "corpus/" + "recording" * 20 + "/1"
+    with ArchiveWriter(tmp_path / "x.cache") as writer:
+        writer.add_features(long, np.zeros((20, 4), np.float32))
+    with sprintcache.open_archive(tmp_path / "x.cache") as archive:
+        assert cut_off(plot.plot_segment(archive, long)) == []
+        assert cut_off(plot.plot_statistics(collect(archive), title=f"/work/{long}.cache")) == []
+    one, other = (DATA / f"alignment.{kind}.cache" for kind in ("linear", "viterbi"))
+    with sprintcache.open_archive(one) as first, sprintcache.open_archive(other) as second:
+        allophones = (DATA / "allophones").read_text().split()
+        found = compare(first, second, allophones=allophones)
+    for names in (("alignment.linear.cache", "alignment.viterbi.cache"), (long, long)):
+        assert cut_off(plot.plot_comparison(found, names=names)) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("a.cache", "/x/b.cache", ("a.cache", "b.cache")),
+        ("job1/out/a.cache", "/x/job2/out/a.cache", ("job1/out/a.cache", "job2/out/a.cache")),
+        ("a.cache", "old/a.cache", ("a.cache", "old/a.cache")),
+        ("old/a.cache", "old/a.cache", ("a.cache", "a.cache")),
+    ],
+)
+def test_archives_of_one_name_are_told_apart(
+    one: str, other: str, expected: tuple[str, str]
+) -> None:
+    assert pictures._distinct(one, other) == expected
 
 
 def test_a_comparison_of_nothing(tmp_path: Path) -> None:
@@ -501,7 +547,7 @@ def test_matplotlib_is_asked_for_by_its_extra() -> None:
     code = f"""
 import sys
 sys.modules["matplotlib"] = None
-from sprintcache.cli import main
+from sprintcache.cli import main, pictures
 sys.exit(main(["plot", {str(BUNDLE)!r}, {NAME!r}, "--output", "a.png"]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

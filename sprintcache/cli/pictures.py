@@ -140,14 +140,24 @@ def _compare(arguments: Namespace, names: Names) -> _Result:
     def draw(figure: Figure | None) -> Figure:
         from sprintcache.plot import plot_comparison
 
-        short = os.path.basename(titles[0]), os.path.basename(titles[1])
-        return plot_comparison(found, names=short, frame_shift=shift, figure=figure)
+        return plot_comparison(found, names=_distinct(*titles), frame_shift=shift, figure=figure)
 
     if arguments.json:
         lines = [json.dumps(comparison_record(titles, found, shift))]
     else:
         lines = list(comparison_lines(titles, found, shift))
     return lines, draw, found.problem
+
+
+def _distinct(*paths: str) -> tuple[str, str]:
+    """The ends of two paths by which they can be told from each other; file names, if that does."""
+    first, second = (path.split(os.sep) for path in paths)
+    length = 1
+    while first[-length:] == second[-length:] and length < max(len(first), len(second)):
+        length += 1
+    if first == second:
+        length = 1
+    return os.sep.join(first[-length:]), os.sep.join(second[-length:])
 
 
 def _check_there(archive: Archive, name: str, path: str) -> None:

@@ -32,6 +32,8 @@ __all__ = [
     "open_window",
     "plain",
     "points_across",
+    "set_title",
+    "short",
     "width_for",
 ]
 
@@ -78,6 +80,19 @@ def plain(text: str) -> str:
     shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     letters = [letter if letter.isprintable() else "\ufffd" for letter in shown]
     return "".join(letters).replace("$", r"\$")
+
+
+def short(text: str, most: int) -> str:
+    """A text of at most so many letters: where it is longer, its middle is left out."""
+    if len(text) <= most:
+        return text
+    end = most // 2
+    return f"{text[: most - end - 1]}\N{HORIZONTAL ELLIPSIS}{text[-end:]}"
+
+
+def set_title(figure: Figure, text: str) -> None:
+    """The title of a figure that has its size, shortened to fit."""
+    figure.suptitle(plain(short(text, int(11 * figure.get_figwidth()))), fontsize=10)
 
 
 def frame_edges(times: ArrayLike | None, count: int) -> tuple[NDArray[np.float64], str]:

@@ -12,7 +12,7 @@ from sprintcache.errors import SprintCacheError, UnsupportedError, expect
 from sprintcache.statistics import is_signal, signal
 
 from .alignments import is_soft, phone_starts, plot_alignment
-from .canvas import check_length, frame_edges, new_figure, plain, points_across, width_for
+from .canvas import check_length, frame_edges, new_figure, points_across, set_title, width_for
 from .features import plot_features, plot_line
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _draw(
         states = len(np.unique(lower.emission))
         heights.append(min(max(0.05 * states, 2.5), 10.0) if is_soft(lower) else 0.9)
     figure.set_size_inches(width_for(np.array(span), "time (s)"), sum(heights) + 0.8)
-    figure.suptitle(plain(title), fontsize=10)
+    set_title(figure, title)
     grid = {"height_ratios": heights}
     panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, gridspec_kw=grid)[:, 0]
     if draw is not None:

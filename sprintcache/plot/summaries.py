@@ -8,7 +8,7 @@ import numpy as np
 
 from sprintcache.errors import expect
 
-from .canvas import BLUE, GREY, ORANGE, RED, draw_image, new_figure, plain
+from .canvas import BLUE, GREY, ORANGE, RED, draw_image, new_figure, plain, set_title, short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +25,7 @@ __all__ = ["plot_comparison", "plot_statistics"]
 _MOST_TICKS = 90  # names along an axis
 _MOST_PHONES = 60  # of a confusion matrix
 _MOST_CONFUSIONS = 15
+_MOST_LETTERS = 30  # of a name beside an axis
 _NAMED = 4  # labels in a legend
 
 
@@ -47,7 +48,7 @@ def plot_statistics(
     panels = 1 + (statistics.labels is not None) + 2 * len(tables)
     figure = new_figure(10, 0.5 + 3 * panels, figure)
     axes = iter(figure.subplots(panels, 1, squeeze=False)[:, 0])
-    figure.suptitle(plain(title), fontsize=10)
+    set_title(figure, title)
     unit = "samples" if statistics.num_signals else "frames"
     _draw_lengths(next(axes), statistics.lengths, unit, statistics.frame_shift)
     if statistics.labels is not None:
@@ -134,7 +135,7 @@ def _draw_means(axes: Axes, moments: Moments) -> None:
     )
     axes.axhline(0, color="black", linewidth=0.5)
     axes.legend(fontsize=8)
-    _dimension_axis(axes, "mean")
+    _dimension_axis(axes, "mean", len(moments.mean))
 
 
 def _draw_variances(axes: Axes, moments: Moments) -> None:
@@ -150,11 +151,12 @@ def _draw_variances(axes: Axes, moments: Moments) -> None:
         label = f"variance 0 ({len(flat)}): {_some([str(place) for place in flat])}"
         axes.plot(flat, np.full(len(flat), 0.02), "x", color=RED, transform=where, label=label)
         axes.legend(fontsize=8)
-    _dimension_axis(axes, "variance")
+    _dimension_axis(axes, "variance", len(variance))
 
 
-def _dimension_axis(axes: Axes, name: str) -> None:
-    axes.set_xlabel("dimension")
+def _dimension_axis(axes: Axes, name: str, count: int) -> None:
+    axes.set_xlabel(f"dimension, of {count}")
+    axes.set_xlim(-1, count)
     axes.set_ylabel(name)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(axis="y", alpha=0.3)
@@ -185,11 +187,11 @@ def plot_comparison(
     _draw_matrix(figure.add_subplot(grid[:, 0]), confusions, names)
     _draw_most(figure.add_subplot(grid[0, 1]), comparison.units, names)
     _draw_shifts(figure.add_subplot(grid[1, 1]), comparison, frame_shift, names)
-    text = f"{names[0]} and {names[1]}: {comparison.num_segments} segments, "
+    text = f"{_name(names[0])} and {_name(names[1])}: {comparison.num_segments} segments, "
     text += f"the same {comparison.units.kind} in {100 * comparison.units.agreement:.2f} %"
     if comparison.phones is not None:
         text += f", the same phone in {100 * comparison.phones.agreement:.2f} %"
-    figure.suptitle(plain(text) + f" of {comparison.units.num_frames} frames", fontsize=10)
+    set_title(figure, f"{text} of {comparison.units.num_frames} frames")
     return figure
 
 
@@ -219,14 +221,15 @@ def _draw_matrix(axes: Axes, confusions: Confusions, names: tuple[str, str]) -> 
     axes.set_xticks(range(len(shown)), texts, rotation=90, fontsize=7)
     axes.set_yticks(range(len(shown)), texts, fontsize=7)
     axes.invert_yaxis()
-    axes.set_xlabel(plain(f"{confusions.kind} in {names[1]}"))
-    axes.set_ylabel(plain(f"{confusions.kind} in {names[0]}{most}"))
+    axes.set_xlabel(plain(f"{confusions.kind} in {_name(names[1])}"))
+    axes.set_ylabel(plain(f"{confusions.kind} in {_name(names[0])}{most}"))
 
 
 def _draw_most(axes: Axes, confusions: Confusions, names: tuple[str, str]) -> None:
     most = confusions.most(_MOST_CONFUSIONS)
     axes.barh(range(len(most)), [frames for *_, frames in most], color=ORANGE)
-    texts = [plain(f"{first}  \N{RIGHTWARDS ARROW}  {second}") for first, second, _ in most]
+    pairs = [(_name(first), _name(second)) for first, second, _ in most]
+    texts = [plain(f"{first}  \N{RIGHTWARDS ARROW}  {second}") for first, second in pairs]
     axes.set_yticks(range(len(most)), texts, fontsize=7)
     axes.invert_yaxis()
     axes.set_xlabel("frames")
@@ -248,10 +251,13 @@ def _draw_shifts(
     axes.axvline(0, color=RED, linewidth=0.8)
     axes.set_yscale("symlog", linthresh=1)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel(plain(f"shift in ms; right of 0: later in {names[1]}"))
+    axes.set_xlabel(f"shift in ms; right of 0: later in\n{plain(_name(names[1]))}")
     axes.set_ylabel("boundaries")
     apart = comparison.mean_distance * step
     axes.set_title(
-        f"{comparison.num_matched} boundaries of phones, {apart:.1f} ms apart on average",
-        fontsize=9,
+        f"{comparison.num_matched} phone boundaries,\n{apart:.1f} ms apart on average", fontsize=9
     )
+
+
+def _name(text: str) -> str:
+    return short(text, _MOST_LETTERS)
