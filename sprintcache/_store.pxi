@@ -361,7 +361,7 @@ cdef class Store:
 
     @property
     def io(self) -> str:
-        """How files are read: "mmap", "pread", or "mixed" in a bundle over several file systems."""
+        """How files are read, "mmap" or "pread"; "mixed" in a bundle over several file systems."""
         cdef uint32_t i
         self._enter()
         try:

@@ -153,7 +153,7 @@ class Alignment:
 
     @property
     def is_viterbi(self) -> bool:
-        """Exactly one item per frame, times 0, 1, 2, ...: what can become a label per frame."""
+        """Whether there is exactly one item per frame, at 0, 1, 2, ..., as labels need it."""
         return bool(np.array_equal(self.time, np.arange(len(self.time), dtype=np.uint32)))
 
 

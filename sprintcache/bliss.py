@@ -38,7 +38,6 @@ class Segment:
         track: audio track.
         recording: full name of the recording.
         audio: the recording's audio file as written there, or None.
-        short_name: the last part of the name.
     """
 
     name: str
@@ -53,6 +52,7 @@ class Segment:
 
     @property
     def short_name(self) -> str:
+        """The last part of the name."""
         return self.name.rpartition("/")[2]
 
 

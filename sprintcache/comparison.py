@@ -141,7 +141,7 @@ class Comparison:
 
     @property
     def mean_shift(self) -> float:
-        """Mean shift of the matched boundaries in frames; positive: later in the second."""
+        """Mean shift of the matched boundaries in frames, positive where the second is later."""
         return float((self.shifts * self.shift_counts).sum()) / max(self.num_matched, 1)
 
     @property

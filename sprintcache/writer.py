@@ -335,7 +335,7 @@ class ArchiveWriter:
 
     @property
     def can_run(self) -> bool:
-        """Whether `add_run` is allowed: there is no hole, and nothing was removed from the end."""
+        """Whether `add_run` is allowed; a hole or an entry removed from the end rules it out."""
         return self._file.can_run
 
     def add_run(self, entries: Sequence[tuple[str, int, int]], data: Iterable[Part]) -> None:

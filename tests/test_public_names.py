@@ -94,6 +94,21 @@ def test_every_name_is_there_and_documented(name: str) -> None:
     assert pickle.loads(pickle.dumps(value)) is value
 
 
+PUBLIC = ["sprintcache.bliss", "sprintcache.comparison", "sprintcache.statistics"]
+
+
+@pytest.mark.parametrize("module", ["sprintcache", *PUBLIC])
+def test_properties_are_documented_without_a_type(module: str) -> None:
+    """What stands before a colon in their first line would be shown as their type."""
+    home = importlib.import_module(module)
+    for name in home.__all__:
+        for attribute, value in vars(getattr(home, name)).items():
+            is_property = isinstance(value, property) or inspect.isgetsetdescriptor(value)
+            if is_property and not attribute.startswith("_"):
+                assert value.__doc__, f"{name}.{attribute}"
+                assert ": " not in value.__doc__.splitlines()[0], f"{name}.{attribute}"
+
+
 def test_types_see_the_names_that_are_loaded_later() -> None:
     tree = ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
