@@ -374,7 +374,7 @@ def test_statistics_of_labels(viterbi: Archive, labeling: AllophoneLabeling) -> 
     assert len(axes.lines[0].get_xdata()) == (counts == 0).sum()
     legend = [text.get_text() for text in axes.get_legend().get_texts()]
     assert legend[0].startswith(
-        f"rare, less than 3 frames ({((counts > 0) & (counts < 3)).sum()}): "
+        f"rare, fewer than 3 frames ({((counts > 0) & (counts < 3)).sum()}): "
     )
     assert legend[1].startswith(f"unused ({(counts == 0).sum()}): ")
     share = 100 * (labels == labeling.sil_label_idx).mean()

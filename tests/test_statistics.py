@@ -543,7 +543,7 @@ def test_stats_of_labels(run: Run, labeling: AllophoneLabeling) -> None:
     assert "silence      32.1 % of the frames\n" in out
     assert "labels       79 in use\n" in out
     assert "frequent     0 ([SILENCE].0) 2396, 13 (e.0) 273, " in out
-    assert "rare         2 of less than 7 frames: 50 (q.1) 2, 49 (q.0) 6\n" in out
+    assert "rare         2 of fewer than 7 frames: 50 (q.1) 2, 49 (q.0) 6\n" in out
     _, out, _ = run("stats", VITERBI, *TYING, "--select", "*rec000*", "--json")
     record = json.loads(out)
     assert record["segments"] == 1
@@ -571,8 +571,8 @@ def test_stats_compare(run: Run) -> None:
     [
         (["--compare", "a"], "--compare takes two archives"),
         (["a", "--threads", "0"], "--threads must be at least 1"),
-        (["a", "--rare", "x"], "'x' is no number of frames"),
-        (["a", "--frame-shift", "0"], "0 is no time from frame to frame"),
+        (["a", "--rare", "x"], "'x' is not a number of frames"),
+        (["a", "--frame-shift", "0"], "the time from frame to frame cannot be 0"),
         (["a", "--silence", "x"], "--silence needs --state-tying"),
     ],
 )

@@ -37,11 +37,22 @@ class UsageError(Exception):
         self.program = program
 
 
+class _Help(argparse.HelpFormatter):
+    """Wraps paragraphs to the width of the terminal, but leaves those with indented lines alone."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = [
+            part if "\n  " in part else super(_Help, self)._fill_text(part, width, indent)
+            for part in text.split("\n\n")
+        ]
+        return "\n\n".join(paragraphs)
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser that raises instead of printing its usage and ending the process."""
 
     def __init__(self, **options: Any) -> None:
-        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        options.setdefault("formatter_class", _Help)
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
@@ -76,15 +87,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     whole: argparse.ArgumentParser = _Parser(
         prog="sprintcache",
-        description="Looks into the cache archives of Sprint (RASR) and writes them: features,\n"
-        "alignments, labels.",
-        epilog="ARCHIVE is an archive file, a .bundle of archives, or a directory of entries.\n"
-        "`sprintcache COMMAND --help` says more and gives an example.\n\n"
-        "A new archive grows as ARCHIVE.partial and gets its name when it is whole: until then\n"
-        "Ctrl-C leaves what was there. add, remove and --append change the archive itself: Ctrl-C\n"
-        "leaves it whole, with what was done so far.\n\n"
-        "exit status: 0; 1 for errors and problems, such as damage that was found or an entry\n"
-        "that was left out; 2 for wrong usage; 130 after Ctrl-C",
+        description="Inspects, checks, converts and writes the cache archives of Sprint (RASR),"
+        " which hold features and alignments.",
+        epilog="ARCHIVE is an archive file, a .bundle of archives, or a directory of entries."
+        " `sprintcache COMMAND --help` has the options of a command and an example.\n\n"
+        "A new archive is written as ARCHIVE.partial and renamed when it is complete, so Ctrl-C"
+        " leaves an existing file as it was. add, remove and --append change the archive itself;"
+        " after Ctrl-C it is intact and has what was done so far.\n\n"
+        "exit status: 0 for success; 1 for errors and problems, such as damage that was found or"
+        " an entry that was left out; 2 for wrong usage; 130 after Ctrl-C",
     )
     whole.add_argument("--version", action=_Version)
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -98,8 +109,8 @@ def _parser() -> argparse.ArgumentParser:
             "--io",
             choices=["auto", "mmap", "pread"],
             default="auto",
-            help="how to read files: auto (default) maps them on local file systems; pread stays"
-            " safe when files change meanwhile",
+            help="how to read files: auto (default) memory-maps them on local file systems; pread"
+            " is safe even if a file changes meanwhile",
         )
     return whole
 
@@ -126,14 +137,20 @@ def _add_ls(commands: Commands) -> None:
         commands,
         "ls",
         "list entries",
-        "Lists the entries of an archive with their sizes, as Sprint's archiver does.",
+        "Lists the entries of an archive and their sizes, in the format of Sprint's archiver.",
         "  sprintcache ls features.cache 'corpus/rec00*'",
     )
     add_archive(command)
-    add_more(command, "GLOB", "only names that match one of these (* also matches /); quote them")
+    add_more(
+        command,
+        "GLOB",
+        "list only names that match one of these patterns (* also matches /); quote them",
+    )
     command.add_argument("--segments", action="store_true", help="leave out .attribs entries")
-    command.add_argument("--long", action="store_true", help="with position, datatype, frames")
-    add_json(command, "a JSON object per line")
+    command.add_argument(
+        "--long", action="store_true", help="also show position, datatype and frames"
+    )
+    add_json(command, "print a JSON object per line")
 
 
 def _add_info(commands: Commands) -> None:
@@ -141,11 +158,11 @@ def _add_info(commands: Commands) -> None:
         commands,
         "info",
         "summarise an archive",
-        "Says what is in an archive: entries, sizes, datatypes, dimensions, frames, duration,\n"
-        "compression; of alignments also the states and labels in use. The duration is that from\n"
-        "the first start to the last end of each segment, summed.",
-        "  sprintcache info alignment.cache --allophones allophones --state-tying tying \\\n"
-        "      --silence '[SILENCE]'",
+        "Summarises an archive: entries, sizes, datatypes, dimensions, frames, duration and"
+        " compression, and for alignments the states and labels in use. The duration is the sum"
+        " over all segments, from the start of the first to the end of the last frame.",
+        "  sprintcache info alignment.cache \\\n"
+        "      --allophones allophones --state-tying tying --silence '[SILENCE]'",
     )
     add_archive(command, nargs="?")
     add_json(command)
@@ -154,11 +171,11 @@ def _add_info(commands: Commands) -> None:
         metavar="N",
         type=count,
         default=10_000,
-        help="read at most N segments, evenly spread; the output says so; 0 reads all"
+        help="read only N segments, evenly spread, if there are more; 0 reads all"
         " (default: %(default)s)",
     )
-    command.add_argument("--build", action="store_true", help="say how sprintcache was built")
-    add_names(command, "to compare alphabets with", silence=True)
+    command.add_argument("--build", action="store_true", help="show how sprintcache was built")
+    add_names(command, "to compare with the alphabets of alignments", silence="to report its share")
 
 
 def _add_show(commands: Commands) -> None:
@@ -166,7 +183,7 @@ def _add_show(commands: Commands) -> None:
         commands,
         "show",
         "print one entry",
-        "Prints an entry: the rows of features, the runs of an alignment, attributes, text.",
+        "Prints one entry: features frame by frame, an alignment run by run, attributes or text.",
         "  sprintcache show features.cache corpus/rec000/1 --frames 0:10",
     )
     add_archive(command)
@@ -175,13 +192,15 @@ def _add_show(commands: Commands) -> None:
         "--frames",
         metavar="A:B",
         type=frames,
-        help="only frames A to B-1, as Python counts: 0:10, 100:, -5: for the last five, 7",
+        help="show only frames A to B-1, like a Python slice: 0:10, 100:, -5: (the last five), 7",
     )
     how = command.add_mutually_exclusive_group()
-    how.add_argument("--archiver-format", action="store_true", help="as Sprint's archiver prints")
-    how.add_argument("--attributes", action="store_true", help="the entry's attributes instead")
+    how.add_argument(
+        "--archiver-format", action="store_true", help="print as Sprint's archiver does"
+    )
+    how.add_argument("--attributes", action="store_true", help="print the entry's attributes")
     add_json(command)
-    add_names(command, "for the names of states", silence=True)
+    add_names(command, "for the names of states", silence="to report its share")
 
 
 def _add_extract(commands: Commands) -> None:
@@ -189,23 +208,25 @@ def _add_extract(commands: Commands) -> None:
         commands,
         "extract",
         "write entries to files",
-        "Writes entries as files below a folder; a / in a name makes sub-folders.",
+        "Writes entries as files into a folder; a / in a name makes sub-folders.",
         "  sprintcache extract features.cache 'corpus/rec00*' --to out --format npy",
     )
     add_archive(command)
-    add_more(command, "GLOB", "names to extract (* also matches /); quote them; none: everything")
-    command.add_argument("--to", metavar="DIR", required=True, help="the folder; made if needed")
+    add_more(command, "GLOB", "names to extract (* also matches /); quote them; default: all")
+    command.add_argument(
+        "--to", metavar="DIR", required=True, help="the folder, which is created if necessary"
+    )
     command.add_argument(
         "--format",
         choices=["raw", "npy", "npz", "text"],
         default="raw",
-        help="raw (default): the bytes, inflated; npy: NumPy files of features and alignments, the"
-        " numbers alone; npz: the same with times, alphabet and attributes; text: as Sprint's"
-        " archiver shows them, rounded. `add` reads all of them; raw and npz lose nothing. All but"
-        " raw leave out .attribs entries",
+        help="raw (default): the bytes of the entry, decompressed. npy: NumPy files of features and"
+        " alignments, without times. npz: the same with times, alphabet and attributes. text: what"
+        " Sprint's archiver shows, rounded. Only raw writes .attribs entries as files. `add` reads"
+        " the files back: raw and npz without loss, text if it is of features and alignments",
     )
     add_list(command)
-    command.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    command.add_argument("--overwrite", action="store_true", help="replace existing files")
     add_dry_run(command)
     add_names(command, "for --format text")
 
@@ -222,11 +243,12 @@ def _add_verify(commands: Commands) -> None:
         commands,
         "verify",
         "check everything",
-        "Reads and decodes every entry and prints a line for each problem. Checked are tags,\n"
-        "sizes, checksums, gzip CRCs, the structure of features, alignments and attributes, and\n"
-        "that nothing in the file is lost. With a labeling: that it fits the alignments.",
+        "Reads and decodes every entry and prints a line for each problem. This checks tags, sizes,"
+        " checksums, gzip CRCs, the structure of features, alignments and attributes, and that no"
+        " part of the file is lost. With --allophones and --state-tying, it also checks that these"
+        " fit the alignments.",
         "  sprintcache verify *.cache",
     )
     add_more(command, "ARCHIVE", least="+")
     add_threads(command)
-    add_names(command, "which alphabets must agree with; needs --state-tying")
+    add_names(command, "to check the alphabets of alignments; needs --state-tying")

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["TEXTS", "add_options", "run"]
 
 TEXTS = (
-    "to HDF5, Kaldi, NumPy, and back",
-    "Converts archives to HDF5 as RETURNN's HDFDataset reads it (.hdf, .hdf5, .h5), to Kaldi\n"
-    "(.ark and .scp) or NumPy (.npz), by the ending of the destination; and such files to an\n"
-    "archive. Alignments become labels by --allophones and --state-tying. Back in an archive,\n"
-    "labels are alignments of emission ids. .attribs entries are left out.",
+    "convert to HDF5, Kaldi and NumPy files, and back",
+    "Converts archives to HDF5 for RETURNN's HDFDataset (.hdf, .hdf5, .h5), to Kaldi (.ark and"
+    " .scp) or NumPy (.npz) files, and such files to an archive; the ending of the destination"
+    " decides. With --allophones and --state-tying, alignments become labels. In the other"
+    " direction, labels become alignments of emission ids. .attribs entries are left out.",
     "  sprintcache convert alignment.cache --to labels.hdf --allophones allophones \\\n"
     "      --state-tying tying\n"
-    "  sprintcache convert features.bundle --to train.hdf --targets alignment.cache \\\n"
+    "  sprintcache convert features.bundle --to train.hdf --targets align.cache \\\n"
     "      --allophones allophones --state-tying tying\n"
     "  sprintcache convert feats.scp --to features.cache --frame-shift 0.01",
 )
@@ -31,19 +31,23 @@ TEXTS = (
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """The options of the command, but for the names of states."""
-    command.add_argument("more", metavar="SOURCE", nargs="+", help="one after the other")
-    command.add_argument("--to", metavar="FILE", required=True, help="the destination")
-    command.add_argument("--overwrite", action="store_true", help="replace it if it is there")
-    add_select(command)
-    command.add_argument("--list", metavar="FILE", help="names, one a line; - is standard input")
     command.add_argument(
-        "--dtype", choices=["float16", "float32", "float64"], help="of features; else as stored"
+        "more", metavar="SOURCE", nargs="+", help="archives or files, converted one after the other"
+    )
+    command.add_argument("--to", metavar="FILE", required=True, help="the file to write")
+    command.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+    add_select(command)
+    command.add_argument("--list", metavar="FILE", help="names, one per line; - is standard input")
+    command.add_argument(
+        "--dtype",
+        choices=["float16", "float32", "float64"],
+        help="type of features (default: as stored)",
     )
     hdf = command.add_argument_group("HDF5")
     hdf.add_argument(
         "--targets",
         metavar="ARCHIVE",
-        help="alignments whose labels stand beside the features, as `classes`",
+        help="alignments whose labels are stored with the features, as `classes`",
     )
     hdf.add_argument(
         "--skip-missing", action="store_true", help="leave out segments that have no targets"
@@ -52,10 +56,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--num-labels",
         metavar="N",
         type=int,
-        help="default: those of the state tying, without one the largest label + 1",
+        help="number of labels (default: from the state tying, or else the largest label + 1)",
     )
     hdf.add_argument(
-        "--key", help="what to take of a file: data, classes, ... (default: data, or what there is)"
+        "--key",
+        help="what to read from a file: data, classes, ... (default: data, or the only one)",
     )
     group = command.add_argument_group("archives")
     group.add_argument(
@@ -63,14 +68,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         type=float,
         default=0.01,
-        help="where times are not known (default: %(default)s)",
+        help="used if the source has no times (default: %(default)s)",
     )
     group.add_argument(
         "--frame-length",
         metavar="SECONDS",
         type=float,
         default=0.025,
-        help="where times are not known (default: %(default)s)",
+        help="used if the source has no times (default: %(default)s)",
     )
     add_mismatch(group)
 

@@ -18,12 +18,11 @@ def _add_add(commands: Commands) -> None:
         commands,
         "add",
         "put files into an archive",
-        "Adds files to an archive, which is made if it is not there. A file becomes an entry of\n"
-        "its own name; of a folder every file becomes an entry, named by its path below the\n"
-        "folder. What extract wrote is read in the same --format. A file that cannot be read is\n"
-        "left out.\n"
-        "\n"
-        "exit status: 1 if something was left out, or differs from what is there",
+        "Adds files to an archive, which is created if it does not exist. A file becomes an entry"
+        " with the name of the file; every file in a folder becomes one named by its path below the"
+        " folder. To read what extract wrote, use the same --format. Files that cannot be read"
+        " are left out.\n\n"
+        "exit status: 1 if something was left out, or differs from what is in the archive",
         "  sprintcache add features.cache features/ --format npy --frame-shift 0.01",
     )
     add_archive(command)
@@ -32,34 +31,35 @@ def _add_add(commands: Commands) -> None:
         "--format",
         choices=["raw", "npy", "npz", "text"],
         default="raw",
-        help="raw (default): files are taken as they are. npy: an array of features, frames x"
-        " dimension or a number a frame, or of an alignment, with fields time, emission and"
-        " weight. npz: arrays data and times, or emission, time and weight, and what else extract"
-        " writes. text: as Sprint's archiver shows features and alignments. All but raw take only"
-        " files that end in .npy, .npz or .txt, which is no part of the name",
+        help="raw (default): the bytes of the entry. npy: an array of features, (frames, dimension)"
+        " or (frames,), or of an alignment, with fields time, emission and weight. npz: arrays data"
+        " and times, or emission, time and weight, and whatever else extract writes. text: features"
+        " and alignments as Sprint's archiver shows them. npy, npz and text read only files that"
+        " end in .npy, .npz and .txt; the ending is not part of the entry's name",
     )
     command.add_argument(
         "--list",
         metavar="FILE",
-        help="files to add, one a line, or `NAME PATH` with the entry's name; - is standard input",
+        help="files to add, one per line, or `NAME PATH` to choose the entry's name; - is standard"
+        " input",
     )
-    command.add_argument("--prefix", default="", help="to put before every name")
-    _add_duplicates(command, "in the archive, or in an earlier file")
-    command.add_argument("--compress", action="store_true", help="store them as gzip does")
+    command.add_argument("--prefix", default="", help="put this before every name")
+    _add_duplicates(command, "in the archive or in an earlier file")
+    command.add_argument("--compress", action="store_true", help="compress the entries with gzip")
     features = command.add_argument_group("features from npy, and npz without times")
     features.add_argument(
         "--frame-shift",
         metavar="SECONDS",
         type=seconds,
         default=0.01,
-        help="from the start of a frame to that of the next (default: %(default)s)",
+        help="from the start of one frame to the start of the next (default: %(default)s)",
     )
     features.add_argument(
         "--frame-length",
         metavar="SECONDS",
         type=seconds,
         default=0.025,
-        help="from start to end of a frame (default: %(default)s)",
+        help="from the start to the end of a frame (default: %(default)s)",
     )
     features.add_argument(
         "--attribute",
@@ -67,7 +67,7 @@ def _add_add(commands: Commands) -> None:
         type=_attribute,
         action="append",
         default=[],
-        help="for the .attribs entry beside each, such as datatype=vector-f32; may come again",
+        help="an attribute for each entry, such as datatype=vector-f32; may be repeated",
     )
     add_dry_run(command)
 
@@ -77,14 +77,14 @@ def _add_copy(commands: Commands) -> None:
         commands,
         "copy",
         "copy some entries to another archive",
-        "Copies entries as they are stored, compressed or not, into another archive. The .attribs\n"
-        "entry of a segment goes with it. With --list they go in the order of the list.\n"
-        "\n"
-        "exit status: 1 if something was left out, or differs from what is there",
+        "Copies entries to another archive as they are stored, compressed or not. The .attribs"
+        " entry of a segment is copied too. With --list, entries are copied in the order of the"
+        " list.\n\n"
+        "exit status: 1 if something was left out, or differs from what is in OUT",
         "  sprintcache copy all.bundle --list segments --to some.cache",
     )
     add_archive(command)
-    add_more(command, "GLOB", "names to copy (* also matches /); quote them; none: everything")
+    add_more(command, "GLOB", "names to copy (* also matches /); quote them; default: all")
     add_list(command)
     _add_destination(command)
 
@@ -94,10 +94,9 @@ def _add_combine(commands: Commands) -> None:
         commands,
         "combine",
         "make one archive of several",
-        "Copies the entries of archives, bundles or directories into one archive, as they are\n"
-        "stored unless --compress or --decompress is given. Holes are left behind.\n"
-        "\n"
-        "exit status: 1 if something was left out, or differs from what is there",
+        "Copies the entries of archives, bundles or directories into one archive, as they are"
+        " stored unless --compress or --decompress is given. Holes are not copied.\n\n"
+        "exit status: 1 if something was left out, or differs from what is in OUT",
         "  sprintcache combine features.*.cache --to features.cache",
     )
     add_more(command, "ARCHIVE", least="+")
@@ -110,9 +109,9 @@ def _add_remove(commands: Commands) -> None:
     command = add_command(
         commands,
         "remove",
-        "take entries out of an archive",
-        "Removes segments and their .attribs entries. They leave holes in the file, which Sprint\n"
-        "and `add` fill again if something fits exactly; `repack` drops them.",
+        "remove entries from an archive",
+        "Removes segments and their .attribs entries. They leave holes in the file, which Sprint"
+        " and `add` reuse only for entries of exactly the same size; `repack` drops the holes.",
         "  sprintcache remove features.cache 'corpus/rec007/*'",
     )
     add_archive(command)
@@ -121,7 +120,7 @@ def _add_remove(commands: Commands) -> None:
     command.add_argument(
         "--keep-attributes",
         action="store_true",
-        help="only what is named, without .attribs, as Sprint's archiver does",
+        help="remove only what is named and keep .attribs entries, as Sprint's archiver does",
     )
     add_dry_run(command)
 
@@ -130,23 +129,22 @@ def _add_repack(commands: Commands) -> None:
     command = add_command(
         commands,
         "repack",
-        "write an archive anew",
-        "Writes an archive without holes, in another order, or compressed or not. It takes the\n"
-        "place of the old one when it is whole.\n"
-        "\n"
+        "rewrite an archive",
+        "Rewrites an archive without holes, and if you wish in another order, compressed or"
+        " decompressed. The new archive replaces the old one when it is complete.\n\n"
         "exit status: 1 if something was left out",
-        "  sprintcache repack features.cache --compress --order segments --to sorted.cache",
+        "  sprintcache repack features.cache --compress --order segments --to new.cache",
     )
     add_archive(command)
-    command.add_argument("--to", metavar="OUT", help="leave the archive alone and write this one")
-    command.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    command.add_argument("--to", metavar="OUT", help="write to OUT, and do not change ARCHIVE")
+    command.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     _add_compression(command)
     order = command.add_mutually_exclusive_group()
     order.add_argument("--sort", action="store_true", help="sort entries by name")
     order.add_argument(
         "--order",
         metavar="FILE",
-        help="names, one a line, that come first and in this order; - is standard input",
+        help="put these names first, in this order; one per line; - is standard input",
     )
     _add_skip_damaged(command)
     add_dry_run(command)
@@ -156,17 +154,16 @@ def _add_recover(commands: Commands) -> None:
     command = add_command(
         commands,
         "recover",
-        "mend an archive that was not finished",
-        "Gives archives of a killed writer, or with a damaged table, their table back. Every\n"
-        "whole entry is kept; what is said to be lost was no whole entry. What a killed writer\n"
-        "left as ARCHIVE.partial becomes ARCHIVE.\n"
-        "\n"
-        "exit status: 1 if bytes were no whole entry, or if an archive cannot be mended",
+        "repair an archive that was not finished",
+        "Rebuilds the table of archives whose writer was killed, or whose table is damaged. Every"
+        " complete entry is kept; bytes that belong to no complete entry are reported as lost. If a"
+        " killed writer left ARCHIVE.partial, it becomes ARCHIVE.\n\n"
+        "exit status: 1 if something was lost, or if an archive cannot be repaired",
         "  sprintcache recover features.cache",
     )
     add_more(command, "ARCHIVE", least="+")
     command.add_argument(
-        "--to", metavar="OUT", help="leave the archive alone and write a new one; for one ARCHIVE"
+        "--to", metavar="OUT", help="write to OUT, and do not change ARCHIVE; for one ARCHIVE only"
     )
     add_dry_run(command)
 
@@ -176,25 +173,25 @@ def _add_bundle(commands: Commands) -> None:
         commands,
         "bundle",
         "make or check a bundle of archives",
-        "Writes a list of archives that Sprint reads as one archive; or checks with --check that\n"
-        "all that is listed is there and has a sound table, and that Sprint's index of the bundle\n"
-        "is not stale. Of a name that several archives have, the last one in the list counts.\n"
-        "\n"
+        "Writes a bundle, a list of archives that Sprint reads as if they were one. If several"
+        " archives have an entry of the same name, the last one in the list counts. With --check,"
+        " checks that the archives in a bundle exist and have a sound table, and that Sprint's"
+        " index of the bundle is up to date.\n\n"
         "exit status: 1 if there is a problem",
         "  sprintcache bundle features.*.cache --to features.bundle\n"
         "  sprintcache bundle --check features.bundle",
     )
     add_more(command, "ARCHIVE", least="+")
     what = command.add_mutually_exclusive_group(required=True)
-    what.add_argument("--to", metavar="BUNDLE", help="the bundle to write; it ends in .bundle")
-    what.add_argument("--check", action="store_true", help="check bundles, given as ARCHIVE")
+    what.add_argument("--to", metavar="BUNDLE", help="the bundle to write; must end in .bundle")
+    what.add_argument("--check", action="store_true", help="check each ARCHIVE, which is a bundle")
     command.add_argument(
         "--relative",
         action="store_true",
-        help="list paths relative to the bundle's folder, where Sprint must then be started;"
-        " otherwise they are absolute",
+        help="list paths relative to the bundle's folder, in which Sprint must then be started;"
+        " the default is absolute paths",
     )
-    command.add_argument("--overwrite", action="store_true", help="replace BUNDLE if it is there")
+    command.add_argument("--overwrite", action="store_true", help="replace BUNDLE if it exists")
     add_dry_run(command)
 
 
@@ -208,10 +205,10 @@ def _add_destination(command: Parser) -> None:
     """Where entries are copied to, and how."""
     command.add_argument("--to", metavar="OUT", required=True, help="the archive to write")
     how = command.add_mutually_exclusive_group()
-    how.add_argument("--append", action="store_true", help="add to OUT if it is there")
-    how.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
-    command.add_argument("--prefix", default="", help="to put before every name")
-    _add_duplicates(command, "in OUT, or in an archive before")
+    how.add_argument("--append", action="store_true", help="add to OUT if it exists")
+    how.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    command.add_argument("--prefix", default="", help="put this before every name")
+    _add_duplicates(command, "in OUT or in an earlier ARCHIVE")
     _add_skip_damaged(command)
     add_dry_run(command)
 
@@ -221,9 +218,9 @@ def _add_duplicates(command: Parser, where: str) -> None:
         "--duplicates",
         choices=["check", "keep", "replace"],
         default="check",
-        help=f"what to do with a name that is there already, {where}: check (default) keeps the"
-        " first and reports it if the other one differs; keep keeps the first; replace takes the"
-        " last",
+        help=f"what to do with a name that already exists {where}: check (default) keeps the"
+        " first entry and reports if the other one differs; keep keeps the first; replace takes"
+        " the last",
     )
 
 
@@ -231,7 +228,7 @@ def _add_skip_damaged(command: Parser) -> None:
     command.add_argument(
         "--skip-damaged",
         action="store_true",
-        help="leave out and report damaged entries; otherwise the first one ends the work",
+        help="leave out damaged entries and report them; without this, the first one is an error",
     )
 
 
@@ -242,14 +239,14 @@ def _add_compression(command: Parser) -> None:
         action="store_const",
         const=True,
         dest="compress",
-        help="store all entries as gzip does",
+        help="compress all entries with gzip",
     )
     how.add_argument(
         "--decompress",
         action="store_const",
         const=False,
         dest="compress",
-        help="store all entries plain",
+        help="store all entries uncompressed",
     )
 
 

@@ -45,7 +45,7 @@ def add_more(command: Parser, metavar: str, purpose: str | None = None, least: s
 
 def add_list(command: Parser) -> None:
     """Names from a file."""
-    command.add_argument("--list", metavar="FILE", help="names, one a line; - is standard input")
+    command.add_argument("--list", metavar="FILE", help="names, one per line; - is standard input")
 
 
 def add_select(command: Parser) -> None:
@@ -55,7 +55,7 @@ def add_select(command: Parser) -> None:
         metavar="GLOB",
         action="append",
         default=[],
-        help="only segments that match (* also matches /); may come several times; quote it",
+        help="use only segments that match (* also matches /); may be repeated; quote it",
     )
 
 
@@ -65,12 +65,12 @@ def add_mismatch(command: Any) -> None:
         "--on-alphabet-mismatch",
         choices=["error", "map", "ignore"],
         default="error",
-        help="where an alignment's alphabet contradicts the allophones: an error (default), map"
-        " by symbol, or take the ids as they are",
+        help="what to do if an alignment's alphabet contradicts the allophone file: error"
+        " (default); map maps states by name; ignore takes the ids as they are",
     )
 
 
-def add_json(command: Parser, what: str = "as a JSON object") -> None:
+def add_json(command: Parser, what: str = "print a JSON object") -> None:
     """Output for programs."""
     command.add_argument("--json", action="store_true", help=what)
 
@@ -78,36 +78,36 @@ def add_json(command: Parser, what: str = "as a JSON object") -> None:
 def add_dry_run(command: Parser) -> None:
     """Words instead of deeds."""
     command.add_argument(
-        "--dry-run", action="store_true", help="only say what would be done; write nothing"
+        "--dry-run", action="store_true", help="only print what would be done; write nothing"
     )
 
 
-def add_names(command: Parser, purpose: str, silence: bool = False) -> None:
+def add_names(command: Parser, purpose: str, silence: str | None = None) -> None:
     """Options for what allophone states are called."""
     group = command.add_argument_group("names of allophone states")
     group.add_argument("--allophones", metavar="FILE", help=f"allophone file, {purpose}")
     group.add_argument(
         "--state-tying",
         metavar="FILE",
-        help="lines `allophone.state label`, for labels; needs --allophones",
+        help="file of lines `allophone.state label`, to get labels; needs --allophones",
     )
     if silence:
         group.add_argument(
             "--silence",
             metavar="PHONEME",
-            help="the silence phoneme, such as [SILENCE], for its share; needs --state-tying",
+            help=f"the silence phoneme, such as [SILENCE], {silence}; needs --state-tying",
         )
 
 
-def add_threads(command: Parser, default: str = "processors, up to 8") -> None:
+def add_threads(command: Parser, default: str = "number of processors, at most 8") -> None:
     """How many threads work."""
-    command.add_argument("--threads", metavar="N", type=count, help=f"default: {default}")
+    command.add_argument("--threads", metavar="N", type=count, help=f"threads (default: {default})")
 
 
 def count(text: str) -> int:
     """A number of things, as the type of an option."""
     if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
     return int(text)
 
 
@@ -118,7 +118,7 @@ def seconds(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time in seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds")
     return value
 
 

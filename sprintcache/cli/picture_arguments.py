@@ -30,29 +30,34 @@ def _add_plot(commands: Commands) -> None:
         commands,
         "plot",
         "draw one segment",
-        "Draws features as an image, scalars and audio samples as a line, over seconds; below\n"
-        "them the phones and states of an alignment, or the weights of a soft one. White lines\n"
-        "are the boundaries of phones. Needs matplotlib (pip install 'sprintcache[plot]').",
-        "  sprintcache plot features.bundle corpus/rec000/1 --alignment alignment.cache \\\n"
-        "      --allophones allophones --output segment.png",
+        "Draws the features of a segment as an image over seconds, or scalars and audio samples as"
+        " a line, and below them the phones and states of an alignment, or the weights of a soft"
+        " one. White lines are phone boundaries. Needs matplotlib (pip install"
+        " 'sprintcache[plot]').",
+        "  sprintcache plot features.bundle corpus/rec000/1 --output segment.png \\\n"
+        "      --alignment alignment.cache --allophones allophones",
     )
     add_archive(command)
     command.add_argument("segment", metavar="SEGMENT", help="name of the entry")
-    command.add_argument("--alignment", metavar="ARCHIVE", help="with an alignment of the segment")
+    command.add_argument(
+        "--alignment",
+        metavar="ARCHIVE",
+        help="draw the alignment of the segment in this archive too",
+    )
     command.add_argument(
         "--frames",
         metavar="A:B",
         type=frames,
-        help="only frames A to B-1, of audio samples, as Python counts: 0:100, 100:, -50:",
+        help="draw only frames (or audio samples) A to B-1, like a Python slice: 0:100, 100:, -50:",
     )
     command.add_argument(
         "--normalize",
         action="store_true",
-        help="show each dimension in standard deviations from its mean in the segment",
+        help="scale each dimension to its mean and standard deviation in the segment",
     )
     _add_output(command)
-    _add_frame_shift(command, "of an alignment that is drawn alone or below audio")
-    add_names(command, "for the names of phones", silence=True)
+    _add_frame_shift(command, "in an alignment that is drawn alone or below audio samples")
+    add_names(command, "for the names of phones", silence="to draw it in grey")
 
 
 def _add_stats(commands: Commands) -> None:
@@ -60,16 +65,15 @@ def _add_stats(commands: Commands) -> None:
         commands,
         "stats",
         "statistics of a corpus, or compare alignments",
-        "Prints, and draws with --plot, how long segments are, mean and variance of each\n"
-        "dimension, and how often each label or state occurs; rare and unused ones are named.\n"
-        "Several archives count as one, as in a bundle: of a name that several have, the last\n"
-        "counts. With --compare, two archives of alignments are compared: how many frames agree,\n"
-        "what is confused, how far boundaries of phones are shifted.\n"
-        "\n"
-        "exit status: 1 if segments are left out, because they are damaged or for another reason",
+        "Prints, and with --plot draws, the lengths of segments, mean and variance of each"
+        " dimension, and how often each label or state occurs, naming rare and unused ones. Several"
+        " archives count as one, as in a bundle: of a name that several have, the last counts. With"
+        " --compare, compares two archives of alignments: how many frames agree, what is confused,"
+        " and how far phone boundaries are shifted.\n\n"
+        "exit status: 1 if segments were left out, for example because they are damaged",
         "  sprintcache stats features.bundle\n"
-        "  sprintcache stats alignment.cache --allophones allophones --state-tying tying \\\n"
-        "      --silence '[SILENCE]' --output labels.png\n"
+        "  sprintcache stats alignment.cache --output labels.png \\\n"
+        "      --allophones allophones --state-tying tying --silence '[SILENCE]'\n"
         "  sprintcache stats --compare old.cache new.cache --allophones allophones",
     )
     add_more(command, "ARCHIVE", least="+")
@@ -81,14 +85,14 @@ def _add_stats(commands: Commands) -> None:
         metavar="N",
         type=_amount,
         default=50.0,
-        help="labels of less than N frames are rare (default: 50)",
+        help="labels with fewer than N frames are rare (default: 50)",
     )
     add_json(command)
     command.add_argument("--plot", action="store_true", help="draw it too; needs matplotlib")
     _add_output(command, "; this implies --plot")
-    _add_frame_shift(command, "of alignments, to tell shifts in ms")
-    add_threads(command, "processors, up to 8; of alignments 1")
-    add_names(command, "for the names of states and labels", silence=True)
+    _add_frame_shift(command, "in alignments, to report shifts in ms")
+    add_threads(command, "number of processors, at most 8; for alignments 1")
+    add_names(command, "for the names of states and labels", silence="to report its share")
     add_mismatch(command)
 
 
@@ -109,14 +113,14 @@ def _add_frame_shift(command: Parser, purpose: str) -> None:
         metavar="SECONDS",
         type=_step,
         default=0.01,
-        help=f"from frame to frame {purpose} (default: %(default)s)",
+        help=f"time from one frame to the next {purpose} (default: %(default)s)",
     )
 
 
 def _step(text: str) -> float:
     value = seconds(text)
     if not value:
-        raise argparse.ArgumentTypeError("0 is no time from frame to frame")
+        raise argparse.ArgumentTypeError("the time from frame to frame cannot be 0")
     return value
 
 
@@ -126,5 +130,5 @@ def _amount(text: str) -> float:
     except ValueError:
         amount = -1.0
     if not amount >= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of frames")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of frames")
     return amount

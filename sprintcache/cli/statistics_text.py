@@ -73,7 +73,7 @@ def _label_facts(labels: LabelUse, rare: float) -> Iterator[tuple[str, str]]:
     yield "frequent", _some([_with_frames(*item) for item in used], len(used))
     if few:
         text = _some([_with_frames(*item) for item in few])
-        yield "rare", f"{len(few)} of less than {rare:g} frames: {text}"
+        yield "rare", f"{len(few)} of fewer than {rare:g} frames: {text}"
     if unused:
         yield "unused", f"{len(unused)}: {_some(unused)}"
 

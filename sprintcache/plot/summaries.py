@@ -89,7 +89,7 @@ def _draw_labels(axes: Axes, labels: LabelUse, rare: float) -> None:
     edges = np.arange(len(names) + 1) - 0.5
     groups = (
         (weights >= rare, BLUE, ""),
-        ((weights > 0) & (weights < rare), ORANGE, f"rare, less than {rare:g} frames"),
+        ((weights > 0) & (weights < rare), ORANGE, f"rare, fewer than {rare:g} frames"),
     )
     for chosen, colour, text in groups:
         found = [names[place] for place in np.flatnonzero(chosen)][::-1]
@@ -216,7 +216,7 @@ def _draw_matrix(axes: Axes, confusions: Confusions, names: tuple[str, str]) -> 
         image = draw_image(
             axes, np.arange(len(shown) + 1) - 0.5, share, cmap="viridis", norm=LogNorm(1e-3, 1)
         )
-        axes.figure.colorbar(image, ax=axes, label="part of the frames of the row", extend="min")
+        axes.figure.colorbar(image, ax=axes, label="share of the frames in the row", extend="min")
     texts = [plain(confusions.names[at]) for at in shown]
     axes.set_xticks(range(len(shown)), texts, rotation=90, fontsize=7)
     axes.set_yticks(range(len(shown)), texts, fontsize=7)
