@@ -1,4 +1,4 @@
-"""The command python -m sprint_ctl: its only part, doctor, tries out a Sprint."""
+"""The command python -m sprint_ctl; its only subcommand, doctor, tries out a Sprint."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from typing import TextIO
 __all__ = ["main"]
 
 _DESCRIPTION = """\
-Starts the given Sprint and says what works: which Python and numpy it embeds, whether our modules
-can be imported there, which interface it has, what it computes in which mode and how long that
-takes; and if something fails, why. What Sprint itself writes goes to stderr.
+Starts the given Sprint and reports what works: which Python and numpy it
+embeds, whether our modules can be imported there, which interface it has,
+what it computes in which mode, and how long that takes. If something fails, it
+says why. The output of Sprint itself goes to stderr.
 """
 _EPILOG = """\
 examples:
-  python -m sprint_ctl doctor --sprint /opt/rasr/nn-trainer -- --config=training.config
+  python -m sprint_ctl doctor --sprint /opt/rasr/nn-trainer -- \\
+      --config=training.config
   python -m sprint_ctl doctor --sprint "python -m sprint_ctl.fake_sprint" -- \\
       --*.action=python-control --*.corpus.file=corpus.xml.gz
 
-exit status: 0 everything works with these arguments; 1 something does not; 2 wrong usage.
+exit status: 0 if everything works with these arguments, 1 if something does
+not, 2 for wrong usage
 """
 
 
@@ -43,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sprint_ctl", description=__doc__)
+    parser.epilog = "python -m sprint_ctl doctor --help has its options and examples"
     commands = parser.add_subparsers(dest="command", required=True)
     doctor = commands.add_parser(
         "doctor",
@@ -55,25 +59,35 @@ def _parser() -> argparse.ArgumentParser:
         "--sprint",
         required=True,
         metavar="PATH",
-        help="the executable, or a command line that starts it",
+        help="Sprint's nn-trainer, or a command line that starts it",
     )
-    doctor.add_argument("--segment", metavar="NAME", help="ask for this one (default: the first)")
+    doctor.add_argument("--segment", metavar="NAME", help="segment to try (default: the first)")
     doctor.add_argument(
-        "--labels", type=int, default=0, metavar="N", help="size where Sprint does not tell it"
+        "--labels",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of labels, if Sprint does not know it",
     )
-    doctor.add_argument("--frames", type=int, default=0, metavar="N", help="the same")
+    doctor.add_argument(
+        "--frames",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of frames, if Sprint does not know it",
+    )
     doctor.add_argument(
         "--timeout",
         type=float,
         default=120.0,
         metavar="SECONDS",
-        help="for each start and each request (default: %(default)g)",
+        help="time limit for each start and each request (default: %(default)g)",
     )
     doctor.add_argument(
-        "--as-given", action="store_true", help="do not try other modes than the arguments choose"
+        "--as-given", action="store_true", help="try only the mode that the arguments choose"
     )
     doctor.add_argument(
-        "arguments", nargs="*", metavar="ARGS", help="arguments of Sprint, behind --"
+        "arguments", nargs="*", metavar="ARGS", help="arguments for Sprint, after --"
     )
     return parser
 
