@@ -16,8 +16,8 @@ _BY_TEXT = (
     ),
     (
         r"Exec format error",
-        "the file is no program for this machine: built for another processor, or a script without"
-        " its first line #!...",
+        "this machine cannot run the file: it was built for another processor, or it is a script"
+        " without a first line #!...",
     ),
     (
         r"error while loading shared libraries: ([^\s:]+)",
@@ -30,15 +30,15 @@ _BY_TEXT = (
     ),
     (
         r"No module named '?encodings|init_fs_encoding|Could not find platform independent lib",
-        "Sprint's Python does not find its own library: name its folder by --*.python-home=...,"
-        " and unset PYTHONHOME",
+        "Sprint's Python does not find its own library: give its folder with"
+        " --*.python-home=..., and unset PYTHONHOME",
     ),
     (
         r"No module named '?numpy|NumPy init failed|numpy\.?_?core\.multiarray.? failed"
         r"|compiled using NumPy 1\.x",
-        "the Python inside Sprint finds no numpy that it can use: install one for this very Python"
-        " (its version is in Sprint's build), and lead to it by PYTHONPATH or --*.python-home;"
-        " a PYTHONPATH of another Python does harm",
+        "the Python inside Sprint finds no numpy that it can use: install numpy for exactly this"
+        " Python (its version is in Sprint's build), and point to it with PYTHONPATH or"
+        " --*.python-home; a PYTHONPATH meant for another Python breaks it",
     ),
     (
         r"feature annotations is not defined|No module named '?dataclasses",
@@ -46,17 +46,17 @@ _BY_TEXT = (
     ),
     (
         r"No module named '?(sprint_ctl[\w.]*|sprintcache[\w.]*)",
-        "Sprint does not find {0} in the folder that it is handed: does one of the arguments"
-        " replace --*.pymod-path, or is the folder for temporary files not visible to Sprint?",
+        "Sprint does not find {0} in the folder that we gave it: does one of the arguments"
+        " override --*.pymod-path, or can Sprint not see the folder for temporary files?",
     ),
     (
         r"[Nn]eed Python module name|cannot import module|No module named '?[\w.]+",
-        "Sprint does not come to our module: one of the arguments, or a configuration file, has its"
-        " own --*.pymod-path or --*.pymod-name; leave these to us, also for the layer",
+        "Sprint does not load our module: one of the arguments, or a configuration file, sets"
+        " --*.pymod-path or --*.pymod-name; leave these to us, also for the layer",
     ),
     (
         r"this Sprint is too old",
-        "a newer Sprint is needed, or less may do: minPythonControlVersion",
+        "use a newer Sprint, or try a lower minPythonControlVersion",
     ),
     (
         r"Action not given|[Uu]nknown action|invalid value .*\baction\b",
@@ -64,12 +64,12 @@ _BY_TEXT = (
         " automata, or with --*.python-control-loop-type=iterate-corpus for losses",
     ),
     (
-        r"corpus\.file|no corpus file|[Ff]ailed to open corpus|corpus: ",
+        r"corpus\.file|no(t a)? corpus file|[Ff]ailed to open corpus|corpus: ",
         "the corpus cannot be read: --*.corpus.file=...",
     ),
     (
         r"segment '([^']*)' not found|unknown segment name|is not in Sprint's corpus",
-        "the segment is not in the corpus that Sprint reads; name one by --segment",
+        "the segment is not in the corpus that Sprint reads; choose another with --segment",
     ),
     (
         r"no alignment, see --\*\.extract-alignments|needs an alignment",
@@ -82,11 +82,11 @@ _BY_TEXT = (
     ),
     (
         r"isnan\(stateLogPosteriors_|negative posteriors|input-in-log-space",
-        "the criterion takes our log posteriors for probabilities: --*.input-in-log-space=true",
+        "the criterion treats our log posteriors as probabilities: set --*.input-in-log-space=true",
     ),
     (
         r"nEmissions\(\).*nnOutput\.nRows\(\)",
-        "the trainer has another number of labels than Sprint's acoustic model (--*.state-tying)",
+        "the trainer and Sprint's acoustic model (--*.state-tying) differ in the number of labels",
     ),
     (
         r"getErrorSignal not implemented|[Ii]nvalid criterion"
@@ -96,9 +96,9 @@ _BY_TEXT = (
     ),
     (
         r"another length in Sprint",
-        "the network before the layer, or the alignment, has other frames than the trainer; with a"
-        " layer, --*.buffer-type=utterance is needed, --*.shuffle=false, and a --*.buffer-size that"
-        " is no smaller than the longest segment",
+        "the network before the layer, or the alignment, has a different number of frames than the"
+        " trainer; with a layer, set --*.buffer-type=utterance, --*.shuffle=false, and a"
+        " --*.buffer-size that is at least as large as the longest segment",
     ),
     (
         r"dimension-output",
@@ -130,11 +130,11 @@ def _by_end(error: SprintError) -> list[str]:
     if isinstance(error, SprintTimeoutError):
         if isinstance(error, SprintStartError) or error.request == "init":
             return [
-                "Sprint is still busy, or waits for something: more time by --timeout; its last"
-                " words, if any, are above",
-                "does the action use Python at all? Without, Sprint never comes to us",
+                "Sprint is still busy, or waits for something: give it more time with --timeout;"
+                " its last output, if any, is above",
+                "does the action use Python at all? If not, Sprint never loads our module",
             ]
-        return ["the criterion takes long, or hangs: more time by --timeout"]
+        return ["the criterion is slow, or hangs: give it more time with --timeout"]
     by_signal = {
         "SIGKILL": "it was killed from outside: out of memory (see dmesg), or a limit of the queue",
         "SIGILL": "it was built for another processor: build it for this one",
@@ -147,14 +147,14 @@ def _by_end(error: SprintError) -> list[str]:
         return [by_signal[error.signal]]
     if error.returncode == 0:
         return [
-            "it came to its end without a word to us: is it built with Python (MODULE_PYTHON),"
-            " does its action use it, and has the corpus any segments?"
+            "it ended without loading our module: was it built with Python (MODULE_PYTHON), does"
+            " its action use Python, and does the corpus have any segments?"
         ]
     if error.returncode in (126, 127):
-        return ["a wrapper script has found no program that it can start"]
+        return ["a wrapper script did not find the program that it should start"]
     if isinstance(error, SprintDiedError | SprintStartError):
         return [
-            "Sprint's own words say why: on stderr, or in the log file of --*.log-channel.file;"
-            " --*.error.channel=stderr lets them appear here"
+            "Sprint itself says why, on stderr or in the log file of --*.log-channel.file;"
+            " with --*.error.channel=stderr the reason appears here"
         ]
     return []

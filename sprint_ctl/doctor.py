@@ -207,8 +207,8 @@ class _Trial:
             yield Finding(
                 "note",
                 "error signal",
-                f"sums to {unbalanced:.3g}, not to zero, over the labels of a frame",
-                ["no derivative by what a softmax is taken of, so nothing for the torch loss"],
+                f"sums to {unbalanced:.3g} instead of 0 over the labels of a frame",
+                ["not the derivative with respect to logits: do not use it as a loss in torch"],
             )
 
 
@@ -234,16 +234,16 @@ def _doubts(loss: float, error_signal: np.ndarray[Any, Any]) -> list[str]:
     """What is wrong with an answer to a probe, in form of advice."""
     if not error_signal.size:
         return [
-            "with a layer: Sprint has left the segment without asking for it, as it does unless"
-            " --*.buffer-type=utterance, and with segments longer than --*.buffer-size",
-            "without: Sprint does not tell the sizes in this mode; give --labels and --frames",
+            "with a layer: Sprint skipped the segment, as it does without"
+            " --*.buffer-type=utterance, and if a segment is longer than --*.buffer-size",
+            "without: Sprint does not tell these sizes in this mode; give --labels and --frames",
         ]
     if np.isnan(loss) or np.isnan(error_signal).any():
         return ["not a number: does the criterion take log posteriors (--*.input-in-log-space)?"]
     if np.isinf(loss):
         return [
-            "Sprint discards this segment: try another by --segment, or more --frames;"
-            " an alignment or orthography that fits is missing, or it is shorter than the text"
+            "Sprint discards this segment, because a matching alignment or orthography is missing,"
+            " or because it is too short for its text: try another --segment, or more --frames"
         ]
     if loss == 0 and not error_signal.any():
         return [

@@ -129,7 +129,7 @@ BROKEN = {
         "an archive cannot be read",
     ),
     "segments mixed": ([*LAYER, "--*.buffer-type=mini-batch"], (), "loss", "buffer-type=utterance"),
-    "another segment": (CALLBACK, ("--segment", "x/y"), "loss", "name one by --segment"),
+    "another segment": (CALLBACK, ("--segment", "x/y"), "loss", "choose another with --segment"),
     "another module": ([*LOOP, "--*.pymod-name=mine"], (), "start", "leave these to us"),
     "without our folder": (
         [*LOOP, "--*.pymod-name=sprint_ctl.nowhere"],
@@ -143,7 +143,7 @@ BROKEN = {
         [*TRIVIAL, f"{MISBEHAVE}request-1:sleep:9"],
         ("--timeout", "1.5", *SIZES),
         "loss",
-        "the criterion takes long",
+        "the criterion is slow",
     ),
     "a segmentation fault": (
         [*LOOP, f"{MISBEHAVE}import:signal:SEGV"],
@@ -179,11 +179,11 @@ def test_what_cannot_be_started(tmp_path: Path, doctor) -> None:  # type: ignore
         return text.partition("-->")[2]
 
     assert "PATH" in told("/no/such/nn-trainer", "executable")
-    assert "without a word" in told("true")
+    assert "without loading our module" in told("true")
     # a Python without site-packages: what Sprint says where its Python has no numpy
     assert "no numpy" in told(f"{sys.executable} -S -E -c 'import numpy'")
-    assert "no program for this machine" in told(script(tmp_path, "\x7fELF nonsense"))
-    assert "no program that it can start" in told(script(tmp_path, "#!/bin/sh\nno-such-thing\n"))
+    assert "this machine cannot run the file" in told(script(tmp_path, "\x7fELF nonsense"))
+    assert "did not find the program" in told(script(tmp_path, "#!/bin/sh\nno-such-thing\n"))
     missing = "nn-trainer: error while loading shared libraries: libfoo.so.3: cannot open shared"
     text = told(script(tmp_path, f"#!/bin/sh\necho '{missing} object file' >&2\nexit 127\n"))
     assert "libfoo.so.3" in text
@@ -199,7 +199,7 @@ def test_what_cannot_be_started(tmp_path: Path, doctor) -> None:  # type: ignore
         ("initNumpy: `import numpy.core.multiarray` failed.", "no numpy"),
         (
             "precondition acousticModel_->nEmissions() == nnOutput.nRows() violated",
-            "another number of labels",
+            "differ in the number of labels",
         ),
         ("failed assertion: !Math::isnan(stateLogPosteriors_.at(0, 0))", "input-in-log-space=true"),
     ],
