@@ -44,7 +44,7 @@ def parse_config(text: str) -> dict[str, str]:
             continue
         key, colon, value = piece.partition(":")
         if not colon:
-            raise ValueError(f"configuration {text!r}: {piece!r} is no key:value")
+            raise ValueError(f"configuration {text!r}: {piece!r} is not key:value")
         pairs[key] = value
     return pairs
 

@@ -272,7 +272,7 @@ class SprintDatasetBase(Dataset):
         """
         if not self._cache.start <= start <= end:
             raise ValueError(
-                f"no range of sequences: {start} to {end}, those before {self._cache.start} are"
+                f"not a range of sequences: {start} to {end}, those before {self._cache.start} are"
                 " forgotten"
             )
         self._cache.forget(start)

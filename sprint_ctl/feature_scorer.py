@@ -152,11 +152,11 @@ def read_log_priors(path: str) -> NDArray[np.float32]:
             try:
                 return np.asarray(np.load(file, allow_pickle=False), np.float32)
             except (ValueError, EOFError) as error:
-                raise FormatError("no priors", path=path, found=str(error)) from None
+                raise FormatError("not priors", path=path, found=str(error)) from None
         file.seek(0)
         text = file.read().decode("utf-8", "replace")
     words = re.sub(r"<[^>]*>", " ", text).split()
     try:
         return np.array([float(word) for word in words], np.float32)
     except ValueError as error:
-        raise FormatError("no priors", path=path, expected="numbers", found=str(error)) from None
+        raise FormatError("not priors", path=path, expected="numbers", found=str(error)) from None

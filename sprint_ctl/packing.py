@@ -141,7 +141,7 @@ class Unpacker:
                 found=f"{_start(text)}: {error}",
             ) from None
         if not isinstance(message, list):
-            raise SprintProtocolError("no message", expected="a tuple", found=_start(text))
+            raise SprintProtocolError("not a message", expected="a tuple", found=_start(text))
         if self._remaining:
             raise SprintProtocolError(
                 "a message does not add up",

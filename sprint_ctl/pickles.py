@@ -97,7 +97,7 @@ def loads(body: bytes) -> tuple[Any, ...]:
         ) from None
     if not isinstance(message, tuple):
         raise SprintProtocolError(
-            "no message", expected="a tuple", found=f"a {type(message).__name__}"
+            "not a message", expected="a tuple", found=f"a {type(message).__name__}"
         )
     return message
 

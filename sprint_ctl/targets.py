@@ -157,4 +157,4 @@ def _read_map(value: str | Mapping[str, Any]) -> Mapping[str, Any]:
         try:
             return {line: index for index, line in enumerate(file.read().splitlines())}
         except UnicodeDecodeError as error:
-            raise FormatError("no map", path=value, found=str(error)) from None
+            raise FormatError("not a map", path=value, found=str(error)) from None

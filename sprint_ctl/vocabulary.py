@@ -182,7 +182,7 @@ def _read_labels(path: str | None) -> list[str]:
             data = gzip.decompress(data)
         text = data.decode("utf-8")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise FormatError("no vocabulary", path=path, found=str(error)) from None
+        raise FormatError("not a vocabulary", path=path, found=str(error)) from None
     if not text.startswith("{"):
         return text.splitlines()
     try:
@@ -190,7 +190,7 @@ def _read_labels(path: str | None) -> list[str]:
         found = sorted((int(index), str(label)) for label, index in indices.items())
     except (ValueError, SyntaxError, AttributeError) as error:
         raise FormatError(
-            "no vocabulary", path=path, expected="a dict of label to index", found=str(error)
+            "not a vocabulary", path=path, expected="a dict of label to index", found=str(error)
         ) from None
     if [index for index, _ in found] != list(range(len(found))):
         raise FormatError(

@@ -160,7 +160,7 @@ class Wire:
         (size,) = _LENGTH.unpack(head)
         if size <= 0:
             raise SprintProtocolError(
-                "no message", expected="its length", found=f"{size} ({head!r})"
+                "not a message", expected="its length", found=f"{size} ({head!r})"
             )
         body = self._read_growing(size, deadline, first=_PICKLE_START)
         self.received_id = None
@@ -271,7 +271,7 @@ class Wire:
                 got += self._read(view[got:], deadline, at_least=1, doing=(got, size))
             if first is not None and body[0] != first:
                 raise SprintProtocolError(
-                    "no message",
+                    "not a message",
                     expected="a pickle",
                     found=repr(bytes(body[: min(got, 60)])),
                 )

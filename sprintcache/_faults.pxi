@@ -133,7 +133,7 @@ _FAULTS = {
                     "no features or alignments: it does not begin with the name of a datatype; use"
                     " read_bytes or read_text", "a length below 256 and a name", "{text!r}"),
     NO_FEATURES: (errors.UnsupportedError,
-                  "{text} is no feature datatype; use read_blocks, or read_alignment for"
+                  "{text} is not a feature datatype; use read_blocks, or read_alignment for"
                   " flow-alignment", "numbers or vectors", "{text}"),
     NO_TIMES: (errors.UnsupportedError, "{text} has no times", None, None),
     FRAME_SIZES: (errors.FormatError,
@@ -142,7 +142,7 @@ _FAULTS = {
     BAD_MATRIX: (errors.CorruptError, "row or column count of a matrix", "{a}", "{b}"),
     TOO_DEEP: (errors.UnsupportedError, "aggregates nested deeper than 16 levels", None, None),
     NO_ALIGNMENT: (errors.UnsupportedError,
-                   "no alignment; use read_features or read_blocks", "flow-alignment", "{text}"),
+                   "not an alignment; use read_features or read_blocks", "flow-alignment", "{text}"),
     NO_ALIGNMENT_AT_ALL: (errors.TruncatedError, "the entry holds no alignment",
                           "one alignment", "none"),
     SEVERAL_ALIGNMENTS: (errors.UnsupportedError, "several alignments; use read_blocks", "1",
@@ -170,7 +170,7 @@ _FAULTS = {
                     None, None),
     NO_LABELING: (errors.LabelError, "allophone states need a labeling", "an AllophoneLabeling",
                   "None"),
-    BAD_STATE_ID: (errors.LabelError, "frame {b}: 0x{a:08x} is no allophone state", None, None),
+    BAD_STATE_ID: (errors.LabelError, "frame {b}: 0x{a:08x} is not an allophone state", None, None),
     NO_ALLOPHONE: (errors.LabelError,
                    "frame {b}: allophone {allophone} of state id {a} is not in the allophone file",
                    "below {c}", "{allophone}"),

@@ -99,7 +99,7 @@ cdef class Store:
         if note_status(s, s.fd, f) != NO_FAULT:
             return None
         if s.size < HEADER:
-            raise errors.TruncatedError("no archive: the header is cut", path=path, offset=0,
+            raise errors.TruncatedError("not an archive: the header is cut off", path=path, offset=0,
                                         expected="9 bytes", found=s.size)
         s.mapped = io == "mmap" or (io == "auto" and is_local(s.fd))
         if s.mapped and map_source(s, f) != NO_FAULT:
@@ -110,7 +110,7 @@ cdef class Store:
         if source_read(s, header, 9, 0, f) != NO_FAULT:
             return None
         if memcmp(header, b"SP_ARC1\0", 8) != 0:
-            raise errors.FormatError("no Sprint archive: magic", path=path, offset=0,
+            raise errors.FormatError("not a Sprint archive: magic", path=path, offset=0,
                                      expected="b'SP_ARC1\\x00'", found=bytes(header[:8]))
         report = None
         reason = "the writer did not finish: flag 0, no table" if header[8] == 0 \

@@ -162,7 +162,7 @@ class AllophoneLabeling:
             LabelError: if the allophone is unknown or the state has no label; names the state.
         """
         if not 0 <= allo_state_idx <= 0xFFFFFFFF:
-            raise LabelError(f"{allo_state_idx} is no allophone-state id")
+            raise LabelError(f"{allo_state_idx} is not an allophone-state id")
         label = int(self.labels_of(np.array([allo_state_idx], np.int64))[0])
         if label < 0:
             raise LabelError(f"no label for {self.symbol(allo_state_idx)} (id {allo_state_idx})")
@@ -296,7 +296,7 @@ def content_lines(path: str) -> list[tuple[int, str]]:
             raise FormatError(f"damaged gzip file: {error}", path=path) from error
     if b"\0" in data:
         raise FormatError(
-            "no text file",
+            "not a text file",
             path=path,
             offset=data.find(b"\0"),
             expected="lines",

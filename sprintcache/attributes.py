@@ -53,7 +53,7 @@ def parse(
     try:
         parser.Parse(data, True)
     except expat.ExpatError as error:
-        raise CorruptError(f"attributes are no XML: {error}", **place) from error
+        raise CorruptError(f"attributes are not well-formed XML: {error}", **place) from error
     return attributes
 
 

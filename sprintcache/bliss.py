@@ -69,12 +69,12 @@ class Corpus:
 
         Raises:
             OSError: if the file cannot be read.
-            FormatError: if it is no corpus file.
+            FormatError: if it is not a corpus file.
         """
         self.path = os.fspath(path)
         for _, element in _events(self.path):
             if element.tag != "corpus":
-                raise CorruptError("no corpus file", path=self.path,
+                raise CorruptError("not a corpus file", path=self.path,
                                    expected="<corpus>", found=f"<{element.tag}>")  # fmt: skip
             self.name = _attribute(self.path, element, "name")
             break
@@ -136,7 +136,7 @@ class _Reader:
             if event == "start":
                 open_elements.append(element)
                 if len(open_elements) == 1 and tag != "corpus":
-                    self.bad("no corpus file", expected="<corpus>", found=f"<{tag}>")
+                    self.bad("not a corpus file", expected="<corpus>", found=f"<{tag}>")
                 if tag in _SECTIONS and not (included and tag == "corpus"):
                     self.section = self.entered(element)
                 in_segment = in_segment or tag == "segment"
@@ -279,10 +279,10 @@ def _events(path: str) -> Iterator[tuple[str, ElementTree.Element]]:
         try:
             yield from ElementTree.iterparse(file, ("start", "end"))
         except ElementTree.ParseError as error:
-            raise CorruptError(f"no sound XML: {error}", path=path) from error
+            raise CorruptError(f"not well-formed XML: {error}", path=path) from error
         except EOFError as error:
             raise TruncatedError(f"the gzip file is cut: {error}", path=path) from error
         except (gzip.BadGzipFile, zlib.error) as error:
             raise FormatError(f"damaged gzip file: {error}", path=path) from error
         except (LookupError, ValueError) as error:  # an encoding that is not known
-            raise FormatError(f"no sound XML: {error}", path=path) from error
+            raise FormatError(f"not well-formed XML: {error}", path=path) from error

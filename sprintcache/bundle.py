@@ -61,13 +61,13 @@ def listed(path: str) -> list[str]:
         OSError: if it cannot be read.
     """
     if os.path.exists(path) and not os.path.isfile(path):
-        raise FormatError("no bundle", path=path, expected="a list of paths", found="no file")
+        raise FormatError("not a bundle", path=path, expected="a list of paths", found="no file")
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         data = file.read() if size <= _MOST_BYTES else b""
     if size > _MOST_BYTES or b"\0" in data:
         raise FormatError(
-            "no bundle",
+            "not a bundle",
             path=path,
             offset=max(data.find(b"\0"), 0),
             expected="a list of paths",

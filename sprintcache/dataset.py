@@ -232,7 +232,7 @@ class SprintCacheDataset(Dataset):
             FormatError, LabelError, ArchiveChangedError: see `read_batch`.
         """
         if not 0 <= start <= end:
-            raise ValueError(f"no range of sequences: {start} to {end}")
+            raise ValueError(f"not a range of sequences: {start} to {end}")
         loaded = self._loaded
         self._loaded = {
             i: loaded.get(i) or self.get_dataset_seq_for_name(self.get_tag(i), i)

@@ -91,7 +91,8 @@ class ScanReport(NamedTuple):
         return sum(part.size for part in self.skipped)
 
     def __str__(self) -> str:
-        text = f"{self.path}: scanned ({self.reason}): {self.num_entries} whole entries"
+        text = f"{self.path}: scanned ({self.reason}): {self.num_entries} whole"
+        text += " entry" if self.num_entries == 1 else " entries"
         if not self.skipped:
             return text + ", nothing skipped"
         first = self.skipped[0]

@@ -51,7 +51,11 @@ class PartialFile:
         if self._replaced is not None and same_file(self.path, self._final):
             os.unlink(self.path)  # a writer was killed between its last two steps
         while True:
-            file = open_locked(self.path, "r+b", create=True)
+            try:
+                file = open_locked(self.path, "r+b", create=True)
+            except FileNotFoundError as error:  # not the file is missing, but where it goes
+                folder = os.path.dirname(self.path)
+                raise FileNotFoundError(error.errno, error.strerror, folder) from error
             if os.fstat(file.fileno()).st_size == 0:
                 return file
             file.close()

@@ -50,14 +50,14 @@ class RecoveryReport(NamedTuple):
 
     def __str__(self) -> str:
         lost = sum(part.size for part in self.skipped)
-        text = f"{self.out}: {self.num_entries} entries"
+        text = f"{self.out}: {self.num_entries} {'entry' if self.num_entries == 1 else 'entries'}"
         if self.was_sound:
             text += ", the table was sound"
         if lost:
             first = self.skipped[0]
             text += (
-                f", {lost} bytes in {len(self.skipped)} place{'s'[: len(self.skipped) > 1]} were"
-                f" no whole entry, first at offset {first.offset}: {first.reason}"
+                f", {lost} bytes in {len(self.skipped)} place{'s'[: len(self.skipped) > 1]} belong"
+                f" to no whole entry, first at offset {first.offset}: {first.reason}"
             )
         if self.unfinished is not None:
             text += f"; {self.unfinished} is another unfinished archive"

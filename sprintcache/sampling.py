@@ -185,10 +185,12 @@ class BatchSampler:
             ValueError: if this is no state, or one of other sequences, order or batches.
         """
         if not isinstance(state, Mapping):
-            raise ValueError(f"no state of a BatchSampler: {state!r}")
+            raise ValueError(f"not a state of a BatchSampler: {state!r}")
         missing = [key for key in _KEYS if not isinstance(state.get(key), int)]
         if missing or state["epoch"] < 1 or state["batch"] < 0:
-            raise ValueError(f"no state of a BatchSampler: {state!r}, wrong: {missing or 'range'}")
+            raise ValueError(
+                f"not a state of a BatchSampler: {state!r}, wrong: {missing or 'range'}"
+            )
         if state["checksum"] != self._checksum:
             raise ValueError(
                 "the state is of other data or options: sequences, lengths, ordering, partition,"

@@ -195,7 +195,7 @@ class _Part:
         """Counts a segment."""
         found = self.statistics
         try:
-            datatype = archive.datatype(name) or "no Flow cache"
+            datatype = archive.datatype(name) or "not a Flow cache"
             if datatype == "flow-alignment":
                 length = self._add_alignment(archive, name)
             else:

@@ -381,7 +381,7 @@ def test_damaged_bundles(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None
         path.write_bytes(data)
         tokens = [os.fsdecode(token) for token in data.split()]
         if b"\0" in data:
-            with pytest.raises(sprintcache.FormatError, match="no bundle") as caught:
+            with pytest.raises(sprintcache.FormatError, match="not a bundle") as caught:
                 open_archive(path)
             check_error(caught.value, path, None, len(data))
         elif not set(tokens) <= {*entries, ".", "/"}:

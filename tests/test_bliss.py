@@ -104,7 +104,7 @@ R = '<corpus name="c"><recording name="r">{}</recording></corpus>'
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("", CorruptError, "no sound XML"),
+        ("", CorruptError, "not well-formed XML"),
         ("<a/>", CorruptError, "expected <corpus>, found <a>"),
         ("<corpus/>", CorruptError, "attribute 'name' of <corpus>"),
         ('<corpus name="c"><recording/></corpus>', CorruptError, "attribute 'name'"),

@@ -284,7 +284,7 @@ def test_the_index_is_never_written_and_never_believed(scratch: Path, kind: str)
 
 def test_what_is_no_list_of_paths(scratch: Path) -> None:
     (scratch / "x.bundle").write_bytes(builder.archive([("a", b"")]))
-    with pytest.raises(FormatError, match="no bundle") as caught:
+    with pytest.raises(FormatError, match="not a bundle") as caught:
         open_archive(scratch / "x.bundle")
     assert caught.value.path == str(scratch / "x.bundle")
     (scratch / "y.bundle").mkdir()

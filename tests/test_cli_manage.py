@@ -188,12 +188,12 @@ def test_add_features(run: Run, tmp_path: Path) -> None:
 
 
 WRONG = {
-    "text.npy": (b"no array", "npy", "this does not become an entry as npy: "),
-    "cut.npz": (b"PK\3\4", "npz", "this does not become an entry as npz: "),
-    "prose.txt": (b"once upon a time\n", "text", "b'once upon a time' is no frame: start, end"),
-    "item.txt": (b"time= 1 emission= 2\nx\n", "text", "b'x' is no item of an alignment"),
+    "text.npy": (b"no array", "npy", "this cannot be read as npy: "),
+    "cut.npz": (b"PK\3\4", "npz", "this cannot be read as npz: "),
+    "prose.txt": (b"once upon a time\n", "text", "b'once upon a time' is not a frame: start, end"),
+    "item.txt": (b"time= 1 emission= 2\nx\n", "text", "b'x' is not an item of an alignment"),
     "wide.txt": (b"0 1 2\n0 1 2 3\n", "text", "its lines differ in the number of values"),
-    "matrix.txt": (b"<matrix-f32/>", "text", "b'<matrix-f32/>' is no packet of numbers"),
+    "matrix.txt": (b"<matrix-f32/>", "text", "b'<matrix-f32/>' is not a packet of numbers"),
     "size.txt": (
         b'<vector-f64 start="0" end="1" size="3">1 2</vector-f64>', "text",
         "a vector-f64 of 2 numbers, expected 3",
@@ -214,7 +214,7 @@ WRONG = {
         "npz", "3 frames, but blocks of [4, -1]",
     ),
     "short.npz": ({"emission": [1, 2], "time": [0]}, "npz", "must be vectors of one length"),
-    "pairs.npz": ({"data": [1.0], "attributes": "[1]"}, "npz", "no JSON object of strings: [1]"),
+    "pairs.npz": ({"data": [1.0], "attributes": "[1]"}, "npz", "not a JSON object of strings: [1]"),
 }  # fmt: skip
 
 
@@ -423,7 +423,7 @@ def test_recover(run: Run, tmp_path: Path) -> None:
     assert run("recover", path, "--to", whole)[0] == 1
     status, out, err = run("recover", path)
     assert (status, out) == (1, "")
-    assert err.startswith(f"sprintcache: {path}: 19 entries, 36425 bytes in 1 place were no whole")
+    assert err.startswith(f"sprintcache: {path}: 19 entries, 36425 bytes in 1 place belong to no")
     assert run("recover", path) == (
         0, "", f"sprintcache: {path}: 19 entries, the table was sound\n",
     )  # fmt: skip
@@ -439,7 +439,7 @@ def test_recover(run: Run, tmp_path: Path) -> None:
     first, second, third = err.splitlines()
     assert first == f"sprintcache: {tmp_path / 'absent'}: No such file or directory"
     assert second.startswith(f"sprintcache: {tmp_path / 'text'}, offset 0: ")
-    assert third == f"sprintcache: {unfinished}: 1 entries"
+    assert third == f"sprintcache: {unfinished}: 1 entry"
     assert contents(unfinished) == {"a": ONE}
 
 
@@ -622,6 +622,12 @@ def test_who_ignores_ctrl_c_goes_on(interrupted: Interrupted, tmp_path: Path) ->
         assert interrupted(1, "combine", *PARTS, "--to", tmp_path / "x.cache")[0] == 0
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_folder_that_is_missing_is_named(run: Run, tmp_path: Path) -> None:
+    text = f"sprintcache: {tmp_path / 'absent'}: No such file or directory\n"
+    for command in ("copy", "combine"):
+        assert run(command, PARTS[0], "--to", tmp_path / "absent" / "x") == (1, "", text)
 
 
 # ---- words -----------------------------------------------------------------------------------

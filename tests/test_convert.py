@@ -631,7 +631,9 @@ def test_what_does_not_go_together(tmp_path: Path) -> None:
         ([], "a.npz", {}),
         ([FEATURES], "a.npz", {"dtype": "U3"}),
     ]:
-        with pytest.raises(ValueError, match=r"archives become|only HDF5|nothing to|are numbers"):
+        with pytest.raises(
+            ValueError, match=r"an archive is converted|only HDF5|nothing to|are numbers"
+        ):
             convert(sources, tmp_path / to, **options)
 
 
@@ -754,6 +756,16 @@ def test_command_that_is_interrupted(
     want = f"sprintcache: interrupted: {to} was not made\n"
     assert run("convert", FEATURES, "--to", to) == (130, "", want)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("h5py")
+@pytest.mark.parametrize("more", [[], ["--targets"]])
+def test_the_command_asks_for_its_own_options(run: Any, tmp_path: Path, more: list[str]) -> None:
+    alignments, path = DATA / "alignment.viterbi.cache", tmp_path / "x.hdf"
+    sources = [FEATURES, *more, alignments] if more else [alignments]
+    status, out, err = run("convert", *sources, "--to", path)
+    assert (status, out) == (1, "")
+    assert err.endswith("labels of allophone states need --allophones and --state-tying\n")
 
 
 def test_importing_needs_no_extra() -> None:

@@ -611,7 +611,7 @@ def test_the_life_of_an_epoch() -> None:
             ours.get_data(wrong, "data")
     with pytest.raises(KeyError, match="other"):
         ours.get_data(0, "other")
-    with pytest.raises(ValueError, match="no range"):
+    with pytest.raises(ValueError, match="not a range"):
         ours.load_seqs(3, 2)
     before = ours.get_current_seq_order().tolist()
     again = pickle.loads(pickle.dumps(ours))

@@ -348,8 +348,8 @@ DURING: dict[str, tuple[str, type[SprintError], str]] = {
     "error": ("request-2:error:bad lattice", SprintDiedError, "bad lattice"),
     "hang": ("request-2:hang", SprintTimeoutError, "in time"),
     "halted": ("request-2:signal:STOP", SprintTimeoutError, "in time"),
-    "garbage": ("request-2:garbage", SprintProtocolError, "no message|cannot be read|absurd"),
-    "half": ("request-2:half", SprintProtocolError, "no message: expected a pickle"),
+    "garbage": ("request-2:garbage", SprintProtocolError, "not a message|cannot be read|absurd"),
+    "half": ("request-2:half", SprintProtocolError, "not a message: expected a pickle"),
     "closed": ("request-2:close", SprintDiedError, "Bad file descriptor"),
 }
 

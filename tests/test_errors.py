@@ -244,7 +244,7 @@ def test_wrong_arguments_say_what_was_expected(tmp_path: Path) -> None:
         sprintcache.repack("x")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="data: expected a dict with 'filename'"):
         sprintcache.SprintCacheDataset({"data": str(path)})  # type: ignore[dict-item]
-    with pytest.raises(sprintcache.FormatError, match="no text file"):
+    with pytest.raises(sprintcache.FormatError, match="not a text file"):
         sprintcache.AllophoneLabeling(None, path, state_tying_file=path)
     with sprintcache.open_archive(path) as archive:
         for read in (archive.read, archive.read_attributes, archive.read_features):
@@ -253,7 +253,7 @@ def test_wrong_arguments_say_what_was_expected(tmp_path: Path) -> None:
         with pytest.raises(TypeError, match="labeling must be an AllophoneLabeling, not str"):
             archive.read_labels("x", "y")  # type: ignore[arg-type]
     with sprintcache.ArchiveWriter(tmp_path / "x.cache") as writer:
-        with pytest.raises(ValueError, match="no times of frames: shift nan"):
+        with pytest.raises(ValueError, match="invalid times of frames: shift nan"):
             writer.add_features("a", [[1.0]], frame_shift=float("nan"))
         with pytest.raises(TypeError, match="the name of an entry is a str, not NoneType"):
             writer.add_text(None, "text")  # type: ignore[arg-type]

@@ -395,7 +395,7 @@ def test_a_scorer_says_what_is_wrong(engines: list[Engine], tmp_path: Path) -> N
     with pytest.raises(FormatError, match="expected numbers"):
         scorer.init(input_dim=2, output_dim=79)
     (tmp_path / "priors").write_bytes(b"\x93NUMPY\1\0")
-    with pytest.raises(FormatError, match="no priors"):
+    with pytest.raises(FormatError, match="not priors"):
         scorer.init(input_dim=2, output_dim=79)
     (tmp_path / "priors").write_text("-0.5 -2")
     with pytest.raises(FormatError, match="expected 79, found 2"):

@@ -247,7 +247,11 @@ def test_last_words_are_part_of_the_report() -> None:
 
 FAULTS: dict[str, tuple[str, type[SprintError], str]] = {
     "hang": ("time.sleep(60)", SprintTimeoutError, "in time"),
-    "garbage": ("os.write(int(pairs['c2p_fd']), b'<log>' * 9)", SprintProtocolError, "no message"),
+    "garbage": (
+        "os.write(int(pairs['c2p_fd']), b'<log>' * 9)",
+        SprintProtocolError,
+        "not a message",
+    ),
     "closed": (
         "os.close(int(pairs['c2p_fd'])); time.sleep(60)",
         SprintProtocolError,

@@ -265,10 +265,10 @@ def test_a_state_of_something_else_is_refused(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize("change", [{"epoch": None}, {"epoch": 0}, {"batch": -1}, {"seed": "1"}])
 def test_what_is_no_state(change: dict[str, Any]) -> None:
     sampler = BatchSampler(10, max_seqs=3)
-    with pytest.raises(ValueError, match="no state of a BatchSampler"):
+    with pytest.raises(ValueError, match="not a state of a BatchSampler"):
         sampler.load_state_dict({**sampler.state_dict(), **change})
     for wrong in ({}, None):
-        with pytest.raises(ValueError, match="no state of a BatchSampler"):
+        with pytest.raises(ValueError, match="not a state of a BatchSampler"):
             sampler.load_state_dict(wrong)  # type: ignore[arg-type]
 
 

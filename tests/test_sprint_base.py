@@ -541,7 +541,7 @@ def test_vocabularies(tmp_path: Path) -> None:
         {"orth_vocab": {"vocab_file": str(tmp_path / "picture")}},
         {"target_maps": {"speaker_name": str(tmp_path / "picture")}},
     ):
-        with pytest.raises(sprintcache.FormatError, match=r"picture: no .*found 'utf-8' codec"):
+        with pytest.raises(sprintcache.FormatError, match=r"picture: not a .*found 'utf-8' codec"):
             made(**options)
     with pytest.raises(ValueError, match="input_stddev must be above 0: 0"):
         made(input_stddev=0)

@@ -141,7 +141,7 @@ def test_damaged_attributes(tmp_path: Path) -> None:
     path = written(tmp_path / "a.cache", builder.archive(entries))
     problem = one_problem(path)
     assert problem.entry == "c/1.attribs"
-    assert "no XML" in problem.reason
+    assert "not well-formed XML" in problem.reason
 
 
 def test_features_that_lost_their_datatype(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_no_archive_at_all(tmp_path: Path) -> None:
     path = written(tmp_path / "a.cache", b"something else")
     problem = one_problem(path)
     assert problem[:3] == (path, None, 0)
-    assert "no Sprint archive" in problem.reason
+    assert "not a Sprint archive" in problem.reason
     assert verify(path).num_entries == 0
 
 

@@ -554,6 +554,6 @@ def test_configuration_strings() -> None:
     for bad in ({"a": "1,2"}, {"a:b": 1}, {"a,b": 1}):
         with pytest.raises(ValueError, match="cannot stand"):
             config.format_config(bad)
-    with pytest.raises(ValueError, match="no key:value"):
+    with pytest.raises(ValueError, match="not key:value"):
         config.parse_config("a:b,c")
     assert [config.to_bool(x) for x in ("True", "0", "no", "yes")] == [True, False, False, True]

@@ -98,7 +98,9 @@ class Configuration:
         try:
             return default if value is None else kind(value)
         except ValueError:
-            raise ConfigurationError(f"{self.selection}.{name} = {value!r} is no number") from None
+            raise ConfigurationError(
+                f"{self.selection}.{name} = {value!r} is not a number"
+            ) from None
 
     # ---- matching
 

@@ -48,7 +48,7 @@ class Extraction:
         if shape:
             dimension, _, num_frames = shape.partition("x")
             if not (dimension.isdigit() and num_frames.isdigit()):
-                raise CriticalError(f"fake.features = {shape!r} is no DIMENSIONxFRAMES")
+                raise CriticalError(f"fake.features = {shape!r} is not DIMENSIONxFRAMES")
             generator = np.random.default_rng(0)
             size = int(num_frames), int(dimension)
             self._synthetic = generator.standard_normal(size, np.float32)

@@ -83,7 +83,7 @@ class Misbehaviour:
         for text in filter(None, map(str.strip, rules.split(";"))):
             match = _RULE.fullmatch(text)
             if match is None or not _POINT.fullmatch(match[1]):
-                raise ConfigurationError(f"fake.misbehave: {text!r} is no POINT:ACTION[:ARGUMENT]")
+                raise ConfigurationError(f"fake.misbehave: {text!r} is not POINT:ACTION[:ARGUMENT]")
             rule = _Rule(match[2], match[3] or "", float(match[4] or 0))
             argument = _ARGUMENTS.get(rule.action)
             if argument is None or not re.fullmatch(argument, rule.argument):

@@ -62,7 +62,7 @@ def _array(archive: Archive, name: str) -> Any:
         return data
     if kind is None and archive.entry(name).size == 0:
         return np.zeros((0, 0), np.float32)
-    raise _no_array(archive, name, kind or "an entry that is no Flow cache")
+    raise _no_array(archive, name, kind or "an entry that is not a Flow cache")
 
 
 def _arrays(archive: Archive, name: str) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _arrays(archive: Archive, name: str) -> dict[str, Any]:
 
 def _no_array(archive: Archive, name: str, what: str) -> UnsupportedError:
     return UnsupportedError(
-        f"{what} does not become one array; --format raw or text takes it",
+        f"{what} cannot be stored as one array; use --format raw or text",
         path=archive.entry(name).archive_path,
         entry=name,
     )
@@ -135,7 +135,7 @@ def _strings(array: Any) -> dict[str, str] | None:
         return None
     pairs = json.loads(str(array))
     if not (isinstance(pairs, dict) and all(isinstance(text, str) for text in pairs.values())):
-        raise ValueError(f"no JSON object of strings: {str(array)[:60]}")
+        raise ValueError(f"not a JSON object of strings: {str(array)[:60]}")
     return pairs
 
 

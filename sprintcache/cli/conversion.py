@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from sprintcache.errors import LabelError
+
 from .options import add_mismatch, add_select
 
 if TYPE_CHECKING:
@@ -114,6 +116,14 @@ def run(
                 # an .ark does not say how many segments it has
                 progress=lambda done, total: work(done, total or done),
             )
+    except LabelError as error:
+        if labeling is not None or error.expected != "an AllophoneLabeling":
+            raise
+        raise LabelError(
+            "labels of allophone states need --allophones and --state-tying",
+            path=error.path,
+            entry=error.entry,
+        ) from error
     except FileExistsError as error:
         if error.strerror != os.strerror(errno.EEXIST):
             raise

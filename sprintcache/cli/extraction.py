@@ -60,7 +60,9 @@ class Extractor:
         """
         parts = name.split("/")
         if "\0" in name or any(part in ("", ".", "..") for part in parts):
-            raise ValueError(f"entry {name!r} is not extracted: its name is no path below a folder")
+            raise ValueError(
+                f"entry {name!r} is not extracted: its name is not a path below a folder"
+            )
         raw = name.encode("utf-8", "surrogateescape")
         path = os.path.join(self._folder, os.fsdecode(raw)) + self._format.suffix
         # a link that is already there may lead elsewhere

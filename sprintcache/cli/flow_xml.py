@@ -45,7 +45,7 @@ def read_flow_xml(data: bytes) -> list[Block]:
     while at < len(data):
         match = _PACKET.match(data, at)
         if match is None:
-            raise ValueError(f"{data[at : at + 60]!r} is no packet of numbers")
+            raise ValueError(f"{data[at : at + 60]!r} is not a packet of numbers")
         packets.append(_packet(*match.groups()))
         at = match.end()
     return [_block(datatype, list(run)) for datatype, run in groupby(packets, lambda p: p.datatype)]

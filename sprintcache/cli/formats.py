@@ -45,7 +45,7 @@ def read_file(path: str, kind: str, timing: Timing) -> Content:
     try:
         return FORMATS[kind].read(data, timing)
     except (ValueError, TypeError, OverflowError) as error:
-        raise FormatError(f"this does not become an entry as {kind}: {error}", path=path) from error
+        raise FormatError(f"this cannot be read as {kind}: {error}", path=path) from error
 
 
 def _write_raw(archive: Archive, name: str, _names: Names | None) -> bytes:
@@ -91,7 +91,7 @@ def _read_text(data: bytes, _timing: Timing) -> Content:
 def _item(line: bytes) -> tuple[int, int, float]:
     match = _ITEM.fullmatch(line)
     if match is None:
-        raise ValueError(f"{line[:60]!r} is no item of an alignment")
+        raise ValueError(f"{line[:60]!r} is not an item of an alignment")
     time, emission, weight = match.groups()
     return int(time), int(emission), 1.0 if weight is None else float(weight)
 
@@ -103,7 +103,7 @@ def _frame(line: bytes) -> list[float]:
     except ValueError:
         row = []
     if len(row) < 3:
-        raise ValueError(f"{line[:60]!r} is no frame: start, end and values")
+        raise ValueError(f"{line[:60]!r} is not a frame: start, end and values")
     return row
 
 

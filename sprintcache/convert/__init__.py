@@ -205,8 +205,8 @@ def _kind_of_destination(sources: Sequence[StrPath], destination: StrPath) -> st
         raise ValueError("nothing to convert")
     if (to == "archive") == ("archive" in kinds) or (to != "archive" and len(kinds) > 1):
         raise ValueError(
-            f"{os.fspath(destination)}: archives become files that end in {', '.join(_ENDINGS)};"
-            " such files become an archive, with another ending"
+            f"{os.fspath(destination)}: an archive is converted to a file that ends in"
+            f" {', '.join(_ENDINGS)}, and such a file to an archive, which has another ending"
         )
     return to
 

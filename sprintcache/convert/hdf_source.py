@@ -55,7 +55,7 @@ class HdfSource:
     def _dataset(self, name: str) -> Any:
         found = self._file[name]
         if not isinstance(found, self._h5py.Dataset):
-            raise FormatError(f"{name} is no dataset", path=self._path)
+            raise FormatError(f"{name} is not a dataset", path=self._path)
         return found
 
     def _find(self, key: str | None) -> None:

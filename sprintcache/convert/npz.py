@@ -158,7 +158,7 @@ class NpzSource:
                 *(items[field] for field in _FIELDS), alphabet=symbols, start=start, end=end
             )
         except (TypeError, ValueError) as error:
-            reason = f"no alignment: {error}"
+            reason = f"not an alignment: {error}"
             raise CorruptError(reason, path=self._path, entry=name) from error
 
     def _array(self, key: str, needed: bool = True) -> Any:
