@@ -64,7 +64,7 @@ _BY_TEXT = (
         " automata, or with --*.python-control-loop-type=iterate-corpus for losses",
     ),
     (
-        r"corpus\.file|no(t a)? corpus file|[Ff]ailed to open corpus|corpus: ",
+        r"corpus\.file|no corpus file|[Ff]ailed to open corpus|corpus: ",
         "the corpus cannot be read: --*.corpus.file=...",
     ),
     (

@@ -17,6 +17,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -208,7 +209,8 @@ class SprintInstancePool:
                 `SprintSubprocessInstance`.
 
         Raises:
-            ValueError: an option that is none.
+            TypeError: an option that is not known, or no sprintExecPath.
+            ValueError: an option out of range.
         """
         options = dict(sprint_opts)
         self.max_num_instances = int(options.pop("numInstances", 1))
@@ -218,6 +220,11 @@ class SprintInstancePool:
             raise ValueError(f"numInstances {self.max_num_instances}: at least 1")
         if self.on_failure not in ("raise", "skip"):
             raise ValueError(f"on_failure {self.on_failure!r}: 'raise' or 'skip'")
+        known = signature(SprintSubprocessInstance)
+        try:
+            known.bind(**options)
+        except TypeError as error:
+            raise TypeError(f"sprint_opts: {error}; known: {', '.join(known.parameters)}") from None
         self.sprint_opts = options
         self.lock = threading.RLock()
         self.instances: list[SprintSubprocessInstance] = []

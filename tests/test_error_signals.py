@@ -264,6 +264,16 @@ def test_one_pool_for_equal_options() -> None:
     SprintInstancePool.global_instances.clear()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [({}, "missing a required argument: 'sprintExecPath'"), ({"sprintExec": "x"}, "'sprintExec'")],
+)
+def test_wrong_options_are_told_before_a_request(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(TypeError, match=words) as caught:
+        SprintInstancePool(wrong)
+    assert "known: sprintExecPath, minPythonControlVersion" in str(caught.value)
+
+
 def test_threads_share_a_queue_longest_first(pools: Any) -> None:
     """Each takes the next when it is free: the long one alone, the short ones by the other."""
     pool = pools(TRIVIAL, "--*.fake.seconds-per-frame=0.01", numInstances=2)

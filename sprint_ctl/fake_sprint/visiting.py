@@ -96,7 +96,7 @@ class CorpusDescription:
     def _file(self) -> Corpus:
         path = self.config.string("file", "")
         if not path:
-            raise CriticalError("corpus.file: not a corpus file was given")
+            raise CriticalError("corpus.file: no corpus file was given")
         try:
             return Corpus(path)
         except (OSError, SprintCacheError) as error:
