@@ -266,7 +266,10 @@ def test_one_pool_for_equal_options() -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
-    [({}, "missing a required argument: 'sprintExecPath'"), ({"sprintExec": "x"}, "'sprintExec'")],
+    [
+        ({}, "missing a required argument: 'sprintExecPath'"),
+        ({"sprintExecPath": "x", "num_instances": 2}, "'num_instances'"),
+    ],
 )
 def test_wrong_options_are_told_before_a_request(wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(TypeError, match=words) as caught:
