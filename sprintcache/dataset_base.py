@@ -12,6 +12,7 @@ One thread calls the methods of a dataset unless a subclass says more.
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,7 @@ class Dataset:
         repeat_epoch: int | None = None,
         fixed_random_seed: int | None = None,
         random_seed_offset: int = 0,
-        seq_list_filter_file: str | None = None,
+        seq_list_filter_file: str | os.PathLike[str] | None = None,
         num_shards: int = 1,
         shard_index: int = 0,
     ) -> None:
@@ -249,7 +250,7 @@ def sliding_window(features: NDArray[np.float32], window: int) -> NDArray[np.flo
     return np.concatenate([padded[i : i + num_frames] for i in range(window)], axis=1)
 
 
-def read_seq_list(path: str) -> list[str]:
+def read_seq_list(path: str | os.PathLike[str]) -> list[str]:
     """The lines of a text file, gzipped or not: one tag each; empty ones are left out.
 
     Raises:
@@ -262,5 +263,5 @@ def read_seq_list(path: str) -> list[str]:
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
-            raise FormatError(f"damaged gzip file: {error}", path=path) from error
+            raise FormatError(f"damaged gzip file: {error}", path=os.fspath(path)) from error
     return [line.decode("utf-8", "surrogateescape") for line in data.splitlines() if line]

@@ -673,7 +673,7 @@ def test_wrong_options(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=message):
             SprintCacheDataset({"data": FEATURES}, **options)  # type: ignore[arg-type]
     with pytest.raises(FormatError, match="damaged gzip file"):
-        SprintCacheDataset({"data": FEATURES}, seq_list_filter_file=str(tmp_path / "tags.gz"))
+        SprintCacheDataset({"data": FEATURES}, seq_list_filter_file=tmp_path / "tags.gz")
     with pytest.raises(ValueError, match="no data key"):
         SprintCacheDataset({})
     with pytest.raises(TypeError, match="chunking"):
