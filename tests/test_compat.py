@@ -207,6 +207,21 @@ def test_a_bundle_that_grows(tmp_path: Path) -> None:
     assert homes == {"same": "1.cache", "only0": "0.cache", "only1": "1.cache"}
 
 
+def test_frames_of_different_size(peer: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "ragged.cache"
+    payload = builder.features([[1.0, 2.0, 3.0], [4.0]])
+    path.write_bytes(builder.archive([("a", payload)]))
+    ours, theirs = (cache.open_file_archive(str(path)) for cache in (compat, peer))
+    assert same(ours.read("a", "feat"), theirs.read("a", "feat"))
+    path.write_bytes(builder.archive([("a", payload + payload)]))  # theirs stops after a block
+    times, frames = compat.open_file_archive(path).read("a", "feat")
+    assert [frame.tolist() for frame in frames] == [[1, 2, 3], [4]] * 2
+    assert len(times) == 4
+    path.write_bytes(builder.archive([("a", payload[:-1])]))
+    with pytest.raises(sprintcache.TruncatedError):
+        compat.open_file_archive(path).read("a", "feat")
+
+
 def test_what_is_wrong_and_what_is_left_out(tmp_path: Path) -> None:
     archive = compat.open_file_archive(DATA / "alignment.linear.cache")
     name = next(iter(archive.file_list()))

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sprintcache.alignment import ALLOPHONE_MASK, STATE_MASK, STATE_SHIFT
 from sprintcache.allophones import content_lines
-from sprintcache.errors import UnsupportedError
+from sprintcache.errors import FormatError, UnsupportedError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from sprintcache.archive import Archive
 
 __all__ = ["FileInfo", "Readable", "StrPath"]
@@ -104,7 +108,7 @@ class Readable:
         if typ == "bytes":
             return archive.read_bytes(name)
         if typ == "feat":
-            return list(archive.read_times(name)), list(archive.read_features(name))
+            return list(archive.read_times(name)), _frames(archive, name)
         alignment = archive.read_alignment(name)
         times = alignment.time.tolist()
         ones: list[float] = [1] * len(times)
@@ -139,3 +143,14 @@ class Readable:
 
     getState = get_state  # noqa: N815
     setAllophones = set_allophones  # noqa: N815
+
+
+def _frames(archive: Archive, name: str) -> list[NDArray[np.float32]]:
+    """(D,) of each frame; unlike a matrix, a list may have frames of different size."""
+    try:
+        return list(archive.read_features(name))
+    except FormatError as error:
+        if type(error) is not FormatError:  # damaged, or no numbers
+            raise
+    blocks = archive.read_blocks(name)
+    return [np.atleast_1d(row).astype(np.float32) for block in blocks for row in block.data]
