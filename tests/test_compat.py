@@ -222,6 +222,19 @@ def test_frames_of_different_size(peer: ModuleType, tmp_path: Path) -> None:
         compat.open_file_archive(path).read("a", "feat")
 
 
+def test_a_bundle_of_another_name(
+    peer: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is made as a bundle is one, by the name of the class."""
+    (tmp_path / "0.cache").write_bytes(builder.archive([("a", b"x")]))
+    (tmp_path / "list.txt").write_text("0.cache\n")
+    monkeypatch.chdir(tmp_path)  # i6_core's paths in a bundle
+    for cache in (compat, peer):
+        bundle = cache.FileArchiveBundle(str(tmp_path / "list.txt"))
+        assert list(bundle.file_list()) == ["a"]
+        assert bundle.read("a", "str") == "x"
+
+
 def test_what_is_wrong_and_what_is_left_out(tmp_path: Path) -> None:
     archive = compat.open_file_archive(DATA / "alignment.linear.cache")
     name = next(iter(archive.file_list()))

@@ -11,6 +11,7 @@ import numpy as np
 
 from sprintcache.archive import Archive
 from sprintcache.attributes import render
+from sprintcache.bundle import members
 from sprintcache.entries import Block
 from sprintcache.errors import SprintCacheError
 from sprintcache.opening import open_archive
@@ -174,7 +175,15 @@ class FileArchiveBundle(Readable):
         for made in ("_archive", "_by_basename", "archives", "files"):
             self.__dict__.pop(made, None)
 
-    add_archive = add_bundle = add_bundle_or_archive
+    add_archive = add_bundle_or_archive
+
+    def add_bundle(self, filename: StrPath, encoding: str = "ascii") -> None:
+        """Adds the archives that a file lists, whatever its name; opened when first used."""
+        if os.fspath(filename).endswith(".bundle"):
+            self.add_archive(filename)
+        else:
+            for member in members(os.fspath(filename)):
+                self.add_archive(member)
 
     @cached_property
     def _archive(self) -> Archive:
