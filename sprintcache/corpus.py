@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 
 from .dataset_reader import SprintCacheReader
-from .errors import EntryNotFoundError, LabelError
+from .errors import EntryNotFoundError, LabelError, integer
 from .matching import Subset, contained, is_same_list, places
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Corpus:
             raise ValueError(
                 f"length_mismatch must be 'error', 'trim' or 'skip', not {length_mismatch!r}"
             )
+        reduce_target_factor = integer("reduce_target_factor", reduce_target_factor)
         if reduce_target_factor < 1:
             raise ValueError(f"reduce_target_factor must be at least 1, not {reduce_target_factor}")
         self._readers = dict(readers)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import FormatError
+from .errors import FormatError, integer
 from .ordering import Ordering
 
 if TYPE_CHECKING:
@@ -102,7 +102,9 @@ class Dataset:
 
         Raises:
             ValueError: if an option is out of range.
+            TypeError: if an option is of another type.
         """
+        window = integer("window", window)
         if window < 1:
             raise ValueError(f"window must be at least 1, not {window}")
         self.name = name or type(self).__name__

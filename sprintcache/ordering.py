@@ -23,10 +23,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .errors import integer
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Ordering", "part"]
+
+_NUMBERS = (
+    *("partition_epoch", "repeat_epoch", "fixed_random_seed"),
+    *("random_seed_offset", "num_shards", "shard_index"),
+)
 
 _RULE = re.compile(
     "(default|reverse|sorted|sorted_reverse)"
@@ -51,6 +58,7 @@ class Ordering:
 
     Raises:
         ValueError: if an option is not one of these or out of range.
+        TypeError: if an option is no integer, or `seq_ordering` no str.
     """
 
     seq_ordering: str = "default"
@@ -62,11 +70,16 @@ class Ordering:
     shard_index: int = 0
 
     def __post_init__(self) -> None:
+        for name in _NUMBERS:  # of the same value, equal and written alike
+            if getattr(self, name) is not None or name != "fixed_random_seed":
+                object.__setattr__(self, name, integer(name, getattr(self, name)))
         for name in ("partition_epoch", "repeat_epoch", "num_shards"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not 0 <= self.shard_index < self.num_shards:
             raise ValueError(f"shard_index {self.shard_index} of {self.num_shards} shards")
+        if not 0 <= (self.fixed_random_seed or 0) < 1 << 32:
+            raise ValueError(f"fixed_random_seed {self.fixed_random_seed} is not of 32 bits")
         _parse(self.seq_ordering)
 
     @property
@@ -132,6 +145,8 @@ def _checked(epoch: int) -> int:
 
 def _parse(text: str) -> tuple[str, str, int]:
     """Rule, bins as they are written, and for how many full epochs a seed is kept."""
+    if not isinstance(text, str):
+        raise TypeError(f"seq_ordering must be a str, not {text!r:.80}")
     found = _RULE.fullmatch(text)
     numbers = [] if found is None else [n.lstrip(".") for n in found.group(3, 5, 6) if n]
     if found is None or not all(map(int, numbers)):

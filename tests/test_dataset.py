@@ -669,9 +669,16 @@ def test_wrong_options(tmp_path: Path) -> None:
         ({"length_mismatch": "ignore"}, "length_mismatch must be"),
         ({"seq_ordering": "laplce:.5"}, "none of default"),
         ({"num_shards": 2, "shard_index": 2}, "shard_index 2 of 2"),
+        ({"fixed_random_seed": -1}, "fixed_random_seed -1 is not of 32 bits"),
     ]:
         with pytest.raises(ValueError, match=message):
             SprintCacheDataset({"data": FEATURES}, **options)  # type: ignore[arg-type]
+    for name in ("window", "partition_epoch", "num_shards", "reduce_target_factor"):
+        with pytest.raises(TypeError, match=f"{name} must be an integer, not '2'"):
+            SprintCacheDataset({"data": FEATURES}, **{name: "2"})  # type: ignore[arg-type]
+    for text in (None, min):
+        with pytest.raises(TypeError, match="seq_ordering must be a str, not"):
+            SprintCacheDataset({"data": FEATURES}, seq_ordering=text)
     with pytest.raises(FormatError, match="damaged gzip file"):
         SprintCacheDataset({"data": FEATURES}, seq_list_filter_file=tmp_path / "tags.gz")
     with pytest.raises(ValueError, match="no data key"):

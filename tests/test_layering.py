@@ -55,7 +55,7 @@ CORE = {
     "plan": set(),
     "combining": {"errors", "opening", "plan", "threads", "transfer", "writer", "storing"},
     "convert": {"alignment", "convert", "errors", "files", "opening", "threads", "writer"},
-    "ordering": set(),
+    "ordering": {"errors"},
     "batching": set(),
     "sampling": {"batching", "ordering"},
     "dataset_base": {"errors", "ordering"},

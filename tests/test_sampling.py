@@ -299,3 +299,9 @@ def test_sharding_twice_is_refused() -> None:
         BatchSampler(10, ordering=ordering, max_seqs=1, world_size=2)
     with pytest.raises(ValueError, match="epochs are counted from 1"):
         BatchSampler(10, max_seqs=1).set_epoch(0)
+
+
+def test_numbers_of_numpy_mean_the_same() -> None:
+    """The state that they gave before is taken after."""
+    state = BatchSampler(9, ordering=Ordering("random", np.int64(3)), max_seqs=2).state_dict()
+    BatchSampler(9, ordering=Ordering("random", 3), max_seqs=2).load_state_dict(state)
