@@ -18,7 +18,7 @@ that has made its step with the batch stores.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -37,6 +37,7 @@ State = dict[str, int]
 Remainder = Literal["repeat", "drop"]
 
 _KEYS = "epoch", "seed", "batch", "checksum"
+_CHUNK = 1024  # tags that are strings at a time
 
 
 class BatchSeqs(list[int]):
@@ -71,6 +72,7 @@ class BatchSampler:
         *,
         ordering: Ordering | str = "random",
         chosen: NDArray[np.bool_] | None = None,
+        tags: Sequence[str] | None = None,
         max_frames: int | None = None,
         max_seqs: int | None = None,
         buckets: int | ArrayLike | None = None,
@@ -86,6 +88,8 @@ class BatchSampler:
             ordering: the order of the sequences, or its `Ordering.seq_ordering`.
             chosen: (N,) whether a sequence is used; None: all are. The others are left out of the
                 order after parts and shards are cut.
+            tags: (N,) names, which are not kept: a state is refused where they are others. None: a
+                state is of any sequences that are as many, and as long where lengths are given.
             max_frames, max_seqs, buckets: limits of a batch, see `batching.make_batches`.
             rank, world_size: which of how many processes this is.
             remainder: where the batches of an epoch do not go round, what the last step is:
@@ -126,7 +130,7 @@ class BatchSampler:
         sized = self.ordering.needs_lengths or max_frames is not None or buckets is not None
         if sized and lengths is None:
             raise ValueError("this order, or these batches, need the lengths of the sequences")
-        self._checksum = self._sum_of_options()
+        self._checksum = self._sum_of_options(tags or ())
         self._made: tuple[int, int, Batches] | None = None
         self._drawer: object = None
         self._move(1, 0)
@@ -139,7 +143,7 @@ class BatchSampler:
         # who drew goes on in the other process, if at all
         return {**self.__dict__, "_made": None, "_drawer": self._drawer and object()}
 
-    def _sum_of_options(self) -> int:
+    def _sum_of_options(self, tags: Sequence[str]) -> int:
         """What must be the same for a position to mean the same."""
         options = replace(self.ordering, random_seed_offset=0), self._num_seqs
         limits = [np.asarray(value).tolist() for value in self._group.keywords.values()]
@@ -147,6 +151,9 @@ class BatchSampler:
         for array in (self._lengths, self._chosen):
             if array is not None:
                 checksum = zlib.crc32(array.tobytes(), checksum)
+        for start in range(0, len(tags), _CHUNK):
+            text = "\0".join(tags[start : start + _CHUNK])
+            checksum = zlib.crc32(text.encode("utf-8", "surrogateescape"), checksum)
         return checksum
 
     # ---- position

@@ -305,3 +305,14 @@ def test_numbers_of_numpy_mean_the_same() -> None:
     """The state that they gave before is taken after."""
     state = BatchSampler(9, ordering=Ordering("random", np.int64(3)), max_seqs=2).state_dict()
     BatchSampler(9, ordering=Ordering("random", 3), max_seqs=2).load_state_dict(state)
+
+
+def test_a_state_of_other_sequences() -> None:
+    """As many of them, in an order and in batches that need no lengths."""
+    names = [f"\udcff{seq}" for seq in range(2500)]  # any bytes may stand in an archive
+    state = BatchSampler(2500, tags=names, max_seqs=7).state_dict()
+    BatchSampler(2500, tags=list(names), max_seqs=7).load_state_dict(state)
+    for others in (names[::-1], [*names[:-1], "other"], ["other", *names[1:]], None):
+        sampler = BatchSampler(2500, tags=others, max_seqs=7)
+        with pytest.raises(ValueError, match="the state is of other data"):
+            sampler.load_state_dict(state)

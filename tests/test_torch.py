@@ -445,6 +445,19 @@ def test_errors_of_workers_name_file_and_entry(corpus: Path, tmp_path: Path) -> 
     assert type(caught.value).__module__ == "sprintcache.errors"
 
 
+def test_a_state_of_another_corpus(dataset: MapDataset, tmp_path: Path) -> None:
+    """Of as many sequences: nothing but their names tells."""
+    with ArchiveWriter(tmp_path / "other.cache") as writer:
+        for seq in range(NUM_SEQS):
+            writer.add_features(f"other{seq}", np.zeros((length(seq), 2), np.float32))
+    one, other = (
+        BatchSampler(SprintCacheDataset({"data": {"filename": path}}), max_seqs=2)
+        for path in (dataset.dataset.data["data"].archive.path, tmp_path / "other.cache")
+    )
+    with pytest.raises(ValueError, match="the state is of other data"):
+        other.load_state_dict(one.state_dict())
+
+
 # ---- StatefulDataLoader --------------------------------------------------------------------------
 
 

@@ -61,6 +61,7 @@ class BatchSampler(sampling.BatchSampler, Sampler[list[int]]):  # type: ignore[m
             source.get_lengths() if sized else None,
             ordering=source.ordering,
             chosen=source.chosen,
+            tags=source.get_all_tags(),
             max_frames=max_frames,
             max_seqs=max_seqs,
             buckets=buckets,
