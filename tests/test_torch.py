@@ -339,6 +339,14 @@ def test_workers_of_a_stream_agree(plan: list[Any], corpus: Path) -> None:
     source.close()
 
 
+def test_the_last_epoch_of_a_stream(dataset: MapDataset) -> None:
+    stream = BatchStream(dataset, **OPTIONS)
+    stream.set_epoch((1 << 20) - 1)
+    assert {batch.state["epoch"] for batch in stream} == {(1 << 20) - 1}
+    with pytest.raises(ValueError, match="no epoch 1048576"):
+        next(iter(stream))
+
+
 def test_a_batch_keeps_its_data_while_the_worker_goes_on(dataset: MapDataset) -> None:
     """Memory is used again only when the last tensor on it is gone, views included."""
     dataset.__getitems__([0])  # the process has read before it forks

@@ -69,6 +69,8 @@ class BatchStream(IterableDataset[Batch]):  # type: ignore[misc]
     def _deal(self, first: int, every: int) -> Iterator[Batch]:
         state = self._loaded or self._next(self._tag)
         self._loaded = None
+        if state["epoch"] >> _EPOCH_BITS:
+            raise ValueError(f"a stream has no epoch {state['epoch']}: {1 << _EPOCH_BITS} or above")
         self._begun(self._tag, state["epoch"])
         self._at = state
         self._sampler.load_state_dict(state)
