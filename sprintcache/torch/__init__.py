@@ -18,8 +18,8 @@ its workers have read ahead does not matter:
 
 The next pass over the loader is then the rest of that epoch, on any number of ranks and workers.
 The state is the same on all ranks of a step. A StatefulDataLoader (torchdata) keeps count by
-itself: its ``state_dict`` is as exact. In a plain DataLoader only ``sampler.state_dict()`` is not:
-it is where the DataLoader reads ahead.
+itself: its ``state_dict`` is as exact, but can be loaded with the same number of workers only. In a
+plain DataLoader only ``sampler.state_dict()`` is not: it is where the DataLoader reads ahead.
 
 To read a batch from a warm archive takes about as long as to send it to another process, so there
 workers gain little, and ``num_threads`` more. They pay off where reading is slow (cold disks,
