@@ -55,6 +55,7 @@ pytestmark = [
 
 NUM_SEQS = 23
 OPTIONS: dict[str, Any] = {"max_frames": 50}
+ALONE = {"rank": 0, "world_size": 1}
 LABELING = {
     "silence_phone": "[SILENCE]",
     "allophone_file": DATA / "allophones",
@@ -611,6 +612,19 @@ def test_two_ranks_killed_and_started_again(corpus: Path, tmp_path: Path) -> Non
         count = Counter(tag for step in part for tags in step for tag in tags)
         assert count == Counter(f"seq{seq}" for seq in range(NUM_SEQS))
         assert all(set(one).isdisjoint(other) for one, other in part)
+
+
+def test_a_group_that_came_later(dataset: MapDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sampler was made for one process: both ranks would train on everything."""
+    early, told = (BatchSampler(dataset, **OPTIONS, **place) for place in ({}, ALONE))
+    stream = BatchStream(dataset, **OPTIONS)
+    group = torch.distributed
+    for name, value in (("is_initialized", True), ("get_rank", 1), ("get_world_size", 2)):
+        monkeypatch.setattr(group, name, lambda value=value: value)
+    for made in (early, stream):
+        with pytest.raises(RuntimeError, match=r"rank 1 of 2, .* after init_process_group"):
+            next(iter(made))
+    assert len(list(told)) > len(list(BatchSampler(dataset, **OPTIONS)))
 
 
 # ---- the example, short --------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from sprintcache.dataset import SprintCacheDataset
-    from sprintcache.sampling import Remainder
+    from sprintcache.sampling import BatchSeqs, Remainder
 
 __all__ = ["BatchSampler"]
 
@@ -48,7 +49,11 @@ class BatchSampler(sampling.BatchSampler, Sampler[list[int]]):  # type: ignore[m
         Raises:
             ValueError: if an option is out of range.
             TypeError: if `dataset` is none of archives.
+
+        To iterate is a RuntimeError where torch.distributed was initialised since, with another
+        place: every rank would take all batches.
         """
+        self._is_told = rank is not None
         if (rank is None) != (world_size is None):
             raise ValueError("rank and world_size are given together, or neither")
         if rank is None or world_size is None:
@@ -69,6 +74,17 @@ class BatchSampler(sampling.BatchSampler, Sampler[list[int]]):  # type: ignore[m
             world_size=world_size,
             remainder=remainder,
         )
+
+    def deal(self, first: int = 0, every: int = 1) -> Iterator[BatchSeqs]:
+        """As `sampling.BatchSampler.deal`."""
+        rank, size = _place_in_group()
+        # spawned workers know of no group
+        if not self._is_told and size > 1 and (rank, size) != (self.rank, self.world_size):
+            raise RuntimeError(
+                f"this is rank {rank} of {size}, but the sampler was made for rank"
+                f" {self.rank} of {self.world_size}: make it after init_process_group"
+            )
+        return super().deal(first, every)
 
 
 def _place_in_group() -> tuple[int, int]:
