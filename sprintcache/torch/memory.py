@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SharedPool", "SharedTensor", "is_possible"]
 
+# each is an open file; batches that the training keeps in any number are sent as PyTorch does it
+_MOST_SEGMENTS = 64
+
 _HEAD = 64  # bytes of a segment before its memory; the first of them are three numbers:
 _NAME, _BACK, _OVER = range(3)
 
@@ -82,7 +85,10 @@ class SharedPool(BatchBuffers):
         self._segments: dict[int, _Segment] = {}  # by the address of their memory
 
     def take(self, key: str, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
-        """A C-contiguous array of this shape in a free segment; what stands in it is arbitrary."""
+        """A C-contiguous array of this shape in a free segment; what stands in it is arbitrary.
+
+        Where very many segments are in use it is in none.
+        """
         size = math.prod(shape) * np.dtype(dtype).itemsize
         free = sorted((s for s in self._segments.values() if s.is_free), key=lambda s: s.size)
         fitting = [segment for segment in free if segment.size >= size]
@@ -91,6 +97,8 @@ class SharedPool(BatchBuffers):
         else:
             if free:  # too small: grown out of
                 self._segments.pop(free[-1].address).close()
+            if len(self._segments) >= _MOST_SEGMENTS:
+                return np.empty(shape, dtype)
             segment = _Segment(size + size // 4)
             self._segments[segment.address] = segment
         return segment.memory()[:size].view(dtype).reshape(shape)
