@@ -22,8 +22,10 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sprintcache.options import check_not_negative
+
 from .command import CommandLine, find_executable, from_returnn, split_command
-from .dataset_base import SprintDatasetBase, check_not_negative
+from .dataset_base import SprintDatasetBase
 from .epoch_reader import EpochReaders
 from .errors import SprintError
 from .segment_stream import SegmentStream, StreamOptions

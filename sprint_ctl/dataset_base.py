@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sprintcache.dataset_base import Dataset, DatasetSeq
+from sprintcache.options import check_not_negative
 
 from .predefined_order import check_complete, check_place
 from .sequence_cache import SequenceCache
@@ -27,13 +28,6 @@ if TYPE_CHECKING:
     from .orthography import PostProcess
 
 __all__ = ["SprintDatasetBase"]
-
-
-def check_not_negative(**options: float) -> None:
-    """Raises ValueError for the first option that is negative or no number."""
-    for name, value in options.items():
-        if not value >= 0:
-            raise ValueError(f"{name} must be 0 or more, not {value}")
 
 
 class SprintDatasetBase(Dataset):

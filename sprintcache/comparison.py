@@ -16,7 +16,8 @@ import numpy as np
 
 from .accumulators import Tally
 from .boundaries import phones_in_time, shifts
-from .errors import LabelError, SprintCacheError, expect
+from .errors import LabelError, SprintCacheError
+from .options import expect
 from .threads import chunk_map
 from .units import Units
 

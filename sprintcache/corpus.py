@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 
 from .dataset_reader import SprintCacheReader
-from .errors import EntryNotFoundError, LabelError, integer
+from .errors import EntryNotFoundError, LabelError
 from .matching import Subset, contained, is_same_list, places
+from .options import integer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -19,7 +19,6 @@ Every error keeps its facts as attributes and survives pickling. A wrong argumen
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 __all__ = [
@@ -115,17 +114,3 @@ class ArchiveChangedError(SprintCacheError):
 
 class LabelError(SprintCacheError, ValueError):
     """Raised when an alignment cannot be turned into one label per frame."""
-
-
-def expect(value: object, attribute: str, what: str) -> None:
-    """TypeError that says what was expected and found, unless a value has an attribute."""
-    if not hasattr(value, attribute):
-        raise TypeError(f"expected {what}, found {type(value).__name__} {value!r:.80}")
-
-
-def integer(name: str, value: Any) -> int:
-    """The value as an int; TypeError that names the option if it is none."""
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, not {value!r:.80}") from None

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from .accumulators import Moments, Tally
-from .errors import SprintCacheError, expect
+from .errors import SprintCacheError
+from .options import expect
 from .threads import chunk_map, default_threads
 from .units import Units
 

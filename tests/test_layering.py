@@ -55,21 +55,22 @@ CORE = {
     "plan": set(),
     "combining": {"errors", "opening", "plan", "threads", "transfer", "writer", "storing"},
     "convert": {"alignment", "convert", "errors", "files", "opening", "threads", "writer"},
-    "ordering": {"errors"},
+    "options": set(),
+    "ordering": {"options"},
     "batching": set(),
     "sampling": {"batching", "ordering"},
-    "dataset_base": {"errors", "ordering"},
+    "dataset_base": {"errors", "options", "ordering"},
     "matching": set(),
     "dataset_reader": {"alignment", "allophones", "errors", "opening"},
-    "corpus": {"dataset_reader", "errors", "matching"},
+    "corpus": {"dataset_reader", "errors", "matching", "options"},
     "dataset": {"corpus", "dataset_base", "dataset_reader", "matching"},
     "states": {"alignment"},
     "threads": set(),
     "accumulators": set(),
     "boundaries": set(),
     "units": {"errors", "states"},
-    "statistics": {"accumulators", "errors", "threads", "units"},
-    "comparison": {"accumulators", "boundaries", "errors", "threads", "units"},
+    "statistics": {"accumulators", "errors", "options", "threads", "units"},
+    "comparison": {"accumulators", "boundaries", "errors", "options", "threads", "units"},
     "verification": {"bundle", "entries", "errors", "opening", "states", "threads"},
 }
 # on top: these may import anything, and nothing imports them
@@ -178,7 +179,7 @@ def reaches(name: str, target: str = "_reader") -> bool:
     return target in seen
 
 
-@pytest.mark.parametrize("name", ["__init__", "errors", "ordering", "dataset_base"])
+@pytest.mark.parametrize("name", ["__init__", "errors", "options", "ordering", "dataset_base"])
 def test_what_sprint_imports_is_of_python_3_8(name: str) -> None:
     source = (PACKAGE / f"{name}.py").read_text("utf-8")
     ast.parse(source, feature_version=(3, 8))

@@ -9,7 +9,7 @@ import numpy as np
 
 from sprintcache import states
 from sprintcache.alignment import ALLOPHONE_MASK
-from sprintcache.errors import expect
+from sprintcache.options import expect
 from sprintcache.units import centre
 
 from .canvas import (
