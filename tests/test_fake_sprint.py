@@ -673,6 +673,7 @@ def test_help_lists_the_options() -> None:
     ("arguments", "message"),
     [
         ([], "Action not given"),
+        (["--*.action=train"], "'train' is none of python-control, supervised-training"),
         (["--*.action=python-control"], "need Python module name"),
         (["--*.action=python-control", "--*.pymod-name=no_such_module"], "cannot import module"),
         (["--*.action=python-control", "--*.python-control-loop-type=x"], "none of"),

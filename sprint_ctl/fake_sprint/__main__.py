@@ -70,7 +70,10 @@ def run(app: Application) -> None:
 
         scoring.run(app)
     else:
-        raise CriticalError("Action not given.")
+        from .training import ACTIONS
+
+        known = ", ".join(("python-control", *ACTIONS))
+        raise CriticalError(f"Action not given. action = {action!r} is none of {known}")
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ from .visiting import CorpusDescription
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Trainer", "run"]
+__all__ = ["ACTIONS", "Trainer", "run"]
 
-_ACTIONS = ("supervised-training", "unsupervised-training", "supervised-segmentwise-training")
+ACTIONS = ("supervised-training", "unsupervised-training", "supervised-segmentwise-training")
 
 
 class Trainer(Protocol):
@@ -48,8 +48,8 @@ class Trainer(Protocol):
 def run(app: Application, action: str) -> None:
     """Trains over the corpus, as ``action`` and ``trainer`` say."""
     config = app.config
-    if action not in _ACTIONS:
-        raise CriticalError(f"action = {action!r} is none of {', '.join(_ACTIONS)}")
+    if action not in ACTIONS:
+        raise CriticalError(f"action = {action!r} is none of {', '.join(ACTIONS)}")
     supervised = action == "supervised-training"
     extraction = Extraction(
         app, config.select("aligning-feature-extractor") if supervised else config
