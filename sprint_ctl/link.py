@@ -68,8 +68,7 @@ class TrainerLink:
         try:
             message = self._wire.receive()
         except PipeClosedError:
-            log("the trainer has closed the pipe")
-            remove_module_folder()
+            _trainer_is_gone()
             return None
         return message, self._wire.received_id or 0
 
@@ -81,8 +80,7 @@ class TrainerLink:
             try:
                 self._wire.send(message, request_id=request_id)
             except PipeClosedError:
-                log("the trainer has closed the pipe")
-                remove_module_folder()
+                _trainer_is_gone()
                 return False
         return True
 
@@ -94,10 +92,10 @@ class TrainerLink:
                 try:
                     deadline = time.monotonic() + _REPORT_TIMEOUT
                     self._wire.send(("exception", text), deadline=deadline)
+                except PipeClosedError:
+                    _trainer_is_gone()
                 except (SprintError, OSError) as error:
                     log("cannot tell the trainer:", error)
-                    if isinstance(error, PipeClosedError):
-                        remove_module_folder()
         self.close()
 
     def close(self) -> None:
@@ -111,3 +109,9 @@ class TrainerLink:
     def is_closed(self) -> bool:
         """Whether it was closed."""
         return self._wire.is_closed
+
+
+def _trainer_is_gone() -> None:
+    """Removes what it can no longer remove itself."""
+    log("the trainer has closed the pipe")
+    remove_module_folder()

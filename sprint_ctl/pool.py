@@ -17,10 +17,11 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+
+from sprintcache.options import check_arguments
 
 from .batch import Automaton, join_automata, sequence_lengths, sequence_names
 from .errors import SprintError, SprintRequestError
@@ -220,11 +221,7 @@ class SprintInstancePool:
             raise ValueError(f"numInstances {self.max_num_instances}: at least 1")
         if self.on_failure not in ("raise", "skip"):
             raise ValueError(f"on_failure {self.on_failure!r}: 'raise' or 'skip'")
-        known = signature(SprintSubprocessInstance)
-        try:
-            known.bind(**options)
-        except TypeError as error:
-            raise TypeError(f"sprint_opts: {error}; known: {', '.join(known.parameters)}") from None
+        check_arguments("sprint_opts", SprintSubprocessInstance, **options)
         self.sprint_opts = options
         self.lock = threading.RLock()
         self.instances: list[SprintSubprocessInstance] = []

@@ -72,7 +72,7 @@ cdef class Packets:
 
     def __buffer__(self, int flags, /) -> memoryview:
         """The same for type checkers, which know buffers by this method (PEP 688)."""
-        return memoryview(self.packed if self.packed is not None else self)
+        return memoryview(self)
 
 
 def start_writing(int fd, int64_t offset, int64_t size) -> None:

@@ -11,7 +11,6 @@ lengths and order, which follow from these, are made anew where they are needed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from inspect import signature
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ from .dataset_base import Dataset, DatasetSeq, read_seq_list
 from .dataset_reader import Batch, BatchBuffers
 from .dataset_reader import SprintCacheReader as _Reader
 from .matching import contained
+from .options import check_arguments
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,11 +94,7 @@ class SprintCacheDataset(Dataset):
         for key, options in data.items():
             if not isinstance(options, Mapping) or "filename" not in options:
                 raise TypeError(f"{key}: expected a dict with 'filename', found {options!r}")
-            known = signature(self.SprintCacheReader)
-            try:
-                known.bind(data_key=key, **options)
-            except TypeError as error:
-                raise TypeError(f"{key}: {error}; known: {', '.join(known.parameters)}") from None
+            check_arguments(key, self.SprintCacheReader, data_key=key, **options)
             self.data[key] = self.SprintCacheReader(data_key=key, **options)
         self._corpus = Corpus(self.data, missing, length_mismatch, reduce_target_factor)
         self._chosen = self._filtered()

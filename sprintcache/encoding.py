@@ -1,8 +1,8 @@
 """From arrays to the bytes that Sprint writes: features and whole blocks.
 
 Pure functions, the inverse of `Archive.read_blocks` and its like; the bytes are those of the
-archive format, section 6. A payload is a list of parts, bytes, views of fresh arrays, or packets
-that are laid out when they are written, that follow each other, so that the writer needs no copy.
+archive format, section 6. A payload is a list of parts that follow each other: bytes, views of
+fresh arrays, or packets, which are laid out where they are written. So the writer needs no copy.
 """
 
 from __future__ import annotations

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from inspect import signature
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["check_not_negative", "expect", "integer"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["check_arguments", "check_not_negative", "expect", "integer"]
 
 
 def integer(name: str, value: Any) -> int:
@@ -20,6 +24,15 @@ def expect(value: object, attribute: str, what: str) -> None:
     """TypeError that says what was expected and found, unless a value has an attribute."""
     if not hasattr(value, attribute):
         raise TypeError(f"expected {what}, found {type(value).__name__} {value!r:.80}")
+
+
+def check_arguments(what: str, function: Callable[..., Any], /, **arguments: Any) -> None:
+    """TypeError that says what a function takes, unless it takes these."""
+    known = signature(function)
+    try:
+        known.bind(**arguments)
+    except TypeError as error:
+        raise TypeError(f"{what}: {error}; known: {', '.join(known.parameters)}") from None
 
 
 def check_not_negative(**options: float) -> None:

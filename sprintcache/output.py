@@ -76,7 +76,10 @@ class Output:
     def _write_aligned(self) -> tuple[int, int, int]:
         """Writes what was gathered but for its end, which goes to the front of the buffer."""
         begin, end, place = self._gathered
-        cut = max(end - end % _ALIGNED, begin)
+        cut = end - end % _ALIGNED
+        if cut - begin < end - cut:  # so little that its end would be moved over itself
+            self.drain()
+            return self._gathered
         at = place + cut - begin
         self._write([self._buffer[place:at]], begin)
         self._gathered = cut, end, at

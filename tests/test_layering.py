@@ -63,7 +63,7 @@ CORE = {
     "matching": set(),
     "dataset_reader": {"alignment", "allophones", "errors", "opening"},
     "corpus": {"dataset_reader", "errors", "matching", "options"},
-    "dataset": {"corpus", "dataset_base", "dataset_reader", "matching"},
+    "dataset": {"corpus", "dataset_base", "dataset_reader", "matching", "options"},
     "states": {"alignment"},
     "threads": set(),
     "accumulators": set(),
