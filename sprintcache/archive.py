@@ -24,7 +24,7 @@ from . import attributes
 from ._reader import Pass, Reader, check_out, check_threads
 from .alignment import OnMismatch, check_pad, checks_alphabet, label_table
 from .entries import Block, ScanReport
-from .errors import ArchiveChangedError, EntryNotFoundError, LabelError
+from .errors import ArchiveChangedError, EntryNotFoundError, naming
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -252,11 +252,8 @@ class Archive(Reader):
 
     def _mapped_labels(self, name: str, labeling: AllophoneLabeling) -> NDArray[np.int32]:
         alignment = self.read_alignment(name)
-        try:
+        with naming(self.entry(name).archive_path, name):
             return labeling.labels(alignment, on_alphabet_mismatch="map")
-        except LabelError as error:
-            error.path, error.entry = self.entry(name).archive_path, name
-            raise
 
     def read_labels_batch(
         self,

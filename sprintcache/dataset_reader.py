@@ -19,7 +19,7 @@ import numpy as np
 
 from .alignment import Alignment, OnMismatch, checks_alphabet
 from .allophones import AllophoneLabeling
-from .errors import FormatError, LabelError, SprintCacheError
+from .errors import FormatError, LabelError, SprintCacheError, naming
 from .opening import open_archive
 
 if TYPE_CHECKING:
@@ -282,16 +282,13 @@ class SprintCacheReader:
 
     def _items(self, name: str, alignment: Alignment, frames: int) -> Items:
         """Time, label and weight of the items of the first frames."""
-        try:
+        with naming(self.archive.entry(name).archive_path, name):
             if self.labeling is not None:
                 labels = self.labeling.item_labels(alignment, self.on_alphabet_mismatch)
             else:
                 labels = _emission_ids(alignment)
             if self.soft == "dense" and labels.max(initial=0) >= self.num_labels:
                 raise LabelError(f"label {labels.max()} of {self.num_labels}")
-        except LabelError as error:
-            error.path, error.entry = self.archive.entry(name).archive_path, name
-            raise
         chosen = alignment.time < frames
         return alignment.time[chosen].astype(np.int32), labels[chosen], alignment.weight[chosen]
 

@@ -19,7 +19,11 @@ Every error keeps its facts as attributes and survives pickling. A wrong argumen
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "ArchiveChangedError",
@@ -114,3 +118,13 @@ class ArchiveChangedError(SprintCacheError):
 
 class LabelError(SprintCacheError, ValueError):
     """Raised when an alignment cannot be turned into one label per frame."""
+
+
+@contextmanager
+def naming(path: str, entry: str) -> Iterator[None]:
+    """Has errors of this package, raised where neither is known, name a file and an entry."""
+    try:
+        yield
+    except SprintCacheError as error:
+        error.path, error.entry = path, entry
+        raise

@@ -7,14 +7,13 @@ of an entry is shown (the archiver stops after the first) and that sums do not w
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 import numpy as np
 
 from sprintcache import states
-from sprintcache.errors import LabelError, UnsupportedError
+from sprintcache.errors import LabelError, UnsupportedError, naming
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,23 +94,13 @@ def archiver_show(
             yield from _feature_lines(block)
         elif block.datatype == "flow-alignment":
             for alignment in block.data:
-                with _told(archive, name):
+                with naming(archive.entry(name).archive_path, name):
                     yield from _alignment_lines(alignment, allophones, tying)
         else:
-            with _told(archive, name):
+            with naming(archive.entry(name).archive_path, name):
                 xml += _packets(block)
     if xml:
         yield _INDENT + "".join(xml)
-
-
-@contextmanager
-def _told(archive: Archive, name: str) -> Iterator[None]:
-    """Has errors name the file and the entry."""
-    try:
-        yield
-    except (LabelError, UnsupportedError) as error:
-        error.path, error.entry = archive.entry(name).archive_path, name
-        raise
 
 
 def text_lines(text: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sprintcache.alignment import Alignment
-from sprintcache.errors import EntryNotFoundError, LabelError
+from sprintcache.errors import EntryNotFoundError, naming
 from sprintcache.opening import open_archive
 from sprintcache.threads import default_threads, ordered_map
 from sprintcache.writer import ArchiveWriter
@@ -184,11 +184,8 @@ class ArchiveSink(Sink):
         if isinstance(data, Alignment):
             self._writer.add_alignment(name, data)
         elif is_labels(data):
-            try:
+            with naming(self._writer.path, name):
                 alignment = label_alignment(data, times, self._shift, self._length)
-            except LabelError as error:
-                error.path, error.entry = self._writer.path, name
-                raise
             self._writer.add_alignment(name, alignment)
         else:
             self._writer.add_features(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sprintcache.errors import LabelError, UnsupportedError
+from sprintcache.errors import LabelError, UnsupportedError, naming
 
 from .destination import Destination
 from .extras import h5py_module
@@ -179,16 +179,13 @@ class HdfSink(Sink):
         name, _, _, targets = segment
         check_name(name, self._path, "HDF5")
         data = array_of(segment, self._path)
-        try:
+        with naming(self._path, name):
             if is_labels(data):
                 self._input_labels.see(data)
             elif data.ndim == 1:
                 data = data[:, np.newaxis]
             if targets is not None:
                 self._target_labels.see(targets)
-        except LabelError as error:
-            error.path, error.entry = self._path, name
-            raise
         self._add_inputs(name, data)
         if self._targets is not None and targets is not None:
             self._targets.add(targets)
