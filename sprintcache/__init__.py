@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .entries import Block, EntryInfo, ScanReport, SkippedRange
     from .errors import (
         ArchiveChangedError,
+        AutomatonError,
         ClosedArchiveError,
         CorruptError,
         EntryNotFoundError,
@@ -42,6 +43,7 @@ __all__ = [
     "Archive",
     "ArchiveChangedError",
     "ArchiveWriter",
+    "AutomatonError",
     "Block",
     "ClosedArchiveError",
     "CombineReport",

@@ -12,6 +12,7 @@
   * ``ClosedArchiveError`` (also ``ValueError``): the archive was closed
   * ``ArchiveChangedError``: somebody changed the file after it was opened
   * ``LabelError`` (also ``ValueError``): an alignment that cannot be turned into labels
+  * ``AutomatonError`` (also ``ValueError``): an automaton that is malformed or cannot be built
 
 Every error keeps its facts as attributes and survives pickling. A wrong argument is a plain
 ``TypeError`` or ``ValueError``.
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArchiveChangedError",
+    "AutomatonError",
     "ClosedArchiveError",
     "CorruptError",
     "EntryNotFoundError",
@@ -118,6 +120,10 @@ class ArchiveChangedError(SprintCacheError):
 
 class LabelError(SprintCacheError, ValueError):
     """Raised when an alignment cannot be turned into one label per frame."""
+
+
+class AutomatonError(SprintCacheError, ValueError):
+    """Raised when an automaton is malformed or cannot be built; `entry` is the segment."""
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from paths import DATA
 import sprintcache
 from sprintcache import (
     ArchiveChangedError,
+    AutomatonError,
     ClosedArchiveError,
     CorruptError,
     EntryNotFoundError,
@@ -37,6 +38,7 @@ TREE: dict[type[SprintCacheError], tuple[type[Exception], ...]] = {
     ClosedArchiveError: (SprintCacheError, ValueError),
     ArchiveChangedError: (SprintCacheError,),
     LabelError: (SprintCacheError, ValueError),
+    AutomatonError: (SprintCacheError, ValueError),
 }
 classes = pytest.mark.parametrize("cls", TREE)
 FACTS = ("reason", "path", "entry", "offset", "expected", "found")

@@ -66,6 +66,7 @@ CORE = {
     "dataset": {"corpus", "dataset_base", "dataset_reader", "matching", "options"},
     "states": {"alignment"},
     "threads": set(),
+    "automata": {"automata", "errors"},
     "accumulators": set(),
     "boundaries": set(),
     "units": {"errors", "states"},
