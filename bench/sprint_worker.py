@@ -99,7 +99,7 @@ def transfers(args: argparse.Namespace) -> tuple[Callable[[int], Any], Callable[
     fds = [p2c[0], c2p[1]]
     memories: list[Any] = []
     if args.side == "ours":
-        from sprint_ctl.memory import ArrayMemory
+        from sprint_ctl._pipe.shared_memory import ArrayMemory
 
         memories = [ArrayMemory.create("c2p"), ArrayMemory.create("p2c")]
         fds += [memory.fd for memory in memories]
@@ -140,7 +140,7 @@ def endpoint(
     side: str, read_fd: int, write_fd: int, read_memory: Any = None, write_memory: Any = None
 ) -> tuple[Callable[[tuple[Any, ...]], None], Callable[[], Any]]:
     if side == "ours":
-        from sprint_ctl.wire import Wire
+        from sprint_ctl._pipe.wire import Wire
 
         wire = Wire(read_fd, write_fd, read_memory=read_memory, write_memory=write_memory)
         wire.version = 2
@@ -157,7 +157,7 @@ def echo(args: argparse.Namespace) -> None:
     """The process at the other end: sends back what it gets."""
     memories: list[Any] = []
     if args.side == "ours":
-        from sprint_ctl.memory import ArrayMemory
+        from sprint_ctl._pipe.shared_memory import ArrayMemory
 
         memories = [ArrayMemory(args.fds[3]), ArrayMemory(args.fds[2])]
     send, receive = endpoint(args.side, *args.fds[:2], *memories)

@@ -12,11 +12,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ._pipe.shared_memory import ArrayMemory
+from ._pipe.wire import Wire
 from .errors import PipeClosedError, SprintError
 from .log import log
-from .memory import ArrayMemory
 from .orphan import OrphanWatch, remove_module_folder
-from .wire import Wire
 
 __all__ = ["TrainerLink"]
 

@@ -30,6 +30,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+from ._pipe.wire import Wire
 from .child_process import ChildProcess
 from .command import CommandLine, find_executable
 from .config import format_config
@@ -41,7 +42,6 @@ from .errors import (
     SprintTimeoutError,
 )
 from .report import describe_end, log_file, signal_name, tail_of
-from .wire import Wire
 
 __all__ = ["SprintProcess"]
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .array_pool import ArrayPool
+from ._pipe.array_pool import ArrayPool
 from .command import CommandLine
 from .errors import SprintError, SprintProtocolError
 from .process import SprintProcess

@@ -9,8 +9,8 @@ import threading
 import numpy as np
 
 from sprint_ctl import control
-from sprint_ctl.memory import ArrayMemory
-from sprint_ctl.wire import Wire
+from sprint_ctl._pipe.shared_memory import ArrayMemory
+from sprint_ctl._pipe.wire import Wire
 
 
 def visit(framing: int, in_memory: bool) -> None:

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from sprint_ctl.array_pool import ArrayPool
+from sprint_ctl._pipe.array_pool import ArrayPool
 
 FLOAT = np.dtype("f4")
 

@@ -27,9 +27,9 @@ from paths import DATA
 import sprintcache
 from sprint_ctl import config as config_string
 from sprint_ctl import control, log
+from sprint_ctl._pipe.shared_memory import ArrayMemory
+from sprint_ctl._pipe.wire import Wire
 from sprint_ctl.errors import PipeClosedError, SprintError
-from sprint_ctl.memory import ArrayMemory
-from sprint_ctl.wire import Wire
 
 ROOT = Path(__file__).parents[1]
 SEGMENTS = ("espeak/rec001/1", "espeak/rec015/1")

@@ -33,7 +33,7 @@ PRELUDE = """
 import os, signal, sys, time
 sys.path.insert(0, sys.argv[2])
 from sprint_ctl.config import parse_config
-from sprint_ctl.wire import Wire
+from sprint_ctl._pipe.wire import Wire
 pairs = parse_config(sys.argv[1])
 wire = Wire(int(pairs["p2c_fd"]), int(pairs["c2p_fd"]))
 """

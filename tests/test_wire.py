@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sprint_ctl import config
+from sprint_ctl._pipe.shared_memory import ArrayMemory
+from sprint_ctl._pipe.wire import Wire
 from sprint_ctl.errors import (
     PipeClosedError,
     SprintDiedError,
@@ -27,8 +29,6 @@ from sprint_ctl.errors import (
     SprintRequestError,
     SprintTimeoutError,
 )
-from sprint_ctl.memory import ArrayMemory
-from sprint_ctl.wire import Wire
 
 SECOND = struct.Struct("<4sIQQ")
 
@@ -460,7 +460,7 @@ def test_a_receiver_stays_awake_only_where_messages_come_soon(
     raw: Raw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[None] = []
-    monkeypatch.setattr("sprint_ctl.wire._SOON", 0.1)
+    monkeypatch.setattr("sprint_ctl._pipe.wire._SOON", 0.1)
     monkeypatch.setattr(os, "sched_yield", lambda: looks.append(None))
     body = pickle.dumps(("ok",))
     message = struct.pack("<i", len(body)) + body

@@ -5,11 +5,11 @@ and scalars of numpy of plain kinds. There are two framings; either end can read
 and writes the first until ``version`` is set to 2:
 
 1. the incumbent's (interface facts, section 10): length as signed 32-bit little-endian number, then
-   a pickle (`sprint_ctl.pickles`).
+   a pickle (`sprint_ctl._pipe.pickle_framing`).
 2. ``SPR2``, then as little-endian unsigned numbers the length of a JSON text (32 bit), the request
    id and the size of the arrays that follow the text (64 bit each), then the text and the arrays
-   (`sprint_ctl.packing`). Arrays go from their own memory into the pipe and from the pipe into the
-   final array; with memory files (`sprint_ctl.memory`) they do not go through the pipe at all.
+   (`sprint_ctl._pipe.json_framing`). Arrays go from their own memory into the pipe and from the pipe into the
+   final array; with memory files (`sprint_ctl._pipe.shared_memory`) they do not go through the pipe at all.
    Request id 0 is for messages that answer no request.
 
 All waiting is done in one place, ``_wait``: until the pipe is ready, the deadline has passed, or
@@ -32,16 +32,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import pickles
-from .errors import PipeClosedError, SprintProtocolError, SprintTimeoutError
-from .packing import Packer, Unpacker
+from ..errors import PipeClosedError, SprintProtocolError, SprintTimeoutError
+from . import pickle_framing as pickles
+from .json_framing import Packer, Unpacker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from .memory import ArrayMemory
+    from .shared_memory import ArrayMemory
 
 __all__ = ["Wire"]
 

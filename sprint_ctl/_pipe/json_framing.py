@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import SprintProtocolError
-from .memory import ALIGNMENT, order_of
+from ..errors import SprintProtocolError
+from .shared_memory import ALIGNMENT, order_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from .memory import ArrayMemory, Order
+    from .shared_memory import ArrayMemory, Order
 
 __all__ = ["Packer", "Unpacker"]
 

@@ -1,0 +1,1 @@
+"""Code that both ends of the pipe share: framing, array payloads, shared memory."""
