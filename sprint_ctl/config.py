@@ -11,10 +11,10 @@ minPythonControlVersion   least interface version of Sprint
 wire                      2: the parent knows the second framing (`sprint_ctl._pipe.wire`)
 c2p_memory_fd,            memory files for arrays, written by the child and by the parent
 p2c_memory_fd             (`sprint_ctl._pipe.shared_memory`)
-parent_pid                the trainer; the child ends soon after it (`sprint_ctl.orphan`)
+parent_pid                the trainer; the child ends soon after it (`sprint_ctl._sprint.orphan`)
 action, epoch,            of `sprint_ctl.dataset`: what the Sprint is for, number of the epoch, and
 seq_ordering, seq_seed    its order, which `sprint_ctl.extern_interface` makes
-criterion                 how ``process_segment`` asks for the loss (`sprint_ctl.criterion`)
+criterion                 how ``process_segment`` asks for the loss (`sprint_ctl._sprint.criterion`)
 quiet, verbose            log lines on stderr: none (default), some, or for every segment
 ========================  ========================================================================
 """

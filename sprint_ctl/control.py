@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from .attach import attach
+from ._sprint.attach import attach
+from ._sprint.layer import SprintNnPythonLayer
+from ._sprint.log import log
+from ._sprint.python_control import PythonControl
 from .errors import SprintError
-from .layer import SprintNnPythonLayer
-from .log import log
-from .python_control import PythonControl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -8,7 +8,7 @@ one epoch: what is left of an interrupted one can never reach the next.
 Ends. An epoch that is left early ends in order: Sprint is asked, has ``exit_timeout`` seconds, and
 is then terminated. What Sprint does wrong is raised in the training's thread, in the place of the
 sequence that is missing. `close`, dropping the dataset and the end of the interpreter end all
-processes; the trainer's own death does too (`sprint_ctl.orphan`).
+processes; the trainer's own death does too (`sprint_ctl._sprint.orphan`).
 
 Other processes. A fork or a pickled copy is a dataset that has begun no epoch, and starts Sprints
 of its own; so it works in the workers of a DataLoader.

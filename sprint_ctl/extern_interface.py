@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sprintcache.ordering import Ordering
 
-from .errors import SprintError
-from .segment_calls import (
+from ._sprint.segment_calls import (
     PythonControl,
     feedInputAndTarget,
     feedInputAndTargetAlignment,
@@ -22,8 +21,9 @@ from .segment_calls import (
     reported,
     sink,
 )
-from .segment_order import ordered_names
-from .segment_source import SegmentSource
+from ._sprint.segment_order import ordered_names
+from ._sprint.segment_sender import SegmentSource
+from .errors import SprintError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

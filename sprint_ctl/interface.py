@@ -18,11 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .engine import call_if_there, needed
-from .engine_runner import EngineRunner
-from .errors import SprintError
-from .feature_scorer import PythonFeatureScorer
-from .segment_calls import (
+from ._sprint.engine_runner import EngineRunner
+from ._sprint.feature_scorer import PythonFeatureScorer
+from ._sprint.segment_calls import (
     PythonControl,
     feedInputAndTarget,
     feedInputAndTargetAlignment,
@@ -31,6 +29,8 @@ from .segment_calls import (
     reported,
     sink,
 )
+from .engine import call_if_there, needed
+from .errors import SprintError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -4,7 +4,7 @@ Sprint puts it first on ``sys.path``, so it holds links to our two packages and 
 other package of the trainer's environment can take the place of one of Sprint's own.
 
 The folder goes with the process it was made for. When the trainer is killed, Sprint removes it
-(`sprint_ctl.orphan`); only if both are killed, it stays.
+(`sprint_ctl._sprint.orphan`); only if both are killed, it stays.
 """
 
 from __future__ import annotations

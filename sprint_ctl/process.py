@@ -18,7 +18,7 @@ Sprint as the end of the pipe.
 
 Parents that die. A trainer that is killed closes its pipe ends; the code inside Sprint sees that
 and ends the process within about a second, quietly, with exit status 0 between two requests and
-with status 3 out of the middle of one (`sprint_ctl.orphan`).
+with status 3 out of the middle of one (`sprint_ctl._sprint.orphan`).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import numpy as np
 
 from sprint_ctl import extern_interface, interface
 from sprint_ctl._pipe.wire import Wire
-from sprint_ctl.segment_calls import deliver_to
+from sprint_ctl._sprint.segment_calls import deliver_to
 
 NAMES = ["a", "b", "c"]
 FEATURES = np.asfortranarray(np.arange(8, dtype=np.float32).reshape(2, 4))

@@ -26,9 +26,10 @@ from paths import DATA
 
 import sprintcache
 from sprint_ctl import config as config_string
-from sprint_ctl import control, log
+from sprint_ctl import control
 from sprint_ctl._pipe.shared_memory import ArrayMemory
 from sprint_ctl._pipe.wire import Wire
+from sprint_ctl._sprint import log
 from sprint_ctl.errors import PipeClosedError, SprintError
 
 ROOT = Path(__file__).parents[1]

@@ -23,9 +23,9 @@ from sprint_data import CONTROL, CORPUS, ENVIRONMENT, NAMES, STAND_IN
 
 from sprint_ctl import extern_interface, interface
 from sprint_ctl._pipe.wire import Wire
+from sprint_ctl._sprint.feature_scorer import PythonFeatureScorer, read_log_priors
+from sprint_ctl._sprint.segment_calls import deliver_to, sink
 from sprint_ctl.errors import SprintError, SprintTimeoutError
-from sprint_ctl.feature_scorer import PythonFeatureScorer, read_log_priors
-from sprint_ctl.segment_calls import deliver_to, sink
 from sprintcache import FormatError
 
 ROOT = Path(__file__).parents[1]

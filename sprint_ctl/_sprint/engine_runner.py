@@ -16,10 +16,10 @@ import numpy as np
 
 from sprintcache.ordering import Ordering
 
-from .config import parse_config
-from .dataset_base import SprintDatasetBase
-from .engine import call_if_there, load_engine, log_posteriors, needed
-from .errors import SprintError, SprintTimeoutError
+from ..config import parse_config
+from ..dataset_base import SprintDatasetBase
+from ..engine import call_if_there, load_engine, log_posteriors, needed
+from ..errors import SprintError, SprintTimeoutError
 from .log import configure_log, log
 from .segment_calls import deliver_to, sink
 from .segment_order import ordered_names

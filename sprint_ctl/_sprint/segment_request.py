@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import SprintError
 from .criterion import skipped
-from .errors import SprintError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

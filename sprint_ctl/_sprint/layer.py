@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import SprintError
 from .attach import attach
-from .errors import SprintError
 from .log import is_verbose, log
 from .python_control import PythonControl
 from .reporting import reported

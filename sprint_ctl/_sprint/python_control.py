@@ -9,7 +9,7 @@ one: `init` is called for every unit, and all share ``PythonControl.instance``.
   and answered as soon as loss and error signal are there; no other thread is needed. A segment that
   Sprint leaves without either is answered with infinite loss and no gradient.
 * The same with `run_threaded_control_loop`, where a thread of its own reads and answers; see
-  `sprint_ctl.segment_exchange` for who waits for whom.
+  `sprint_ctl._sprint.segment_exchange` for who waits for whom.
 * Sprint calls `run_control_loop` and leaves everything to us (automata).
 
 An exception in a request is its answer, ("exception", traceback); so is one that concerns only its
@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import SprintError, SprintProtocolError
 from .criterion import CRITERIA, loss_by_name
 from .description import describe
-from .errors import SprintError, SprintProtocolError
 from .link import TrainerLink
 from .log import is_verbose, log
 from .reporting import reported

@@ -14,8 +14,8 @@ import numpy as np
 
 from sprintcache.errors import FormatError
 
-from .engine import call_if_there, log_posteriors, needed
-from .errors import SprintError
+from ..engine import call_if_there, log_posteriors, needed
+from ..errors import SprintError
 from .segment_calls import reported
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .config import parse_config, to_bool
-from .errors import SprintError
+from ..config import parse_config, to_bool
+from ..errors import SprintError
 from .link import TrainerLink
 from .log import configure_log, is_verbose, log
 from .segment_calls import deliver_to, reported, sink

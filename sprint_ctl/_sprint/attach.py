@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .config import parse_config, to_bool
-from .errors import SprintError
+from ..config import parse_config, to_bool
+from ..errors import SprintError
 from .log import configure_log, log
 from .python_control import PythonControl
 

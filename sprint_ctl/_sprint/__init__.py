@@ -1,0 +1,1 @@
+"""Code that runs inside a Sprint process, on the interpreter that Sprint embeds."""
