@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _doctor(args: argparse.Namespace, report: TextIO) -> int:
-    from .doctor import examine
+    from ._trainer.doctor import examine
 
     wrap = textwrap.TextWrapper(
         94, initial_indent="    --> ", subsequent_indent=" " * 8, break_on_hyphens=False

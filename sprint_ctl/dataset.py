@@ -24,11 +24,11 @@ from typing import Any
 
 from sprintcache.options import check_not_negative
 
+from ._trainer.epoch_reader import EpochReaders
+from ._trainer.segment_receiver import SegmentStream, StreamOptions
 from .command import CommandLine, find_executable, from_returnn, split_command
 from .dataset_base import SprintDatasetBase
-from .epoch_reader import EpochReaders
 from .errors import SprintError
-from .segment_stream import SegmentStream, StreamOptions
 from .sequence_cache import SequenceCache
 
 __all__ = ["ExternSprintDataset", "SprintDatasetBase"]

@@ -5,7 +5,7 @@ The names that trainers import; each is at home in a module of its own.
 
 from __future__ import annotations
 
-from .instance import SprintSubprocessInstance
-from .pool import ReaderThread, SprintInstancePool
+from ._trainer.instance import SprintSubprocessInstance
+from ._trainer.pool import ReaderThread, SprintInstancePool
 
 __all__ = ["ReaderThread", "SprintInstancePool", "SprintSubprocessInstance"]

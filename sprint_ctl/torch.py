@@ -21,7 +21,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("PyTorch is missing: pip install 'sprintcache[torch]'") from error
 
-from .pool import SprintInstancePool
+from ._trainer.pool import SprintInstancePool
 
 __all__ = ["full_sum_automata", "sprint_loss"]
 

@@ -10,7 +10,7 @@ import pytest
 from test_error_signals import LAYER, TRIVIAL, environment
 
 from sprint_ctl.__main__ import main
-from sprint_ctl.diagnosis import advice_for
+from sprint_ctl._trainer.advice import advice_for
 from sprint_ctl.errors import SprintDiedError
 
 ROOT = Path(__file__).parents[1]

@@ -21,7 +21,7 @@ import pytest
 from paths import DATA
 
 import sprintcache
-from sprint_ctl import batch
+from sprint_ctl._trainer import batch
 from sprint_ctl.error_signals import ReaderThread, SprintInstancePool, SprintSubprocessInstance
 from sprint_ctl.errors import (
     SprintDiedError,
@@ -73,7 +73,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGFILE", "/dev/null")
     monkeypatch.setenv("tying", "lookup")
     monkeypatch.setenv("tying-file", str(DATA / "state-tying" / "monophone"))
-    monkeypatch.setattr(logging.getLogger("sprint_ctl.pool"), "disabled", True)
+    monkeypatch.setattr(logging.getLogger("sprint_ctl._trainer.pool"), "disabled", True)
 
 
 def options(arguments: list[str], *more: str, **others: Any) -> dict[str, Any]:

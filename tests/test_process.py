@@ -15,6 +15,8 @@ import pytest
 
 import sprint_ctl
 import sprintcache
+from sprint_ctl._trainer.process import SprintProcess
+from sprint_ctl._trainer.process_output import describe_end, log_file, signal_name, tail_of
 from sprint_ctl.command import find_executable, split_command
 from sprint_ctl.errors import (
     SprintDiedError,
@@ -23,8 +25,6 @@ from sprint_ctl.errors import (
     SprintStartError,
     SprintTimeoutError,
 )
-from sprint_ctl.process import SprintProcess
-from sprint_ctl.report import describe_end, log_file, signal_name, tail_of
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,11 +15,11 @@ import threading
 import time
 import weakref
 
-from ._pipe.shared_memory import ArrayMemory
-from ._pipe.wire import Wire
-from .errors import SprintError
+from .._pipe.shared_memory import ArrayMemory
+from .._pipe.wire import Wire
+from ..errors import SprintError
 from .modules import make_module_folder, remove_module_folder
-from .report import StderrReader
+from .process_output import StderrReader
 
 __all__ = ["ChildProcess"]
 

@@ -23,8 +23,8 @@ import numpy as np
 
 from sprintcache.options import check_arguments
 
+from ..errors import SprintError, SprintRequestError
 from .batch import Automaton, join_automata, sequence_lengths, sequence_names
-from .errors import SprintError, SprintRequestError
 from .instance import SprintSubprocessInstance
 
 if TYPE_CHECKING:

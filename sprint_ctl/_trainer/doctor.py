@@ -22,9 +22,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .command import CommandLine, find_executable, split_command
-from .diagnosis import advice_for
-from .errors import SprintError, SprintRequestError
+from ..command import CommandLine, find_executable, split_command
+from ..errors import SprintError, SprintRequestError
+from .advice import advice_for
 from .instance import SprintSubprocessInstance
 
 __all__ = ["Finding", "examine"]

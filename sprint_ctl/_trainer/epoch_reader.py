@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 from sprintcache.dataset_base import DatasetSeq
 from sprintcache.ordering import Ordering
 
-from .errors import SprintError
-from .segment_stream import Segment, SegmentStream
-from .sequence_cache import SequenceCache
+from ..errors import SprintError
+from ..sequence_cache import SequenceCache
+from .segment_receiver import Segment, SegmentStream
 
 if TYPE_CHECKING:
-    from .dataset import ExternSprintDataset
+    from ..dataset import ExternSprintDataset
 
 __all__ = ["EpochReaders"]
 

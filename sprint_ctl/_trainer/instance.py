@@ -13,12 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .command import CommandLine, from_returnn, split_command
-from .errors import (
-    SprintError,
-    SprintProtocolError,
-    SprintRequestError,
-)
+from ..command import CommandLine, from_returnn, split_command
+from ..errors import SprintError, SprintProtocolError, SprintRequestError
 from .process import SprintProcess
 
 if TYPE_CHECKING:

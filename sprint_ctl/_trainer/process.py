@@ -30,18 +30,18 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from ._pipe.wire import Wire
-from .child_process import ChildProcess
-from .command import CommandLine, find_executable
-from .config import format_config
-from .errors import (
+from .._pipe.wire import Wire
+from ..command import CommandLine, find_executable
+from ..config import format_config
+from ..errors import (
     PipeClosedError,
     SprintDiedError,
     SprintError,
     SprintStartError,
     SprintTimeoutError,
 )
-from .report import describe_end, log_file, signal_name, tail_of
+from .child_process import ChildProcess
+from .process_output import describe_end, log_file, signal_name, tail_of
 
 __all__ = ["SprintProcess"]
 
