@@ -24,12 +24,12 @@ from typing import Any
 
 from sprintcache.options import check_not_negative
 
+from ._sequences.sequence_cache import SequenceCache
 from ._trainer.epoch_reader import EpochReaders
 from ._trainer.segment_receiver import SegmentStream, StreamOptions
 from .command import CommandLine, find_executable, from_returnn, split_command
 from .dataset_base import SprintDatasetBase
 from .errors import SprintError
-from .sequence_cache import SequenceCache
 
 __all__ = ["ExternSprintDataset", "SprintDatasetBase"]
 

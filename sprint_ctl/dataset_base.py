@@ -2,7 +2,7 @@
 
 It stands in the trainer, as the base of `sprint_ctl.dataset.ExternSprintDataset`, and in a Sprint
 process, filled by `sprint_ctl.interface`. One thread adds, one takes, see
-`sprint_ctl.sequence_cache`; `close` and `stop` may come from any thread. Every method has the name
+`sprint_ctl._sequences.sequence_cache`; `close` and `stop` may come from any thread. Every method has the name
 of the reference documentation and today's; both are the same.
 
 Standard library, numpy, and the pure modules of sprintcache only: Sprint's interpreter loads it.
@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 from sprintcache.dataset_base import Dataset, DatasetSeq
 from sprintcache.options import check_not_negative
 
-from .predefined_order import check_complete, check_place
-from .sequence_cache import SequenceCache
-from .sequence_maker import SequenceMaker
-from .targets import TargetConverter
+from ._sequences.predefined_order import check_complete, check_place
+from ._sequences.sequence_cache import SequenceCache
+from ._sequences.sequence_maker import SequenceMaker
+from ._sequences.targets import TargetConverter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from .orthography import PostProcess
+    from ._sequences.orthography import PostProcess
 
 __all__ = ["SprintDatasetBase"]
 
@@ -67,9 +67,9 @@ class SprintDatasetBase(Dataset):
                 every frame.
             str_add_final_zero: texts also come as "orth0", "speaker_name0", ending in NUL.
             input_stddev: "data" is divided by it.
-            orth_post_process: what to do with the orthography, see `sprint_ctl.orthography`.
+            orth_post_process: what to do with the orthography, see `sprint_ctl._sequences.orthography`.
             bpe: target "bpe" from the orthography; options: bpe_file, vocab_file, seq_postfix,
-                unknown_label, see `sprint_ctl.vocabulary`.
+                unknown_label, see `sprint_ctl._sequences.vocabulary`.
             orth_vocab: target "orth_classes", in the same way.
             suppress_load_seqs_print: taken and ignored; nothing is printed.
             reduce_target_factor: "classes" have one frame for that many frames of "data", the last

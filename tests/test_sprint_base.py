@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 
 import sprintcache
+from sprint_ctl._sequences.orthography import post_processor
+from sprint_ctl._sequences.targets import SOFT_KEYS
+from sprint_ctl._sequences.vocabulary import vocabulary
 from sprint_ctl.dataset import ExternSprintDataset, SprintDatasetBase
 from sprint_ctl.errors import SprintError, SprintProtocolError, SprintTimeoutError
-from sprint_ctl.orthography import post_processor
-from sprint_ctl.targets import SOFT_KEYS
-from sprint_ctl.vocabulary import vocabulary
 
 DIM = 5
 # name and parameters as the reference documents them; below, those of today's source
@@ -561,8 +561,8 @@ def test_a_missing_library_names_its_extra() -> None:
     code = """
     import sys
     sys.modules["subword_nmt"] = sys.modules["unidecode"] = None
-    from sprint_ctl.orthography import post_processor
-    from sprint_ctl.vocabulary import vocabulary
+    from sprint_ctl._sequences.orthography import post_processor
+    from sprint_ctl._sequences.vocabulary import vocabulary
     for make in (
         lambda: vocabulary({"bpe_file": "x", "labels": ["a"]}),
         lambda: post_processor("transliteration_cleaners"),

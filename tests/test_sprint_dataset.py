@@ -35,6 +35,7 @@ from sprint_data import (
 )
 
 import sprintcache
+from sprint_ctl._sequences.targets import SOFT_KEYS
 from sprint_ctl.dataset import ExternSprintDataset
 from sprint_ctl.errors import (
     SprintDiedError,
@@ -43,7 +44,6 @@ from sprint_ctl.errors import (
     SprintStartError,
     SprintTimeoutError,
 )
-from sprint_ctl.targets import SOFT_KEYS
 from sprintcache.bliss import Corpus
 
 ROOT = Path(__file__).parents[1]

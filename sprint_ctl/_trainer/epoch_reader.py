@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from sprintcache.dataset_base import DatasetSeq
 from sprintcache.ordering import Ordering
 
+from .._sequences.sequence_cache import SequenceCache
 from ..errors import SprintError
-from ..sequence_cache import SequenceCache
 from .segment_receiver import Segment, SegmentStream
 
 if TYPE_CHECKING:

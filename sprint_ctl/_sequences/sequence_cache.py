@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from sprintcache.errors import SprintCacheError
 
-from .errors import SprintError, SprintTimeoutError
+from ..errors import SprintError, SprintTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

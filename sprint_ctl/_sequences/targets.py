@@ -13,7 +13,7 @@ import numpy as np
 
 from sprintcache.errors import FormatError, LabelError
 
-from .errors import SprintProtocolError
+from ..errors import SprintProtocolError
 from .orthography import post_processor, to_text
 from .vocabulary import vocabulary
 

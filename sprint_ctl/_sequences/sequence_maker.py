@@ -8,7 +8,7 @@ import numpy as np
 
 from sprintcache.dataset_base import DatasetSeq, sliding_window
 
-from .errors import SprintProtocolError
+from ..errors import SprintProtocolError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

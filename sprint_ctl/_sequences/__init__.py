@@ -1,0 +1,1 @@
+"""What a dataset makes of segments: the cache of sequences, targets, vocabularies."""
