@@ -14,10 +14,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._write.combine import CombineReport, combine, repack
+    from ._write.recover import RecoveryReport, recover
+    from ._write.writer import ArchiveWriter
     from .alignment import Alignment
     from .allophones import AllophoneLabeling
     from .archive import Archive
-    from .combining import CombineReport, combine, repack
     from .dataset import SprintCacheDataset
     from .entries import Block, EntryInfo, ScanReport, SkippedRange
     from .errors import (
@@ -33,9 +35,7 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from .opening import open_archive
-    from .recovery import RecoveryReport, recover
     from .verification import Problem, VerifyReport, verify
-    from .writer import ArchiveWriter
 
 __all__ = [
     "Alignment",

@@ -512,7 +512,7 @@ def interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
                     signal.raise_signal(signal.SIGINT)
 
         monkeypatch.setattr(interrupts, "Progress", Watched)
-        monkeypatch.setattr("sprintcache.transfer._BUFFER", 100)
+        monkeypatch.setattr("sprintcache._write.entry_copier._BUFFER", 100)
         before = signal.getsignal(signal.SIGINT)
         result = run(*argv)
         assert signal.getsignal(signal.SIGINT) is before
@@ -570,7 +570,7 @@ def test_ctrl_c_in_the_middle_of_an_entry(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It waits for the entry to be whole."""
-    monkeypatch.setattr("sprintcache.transfer._BUFFER", 100)
+    monkeypatch.setattr("sprintcache._write.entry_copier._BUFFER", 100)
     written_so_far = []
 
     def write_all(fd: int, parts: Any, offset: int) -> None:
@@ -580,7 +580,7 @@ def test_ctrl_c_in_the_middle_of_an_entry(
             if len(written_so_far) == 2:
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("sprintcache.output.write_all", write_all)
+    monkeypatch.setattr("sprintcache._write.write_buffer.write_all", write_all)
     path = Path(written(tmp_path / "x.cache", [("old", ONE)]))
     status, _, err = run("combine", PARTS[0], "--append", "--to", path)
     assert status == 130

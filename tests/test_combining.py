@@ -24,9 +24,9 @@ from sprintcache import (
     combine,
     open_archive,
     repack,
-    transfer,
     verify,
 )
+from sprintcache._write import entry_copier as transfer
 
 Entries = dict[str, tuple[bytes, bool]]  # name -> payload, whether compressed
 

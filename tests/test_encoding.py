@@ -18,9 +18,9 @@ from test_datatypes import BLOCKS, archive_of
 from test_reference import PACKETS
 
 from sprintcache import Alignment, Block, attributes
-from sprintcache.alignment_encoding import encode_alignment
+from sprintcache._write.alignment_encoding import encode_alignment
+from sprintcache._write.encoding import encode_blocks, encode_features
 from sprintcache.attributes import render
-from sprintcache.encoding import encode_blocks, encode_features
 
 ID = st.integers(0, 2**32 - 1)
 TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\x7f"), max_size=8)

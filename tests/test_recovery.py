@@ -208,7 +208,7 @@ def check(report: RecoveryReport, path: Path, states: list[dict[str, bytes]]) ->
 CHILD = """
 import sys
 import numpy as np
-from sprintcache.writer import ArchiveWriter
+from sprintcache._write.writer import ArchiveWriter
 path, mode = sys.argv[1:]
 with ArchiveWriter(path, mode) as writer:
     for i in range(100000):

@@ -578,8 +578,8 @@ def test_what_is_gathered_comes_to_its_place(
     """Features that wait, in a small buffer, between bytes that do not, and flushes."""
     path, entries = scratch / "x.cache", []
     with pytest.MonkeyPatch.context() as patch, ArchiveWriter(path, "w") as writer:
-        patch.setattr("sprintcache.output._GATHERED", 1500)
-        patch.setattr("sprintcache.output._ALIGNED", aligned)
+        patch.setattr("sprintcache._write.write_buffer._GATHERED", 1500)
+        patch.setattr("sprintcache._write.write_buffer._ALIGNED", aligned)
         for number, count in enumerate(counts):
             name = f"segment/{number}"
             if number % bytes_every:

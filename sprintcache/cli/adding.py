@@ -19,8 +19,8 @@ from sprintcache.errors import SprintCacheError
 from sprintcache.opening import open_archive
 
 if TYPE_CHECKING:
+    from sprintcache._write.writer import ArchiveWriter
     from sprintcache.archive import Archive
-    from sprintcache.writer import ArchiveWriter
 
     from .contents import Content
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sprintcache._write.encoding import encode_alignment_entry, encode_blocks, encode_features
 from sprintcache.alignment import Alignment
-from sprintcache.encoding import encode_alignment_entry, encode_blocks, encode_features
 from sprintcache.entries import Block
 from sprintcache.errors import UnsupportedError
 

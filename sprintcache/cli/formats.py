@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sprintcache._write.encoding import encode_alignment_entry, encode_blocks, encode_features
 from sprintcache.alignment import Alignment
-from sprintcache.encoding import encode_alignment_entry, encode_blocks, encode_features
 from sprintcache.errors import FormatError
 
 from .array_files import NPY, NPZ

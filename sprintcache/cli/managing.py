@@ -10,13 +10,13 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from sprintcache import bundle as bundles
-from sprintcache import combining
+from sprintcache._write import combine as combining
+from sprintcache._write.combine_plan import with_attributes
+from sprintcache._write.recover import recover as recover_archive
+from sprintcache._write.writer import ArchiveWriter
 from sprintcache.errors import SprintCacheError
 from sprintcache.files import partial_of, same_file
 from sprintcache.opening import open_archive
-from sprintcache.plan import with_attributes
-from sprintcache.recovery import recover as recover_archive
-from sprintcache.writer import ArchiveWriter
 
 from .adding import Adder, sources_of
 from .arguments import UsageError
@@ -28,8 +28,8 @@ from .selection import as_stored, chosen, lines_of, listed
 from .wording import in_words, many
 
 if TYPE_CHECKING:
+    from sprintcache._write.combine import CombineReport
     from sprintcache.archive import Archive
-    from sprintcache.combining import CombineReport
 
     from .bundling import BundleCheck
 

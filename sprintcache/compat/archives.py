@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
+from sprintcache._write.writer import ArchiveWriter
 from sprintcache.archive import Archive
 from sprintcache.attributes import render
 from sprintcache.bundle import members
 from sprintcache.entries import Block
 from sprintcache.errors import SprintCacheError
 from sprintcache.opening import open_archive
-from sprintcache.writer import ArchiveWriter
 
 from .readable import FileInfo, Readable, StrPath
 

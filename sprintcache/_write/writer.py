@@ -17,21 +17,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .archive_file import HEADER, ArchiveFile, Row, raw_name
-from .attributes import render
+from ..attributes import render
+from ..errors import ClosedArchiveError, EntryNotFoundError, SprintCacheError
+from ..files import Part, check_regular, close_locked, open_locked, partial_of, sync_folder
+from ..opening import open_archive
+from .archive_layout import HEADER, ArchiveFile, Row, raw_name
 from .encoding import encode_alignment_entry, encode_blocks, encode_features
-from .errors import ClosedArchiveError, EntryNotFoundError, SprintCacheError
-from .files import Part, check_regular, close_locked, open_locked, partial_of, sync_folder
-from .opening import open_archive
-from .partial import PartialFile
-from .recovery import recover
+from .partial_file import PartialFile
+from .recover import recover
 from .storing import check_name, stored_form
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from .alignment import Alignment
-    from .entries import Block
+    from ..alignment import Alignment
+    from ..entries import Block
 
 __all__ = ["ArchiveWriter"]
 

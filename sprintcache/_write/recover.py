@@ -7,9 +7,8 @@ import mmap
 import os
 from typing import NamedTuple
 
-from .archive_file import HEADER, ArchiveFile, Row
-from .entries import ScanReport, SkippedRange
-from .files import (
+from ..entries import ScanReport, SkippedRange
+from ..files import (
     check_regular,
     errors_of,
     open_locked,
@@ -19,8 +18,9 @@ from .files import (
     sync_folder,
     write_all,
 )
-from .opening import open_archive
-from .partial import PartialFile
+from ..opening import open_archive
+from .archive_layout import HEADER, ArchiveFile, Row
+from .partial_file import PartialFile
 
 __all__ = ["RecoveryReport", "recover"]
 

@@ -7,13 +7,13 @@ import struct
 import zlib
 from typing import TYPE_CHECKING
 
-from .archive_file import raw_name
+from .archive_layout import raw_name
 from .encoding import SIZE_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .files import Part
+    from ..files import Part
 
 __all__ = ["check_name", "stored_form"]
 

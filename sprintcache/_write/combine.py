@@ -14,18 +14,18 @@ from contextlib import ExitStack
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from .errors import EntryNotFoundError, SprintCacheError
-from .opening import open_archive
-from .plan import Plan, Step
+from ..errors import EntryNotFoundError, SprintCacheError
+from ..opening import open_archive
+from ..threads import default_threads, ordered_map
+from .combine_plan import Plan, Step
+from .entry_copier import transfer
 from .storing import check_name, stored_form
-from .threads import default_threads, ordered_map
-from .transfer import transfer
 from .writer import ArchiveWriter
 
 if TYPE_CHECKING:
-    from .archive import Archive
-    from .files import Part
-    from .plan import Tell
+    from ..archive import Archive
+    from ..files import Part
+    from .combine_plan import Tell
 
 __all__ = ["CombineReport", "combine", "repack"]
 

@@ -1,6 +1,6 @@
 """ArchiveFile: where the entries of an archive file stand, and how they come and go.
 
-What is added at the end may be gathered (`sprintcache.output`). Everything else is written at once,
+What is added at the end may be gathered (`sprintcache._write.write_buffer`). Everything else is written at once,
 after what was gathered before it.
 
 Entries are put where Sprint puts them (archive format, section 2.5): in the first hole of exactly
@@ -16,9 +16,9 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from .errors import CorruptError
-from .files import Part
-from .output import Output
+from ..errors import CorruptError
+from ..files import Part
+from .write_buffer import Output
 
 __all__ = ["END_TAG", "HEADER", "START_TAG", "ArchiveFile", "Row", "raw_name"]
 

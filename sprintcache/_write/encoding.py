@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._reader import Packets
-from .alignment import Alignment
+from .._reader import Packets
+from ..alignment import Alignment
+from ..entries import Block
+from ..files import Part
 from .alignment_encoding import encode_alignment, encode_string
-from .entries import Block
-from .files import Part
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray

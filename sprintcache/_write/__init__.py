@@ -1,0 +1,1 @@
+"""Writing archives: layout, buffers, encoding, copying entries, recovery."""
