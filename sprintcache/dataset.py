@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .corpus import Corpus, Mismatch, Missing
+from ._dataset.corpus import Corpus, Mismatch, Missing
+from ._dataset.name_lookup import contained
+from ._dataset.reader import Batch, BatchBuffers
+from ._dataset.reader import SprintCacheReader as _Reader
 from .dataset_base import Dataset, DatasetSeq, read_seq_list
-from .dataset_reader import Batch, BatchBuffers
-from .dataset_reader import SprintCacheReader as _Reader
-from .matching import contained
 from .options import check_arguments
 
 if TYPE_CHECKING:

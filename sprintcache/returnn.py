@@ -30,9 +30,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from . import dataset
-from .dataset_reader import SprintCacheReader
+from ._dataset.name_lookup import places
+from ._dataset.reader import SprintCacheReader
 from .errors import EntryNotFoundError
-from .matching import places
 
 try:
     from returnn.datasets.basic import DatasetSeq

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paths import DATA
 
-from sprintcache import matching, open_archive
-from sprintcache.matching import Subset, contained, is_same_list, places
+from sprintcache import open_archive
+from sprintcache._dataset import name_lookup as matching
+from sprintcache._dataset.name_lookup import Subset, contained, is_same_list, places
 
 NAMES = st.lists(st.text("ab\udc80é", max_size=4), max_size=30)
 

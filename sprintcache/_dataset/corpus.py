@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from .dataset_reader import SprintCacheReader
-from .errors import EntryNotFoundError, LabelError
-from .matching import Subset, contained, is_same_list, places
-from .options import integer
+from ..errors import EntryNotFoundError, LabelError
+from ..options import integer
+from .name_lookup import Subset, contained, is_same_list, places
+from .reader import SprintCacheReader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .archive import Segments
+    from ..archive import Segments
 
 __all__ = ["Corpus", "Mismatch", "Missing"]
 

@@ -1,0 +1,1 @@
+"""Internals of SprintCacheDataset: readers of data keys, the corpus of segments."""
