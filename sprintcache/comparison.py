@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from .accumulators import Tally
-from .boundaries import phones_in_time, shifts
+from ._analysis.accumulators import Tally
+from ._analysis.boundaries import phones_in_time, shifts
+from ._analysis.units import Units
 from .errors import LabelError, SprintCacheError
 from .options import expect
 from .threads import chunk_map
-from .units import Units
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .accumulators import Moments, Tally
+from ._analysis.accumulators import Moments, Tally
+from ._analysis.units import Units
 from .errors import SprintCacheError
 from .options import expect
 from .threads import chunk_map, default_threads
-from .units import Units
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

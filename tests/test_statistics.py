@@ -19,12 +19,12 @@ from paths import DATA
 
 import sprintcache
 from sprintcache import Alignment, AllophoneLabeling, Archive, ArchiveWriter
-from sprintcache.accumulators import Moments, Tally
-from sprintcache.boundaries import Phones, shifts
+from sprintcache._analysis.accumulators import Moments, Tally
+from sprintcache._analysis.boundaries import Phones, shifts
+from sprintcache._analysis.units import label_names
 from sprintcache.cli import main
 from sprintcache.comparison import Comparison, compare
 from sprintcache.statistics import Statistics, collect
-from sprintcache.units import label_names
 
 Run = Callable[..., tuple[int, str, str]]
 VITERBI = DATA / "alignment.viterbi.cache"

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sprintcache.accumulators import Moments
+    from sprintcache._analysis.accumulators import Moments
     from sprintcache.comparison import Comparison, Confusions, Some
     from sprintcache.statistics import LabelUse, Statistics
 

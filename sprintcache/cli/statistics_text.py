@@ -10,7 +10,7 @@ import numpy as np
 from .wording import clock, counts, many
 
 if TYPE_CHECKING:
-    from sprintcache.accumulators import Moments
+    from sprintcache._analysis.accumulators import Moments
     from sprintcache.comparison import Comparison, Confusions, Some
     from sprintcache.statistics import LabelUse, Statistics
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sprintcache import states
-from sprintcache.accumulators import Tally
+from sprintcache._analysis.accumulators import Tally
 from sprintcache.alignment import ALLOPHONE_MASK
 
 if TYPE_CHECKING:

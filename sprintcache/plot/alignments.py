@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sprintcache import states
+from sprintcache._analysis.units import centre
 from sprintcache.alignment import ALLOPHONE_MASK
 from sprintcache.options import expect
-from sprintcache.units import centre
 
 from .canvas import (
     axes_of,

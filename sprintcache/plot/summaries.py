@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from sprintcache.accumulators import Moments
+    from sprintcache._analysis.accumulators import Moments
     from sprintcache.comparison import Comparison, Confusions
     from sprintcache.statistics import LabelUse, Lengths, Statistics
 

@@ -1,0 +1,1 @@
+"""Shared parts of statistics and comparison: accumulators, boundaries, units."""
