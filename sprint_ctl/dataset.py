@@ -22,7 +22,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sprintcache.options import check_not_negative
+from sprintcache._checks import check_not_negative
 
 from ._sequences.sequence_cache import SequenceCache
 from ._trainer.epoch_reader import EpochReaders

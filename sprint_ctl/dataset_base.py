@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sprintcache._checks import check_not_negative
 from sprintcache.dataset_base import Dataset, DatasetSeq
-from sprintcache.options import check_not_negative
 
 from ._sequences.predefined_order import check_complete, check_place
 from ._sequences.sequence_cache import SequenceCache

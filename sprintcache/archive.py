@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from . import attributes
+from . import _attributes as attributes
 from ._reader import Pass, Reader, check_out, check_threads
 from .alignment import OnMismatch, check_pad, checks_alphabet, label_table
 from .entries import Block, ScanReport

@@ -17,9 +17,9 @@ import numpy as np
 from ._analysis.accumulators import Tally
 from ._analysis.boundaries import phones_in_time, shifts
 from ._analysis.units import Units
+from ._checks import expect
+from ._threads import chunk_map
 from .errors import LabelError, SprintCacheError
-from .options import expect
-from .threads import chunk_map
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ._checks import check_arguments
 from ._dataset.corpus import Corpus, Mismatch, Missing
 from ._dataset.name_lookup import contained
 from ._dataset.reader import Batch, BatchBuffers
 from ._dataset.reader import SprintCacheReader as _Reader
 from .dataset_base import Dataset, DatasetSeq, read_seq_list
-from .options import check_arguments
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

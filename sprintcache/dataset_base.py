@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._checks import integer
 from .errors import FormatError
-from .options import integer
 from .ordering import Ordering
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ import logging
 import os
 from collections.abc import Sequence
 
-from . import bundle, directory
+from . import _bundle as bundle
+from . import _directory as directory
+from ._files import is_locked, partial_of
 from .archive import Archive
-from .files import is_locked, partial_of
 
 __all__ = ["open_archive"]
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .options import integer
+from ._checks import integer
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -15,9 +15,9 @@ import numpy as np
 
 from ._analysis.accumulators import Moments, Tally
 from ._analysis.units import Units
+from ._checks import expect
+from ._threads import chunk_map, default_threads
 from .errors import SprintCacheError
-from .options import expect
-from .threads import chunk_map, default_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

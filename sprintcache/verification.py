@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from . import bundle, states
+from . import _bundle as bundle
+from . import states
+from ._threads import chunk_map, default_threads
 from .entries import ScanReport
 from .errors import FormatError, SprintCacheError
 from .opening import open_archive
-from .threads import chunk_map, default_threads
 
 if TYPE_CHECKING:
     from .alignment import Alignment

@@ -39,7 +39,8 @@ from reference import RefAlignment, Row
 from test_reference import PACKETS, real_file
 
 import sprintcache
-from sprintcache import AllophoneLabeling, bundle, open_archive
+from sprintcache import AllophoneLabeling, open_archive
+from sprintcache import _bundle as bundle
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

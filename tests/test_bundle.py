@@ -17,7 +17,8 @@ from compare import IOS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sprintcache import FormatError, ScanReport, bundle, open_archive
+from sprintcache import FormatError, ScanReport, open_archive
+from sprintcache import _bundle as bundle
 
 io_modes = pytest.mark.parametrize("io", IOS)
 

@@ -20,7 +20,8 @@ from paths import DATA, full_data
 from test_cli import Run, run, written
 from test_reference import real_file
 
-from sprintcache import ArchiveWriter, files, open_archive
+from sprintcache import ArchiveWriter, open_archive
+from sprintcache import _files as files
 from sprintcache.cli import interrupts, main
 
 __all__ = ["run"]  # the fixture

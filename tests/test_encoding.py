@@ -17,10 +17,11 @@ from test_alignments import EMISSIONS, TIMES, runs
 from test_datatypes import BLOCKS, archive_of
 from test_reference import PACKETS
 
-from sprintcache import Alignment, Block, attributes
+from sprintcache import Alignment, Block
+from sprintcache import _attributes as attributes
+from sprintcache._attributes import render
 from sprintcache._write.alignment_encoding import encode_alignment
 from sprintcache._write.encoding import encode_blocks, encode_features
-from sprintcache.attributes import render
 
 ID = st.integers(0, 2**32 - 1)
 TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\x7f"), max_size=8)

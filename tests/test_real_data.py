@@ -29,7 +29,16 @@ from test_reference import (
     shown,
 )
 
-from sprintcache import Alignment, AllophoneLabeling, Archive, ScanReport, bundle, open_archive
+from sprintcache import (
+    Alignment,
+    AllophoneLabeling,
+    Archive,
+    ScanReport,
+    open_archive,
+)
+from sprintcache import (
+    _bundle as bundle,
+)
 
 ARCHIVES = [*ALIGNMENTS, *FEATURES, *SAMPLES]
 io_modes = pytest.mark.parametrize("io", IOS)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from sprintcache.options import check_arguments
+from sprintcache._checks import check_arguments
 
 from ..errors import SprintError, SprintRequestError
 from .batch import Automaton, join_automata, sequence_lengths, sequence_names

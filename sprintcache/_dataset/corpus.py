@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
+from .._checks import integer
 from ..errors import EntryNotFoundError, LabelError
-from ..options import integer
 from .name_lookup import Subset, contained, is_same_list, places
 from .reader import SprintCacheReader
 

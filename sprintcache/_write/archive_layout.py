@@ -16,8 +16,8 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from .._files import Part
 from ..errors import CorruptError
-from ..files import Part
 from .write_buffer import Output
 
 __all__ = ["END_TAG", "HEADER", "START_TAG", "ArchiveFile", "Row", "raw_name"]

@@ -14,17 +14,17 @@ from contextlib import ExitStack
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from .._threads import default_threads, ordered_map
 from ..errors import EntryNotFoundError, SprintCacheError
 from ..opening import open_archive
-from ..threads import default_threads, ordered_map
 from .combine_plan import Plan, Step
 from .entry_copier import transfer
 from .storing import check_name, stored_form
 from .writer import ArchiveWriter
 
 if TYPE_CHECKING:
+    from .._files import Part
     from ..archive import Archive
-    from ..files import Part
     from .combine_plan import Tell
 
 __all__ = ["CombineReport", "combine", "repack"]

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._files import Part
 from .._reader import Packets
 from ..alignment import Alignment
 from ..entries import Block
-from ..files import Part
 from .alignment_encoding import encode_alignment, encode_string
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import os
 import stat
 from io import FileIO
 
+from .._files import close_locked, open_locked, partial_of, publish, same_file, sync_folder
 from ..errors import SprintCacheError
-from ..files import close_locked, open_locked, partial_of, publish, same_file, sync_folder
 
 __all__ = ["PartialFile"]
 

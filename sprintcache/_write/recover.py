@@ -7,8 +7,7 @@ import mmap
 import os
 from typing import NamedTuple
 
-from ..entries import ScanReport, SkippedRange
-from ..files import (
+from .._files import (
     check_regular,
     errors_of,
     open_locked,
@@ -18,6 +17,7 @@ from ..files import (
     sync_folder,
     write_all,
 )
+from ..entries import ScanReport, SkippedRange
 from ..opening import open_archive
 from .archive_layout import HEADER, ArchiveFile, Row
 from .partial_file import PartialFile

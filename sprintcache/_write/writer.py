@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..attributes import render
+from .._attributes import render
+from .._files import Part, check_regular, close_locked, open_locked, partial_of, sync_folder
 from ..errors import ClosedArchiveError, EntryNotFoundError, SprintCacheError
-from ..files import Part, check_regular, close_locked, open_locked, partial_of, sync_folder
 from ..opening import open_archive
 from .archive_layout import HEADER, ArchiveFile, Row, raw_name
 from .encoding import encode_alignment_entry, encode_blocks, encode_features

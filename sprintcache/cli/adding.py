@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
-from sprintcache import directory
-from sprintcache.attributes import render
+from sprintcache import _directory as directory
+from sprintcache._attributes import render
 from sprintcache.errors import SprintCacheError
 from sprintcache.opening import open_archive
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from sprintcache import bundle
+from sprintcache import _bundle as bundle
 from sprintcache.errors import SprintCacheError
 from sprintcache.opening import open_archive
 

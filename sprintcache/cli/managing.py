@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from sprintcache import bundle as bundles
+from sprintcache import _bundle as bundles
+from sprintcache._files import partial_of, same_file
 from sprintcache._write import combine as combining
 from sprintcache._write.combine_plan import with_attributes
 from sprintcache._write.recover import recover as recover_archive
 from sprintcache._write.writer import ArchiveWriter
 from sprintcache.errors import SprintCacheError
-from sprintcache.files import partial_of, same_file
 from sprintcache.opening import open_archive
 
 from .adding import Adder, sources_of

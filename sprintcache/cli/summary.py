@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sprintcache import bundle
+from sprintcache import _bundle as bundle
+from sprintcache._threads import chunk_map, default_threads
 from sprintcache.errors import SprintCacheError
-from sprintcache.threads import chunk_map, default_threads
 
 from .usage import AlignmentSummary, Use, Uses, use_of
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
+from sprintcache._attributes import render
+from sprintcache._bundle import members
 from sprintcache._write.writer import ArchiveWriter
 from sprintcache.archive import Archive
-from sprintcache.attributes import render
-from sprintcache.bundle import members
 from sprintcache.entries import Block
 from sprintcache.errors import SprintCacheError
 from sprintcache.opening import open_archive

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sprintcache._threads import default_threads, ordered_map
 from sprintcache._write.writer import ArchiveWriter
 from sprintcache.alignment import Alignment
 from sprintcache.errors import EntryNotFoundError, naming
 from sprintcache.opening import open_archive
-from sprintcache.threads import default_threads, ordered_map
 
 from .segments import Segment, Sink, is_labels, label_alignment
 

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 
-from sprintcache.files import check_regular, close_locked, open_locked, publish, sync_folder
+from sprintcache._files import check_regular, close_locked, open_locked, publish, sync_folder
 
 __all__ = ["Destination"]
 

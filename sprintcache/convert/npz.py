@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sprintcache._files import errors_of
 from sprintcache.alignment import Alignment
 from sprintcache.errors import CorruptError, FormatError, UnsupportedError
-from sprintcache.files import errors_of
 
 from .destination import Destination
 from .segments import Segment, Sink, check_name

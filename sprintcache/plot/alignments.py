@@ -9,8 +9,8 @@ import numpy as np
 
 from sprintcache import states
 from sprintcache._analysis.units import centre
+from sprintcache._checks import expect
 from sprintcache.alignment import ALLOPHONE_MASK
-from sprintcache.options import expect
 
 from .canvas import (
     axes_of,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sprintcache._checks import expect
 from sprintcache.alignment import Alignment
 from sprintcache.errors import SprintCacheError, UnsupportedError
-from sprintcache.options import expect
 from sprintcache.statistics import is_signal, signal
 
 from .alignments import is_soft, phone_starts, plot_alignment

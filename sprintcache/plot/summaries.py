@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sprintcache.options import expect
+from sprintcache._checks import expect
 
 from .canvas import BLUE, GREY, ORANGE, RED, draw_image, new_figure, plain, set_title, short
 

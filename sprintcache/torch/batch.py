@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
-from sprintcache.options import expect
+from sprintcache._checks import expect
 
 from .memory import SharedPool, SharedTensor, is_possible
 

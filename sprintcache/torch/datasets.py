@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.utils.data import Dataset
 
-from sprintcache.options import expect
+from sprintcache._checks import expect
 from sprintcache.sampling import BatchSeqs
 
 from .batch import Batch, Item, pool_of_worker

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Sampler
 
 from sprintcache import sampling
-from sprintcache.options import expect
+from sprintcache._checks import expect
 
 from .datasets import MapDataset
 

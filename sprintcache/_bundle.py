@@ -8,8 +8,8 @@ import os
 import zlib
 from collections.abc import Iterable, Mapping, Set
 
+from ._files import check_regular
 from .errors import FormatError
-from .files import check_regular
 
 __all__ = ["index_problem", "listed", "members", "write"]
 
