@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import SprintProtocolError
+from sprint_ctl.errors import SprintProtocolError
+
 from .shared_memory import ALIGNMENT, order_of
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import SprintProtocolError
+from sprint_ctl.errors import SprintProtocolError
+
 from .shared_memory import order_of
 
 if TYPE_CHECKING:

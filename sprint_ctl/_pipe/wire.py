@@ -32,7 +32,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import PipeClosedError, SprintProtocolError, SprintTimeoutError
+from sprint_ctl.errors import PipeClosedError, SprintProtocolError, SprintTimeoutError
+
 from . import pickle_framing as pickles
 from .json_framing import Packer, Unpacker
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import SprintProtocolError
+from sprint_ctl.errors import SprintProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,9 +16,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from sprint_ctl.errors import SprintError, SprintTimeoutError
 from sprintcache.errors import SprintCacheError
-
-from ..errors import SprintError, SprintTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sprint_ctl.errors import SprintProtocolError
 from sprintcache.dataset_base import DatasetSeq, sliding_window
-
-from ..errors import SprintProtocolError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

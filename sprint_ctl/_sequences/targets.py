@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sprint_ctl.errors import SprintProtocolError
 from sprintcache.errors import FormatError, LabelError
 
-from ..errors import SprintProtocolError
 from .orthography import post_processor, to_text
 from .vocabulary import vocabulary
 

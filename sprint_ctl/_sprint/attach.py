@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..config import parse_config, to_bool
-from ..errors import SprintError
+from sprint_ctl.config import parse_config, to_bool
+from sprint_ctl.errors import SprintError
+
 from .log import configure_log, log
 from .python_control import PythonControl
 

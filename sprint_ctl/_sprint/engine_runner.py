@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sprint_ctl.config import parse_config
+from sprint_ctl.dataset_base import SprintDatasetBase
+from sprint_ctl.engine import call_if_there, load_engine, log_posteriors, needed
+from sprint_ctl.errors import SprintError, SprintTimeoutError
 from sprintcache.ordering import Ordering
 
-from ..config import parse_config
-from ..dataset_base import SprintDatasetBase
-from ..engine import call_if_there, load_engine, log_posteriors, needed
-from ..errors import SprintError, SprintTimeoutError
 from .log import configure_log, log
 from .segment_calls import deliver_to, sink
 from .segment_order import ordered_names

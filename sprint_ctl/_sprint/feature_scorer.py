@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sprint_ctl.engine import call_if_there, log_posteriors, needed
+from sprint_ctl.errors import SprintError
 from sprintcache.errors import FormatError
 
-from ..engine import call_if_there, log_posteriors, needed
-from ..errors import SprintError
 from .segment_calls import reported
 
 if TYPE_CHECKING:

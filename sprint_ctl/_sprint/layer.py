@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import SprintError
+from sprint_ctl.errors import SprintError
+
 from .attach import attach
 from .log import is_verbose, log
 from .python_control import PythonControl

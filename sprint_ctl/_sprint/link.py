@@ -12,9 +12,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from .._pipe.shared_memory import ArrayMemory
-from .._pipe.wire import Wire
-from ..errors import PipeClosedError, SprintError
+from sprint_ctl._pipe.shared_memory import ArrayMemory
+from sprint_ctl._pipe.wire import Wire
+from sprint_ctl.errors import PipeClosedError, SprintError
+
 from .log import log
 from .orphan import OrphanWatch, remove_module_folder
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import to_bool
+from sprint_ctl.config import to_bool
 
 __all__ = ["configure_log", "is_verbose", "log"]
 

@@ -17,7 +17,7 @@ import shutil
 import sys
 import threading
 
-from ..config import MODULE_FOLDER
+from sprint_ctl.config import MODULE_FOLDER
 
 __all__ = ["ORPHANED", "OrphanWatch", "remove_module_folder"]
 

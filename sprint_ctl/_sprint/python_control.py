@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import SprintError, SprintProtocolError
+from sprint_ctl.errors import SprintError, SprintProtocolError
+
 from .criterion import CRITERIA, loss_by_name
 from .description import describe
 from .link import TrainerLink

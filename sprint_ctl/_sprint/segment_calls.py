@@ -11,8 +11,8 @@ import functools
 import traceback
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-from .._sequences.targets import targets_of
-from ..errors import SprintError
+from sprint_ctl._sequences.targets import targets_of
+from sprint_ctl.errors import SprintError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

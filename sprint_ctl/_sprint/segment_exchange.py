@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import SprintError
+from sprint_ctl.errors import SprintError
+
 from .log import log
 
 if TYPE_CHECKING:

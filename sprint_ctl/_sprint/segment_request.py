@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import SprintError
+from sprint_ctl.errors import SprintError
+
 from .criterion import skipped
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..config import parse_config, to_bool
-from ..errors import SprintError
+from sprint_ctl.config import parse_config, to_bool
+from sprint_ctl.errors import SprintError
+
 from .link import TrainerLink
 from .log import configure_log, is_verbose, log
 from .segment_calls import deliver_to, reported, sink

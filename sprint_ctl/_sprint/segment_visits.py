@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..errors import SprintError
+from sprint_ctl.errors import SprintError
+
 from .criterion import loss_by_callback, skipped
 from .log import is_verbose, log
 from .reporting import reported

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..errors import SprintDiedError, SprintError, SprintStartError, SprintTimeoutError
+from sprint_ctl.errors import SprintDiedError, SprintError, SprintStartError, SprintTimeoutError
 
 __all__ = ["advice_for"]
 

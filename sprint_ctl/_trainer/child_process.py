@@ -15,9 +15,10 @@ import threading
 import time
 import weakref
 
-from .._pipe.shared_memory import ArrayMemory
-from .._pipe.wire import Wire
-from ..errors import SprintError
+from sprint_ctl._pipe.shared_memory import ArrayMemory
+from sprint_ctl._pipe.wire import Wire
+from sprint_ctl.errors import SprintError
+
 from .modules import make_module_folder, remove_module_folder
 from .process_output import StderrReader
 

@@ -22,8 +22,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..command import CommandLine, find_executable, split_command
-from ..errors import SprintError, SprintRequestError
+from sprint_ctl.command import CommandLine, find_executable, split_command
+from sprint_ctl.errors import SprintError, SprintRequestError
+
 from .advice import advice_for
 from .instance import SprintSubprocessInstance
 

@@ -12,15 +12,15 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from sprint_ctl._sequences.sequence_cache import SequenceCache
+from sprint_ctl.errors import SprintError
 from sprintcache.dataset_base import DatasetSeq
 from sprintcache.ordering import Ordering
 
-from .._sequences.sequence_cache import SequenceCache
-from ..errors import SprintError
 from .segment_receiver import Segment, SegmentStream
 
 if TYPE_CHECKING:
-    from ..dataset import ExternSprintDataset
+    from sprint_ctl.dataset import ExternSprintDataset
 
 __all__ = ["EpochReaders"]
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..command import CommandLine, from_returnn, split_command
-from ..errors import SprintError, SprintProtocolError, SprintRequestError
+from sprint_ctl.command import CommandLine, from_returnn, split_command
+from sprint_ctl.errors import SprintError, SprintProtocolError, SprintRequestError
+
 from .process import SprintProcess
 
 if TYPE_CHECKING:

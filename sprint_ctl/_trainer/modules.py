@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 
-from ..config import MODULE_FOLDER
+from sprint_ctl.config import MODULE_FOLDER
 
 __all__ = ["make_module_folder", "remove_module_folder"]
 

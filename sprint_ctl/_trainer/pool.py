@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from sprint_ctl.errors import SprintError, SprintRequestError
 from sprintcache._checks import check_arguments
 
-from ..errors import SprintError, SprintRequestError
 from .batch import Automaton, join_automata, sequence_lengths, sequence_names
 from .instance import SprintSubprocessInstance
 

@@ -30,16 +30,17 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from .._pipe.wire import Wire
-from ..command import CommandLine, find_executable
-from ..config import format_config
-from ..errors import (
+from sprint_ctl._pipe.wire import Wire
+from sprint_ctl.command import CommandLine, find_executable
+from sprint_ctl.config import format_config
+from sprint_ctl.errors import (
     PipeClosedError,
     SprintDiedError,
     SprintError,
     SprintStartError,
     SprintTimeoutError,
 )
+
 from .child_process import ChildProcess
 from .process_output import describe_end, log_file, signal_name, tail_of
 

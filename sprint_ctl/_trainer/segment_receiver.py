@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .._pipe.array_pool import ArrayPool
-from ..command import CommandLine
-from ..errors import SprintError, SprintProtocolError
+from sprint_ctl._pipe.array_pool import ArrayPool
+from sprint_ctl.command import CommandLine
+from sprint_ctl.errors import SprintError, SprintProtocolError
+
 from .process import SprintProcess
 
 __all__ = ["Segment", "SegmentStream", "StreamOptions"]

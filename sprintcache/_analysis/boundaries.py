@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..alignment import Alignment
+    from sprintcache.alignment import Alignment
 
 __all__ = ["Phones", "phones_in_time", "shifts"]
 

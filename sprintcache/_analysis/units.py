@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from .. import states
-from ..errors import LabelError
+from sprintcache import states
+from sprintcache.errors import LabelError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..alignment import Alignment
-    from ..allophones import AllophoneLabeling
+    from sprintcache.alignment import Alignment
+    from sprintcache.allophones import AllophoneLabeling
 
 __all__ = ["Units", "centre", "label_names"]
 

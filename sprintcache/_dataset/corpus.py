@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from .._checks import integer
-from ..errors import EntryNotFoundError, LabelError
+from sprintcache._checks import integer
+from sprintcache.errors import EntryNotFoundError, LabelError
+
 from .name_lookup import Subset, contained, is_same_list, places
 from .reader import SprintCacheReader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..archive import Segments
+    from sprintcache.archive import Segments
 
 __all__ = ["Corpus", "Mismatch", "Missing"]
 

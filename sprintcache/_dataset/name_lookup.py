@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..archive import Segments
+    from sprintcache.archive import Segments
 
 __all__ = ["Subset", "contained", "is_same_list", "places"]
 

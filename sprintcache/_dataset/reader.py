@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..alignment import Alignment, OnMismatch, checks_alphabet
-from ..allophones import AllophoneLabeling
-from ..errors import FormatError, LabelError, SprintCacheError, naming
-from ..opening import open_archive
+from sprintcache.alignment import Alignment, OnMismatch, checks_alphabet
+from sprintcache.allophones import AllophoneLabeling
+from sprintcache.errors import FormatError, LabelError, SprintCacheError, naming
+from sprintcache.opening import open_archive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

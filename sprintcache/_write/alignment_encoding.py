@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..alignment import Alignment
+from sprintcache.alignment import Alignment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

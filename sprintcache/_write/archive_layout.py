@@ -16,8 +16,9 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from .._files import Part
-from ..errors import CorruptError
+from sprintcache._files import Part
+from sprintcache.errors import CorruptError
+
 from .write_buffer import Output
 
 __all__ = ["END_TAG", "HEADER", "START_TAG", "ArchiveFile", "Row", "raw_name"]

@@ -14,17 +14,19 @@ from contextlib import ExitStack
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from .._threads import default_threads, ordered_map
-from ..errors import EntryNotFoundError, SprintCacheError
-from ..opening import open_archive
+from sprintcache._threads import default_threads, ordered_map
+from sprintcache.errors import EntryNotFoundError, SprintCacheError
+from sprintcache.opening import open_archive
+
 from .combine_plan import Plan, Step
 from .entry_copier import transfer
 from .storing import check_name, stored_form
 from .writer import ArchiveWriter
 
 if TYPE_CHECKING:
-    from .._files import Part
-    from ..archive import Archive
+    from sprintcache._files import Part
+    from sprintcache.archive import Archive
+
     from .combine_plan import Tell
 
 __all__ = ["CombineReport", "combine", "repack"]

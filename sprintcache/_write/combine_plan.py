@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from ..archive import Archive
+    from sprintcache.archive import Archive
 
 __all__ = ["Plan", "Step", "Tell", "with_attributes"]
 

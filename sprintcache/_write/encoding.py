@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._files import Part
-from .._reader import Packets
-from ..alignment import Alignment
-from ..entries import Block
+from sprintcache._files import Part
+from sprintcache._reader import Packets
+from sprintcache.alignment import Alignment
+from sprintcache.entries import Block
+
 from .alignment_encoding import encode_alignment, encode_string
 
 if TYPE_CHECKING:

@@ -12,11 +12,13 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from ..errors import CorruptError, SprintCacheError, TruncatedError
+from sprintcache.errors import CorruptError, SprintCacheError, TruncatedError
+
 from .archive_layout import END_TAG, START_TAG, raw_name
 
 if TYPE_CHECKING:
-    from ..archive import Archive
+    from sprintcache.archive import Archive
+
     from .writer import ArchiveWriter
 
 __all__ = ["transfer"]

@@ -7,8 +7,15 @@ import os
 import stat
 from io import FileIO
 
-from .._files import close_locked, open_locked, partial_of, publish, same_file, sync_folder
-from ..errors import SprintCacheError
+from sprintcache._files import (
+    close_locked,
+    open_locked,
+    partial_of,
+    publish,
+    same_file,
+    sync_folder,
+)
+from sprintcache.errors import SprintCacheError
 
 __all__ = ["PartialFile"]
 

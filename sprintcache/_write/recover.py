@@ -7,7 +7,7 @@ import mmap
 import os
 from typing import NamedTuple
 
-from .._files import (
+from sprintcache._files import (
     check_regular,
     errors_of,
     open_locked,
@@ -17,8 +17,9 @@ from .._files import (
     sync_folder,
     write_all,
 )
-from ..entries import ScanReport, SkippedRange
-from ..opening import open_archive
+from sprintcache.entries import ScanReport, SkippedRange
+from sprintcache.opening import open_archive
+
 from .archive_layout import HEADER, ArchiveFile, Row
 from .partial_file import PartialFile
 

@@ -13,7 +13,7 @@ from .encoding import SIZE_LIMIT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._files import Part
+    from sprintcache._files import Part
 
 __all__ = ["check_name", "stored_form"]
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from .._files import Part, write_all
-from .._reader import Packets, reserve, start_writing
+from sprintcache._files import Part, write_all
+from sprintcache._reader import Packets, reserve, start_writing
 
 __all__ = ["Output"]
 

@@ -17,10 +17,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .._attributes import render
-from .._files import Part, check_regular, close_locked, open_locked, partial_of, sync_folder
-from ..errors import ClosedArchiveError, EntryNotFoundError, SprintCacheError
-from ..opening import open_archive
+from sprintcache._attributes import render
+from sprintcache._files import (
+    Part,
+    check_regular,
+    close_locked,
+    open_locked,
+    partial_of,
+    sync_folder,
+)
+from sprintcache.errors import ClosedArchiveError, EntryNotFoundError, SprintCacheError
+from sprintcache.opening import open_archive
+
 from .archive_layout import HEADER, ArchiveFile, Row, raw_name
 from .encoding import encode_alignment_entry, encode_blocks, encode_features
 from .partial_file import PartialFile
@@ -30,8 +38,8 @@ from .storing import check_name, stored_form
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from ..alignment import Alignment
-    from ..entries import Block
+    from sprintcache.alignment import Alignment
+    from sprintcache.entries import Block
 
 __all__ = ["ArchiveWriter"]
 
