@@ -18,11 +18,11 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 # editable: the tests run from the source folder, so the compiled module must lie there
-$(VENV)/installed: $(BIN)/python pyproject.toml setup.py $(wildcard sprintcache/_*)
+$(VENV)/installed: $(BIN)/python pyproject.toml setup.py $(wildcard sprintcache/_reader.py* sprintcache/_core/*)
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-$(VENV)/tested: $(BIN)/python pyproject.toml setup.py $(wildcard sprintcache/_*)
+$(VENV)/tested: $(BIN)/python pyproject.toml setup.py $(wildcard sprintcache/_reader.py* sprintcache/_core/*)
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
 	touch $(VENV)/installed $@
 

@@ -54,16 +54,16 @@ if SANITIZE:
 if DEBUG:
     macros.append(("CYTHON_TRACE_NOGIL", "1"))
 
-core = Path("sprintcache")
+core = Path("sprintcache/_core")
 setup(
     ext_modules=cythonize(
         [
             Extension(
                 "sprintcache._reader",
                 ["sprintcache/_reader.pyx"],
-                include_dirs=["sprintcache", np.get_include()],
+                include_dirs=["sprintcache/_core", np.get_include()],
                 depends=[
-                    str(p) for ext in ("pxi", "pxd", "h") for p in sorted(core.glob(f"_*.{ext}"))
+                    str(p) for ext in ("pxi", "pxd", "h") for p in sorted(core.glob(f"*.{ext}"))
                 ],
                 define_macros=[
                     ("_GNU_SOURCE", "1"),

@@ -2,8 +2,8 @@
 
 It stands in the trainer, as the base of `sprint_ctl.dataset.ExternSprintDataset`, and in a Sprint
 process, filled by `sprint_ctl.interface`. One thread adds, one takes, see
-`sprint_ctl._sequences.sequence_cache`; `close` and `stop` may come from any thread. Every method has the name
-of the reference documentation and today's; both are the same.
+`sprint_ctl._sequences.sequence_cache`; `close` and `stop` may come from any thread. Every method
+has the name of the reference documentation and today's; both are the same.
 
 Standard library, numpy, and the pure modules of sprintcache only: Sprint's interpreter loads it.
 """
@@ -67,7 +67,8 @@ class SprintDatasetBase(Dataset):
                 every frame.
             str_add_final_zero: texts also come as "orth0", "speaker_name0", ending in NUL.
             input_stddev: "data" is divided by it.
-            orth_post_process: what to do with the orthography, see `sprint_ctl._sequences.orthography`.
+            orth_post_process: what to do with the orthography, see
+                `sprint_ctl._sequences.orthography`.
             bpe: target "bpe" from the orthography; options: bpe_file, vocab_file, seq_postfix,
                 unknown_label, see `sprint_ctl._sequences.vocabulary`.
             orth_vocab: target "orth_classes", in the same way.

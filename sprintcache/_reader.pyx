@@ -9,8 +9,8 @@ No thread outlives a call, so a fork loses nothing; a forked child reads the sam
 same descriptors with ``pread``, which has no position to share.
 
 Code inside ``nogil`` gives a code and fills a Fault; `fault_error` is the one place that makes an
-exception of it. Bytes of a file are read through `_cursor.pxd` only; the copy loops in
-`_kernels.h` work on ranges that it has checked.
+exception of it. Bytes of a file are read through `_core/cursor.pxd` only; the copy loops in
+`_core/kernels.h` work on ranges that it has checked.
 """
 
 cimport numpy as np
@@ -22,7 +22,7 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset, strerror, strlen
 
-from sprintcache._cursor cimport *
+from sprintcache._core.cursor cimport *
 
 import os
 from operator import index
@@ -35,17 +35,17 @@ from sprintcache.entries import Block, EntryInfo, ScanReport, SkippedRange
 
 np.import_array()
 
-include "_externs.pxi"
-include "_faults.pxi"
-include "_packets.pxi"
-include "_alignments.pxi"
-include "_sources.pxi"
-include "_index.pxi"
-include "_fetch.pxi"
-include "_blocks.pxi"
-include "_labels.pxi"
-include "_tasks.pxi"
-include "_store.pxi"
+include "_core/externs.pxi"
+include "_core/faults.pxi"
+include "_core/packets.pxi"
+include "_core/alignments.pxi"
+include "_core/sources.pxi"
+include "_core/index.pxi"
+include "_core/fetch.pxi"
+include "_core/blocks.pxi"
+include "_core/labels.pxi"
+include "_core/tasks.pxi"
+include "_core/store.pxi"
 
 sc_choose_kernels()
 
@@ -83,7 +83,7 @@ cdef str _describe(object out):
            f"{'' if out.flags.writeable else ', read-only'}"
 
 
-include "_writing.pxi"
+include "_core/writing.pxi"
 
 
 cdef class Reader(Store):
@@ -631,4 +631,4 @@ cdef class Reader(Store):
         return entries if ordered else entries[np.lexsort((places, sources))]
 
 
-include "_pass.pxi"
+include "_core/pass.pxi"

@@ -8,8 +8,9 @@ and writes the first until ``version`` is set to 2:
    a pickle (`sprint_ctl._pipe.pickle_framing`).
 2. ``SPR2``, then as little-endian unsigned numbers the length of a JSON text (32 bit), the request
    id and the size of the arrays that follow the text (64 bit each), then the text and the arrays
-   (`sprint_ctl._pipe.json_framing`). Arrays go from their own memory into the pipe and from the pipe into the
-   final array; with memory files (`sprint_ctl._pipe.shared_memory`) they do not go through the pipe at all.
+   (`sprint_ctl._pipe.json_framing`). Arrays go from their own memory into the pipe and from the
+   pipe into the final array; with memory files (`sprint_ctl._pipe.shared_memory`) they do not go
+   through the pipe at all.
    Request id 0 is for messages that answer no request.
 
 All waiting is done in one place, ``_wait``: until the pipe is ready, the deadline has passed, or

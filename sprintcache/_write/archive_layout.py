@@ -1,7 +1,7 @@
 """ArchiveFile: where the entries of an archive file stand, and how they come and go.
 
-What is added at the end may be gathered (`sprintcache._write.write_buffer`). Everything else is written at once,
-after what was gathered before it.
+What is added at the end may be gathered (`sprintcache._write.write_buffer`). Everything else is
+written at once, after what was gathered before it.
 
 Entries are put where Sprint puts them (archive format, section 2.5): in the first hole of exactly
 their size, else at the end. They overwrite old bytes in an order in which a half-written one is

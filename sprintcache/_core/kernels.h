@@ -222,7 +222,7 @@ static inline int32_t sc_label(const sc_labels *labels, sc_used *used, uint32_t 
 
 /* Run-length items (section 7.2) to labels, as long as they are sound and far from the end of what
  * is given: stops before the first run that is damaged, has no label, does not follow in time, or
- * comes within SC_SLACK of `items`. The strict loop in _alignments.pxi goes on from there. Returns
+ * comes within SC_SLACK of `items`. The strict loop in alignments.pxi goes on from there. Returns
  * where it stopped; *done_ labels are written. */
 static inline __attribute__((always_inline)) const uint8_t *sc_label_runs_(const uint8_t *at, const uint8_t *end,
                                             const sc_labels *labels_, sc_used *used, int32_t *out,

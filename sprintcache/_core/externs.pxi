@@ -3,7 +3,7 @@
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
 
-cdef extern from "_kernels.h" nogil:
+cdef extern from "kernels.h" nogil:
     const size_t SC_TIMES
     const int SC_F32, SC_BOOL, SC_C64, SC_C128
     int64_t sc_gather(const uint8_t *source, uint8_t *to, int64_t count, uint32_t size,
@@ -32,7 +32,7 @@ cdef extern from "_kernels.h" nogil:
                  const uint32_t *size, size_t width)
     uint64_t sc_hash(const uint8_t *name, size_t size, uint64_t key)
 
-cdef extern from "_inflate.h" nogil:
+cdef extern from "inflate.h" nogil:
     const int SC_INFLATE_OK, SC_INFLATE_BAD, SC_INFLATE_LONG, SC_INFLATE_MEMORY
     const int SC_INFLATE_PYTHON, SC_INFLATE_PREFIX
     const char *SC_INFLATE_BACKEND
@@ -42,7 +42,7 @@ cdef extern from "_inflate.h" nogil:
     int64_t sc_inflate_prefix(const uint8_t *source, size_t size, uint8_t *to, size_t room)
     uint32_t sc_crc32(const uint8_t *data, size_t size)
 
-cdef extern from "_datatypes.h" nogil:
+cdef extern from "datatypes.h" nogil:
     const int SC_SCALAR, SC_VECTOR, SC_TIMESTAMP, SC_STRING, SC_MATRIX, SC_ALIGNMENT
     const int SC_COEFFICIENTS, SC_FIR, SC_VECTORS, SC_VECTORS_AFTER, SC_AGGREGATE
     ctypedef struct sc_datatype:
@@ -55,7 +55,7 @@ cdef extern from "_datatypes.h" nogil:
     const sc_datatype sc_datatypes[]
     const sc_datatype *sc_find_datatype(const uint8_t *name, size_t size)
 
-cdef extern from "_system.h" nogil:
+cdef extern from "system.h" nogil:
     void sc_start_writing(int fd, int64_t offset, int64_t size)
     int sc_reserve(int fd, int64_t offset, int64_t size)
     ctypedef int dev_t

@@ -2,7 +2,7 @@
 #ifndef SPRINTCACHE_DATATYPES_H
 #define SPRINTCACHE_DATATYPES_H
 
-#include "_kernels.h"
+#include "kernels.h"
 
 enum sc_layout {
     SC_SCALAR,       /* element, times */

@@ -1,0 +1,1 @@
+"""Parts of the compiled core; sprintcache._reader includes them."""
