@@ -44,7 +44,7 @@ bench: $(VENV)/installed
 
 soak: $(VENV)/tested
 	SPRINTCACHE_EPOCHS=1000 $(BIN)/python -m pytest -q --timeout=3600 -o faulthandler_timeout=3500 \
-	tests/test_sprint_dataset.py -k many_epochs
+	tests/sprint_ctl/test_sprint_dataset.py -k many_epochs
 
 sanitize: $(VENV)/tested
 	SPRINTCACHE_SANITIZE=1 $(BIN)/python setup.py --quiet build_ext --inplace --force
@@ -53,8 +53,8 @@ sanitize: $(VENV)/tested
 	$(BIN)/python -m pytest -q -p no:cacheprovider $(PYTEST_ARGS) $(SANITIZE_TESTS); \
 	status=$$?; rm -f $(VENV)/installed sprintcache/_reader.*.so; exit $$status
 
-SANITIZE_TESTS ?= tests/test_bad_input.py tests/test_scan.py tests/test_datatypes.py \
-	tests/test_alignments.py tests/test_labels.py tests/test_batch.py
+SANITIZE_TESTS ?= tests/sprintcache/test_bad_input.py tests/sprintcache/test_scan.py tests/sprintcache/test_datatypes.py \
+	tests/sprintcache/test_alignments.py tests/sprintcache/test_labels.py tests/sprintcache/test_batch.py
 
 docs: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable ".[docs]"

@@ -1,0 +1,445 @@
+"""Starting a Sprint, watching it, ending it: what it inherits, how it dies, what is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sprint_ctl
+import sprintcache
+from sprint_ctl._trainer.process import SprintProcess
+from sprint_ctl._trainer.process_output import describe_end, log_file, signal_name, tail_of
+from sprint_ctl.command import find_executable, split_command
+from sprint_ctl.errors import (
+    SprintDiedError,
+    SprintError,
+    SprintProtocolError,
+    SprintStartError,
+    SprintTimeoutError,
+)
+
+ROOT = Path(__file__).parents[2]
+
+# stands for Sprint: argv is the configuration string and the folder of modules
+PRELUDE = """
+import os, signal, sys, time
+sys.path.insert(0, sys.argv[2])
+from sprint_ctl.config import parse_config
+from sprint_ctl._pipe.wire import Wire
+pairs = parse_config(sys.argv[1])
+wire = Wire(int(pairs["p2c_fd"]), int(pairs["c2p_fd"]))
+"""
+ANSWER = "wire.send(('ok',)); print(wire.receive(), file=sys.stderr)"
+
+
+def start(code: str, *arguments: str, exit_timeout: float = 5.0, **more: Any) -> SprintProcess:
+    return SprintProcess(
+        [sys.executable, "-c", PRELUDE + code],
+        lambda config, modules: [config, modules, *arguments],
+        exit_timeout=exit_timeout,
+        **more,
+    )
+
+
+def soon(seconds: float = 10) -> float:
+    return time.monotonic() + seconds
+
+
+def ended(pid: int, timeout: float = 5) -> bool:
+    deadline = soon(timeout)
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        status = Path(f"/proc/{pid}/status").read_text().split("State:")[1].split()[0]
+        if status == "Z":
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def resources() -> tuple[int, int, list[str]]:
+    """Descriptors, threads and folders of this process."""
+    folders = [name for name in os.listdir(os.environ["TMPDIR"]) if name.startswith("sprint-")]
+    return len(os.listdir("/proc/self/fd")), threading.active_count(), folders
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+
+
+# ---- what it starts with -----------------------------------------------------------------------
+
+
+def test_what_it_inherits() -> None:
+    extra = os.open("/dev/null", os.O_RDONLY)  # close-on-exec, like all of Python's
+    os.set_inheritable(extra, True)  # and one that somebody has left inheritable
+    process = start(
+        """
+fds = sorted(int(fd) for fd in os.listdir("/proc/self/fd"))
+fds = [fd for fd in fds if os.path.exists(f"/proc/self/fd/{fd}")]  # not that of listdir
+known = {int(value) for key, value in pairs.items() if key.endswith("_fd")}
+ignored = int(open("/proc/self/status").read().split("SigIgn:")[1].split()[0], 16)
+wire.send((set(fds) == known | {0, 1, 2}, os.readlink("/proc/self/fd/0"), os.getsid(0),
+           bool(ignored & (1 << (signal.SIGPIPE - 1))), sorted(os.listdir(sys.argv[2]))))
+"""
+    )
+    only, stdin, session, pipe_ignored, modules = process.receive(deadline=soon())
+    assert only
+    assert stdin == "/dev/null"
+    assert session == process.pid
+    assert pipe_ignored
+    assert modules == ["sprint_ctl", "sprintcache"]
+    process.close()
+    os.close(extra)
+    assert Path(sprint_ctl.__path__[0]).is_dir()
+    assert Path(sprintcache.__path__[0], "errors.py").is_file()
+
+
+def test_nothing_is_left_behind() -> None:
+    start("").close()  # imports, and what they leave
+    before = resources()
+    for code in (ANSWER, "", "sys.exit(3)", "os.kill(os.getpid(), 9)"):
+        for _ in range(2):
+            start(code).close()
+    process = start(ANSWER)
+    pid = process.pid
+    del process
+    assert ended(pid)
+    assert resources() == before
+
+
+@pytest.mark.parametrize("how", ["end", "exception", "exit from a thread"])
+def test_nothing_is_left_at_interpreter_exit(how: str, tmp_path: Path) -> None:
+    end = {
+        "end": "",
+        "exception": "raise ValueError('on purpose')",
+        "exit from a thread": "import threading; threading.Thread(target=sys.exit).start()",
+    }[how]
+    code = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from tests.sprint_ctl.test_process import start, ANSWER, soon
+process = start(ANSWER)
+process.receive(deadline=soon())
+sys.stdout.write(str(process.pid))
+{end}
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=ROOT,
+        check=False,
+    )
+    assert "('exit',)" in done.stderr  # it was asked
+    assert ("on purpose" in done.stderr) == (how == "exception")
+    assert ended(int(done.stdout), 0.5)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_of_the_trainer_lets_go() -> None:
+    """The pipe ends of a fork are closed; its end is not the end of Sprint."""
+    process = start(ANSWER)
+    assert process.receive(deadline=soon()) == ("ok",)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            process.close()
+            process.receive(deadline=soon())
+        except SprintError as error:
+            status = 0 if "belongs to process" in str(error) else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert process.poll() is None
+    assert process.close() == 0
+
+
+# ---- what does not start -----------------------------------------------------------------------
+
+
+def test_programs_that_cannot_be_started(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_text("no program")
+    nonsense = tmp_path / "nonsense"
+    nonsense.write_text("no program")
+    nonsense.chmod(0o755)
+    before = resources()
+    for path in ("/no/such/program", str(plain), str(nonsense), "", "no-such-program-on-path"):
+        with pytest.raises(SprintStartError, match="cannot be started"):
+            SprintProcess(path, lambda *_: [])
+    with pytest.raises(ValueError, match="cannot stand in a configuration"):
+        start("", config={"a": "b,c"})
+    with pytest.raises(ZeroDivisionError):
+        SprintProcess(sys.executable, lambda *_: [str(1 // 0)])
+    assert resources() == before
+
+
+# ---- how it dies -------------------------------------------------------------------------------
+
+DEATHS: dict[str, tuple[str, int, str | None]] = {
+    "SIGKILL": ("os.kill(os.getpid(), 9)", -9, "SIGKILL"),
+    "SIGSEGV": (
+        "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0));"
+        " os.kill(os.getpid(), signal.SIGSEGV)",
+        -11,
+        "SIGSEGV",
+    ),
+    "status": ("sys.exit(7)", 7, None),
+    "traceback": ("import no_such_module_anywhere", 1, None),
+}
+
+
+@pytest.mark.parametrize("ready", [False, True])
+@pytest.mark.parametrize("name", DEATHS)
+def test_deaths(name: str, ready: bool, tmp_path: Path) -> None:
+    code, returncode, signal_of = DEATHS[name]
+    log = tmp_path / "sprint.log"
+    log.write_text("<log>the last line of the log</log>\n")
+    process = start(
+        f"sys.stderr.write('noise\\n' * 100 + 'the last words\\n'); sys.stderr.flush(); {code}",
+        f"--*.log-channel.file={log}",
+    )
+    process.is_ready = ready
+    begin = time.monotonic()
+    kind = SprintDiedError if ready else SprintStartError
+    with pytest.raises(kind) as caught:
+        process.receive(deadline=soon(), request="the request", segment="a/b")
+    assert time.monotonic() - begin < 5
+    error = caught.value
+    assert (error.returncode, error.signal, error.pid) == (returncode, signal_of, process.pid)
+    text = str(error)
+    expected = ["the last words", "the last line of the log", "during the request", "'a/b'"]
+    expected += [sys.executable, str(process.pid), signal_of or f"exit status {returncode}"]
+    expected += ["no_such_module_anywhere"] * (name == "traceback")
+    for told in expected:
+        assert told in text
+    assert ("before it was ready" in text) == (not ready)
+    assert process.is_closed
+    with pytest.raises(SprintDiedError, match="ended before"):
+        process.send(("again",), deadline=soon())
+
+
+def test_last_words_are_part_of_the_report() -> None:
+    """Sprint tells of an exception while we send to it what it will never read."""
+    process = start("wire.send(('exception', 'Traceback: why')); sys.exit(1)")
+    process.is_ready = True
+    with pytest.raises(SprintDiedError, match="Traceback: why") as caught:
+        process.send(("x", b"x" * 10_000_000), deadline=soon(), segment="a")
+    assert caught.value.remote == "Traceback: why"
+    assert caught.value.returncode == 1
+
+
+FAULTS: dict[str, tuple[str, type[SprintError], str]] = {
+    "hang": ("time.sleep(60)", SprintTimeoutError, "in time"),
+    "garbage": (
+        "os.write(int(pairs['c2p_fd']), b'<log>' * 9)",
+        SprintProtocolError,
+        "not a message",
+    ),
+    "closed": (
+        "os.close(int(pairs['c2p_fd'])); time.sleep(60)",
+        SprintProtocolError,
+        "closed its pipe and lives on",
+    ),
+    "half, then dead": (
+        "os.write(int(pairs['c2p_fd']), b'\\x99\\x00\\x00\\x00\\x80\\x04')",
+        SprintDiedError,
+        "exit status 0: expected 153 bytes, found 2",
+    ),
+    "half, then nothing": (
+        "os.write(int(pairs['c2p_fd']), b'\\x99\\x00\\x00\\x00\\x80\\x04'); time.sleep(60)",
+        SprintTimeoutError,
+        "expected 153 bytes, found 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_faults_end_the_process(name: str) -> None:
+    code, kind, told = FAULTS[name]
+    process = start("wire.send(('ok',)); " + code)
+    assert process.receive(deadline=soon()) == ("ok",)
+    process.is_ready = True
+    begin = time.monotonic()
+    with pytest.raises(kind, match=told):
+        process.receive(deadline=soon(0.3))
+    assert time.monotonic() - begin < 4
+    assert process.poll() is not None
+
+
+def test_without_a_descriptor_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux before 5.3: the same by asking now and then."""
+
+    def missing(*_: Any) -> int:
+        raise OSError("no such call")
+
+    monkeypatch.setattr(os, "pidfd_open", missing)
+    process = start("time.sleep(0.2); os.kill(os.getpid(), 9)")
+    process.is_ready = True
+    with pytest.raises(SprintDiedError, match="SIGKILL"):
+        process.receive(deadline=soon())
+    assert start(ANSWER).close() == 0
+
+
+# ---- how it is ended ---------------------------------------------------------------------------
+
+
+def stubborn(process: SprintProcess) -> SprintProcess:
+    assert process.receive(deadline=soon()) == ("ok",)
+    return process
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (ANSWER, 0),
+        ("wire.send(('ok',)); wire.receive(); os.abort()", -signal.SIGABRT),
+        ("wire.send(('ok',)); time.sleep(60)", -signal.SIGTERM),
+        (
+            "signal.signal(signal.SIGTERM, signal.SIG_IGN); wire.send(('ok',)); time.sleep(60)",
+            -signal.SIGKILL,
+        ),
+    ],
+    ids=["asked", "aborts", "terminated", "killed"],
+)
+def test_ask_terminate_kill(code: str, expected: int) -> None:
+    process = stubborn(start(code, exit_timeout=0.3 if "sleep" in code else 5))
+    begin = time.monotonic()
+    assert process.close() == expected
+    assert process.close() == expected
+    assert time.monotonic() - begin < 4
+
+
+def test_a_wrapper_ends_with_what_it_started(tmp_path: Path) -> None:
+    script = tmp_path / "sprint.sh"
+    code = PRELUDE + "wire.send((os.getpid(),)); time.sleep(60)"
+    (tmp_path / "code.py").write_text(code)
+    script.write_text(f'#!/bin/sh\n{sys.executable} {tmp_path}/code.py "$@"\nexit 0\n')
+    script.chmod(0o755)
+    process = SprintProcess(str(script), lambda *both: list(both), exit_timeout=0.1)
+    (inner,) = process.receive(deadline=soon())
+    assert inner != process.pid
+    process.close()
+    assert ended(inner)
+
+
+def test_stderr_passes_through_and_its_end_is_kept(capfd: pytest.CaptureFixture[str]) -> None:
+    process = start(
+        "sys.stderr.write('begin' + 'x' * 200_000 + 'end\\n'); sys.stderr.flush(); " + ANSWER
+    )
+    stubborn(process)
+    process.close()
+    error = SprintError("why")
+    process.explain(error)
+    assert len(error.stderr_tail) == 65536
+    assert error.stderr_tail.endswith("end\n('exit',)\n")
+    passed = capfd.readouterr().err
+    assert passed.startswith("begin")
+    assert passed.endswith("end\n('exit',)\n")
+    assert len(passed) > 200_000
+
+
+# ---- command lines and reports -----------------------------------------------------------------
+
+
+def test_command_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPRINT_ARGS", "--a=1 '--b=2 3'")
+    monkeypatch.setenv("SPRINT_DIR", "/data")
+    table: list[tuple[Any, list[str]]] = [
+        ("--x='a b' --y", ["--x=a b", "--y"]),
+        ("$SPRINT_ARGS --c", ["--a=1", "--b=2 3", "--c"]),
+        ("${SPRINT_DIR}/file $SPRINT_DIR/other", ["/data/file", "/data/other"]),
+        (["--x=a b", lambda: "--y=$x"], ["--x=a b", "--y=$x"]),
+        (lambda: ["$SPRINT_ARGS", "z"], ["--a=1", "--b=2 3", "z"]),
+        (lambda: "one two", ["one", "two"]),
+        ("", []),
+    ]
+    for line, words in table:
+        assert split_command(line) == words
+    with pytest.raises(ValueError, match="NO_SUCH_VARIABLE"):
+        split_command("$NO_SUCH_VARIABLE")
+    for wrong in (3, [3], None):
+        with pytest.raises(TypeError):
+            split_command(wrong)  # type: ignore[arg-type]
+
+
+def test_executables(tmp_path: Path) -> None:
+    blank = tmp_path / "with blank"
+    blank.write_text("#!/bin/sh\n")
+    blank.chmod(0o755)
+    assert find_executable(str(blank)) == [str(blank)]
+    assert find_executable(f"{sys.executable} -c pass") == [sys.executable, "-c", "pass"]
+    assert find_executable("sh")[0].endswith("/sh")
+
+
+def test_reports(tmp_path: Path) -> None:
+    assert describe_end(-11) == "ended by SIGSEGV"
+    assert describe_end(1) == "ended with exit status 1"
+    assert "SIGSEGV" in describe_end(139)
+    assert signal_name(-signal.SIGRTMIN - 1) == f"signal {signal.SIGRTMIN + 1}"
+    assert signal_name(0) is None
+    options: list[tuple[list[str], str | None]] = [
+        (["--*.log-channel.file=a.log"], "a.log"),
+        (["--*.LOGFILE=b.log", "--*.TASK=1"], "b.log"),
+        (["--nn-trainer.error-channel.file=c=d.log"], "c=d.log"),
+        (["--*.log.channel=nil", "--*.corpus.file=x"], None),
+    ]
+    for arguments, path in options:
+        assert log_file(arguments) == path
+    file = tmp_path / "log"
+    assert tail_of(str(file)) == ""
+    assert tail_of(None) == ""
+    file.write_text("x" * 9000 + "end\n")
+    assert tail_of(str(file)).endswith("xend\n")
+    assert len(tail_of(str(file))) == 4096
+    file.write_bytes(b"\x1f\x8bcompressed")
+    assert tail_of(str(file)) == ""
+
+
+def test_the_line_that_tells_what_is_wrong_stands_in_the_message() -> None:
+    """What Sprint writes behind it, addresses and names of modules, does not push it out."""
+    frames = [
+        f"#{i}  /opt/rasr/nn-trainer(_ZN2Nn13PythonControl+0x{i:x}) [0x55d0{i:x}]"
+        for i in range(2, 80)
+    ]
+    modules = [f" 'encodings.m{i}': <module 'encodings.m{i}' (built-in)>," for i in range(90)]
+    error = SprintDiedError("Sprint ended by SIGABRT")
+    error.stderr_tail = "\n".join(
+        [
+            "ModuleNotFoundError: No module named 'numpy'",
+            "sys.modules = {'__main__': <module '__main__' (built-in)>,",
+            *modules,
+            "PROGRAM DEFECTIVE:",
+            "precondition acousticModel_->nEmissions() == nnOutput.nRows() violated",
+            "Creating stack trace (innermost first):",
+            *frames,
+            "",
+            "exiting...",
+        ]
+    )
+    assert str(error).splitlines()[2:] == [
+        "    ModuleNotFoundError: No module named 'numpy'",
+        "    ...",
+        "    PROGRAM DEFECTIVE:",
+        "    precondition acousticModel_->nEmissions() == nnOutput.nRows() violated",
+        "    Creating stack trace (innermost first):",
+        "    ...",
+        "    ",
+        "    exiting...",
+    ]

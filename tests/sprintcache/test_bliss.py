@@ -1,0 +1,177 @@
+"""Bliss corpus files: names, orthographies, speakers and times by RASR's rules, and bad input."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import pickle
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sprintcache.bliss import Corpus, Segment
+from sprintcache.errors import CorruptError, FormatError, TruncatedError, UnsupportedError
+from tests.paths import DATA
+
+REAL = DATA / "corpus" / "corpus.xml.gz"
+NESTED = """<?xml version="1.0" encoding="iso-8859-1"?>
+<corpus name="c">
+  <speaker-description name="anna"><gender> female </gender><age>30</age></speaker-description>
+  <speaker-description><gender>male</gender></speaker-description>
+  <recording name="r1" audio="a/r1.wav">
+    <segment start="0.5" end="2"><orth> gr\xfcn  <noise>[breath]</noise>
+      ist </orth></segment>
+    <segment start="2" end="inf" track="1"><speaker name="anna"/><orth/></segment>
+    <segment name="3"/>
+    <segment/>
+  </recording>
+  <subcorpus name="s">
+    <speaker name="anna"/>
+    <subcorpus name="t">
+      <recording name="r1" audio="r1.wav">
+        <speaker-description name="anna"><gender>unknown</gender></speaker-description>
+        <segment name="x"><condition name="y"/><orth>a</orth></segment>
+        <segment name="y"><speaker name="anna"/></segment>
+        <segment name="z"><speaker-description name="own"><gender>male</gender>
+          </speaker-description></segment>
+      </recording>
+    </subcorpus>
+    <include file="more/more.xml.gz"/>
+  </subcorpus>
+  <recording name="r2" video="v"><segment name="1"/></recording>
+</corpus>"""
+INCLUDED = (
+    '<corpus name="s"><recording name="r9" audio="b"><segment name="1"/></recording></corpus>'
+)
+
+
+def corpus(folder: Path, text: str) -> Corpus:
+    path = folder / "corpus.xml"
+    path.write_text(text, "iso-8859-1")
+    return Corpus(path)
+
+
+def test_the_real_corpus() -> None:
+    """Names and orthographies are those that the real Sprint gave to Python."""
+    with gzip.open(DATA / "transcripts" / "control-iterate-corpus-no-features.jsonl.gz") as file:
+        calls = [json.loads(line) for line in file]
+    found = Corpus(REAL)
+    segments = {segment.name: segment for segment in found}
+    (order,) = (line["kwargs"] for line in calls if line["call"] == "getSegmentList")
+    assert found.name == order["corpusName"]
+    assert list(segments) == order["segmentList"]
+    for line in calls:
+        if line["call"] == "control.process_segment":
+            segment = segments[line["kwargs"]["name"]]
+            assert f"{segment.orthography} " == line["kwargs"]["orthography"]["bytes"]
+            assert segment.speaker == line["kwargs"]["speaker_name"]
+            assert (segment.start, segment.end) == (0.0, float("inf"))
+    assert [segments[f"espeak/rec0{n}/1"].gender for n in ("01", "15")] == ["male", "female"]
+    assert list(found) == list(found)
+
+
+def test_names_defaults_and_includes(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "more.xml.gz").write_bytes(gzip.compress(INCLUDED.encode()))
+    found = list(corpus(tmp_path, NESTED))
+    inf = float("inf")
+    r1, t = ("c/r1", "a/r1.wav"), ("c/s/t/r1", "r1.wav")
+    assert found == [
+        Segment("c/r1/1", "gr\xfcn [breath] ist", None, "male", 0.5, 2.0, 0, *r1),
+        Segment("c/r1/2", "", "anna", "female", 2.0, inf, 1, *r1),
+        Segment("c/r1/3", None, None, "male", 0.0, inf, 0, *r1),
+        Segment("c/r1/4", None, None, "male", 0.0, inf, 0, *r1),
+        Segment("c/s/t/r1/x", "a", "anna", "female", 0.0, inf, 0, *t),
+        Segment("c/s/t/r1/y", None, "anna", "unknown", 0.0, inf, 0, *t),
+        Segment("c/s/t/r1/z", None, "own", "male", 0.0, inf, 0, *t),
+        Segment("c/s/r9/1", None, "anna", "female", 0.0, inf, 0, "c/s/r9", "b"),
+        Segment("c/r2/1", None, None, "male", 0.0, inf, 0, "c/r2", None),
+    ]
+    assert found[0].short_name == "1"
+
+
+def test_an_unnamed_segment_evades_a_taken_name(tmp_path: Path) -> None:
+    text = '<corpus name="c"><recording name="r"><segment name="2"/><segment/></recording></corpus>'
+    assert [segment.name for segment in corpus(tmp_path, text)] == ["c/r/2", "c/r/2+"]
+
+
+R = '<corpus name="c"><recording name="r">{}</recording></corpus>'
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("", CorruptError, "not well-formed XML"),
+        ("<a/>", CorruptError, "expected <corpus>, found <a>"),
+        ("<corpus/>", CorruptError, "attribute 'name' of <corpus>"),
+        ('<corpus name="c"><recording/></corpus>', CorruptError, "attribute 'name'"),
+        ('<corpus name="c"><segment/>', CorruptError, "line 1"),
+        (R.format('<segment name="1"/>' * 2), CorruptError, "two of one name in 'c/r'"),
+        ('<corpus name="c">' + '<recording name="r"/>' * 2 + "</corpus>", CorruptError, "two of"),
+        (R.format('<segment><speaker name="x"/></segment>'), CorruptError, "'x' is not defined"),
+        (R.format("<segment><speaker/></segment>"), CorruptError, "attribute 'name' of <speaker>"),
+        (R.format('<speaker-description name="a"/>' * 2), CorruptError, "two speakers"),
+        (R.format('<segment start="x"/>'), CorruptError, "start of segment 'c/r/1'"),
+        (R.format('<segment start="2" end="1"/>'), CorruptError, "ends before it starts"),
+        (R.format('<segment start="nan"/>'), CorruptError, "ends before it starts"),
+        (R.format('<segment track="x"/>'), CorruptError, "track"),
+        ('<corpus name="c"><include/></corpus>', CorruptError, "attribute 'file'"),
+        ('<corpus name="c"><include file="corpus.xml"/></corpus>', CorruptError, "64 deep"),
+        ('<?xml version="1.0" encoding="nonsense"?><corpus name="c"/>', FormatError, "encoding"),
+        (R.format("<segment><orth><alternatives/></orth></segment>"), UnsupportedError, "altern"),
+    ],
+)
+def test_bad_corpora(text: str, error: type[Exception], message: str, tmp_path: Path) -> None:
+    with pytest.raises(error, match=message) as caught:
+        list(corpus(tmp_path, text))
+    assert "corpus.xml" in str(caught.value)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_missing_files(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Corpus(tmp_path / "none")
+    found = corpus(tmp_path, '<corpus name="c"><include file="none"/></corpus>')
+    with pytest.raises(FileNotFoundError, match="none"):
+        list(found)
+
+
+def test_cut_and_damaged_gzip_files(tmp_path: Path) -> None:
+    data = REAL.read_bytes()
+    path = tmp_path / "corpus.xml.gz"
+    path.write_bytes(data[:-20])
+    with pytest.raises(TruncatedError):
+        list(Corpus(path))
+    path.write_bytes(data[:400] + b"\0\0\0\0" + data[404:])
+    with pytest.raises(FormatError):
+        list(Corpus(path))
+
+
+@given(place=st.integers(0, 5000), byte=st.integers(0, 255))
+def test_any_changed_byte_gives_segments_or_a_typed_error(
+    tmp_path_factory: pytest.TempPathFactory, place: int, byte: int
+) -> None:
+    data = bytearray(gzip.decompress(REAL.read_bytes()))
+    data[place % len(data)] = byte
+    path = tmp_path_factory.getbasetemp() / "changed.xml"
+    path.write_bytes(data)
+    try:
+        segments = list(Corpus(path))
+    except FormatError:
+        return
+    assert len(segments) == len({segment.name for segment in segments})
+
+
+def test_a_long_corpus_is_read_in_constant_memory(tmp_path: Path) -> None:
+    recording = '<recording name="r{}">' + "<segment><orth>a b</orth></segment>" * 50
+    text = "".join(recording.format(n) + "</recording>" for n in range(400))
+    found = corpus(tmp_path, f'<corpus name="c">{text}</corpus>')
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in found) == 20000
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()

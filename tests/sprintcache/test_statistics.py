@@ -1,0 +1,598 @@
+"""Statistics and comparisons: numpy over all the data at once, and alignments counted by hand."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+
+import sprintcache
+from sprintcache import Alignment, AllophoneLabeling, Archive, ArchiveWriter
+from sprintcache._analysis.accumulators import Moments, Tally
+from sprintcache._analysis.boundaries import Phones, shifts
+from sprintcache._analysis.units import label_names
+from sprintcache.cli import main
+from sprintcache.comparison import Comparison, compare
+from sprintcache.statistics import Statistics, collect
+from tests.paths import DATA
+
+Run = Callable[..., tuple[int, str, str]]
+VITERBI = DATA / "alignment.viterbi.cache"
+SOFT = DATA / "alignment.bw.gz.cache"
+LINEAR = DATA / "alignment.linear.cache"
+TYING = [
+    f"--allophones={DATA / 'allophones'}",
+    f"--state-tying={DATA / 'state-tying' / 'monophone'}",
+]
+FILES = sorted(DATA.glob("features.part*.cache"))
+
+
+@pytest.fixture(scope="module")
+def labeling() -> AllophoneLabeling:
+    return AllophoneLabeling(
+        "[SILENCE]", DATA / "allophones", state_tying_file=DATA / "state-tying" / "monophone"
+    )
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*argv: object) -> tuple[int, str, str]:
+        status = main([str(argument) for argument in argv])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+def of(path: object, names: list[str] | None = None, **options: object) -> Statistics:
+    with sprintcache.open_archive(path) as archive:  # type: ignore[arg-type]
+        return collect(archive, names, **options)  # type: ignore[arg-type]
+
+
+def both(first: object, second: object, names: object = None, **options: object) -> Comparison:
+    opened = sprintcache.open_archive
+    with opened(first) as one, opened(second) as other:  # type: ignore[arg-type]
+        return compare(one, other, names, **options)  # type: ignore[arg-type]
+
+
+def all_features(archive: Archive) -> NDArray[np.float64]:
+    rows = [archive.read_features(name) for name in archive.segments]
+    return np.concatenate(rows).astype(np.float64)
+
+
+def labels_by_segment(path: Path, labeling: AllophoneLabeling) -> dict[str, NDArray[np.int32]]:
+    with sprintcache.open_archive(path) as archive:
+        return {name: archive.read_labels(name, labeling) for name in archive.segments}
+
+
+def best_labels(path: Path, labeling: AllophoneLabeling) -> dict[str, dict[int, int]]:
+    """Frame to label of the item with the largest weight, the first of equal ones."""
+    found = {}
+    with sprintcache.open_archive(path) as archive:
+        for name in archive.segments:
+            alignment = archive.read_alignment(name)
+            best: dict[int, tuple[float, int]] = {}
+            for time, id_, weight in zip(
+                alignment.time.tolist(),
+                alignment.emission.tolist(),
+                alignment.weight.tolist(),
+                strict=True,
+            ):
+                if time not in best or weight > best[time][0]:
+                    best[time] = weight, labeling.get_label_idx_by_allo_state_idx(id_)
+            found[name] = {time: label for time, (_, label) in best.items()}
+    return found
+
+
+def written(path: Path, alignments: dict[str, Alignment]) -> Path:
+    with ArchiveWriter(path, "w") as writer:
+        for name, alignment in alignments.items():
+            writer.add_alignment(name, alignment)
+    return path
+
+
+def phones(text: str, **options: object) -> Alignment:
+    """An alignment of one state per phone: `aab` is two frames of a and one of b; `.` is a gap."""
+    times = [time for time, letter in enumerate(text) if letter != "."]
+    ids = [ord(text[time]) for time in times]
+    alphabet = {id_: f"{chr(id_)}{{#+#}}.0" for id_ in ids}
+    return Alignment(times, ids, alphabet=alphabet, **options)  # type: ignore[arg-type]
+
+
+# ---- running sums
+
+
+@given(
+    values=arrays.arrays(
+        np.float32,
+        st.tuples(st.integers(1, 40), st.integers(1, 4)),
+        elements=st.floats(-1e6, 1e6, width=32),
+    ),
+    cuts=st.lists(st.integers(0, 40), max_size=4),
+    offset=st.sampled_from([0.0, 1e4, -1e6]),
+)
+def test_moments_in_pieces_are_those_of_the_whole(
+    values: NDArray[np.float32], cuts: list[int], offset: float
+) -> None:
+    whole = values.astype(np.float64) + offset
+    moments, other = Moments(values.shape[1]), Moments(values.shape[1])
+    pieces = np.split(whole, sorted(cut for cut in cuts if cut < len(whole)))
+    for number, piece in enumerate(pieces):
+        (other if number % 2 else moments).add(piece)
+    moments.merge(other)
+    assert (whole == values.astype(np.float64) + offset).all()  # the data is left alone
+    scale = np.abs(whole).max() + 1
+    np.testing.assert_allclose(moments.mean, whole.mean(0), rtol=1e-12, atol=1e-12 * scale)
+    np.testing.assert_allclose(moments.variance, whole.var(0), rtol=1e-9, atol=1e-13 * scale**2)
+    np.testing.assert_array_equal(moments.minimum, whole.min(0))
+    np.testing.assert_array_equal(moments.maximum, whole.max(0))
+    assert (moments.count == len(whole)).all()
+
+
+def test_moments_do_not_cancel() -> None:
+    values = 1e8 + np.random.default_rng(1).normal(size=(20_000, 2))
+    moments = Moments(2)
+    for piece in np.array_split(values, 700):
+        moments.add(piece)
+    np.testing.assert_allclose(moments.variance, values.var(0), rtol=1e-9)
+
+
+def test_moments_leave_out_what_is_not_finite() -> None:
+    values = np.arange(12.0).reshape(6, 2)
+    values[1, 0], values[2, 0], values[3, 1] = np.nan, np.inf, -np.inf
+    moments = Moments(2)
+    moments.add(values[:3])
+    moments.add(values[3:])
+    known = np.ma.masked_invalid(values)
+    assert moments.num_not_finite == 3
+    assert moments.count.tolist() == [4, 5]
+    np.testing.assert_allclose(moments.mean, known.mean(0))
+    np.testing.assert_allclose(moments.variance, known.var(0))
+    assert moments.minimum.tolist() == known.min(0).tolist()
+    assert moments.maximum.tolist() == known.max(0).tolist()
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(-50, 50), st.integers(0, 9)), max_size=30)))
+def test_a_tally_sums_by_id(pieces: list[list[tuple[int, int]]]) -> None:
+    tally, expected = Tally(), Counter[int]()
+    for piece in pieces:
+        ids = np.array([id_ for id_, _ in piece], np.int32)
+        tally.add(ids, np.array([weight for _, weight in piece]))
+        tally.add(ids)
+        for id_, weight in piece:
+            expected[id_] += weight + 1
+    ids, weights = tally.sums()
+    assert dict(zip(ids.tolist(), weights.tolist(), strict=True)) == expected
+    assert ids.tolist() == sorted(expected)
+
+
+# ---- features
+
+
+@pytest.mark.parametrize("threads", [None, 1, 3])
+def test_features_of_a_bundle(threads: int | None) -> None:
+    found = of(DATA / "features.bundle", num_threads=threads)
+    with sprintcache.open_archive(DATA / "features.bundle") as archive:
+        values = all_features(archive)
+        lengths = archive.num_frames_all()
+        ends = [archive.read_times(name) for name in archive.segments]
+    moments = found.moments.pop(16)
+    assert not found.moments
+    np.testing.assert_allclose(moments.mean, values.mean(0), atol=1e-12)
+    np.testing.assert_allclose(moments.variance, values.var(0), rtol=1e-12)
+    assert moments.minimum.tolist() == values.min(0).tolist()
+    assert moments.maximum.tolist() == values.max(0).tolist()
+    assert (found.num_segments, found.num_left_out, found.problem) == (24, 0, "")
+    assert found.datatypes == {"vector-f32": 24}
+    assert dict(zip(found.lengths.values.tolist(), found.lengths.counts.tolist(), strict=True)) == (
+        Counter(lengths.tolist())
+    )
+    assert found.lengths.total == lengths.sum() == len(values)
+    assert found.lengths.mean == lengths.mean()
+    for share in (0, 0.05, 0.3, 0.5, 0.95, 1):
+        expected = np.quantile(lengths, share, method="inverted_cdf")
+        assert found.lengths.quantile(share) == expected
+    assert found.seconds == pytest.approx(sum(times[-1, 1] - times[0, 0] for times in ends))
+    assert found.frame_shift == 0.01
+    assert found.labels is None
+
+
+def test_several_archives_count_as_one() -> None:
+    one, other = of(DATA / "features.bundle"), of(list(map(str, FILES)))
+    assert one.lengths.total == other.lengths.total
+    np.testing.assert_allclose(one.moments[16].variance, other.moments[16].variance, rtol=1e-12)
+
+
+def test_scalars_and_samples() -> None:
+    found = of(DATA / "energy.cache")
+    with sprintcache.open_archive(DATA / "energy.cache") as archive:
+        values = all_features(archive)
+    np.testing.assert_allclose(found.moments[1].variance, values.var(0), rtol=1e-12)
+    found = of(DATA / "samples.cache")
+    with sprintcache.open_archive(DATA / "samples.cache") as archive:
+        samples = [np.concatenate(archive.read(name)) for name in archive.segments]
+    whole = np.concatenate(samples).astype(np.float64)
+    assert found.num_signals == 2
+    assert found.lengths.values.tolist() == sorted(map(len, samples))
+    np.testing.assert_allclose(found.moments[1].mean, [whole.mean()])
+    np.testing.assert_allclose(found.moments[1].variance, [whole.var()])
+    assert found.moments[1].minimum.tolist() == [whole.min()]
+
+
+def test_audio_as_floating_point_numbers(tmp_path: Path) -> None:
+    """As in an archive of `vector-f64` that Sprint made of audio: 4096 samples a packet."""
+    samples = np.random.default_rng(2).normal(size=10_000)
+    pieces = [samples[at : at + 4096] for at in range(0, 10_000, 4096)]
+    starts = np.arange(3) * 0.256
+    times = np.stack([starts, starts + [len(piece) / 16_000 for piece in pieces]], 1)
+    with ArchiveWriter(tmp_path / "a.cache") as writer:
+        writer.add_blocks("c/1", [sprintcache.Block("vector-f64", times, pieces)])
+        writer.add_features("frames", np.ones((3, 4), np.float32), frame_length=0.01)
+        writer.add_features("embedding", np.ones((1, 4), np.float32), frame_length=2.0)
+    found = of(tmp_path / "a.cache")
+    assert (found.num_segments, found.num_signals, found.problem) == (3, 1, "")
+    np.testing.assert_allclose(found.moments[1].variance, [samples.var()])
+    assert found.moments[4].count.tolist() == [4] * 4
+    assert found.lengths.values.tolist() == [1, 3, 10_000]
+
+
+def test_what_cannot_be_read_is_left_out_and_told(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "some.cache"
+    with ArchiveWriter(path) as writer:
+        writer.add_features("c/1", np.ones((3, 2), np.float32))
+        writer.add_bytes("c/2", b"neither this nor that")
+        writer.add_features("c/3", np.ones((4, 3), np.float32))
+    found = of(path)
+    assert (found.num_segments, found.num_left_out) == (2, 1)
+    assert sorted(found.moments) == [2, 3]
+    assert "'c/2'" in found.problem
+    status, out, err = run("stats", path)
+    assert status == 1
+    assert "2, 1 left out: vector-f32 (2)" in out
+    assert "constant     2 dimensions: 0, 1" in out
+    assert err.startswith("sprintcache: left out, the first one: ")
+
+
+def test_a_missing_name_is_an_error() -> None:
+    with pytest.raises(sprintcache.EntryNotFoundError, match="nowhere"):
+        of(DATA / "energy.cache", ["nowhere"])
+
+
+def test_memory_does_not_grow_with_the_corpus(scratch: Path) -> None:
+    peaks = []
+    for count in (2000, 5000):
+        path = scratch / f"{count}.cache"
+        with ArchiveWriter(path) as writer:
+            for number in range(count):
+                writer.add_features(
+                    f"c/{number}", np.full((number % 7 + 1, 20), number, np.float32)
+                )
+        with sprintcache.open_archive(path) as archive:
+            tracemalloc.start()
+            collect(archive, num_threads=1)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0] + 20_000
+
+
+# ---- labels
+
+
+@pytest.mark.parametrize("threads", [None, 3])
+def test_labels_of_a_viterbi_alignment(labeling: AllophoneLabeling, threads: int | None) -> None:
+    found = of(VITERBI, labeling=labeling, num_threads=threads)
+    every = np.concatenate(list(labels_by_segment(VITERBI, labeling).values()))
+    counts = np.bincount(every, minlength=labeling.num_labels)
+    labels = found.labels
+    assert labels is not None
+    assert labels.kind == "label"
+    assert labels.weights.tolist() == counts.tolist()
+    assert [name.split()[0] for name in labels.names] == list(map(str, range(len(counts))))
+    assert labels.silence_share == pytest.approx((every == labeling.sil_label_idx).mean())
+    rare = [(labels.names[at], counts[at]) for at in np.flatnonzero((counts > 0) & (counts < 20))]
+    assert sorted(labels.rare(20)) == sorted(rare)
+    assert labels.rare(20)[0][1] == counts[counts > 0].min()
+    assert found.lengths.total == len(every)
+    assert found.moments == {}
+
+
+def test_unused_labels_are_named(labeling: AllophoneLabeling) -> None:
+    name = "espeak/rec000/1"
+    labels = of(VITERBI, [name], labeling=labeling).labels
+    assert labels is not None
+    used = set(labels_by_segment(VITERBI, labeling)[name].tolist())
+    assert {int(text.split()[0]) for text in labels.unused} == set(range(79)) - used
+
+
+def test_soft_alignments_count_by_weight(labeling: AllophoneLabeling) -> None:
+    found = of(SOFT, labeling=labeling)
+    expected = np.zeros(labeling.num_labels)
+    with sprintcache.open_archive(SOFT) as archive:
+        for name in archive.segments:
+            alignment = archive.read_alignment(name)
+            np.add.at(expected, labeling.item_labels(alignment), alignment.weight.astype(float))
+    assert found.labels is not None
+    np.testing.assert_allclose(found.labels.weights, expected)
+    assert found.num_soft == 24
+    assert found.lengths.total == 7465
+
+
+@pytest.mark.parametrize("given", ["alphabet", "allophones"])
+def test_states_by_symbol(labeling: AllophoneLabeling, given: str) -> None:
+    allophones = labeling.allophones if given == "allophones" else None
+    found = of(VITERBI, allophones=allophones, num_threads=2)
+    expected: Counter[str] = Counter()
+    with sprintcache.open_archive(VITERBI) as archive:
+        for name in archive.segments:
+            alignment = archive.read_alignment(name)
+            expected.update(alignment.alphabet[id_] for id_ in alignment.emission.tolist())  # type: ignore[index]
+    assert found.labels is not None
+    assert dict(zip(found.labels.names, found.labels.weights.tolist(), strict=True)) == expected
+    assert found.labels.names == sorted(expected)
+
+
+def test_a_contradicting_alphabet(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.cache", {"c/1": phones("aab")})
+    allophones = ["x{#+#}"] * 98
+    found = of(path, allophones=allophones)
+    assert found.num_left_out == 1
+    assert "contradicts the allophone file" in found.problem
+    assert "entry 'c/1'" in found.problem
+    mapped = of(path, allophones=allophones, on_alphabet_mismatch="map").labels
+    ignored = of(path, allophones=allophones, on_alphabet_mismatch="ignore").labels
+    assert mapped is not None
+    assert mapped.ordered() == [("a{#+#}.0", 2), ("b{#+#}.0", 1)]
+    assert ignored is not None
+    assert set(ignored.names) <= {"x{#+#}.0", "b{#+#}.0"}
+
+
+def test_names_of_labels(tmp_path: Path) -> None:
+    (tmp_path / "allophones").write_text("a{#+#}@i@f\nb{a+a}\nb{c+c}\nc{a+b}\n")
+    (tmp_path / "tying").write_text(
+        "a{#+#}@i@f.0 0\nb{a+a}.0 1\nb{c+c}.0 1\nb{a+a}.1 2\nb{c+c}.2 2\nb{a+a}.2 4\nc{a+b}.0 4\n"
+        "c{a+b}.1 5\n"
+    )
+    labeling = AllophoneLabeling("a", tmp_path / "allophones", state_tying_file=tmp_path / "tying")
+    assert label_names(labeling) == [
+        "a.0",
+        "b.0",
+        "b",
+        "no state",
+        "c{a+b}.0 and 1 more",
+        "c{a+b}.1",
+    ]
+
+
+# ---- comparison
+
+
+@pytest.mark.parametrize("second", [LINEAR, SOFT], ids=["linear", "soft"])
+def test_agreement_and_confusions(second: Path, labeling: AllophoneLabeling) -> None:
+    found = both(VITERBI, second, labeling=labeling)
+    mine, its = best_labels(VITERBI, labeling), best_labels(second, labeling)
+    pairs: Counter[tuple[int, int]] = Counter()
+    for name, labels in mine.items():
+        pairs.update((label, its[name][time]) for time, label in labels.items())
+    units = found.units
+    assert found.num_segments == 24
+    assert units.num_frames == pairs.total() == 7465
+    assert units.num_equal == sum(count for (one, two), count in pairs.items() if one == two)
+    numbers = [int(name.split()[0]) for name in units.names]
+    assert {
+        (numbers[one], numbers[two]): frames
+        for one, two, frames in zip(
+            units.first.tolist(), units.second.tolist(), units.frames.tolist(), strict=True
+        )
+    } == pairs
+    wrong = Counter({pair: count for pair, count in pairs.items() if pair[0] != pair[1]})
+    assert [frames for *_, frames in units.most(5)] == [count for _, count in wrong.most_common(5)]
+    # 79 labels are three states of 26 phones, and silence: labels say the phone
+    assert found.phones is not None
+    same = sum(count for (one, two), count in pairs.items() if (one + 2) // 3 == (two + 2) // 3)
+    assert found.phones.num_equal == same
+
+
+def test_an_alignment_agrees_with_itself() -> None:
+    found = both(VITERBI, VITERBI, num_threads=3)
+    assert found.units.kind == "state"
+    assert found.units.agreement == 1
+    assert found.units.most(3) == []
+    assert found.shifts.tolist() == [0]
+    assert found.num_matched == found.num_boundaries_first == found.num_boundaries_second
+
+
+def test_shifts_of_the_same_phones(tmp_path: Path) -> None:
+    first = written(tmp_path / "a", {"c/1": phones("aaabbbccc")})
+    second = written(tmp_path / "b", {"c/1": phones("aabbbbbbc")})
+    found = both(first, second)
+    assert dict(zip(found.shifts.tolist(), found.shift_counts.tolist(), strict=True)) == {
+        -1: 1,
+        2: 1,
+    }
+    assert (found.mean_shift, found.mean_distance) == (0.5, 1.5)
+    assert (found.within(0), found.within(1), found.within(2)) == (0, 0.5, 1)
+    assert found.units.agreement == 6 / 9
+    assert found.units.most(9) == [("c{#+#}.0", "b{#+#}.0", 2), ("a{#+#}.0", "b{#+#}.0", 1)]
+
+
+def test_shifts_of_other_phones(tmp_path: Path) -> None:
+    first = written(tmp_path / "a", {"c/1": phones("aabbccaabb")})
+    second = written(tmp_path / "b", {"c/1": phones("aaabxccabb")})
+    found = both(first, second)
+    assert (found.num_boundaries_first, found.num_boundaries_second) == (4, 5)
+    # a|b at 2 and 8, there at 3 and 8; c|a at 6, there at 7; b|c has no partner
+    assert dict(zip(found.shifts.tolist(), found.shift_counts.tolist(), strict=True)) == {
+        0: 1,
+        1: 2,
+    }
+
+
+def test_gaps_lengths_and_missing_segments(tmp_path: Path, run: Run) -> None:
+    first = written(
+        tmp_path / "a", {"c/1": phones("aab.b"), "c/2": phones("a"), "c/3": phones("ab")}
+    )
+    second = written(
+        tmp_path / "b", {"c/1": phones("a.bbbb"), "c/4": phones("a"), "c/3": phones("ab")}
+    )
+    found = both(first, second)
+    assert found.num_segments == 2
+    assert (found.only_first.names, found.only_second.names) == (["c/2"], ["c/4"])
+    assert found.different_length.names == ["c/1"]
+    assert (found.units.num_frames, found.units.num_equal) == (5, 5)
+    some = both(first, second, ["c/4", "c/3"])
+    assert (some.num_segments, some.only_first.count, some.only_second.count) == (1, 0, 1)
+    with pytest.raises(sprintcache.EntryNotFoundError, match="c/9"):
+        both(first, second, ["c/9"])
+    status, out, _ = run("stats", "--compare", first, second)
+    assert status == 0
+    assert "only first   1: c/2\n" in out
+    assert "only second  1: c/4\n" in out
+    assert "other length 1: c/1\n" in out
+    assert "states       100.00 % of the frames agree\n" in out
+
+
+def test_the_same_symbols_under_other_ids(tmp_path: Path) -> None:
+    first = written(tmp_path / "a", {"c/1": phones("aab")})
+    other = Alignment([0, 1, 2], [1, 1, 2], alphabet={1: "a{#+#}.0", 2: "b{#+#}.0"})
+    found = both(first, written(tmp_path / "b", {"c/1": other}))
+    assert found.units.agreement == 1
+    assert found.shifts.tolist() == [0]
+
+
+def test_what_cannot_be_compared_is_left_out(tmp_path: Path) -> None:
+    bare = {"c/1": Alignment([0, 1], [1, 1]), "c/2": Alignment([0], [1], label_type="emission")}
+    first = written(tmp_path / "a", {"c/1": phones("ab"), "c/2": phones("a")})
+    found = both(first, written(tmp_path / "b", bare))
+    assert found.left_out.names == ["c/1", "c/2"]
+    assert "only one of the two alignments has an alphabet" in found.problem
+    assert found.num_segments == 0
+
+
+def test_emission_ids(tmp_path: Path) -> None:
+    def ids(*values: int) -> dict[str, Alignment]:
+        return {"c/1": Alignment(range(len(values)), values, label_type="emission")}
+
+    found = both(written(tmp_path / "a", ids(7, 7, 8)), written(tmp_path / "b", ids(7, 8, 8)))
+    assert found.units.most(3) == [("7", "8", 1)]
+    assert found.phones is None
+    assert (found.shifts.tolist(), found.num_matched) == ([-1], 1)
+
+
+@given(
+    st.lists(st.sampled_from("abc"), min_size=1, max_size=40),
+    st.lists(st.sampled_from("abc"), min_size=1, max_size=40),
+)
+def test_boundaries_are_mutually_nearest(one: list[str], other: list[str]) -> None:
+    def runs(letters: list[str]) -> Phones:
+        starts = [at for at, new in enumerate(letters) if at == 0 or letters[at - 1] != new]
+        return Phones(np.array([ord(letters[at]) for at in starts]), np.array(starts))
+
+    mine, its = runs(one), runs(other)
+    found = shifts(mine, its)
+    if mine.what.tolist() == its.what.tolist():
+        assert found.tolist() == (its.start - mine.start)[1:].tolist()
+        return
+
+    def boundaries(known: Phones) -> list[tuple[int, int, int]]:
+        what, start = known.what.tolist(), known.start.tolist()
+        return [(what[at - 1], what[at], start[at]) for at in range(1, len(what))]
+
+    def nearest(bound: tuple[int, int, int], known: Phones) -> tuple[int, int, int] | None:
+        same = [other for other in boundaries(known) if other[:2] == bound[:2]]
+        # of equally near ones, the earlier
+        return min(same, key=lambda other: (abs(other[2] - bound[2]), other[2]), default=None)
+
+    expected = []
+    for bound in boundaries(mine):
+        partner = nearest(bound, its)
+        if partner is not None and nearest(partner, mine) == bound:
+            expected.append(partner[2] - bound[2])
+    assert sorted(found.tolist()) == sorted(expected)
+
+
+# ---- the command
+
+
+def test_stats_prints_what_numpy_says(run: Run) -> None:
+    status, out, err = run("stats", DATA / "features.bundle")
+    assert (status, err) == (0, "")
+    assert "frames       7465, 74.90 s (0:01:15)\n" in out
+    assert "lengths      100 to 597 frames, mean 311.0, median 248," in out
+    rows = [line.split() for line in out.splitlines() if line.strip()[:1].isdigit()]
+    with sprintcache.open_archive(DATA / "features.bundle") as archive:
+        values = all_features(archive)
+    assert [int(row[0]) for row in rows] == list(range(16))
+    expected = [values.mean(0), values.var(0), values.std(0), values.min(0), values.max(0)]
+    np.testing.assert_allclose(
+        np.array([row[1:] for row in rows], float), np.stack(expected, 1), rtol=1e-5, atol=1e-9
+    )
+
+
+def test_stats_of_labels(run: Run, labeling: AllophoneLabeling) -> None:
+    _, out, _ = run("stats", VITERBI, *TYING, "--silence", "[SILENCE]", "--rare", "7")
+    assert "silence      32.1 % of the frames\n" in out
+    assert "labels       79 in use\n" in out
+    assert "frequent     0 ([SILENCE].0) 2396, 13 (e.0) 273, " in out
+    assert "rare         2 of fewer than 7 frames: 50 (q.1) 2, 49 (q.0) 6\n" in out
+    _, out, _ = run("stats", VITERBI, *TYING, "--select", "*rec000*", "--json")
+    record = json.loads(out)
+    assert record["segments"] == 1
+    assert record["labels"]["silence_share"] is None
+    used = set(labels_by_segment(VITERBI, labeling)["espeak/rec000/1"].tolist())
+    assert len(record["labels"]["unused"]) == 79 - len(used)
+    assert sum(record["labels"]["frames"].values()) == record["frames"] == 186
+
+
+def test_stats_compare(run: Run) -> None:
+    status, out, err = run("stats", "--compare", VITERBI, SOFT, *TYING)
+    assert (status, err) == (0, "")
+    assert "labels       79.01 % of the frames agree\n" in out
+    assert "boundaries   1144 and 1171 of phones, 1111 belong together\n" in out
+    assert "      35  0.47%  13 (e.0) -> 14 (e.1)\n" in out
+    _, out, _ = run("stats", "--compare", VITERBI, SOFT, "--json", "--select", "*rec000*", *TYING)
+    record = json.loads(out)
+    assert record["segments"] == 1
+    assert record["units"]["frames"] == 186
+    assert set(np.array(record["boundaries"]["shifts_ms"]) % 10) == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--compare", "a"], "--compare takes two archives"),
+        (["a", "--threads", "0"], "--threads must be at least 1"),
+        (["a", "--rare", "x"], "'x' is not a number of frames"),
+        (["a", "--frame-shift", "0"], "the time from frame to frame cannot be 0"),
+        (["a", "--silence", "x"], "--silence needs --state-tying"),
+    ],
+)
+def test_stats_with_wrong_arguments(run: Run, words: list[str], message: str) -> None:
+    status, _, err = run("stats", *words)
+    assert status == 2
+    assert message in err
+
+
+def test_weights_that_are_no_numbers(run: Run, tmp_path: Path) -> None:
+    strange = Alignment([0, 0, 1, 2], [1, 2, 1, 1], [np.nan, np.inf, 0.5, 1])
+    path = written(tmp_path / "a.cache", {"c/1": strange})
+    status, out, _ = run("stats", path)
+    assert status == 0
+    assert "frequent     allophone 1 state 0 1.50\n" in out
+    assert "unused       1: allophone 2 state 0\n" in out
+
+
+@pytest.mark.parametrize("wrong", [None, "a.cache", 3])
+def test_what_is_no_archive(wrong: Any) -> None:
+    for call in (collect, lambda archive: compare(archive, archive)):
+        with pytest.raises(TypeError, match=f"expected an open Archive, found .*{wrong!r}"):
+            call(wrong)

@@ -1,0 +1,303 @@
+"""verify: silent on sound archives, one problem for each thing that is wrong, in archive order."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from pathlib import Path
+
+import pytest
+
+import sprintcache
+from sprintcache import AllophoneLabeling, Problem, verify
+from tests.oracle import builder
+from tests.paths import DATA, full_data
+
+FEATURES = builder.features([[1, 2], [3, 4]])
+ATTRIBS = builder.attribs({"datatype": "vector-f32"})
+SOUND = [
+    "alignment.bw.gz.cache",
+    "alignment.linear.cache",
+    "alignment.viterbi.cache",
+    "alignment.viterbi-noalphabet.cache",
+    "energy.cache",
+    "features.bundle",
+    "features.part1.cache",
+    "samples.cache",
+]
+
+
+def written(path: Path, data: bytes) -> str:
+    path.write_bytes(data)
+    return str(path)
+
+
+def one_problem(path: str, **options: AllophoneLabeling) -> Problem:
+    """The problem of an archive that has exactly one."""
+    (problem,) = verify(path, **options).problems
+    return problem
+
+
+@pytest.fixture
+def labeling(tmp_path: Path) -> AllophoneLabeling:
+    """Two allophones; a{#+#} has states 0 and 1, b{#+#} only state 0."""
+    allophones = written(tmp_path / "allophones", b"a{#+#}\nb{#+#}\n")
+    tying = written(tmp_path / "tying", b"a{#+#}.0 0\na{#+#}.1 1\nb{#+#}.0 2\n")
+    return AllophoneLabeling(None, allophones, state_tying_file=tying)
+
+
+def with_alignment(
+    tmp_path: Path, items: list[tuple[int, int]], alphabet: dict[int, bytes] | None = None
+) -> str:
+    magic = b"ALIGNRLE" if alphabet is None else b"AALPHRLE"
+    packet = builder.alignment_rle(items, magic=magic, alphabet=alphabet)
+    entry = builder.alignment_entry(packet)
+    return written(tmp_path / "alignment.cache", builder.archive([("c/1", entry)]))
+
+
+# ---- the real files
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_real_archives_are_sound(name: str) -> None:
+    report = verify(DATA / name)
+    assert report.ok
+    assert report.problems == ()
+    with sprintcache.open_archive(DATA / name) as archive:
+        assert report.num_entries == len(archive)
+        assert report.num_bytes == sum(archive.entry(entry).size for entry in archive)
+    assert report.path == str(DATA / name)
+
+
+@pytest.mark.parametrize("name", [name for name in SOUND if name.startswith("alignment")])
+def test_real_alignments_fit_their_labeling(name: str) -> None:
+    labeling = AllophoneLabeling(
+        "[SILENCE]", DATA / "allophones", state_tying_file=DATA / "state-tying" / "monophone"
+    )
+    assert verify(DATA / name, labeling=labeling).ok
+
+
+def test_an_archive_whose_writer_was_killed() -> None:
+    path = str(DATA / "features.killed.cache")
+    table, skipped = verify(path).problems
+    assert table == Problem(
+        path, None, None, "no sound table: the writer did not finish: flag 0, no table"
+    )
+    assert (skipped.entry, skipped.offset) == (None, 258151)
+    assert skipped.reason.startswith("36425 bytes belong to no whole entry: ")
+    assert "espeak/rec009/1" in skipped.reason
+
+
+def test_the_whole_set_is_sound() -> None:
+    full = full_data()
+    if full is None:
+        pytest.skip("the full set of real Sprint files is not here")
+    paths = [*sorted((full / "archives").glob("*.cache")), full / "archives" / "features.bundle"]
+    assert len(paths) > 15
+    damaged = [path.name for path in paths if not verify(path).ok]
+    assert damaged == ["features.killed.cache"]
+
+
+# ---- damage
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_flipped_end_tag(tmp_path: Path, compress: bool) -> None:
+    entries = [("c/1", FEATURES), ("c/2", FEATURES)]
+    data = bytearray(builder.archive(entries, compress=compress))
+    at = data.index(builder.END_TAG)
+    data[at] ^= 1
+    path = written(tmp_path / "a.cache", bytes(data))
+    problem = one_problem(path)
+    assert problem[:3] == (path, "c/1", at)
+    assert problem.reason == "end tag of the entry: expected 0x55aa55aa, found 0x55aa55ab"
+    assert str(problem) == f"{path}, entry 'c/1', offset {at}: {problem.reason}"
+
+
+def test_a_flip_inside_compressed_data(tmp_path: Path) -> None:
+    data = bytearray(builder.archive([("c/1", FEATURES * 20)], compress=True))
+    start = data.index(b"\x1f\x8b")
+    data[start + 20] ^= 4
+    path = written(tmp_path / "a.cache", bytes(data))
+    problem = one_problem(path)
+    assert (problem.entry, problem.offset) == ("c/1", start)
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_problems_come_in_archive_order(tmp_path: Path, num_threads: int) -> None:
+    entries = [
+        (f"c/{number}", FEATURES[:-1] if number % 3 == 0 else FEATURES) for number in range(500)
+    ]
+    path = written(tmp_path / "a.cache", builder.archive(entries))
+    report = verify(path, num_threads)
+    assert [problem.entry for problem in report.problems] == [f"c/{n}" for n in range(0, 500, 3)]
+    assert report.num_entries == 500
+    assert report.num_bytes == sum(len(payload) for _, payload in entries)
+    assert not report.ok
+
+
+def test_damaged_attributes(tmp_path: Path) -> None:
+    entries = [("c/1.attribs", b"<flow-attributes>"), ("c/1", FEATURES)]
+    path = written(tmp_path / "a.cache", builder.archive(entries))
+    problem = one_problem(path)
+    assert problem.entry == "c/1.attribs"
+    assert "not well-formed XML" in problem.reason
+
+
+def test_features_that_lost_their_datatype(tmp_path: Path) -> None:
+    damaged = b"\x0a\0\0\0victor-f32" + FEATURES[14:]
+    entries = [("c/1.attribs", ATTRIBS), ("c/1", damaged), ("text", b"what you like")]
+    path = written(tmp_path / "a.cache", builder.archive(entries))
+    problem = one_problem(path)
+    assert problem.entry == "c/1"
+    assert "no known datatype" in problem.reason
+
+
+def test_entries_that_are_no_flow_caches(tmp_path: Path) -> None:
+    entries = [("empty.attribs", ATTRIBS), ("empty", b""), ("text", b"hello"), ("bytes", bytes(9))]
+    assert verify(written(tmp_path / "a.cache", builder.archive(entries, compress=True))).ok
+
+
+def test_no_archive_at_all(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.cache", b"something else")
+    problem = one_problem(path)
+    assert problem[:3] == (path, None, 0)
+    assert "not a Sprint archive" in problem.reason
+    assert verify(path).num_entries == 0
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        verify(tmp_path / "absent.cache")
+    with pytest.raises(FileNotFoundError):
+        verify(tmp_path / "absent.bundle")
+
+
+# ---- alignments
+
+
+def test_ids_outside_the_alphabet(tmp_path: Path) -> None:
+    path = with_alignment(tmp_path, [(0, 0), (1, 7), (2, 9)], {0: b"a{#+#}.0"})
+    problem = one_problem(path)
+    assert problem.entry == "c/1"
+    assert problem.reason == "the alphabet lacks 2 of the ids in use, the first: 7"
+
+
+def test_an_alphabet_that_contradicts_the_allophones(
+    tmp_path: Path, labeling: AllophoneLabeling
+) -> None:
+    path = with_alignment(tmp_path, [(0, 0), (1, 1)], {0: b"a{#+#}.0", 1: b"c{#+#}.0"})
+    assert verify(path).ok
+    assert one_problem(path, labeling=labeling).reason == (
+        "the alphabet contradicts the allophone file at id 1: expected b{#+#}.0, found c{#+#}.0"
+    )
+
+
+def test_states_without_a_label(tmp_path: Path, labeling: AllophoneLabeling) -> None:
+    second, unknown, no_state = 1 | 1 << 26, 5, 1 << 30
+    path = with_alignment(tmp_path, [(0, 0), (1, second), (2, unknown), (3, no_state)])
+    reason = one_problem(path, labeling=labeling).reason
+    assert reason.startswith("no label for 3 of the states in use, the first: ")
+    sound = with_alignment(tmp_path, [(0, 0), (1, 1 << 26), (2, 1)])
+    assert verify(sound, labeling=labeling).ok
+
+
+def test_emission_ids_beyond_the_labels(tmp_path: Path, labeling: AllophoneLabeling) -> None:
+    packet = builder.alignment_rle([(0, 2), (1, 3)], magic=b"ALIGNEMI")
+    path = written(
+        tmp_path / "a.cache", builder.archive([("c/1", builder.alignment_entry(packet))])
+    )
+    assert verify(path).ok
+    assert "emission id 3" in one_problem(path, labeling=labeling).reason
+
+
+# ---- bundles and directories
+
+
+def bundle_of(tmp_path: Path, *members: bytes) -> str:
+    names = []
+    for number, data in enumerate(members):
+        (tmp_path / f"{number}.cache").write_bytes(data)
+        names.append(f"{number}.cache")
+    return written(tmp_path / "all.bundle", "\n".join(names).encode())
+
+
+def test_a_stale_index(tmp_path: Path) -> None:
+    path = bundle_of(tmp_path, builder.archive([("c/1", FEATURES), ("c/2", FEATURES)]))
+    assert verify(path).ok
+    with gzip.open(path + ".idx.gz", "wt") as file:
+        file.write("1\n0.cache\n1\nc/1 0\n")
+    problem = one_problem(path)
+    assert (problem.path, problem.entry) == (path, None)
+    assert "stale" in problem.reason
+
+
+def test_a_bundle_with_a_broken_member(tmp_path: Path) -> None:
+    broken = bytearray(builder.archive([("c/2", FEATURES)]))
+    broken[-20] ^= 0xFF  # in the table: this one is scanned, and found whole
+    path = bundle_of(
+        tmp_path, b"no archive", builder.archive([("c/1", FEATURES[:-1])]), bytes(broken)
+    )
+    report = verify(path)
+    first, second, table, rest = report.problems
+    assert first.path.endswith("0.cache")
+    assert second[:2] == (str(tmp_path / "1.cache"), "c/1")
+    assert table.path.endswith("2.cache")
+    assert table.reason.startswith("no sound table: ")
+    assert rest.reason.startswith("47 bytes belong to no whole entry: ")
+    assert report.num_entries == 2
+
+
+def test_a_bundle_with_a_missing_member(tmp_path: Path) -> None:
+    path = written(tmp_path / "all.bundle", b"gone.cache")
+    problem = one_problem(path)
+    assert problem.path == path
+    assert "'gone.cache' is missing" in problem.reason
+
+
+def test_directories(tmp_path: Path) -> None:
+    folder = tmp_path / "entries" / "c"
+    folder.mkdir(parents=True)
+    (folder / "1").write_bytes(FEATURES)
+    (folder / "2").write_bytes(builder.gz(FEATURES)[:-3])
+    report = verify(tmp_path / "entries")
+    (problem,) = report.problems
+    assert problem.entry == "c/2"
+    assert report.num_entries == 2
+
+
+# ---- arguments
+
+
+def test_progress_counts_up_to_the_number_of_entries(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "a.cache", builder.archive([(f"c/{n}", FEATURES) for n in range(300)])
+    )
+    seen: list[tuple[int, int]] = []
+    verify(path, 2, progress=lambda done, total: seen.append((done, total)))
+    assert seen == sorted(seen)
+    assert seen[-1] == (300, 300)
+
+
+def test_wrong_arguments() -> None:
+    with pytest.raises(ValueError, match="num_threads"):
+        verify(DATA / "energy.cache", 0)
+    with pytest.raises(ValueError, match="io"):
+        verify(DATA / "energy.cache", io="fast")
+
+
+@pytest.mark.parametrize("io", ["mmap", "pread"])
+def test_ways_of_reading(io: str) -> None:
+    assert verify(DATA / "features.bundle", io=io).num_entries == 48
+
+
+def test_an_interrupted_verify_leaves_no_threads(tmp_path: Path) -> None:
+    entries = [(f"c/{number}", FEATURES) for number in range(5000)]
+    path = written(tmp_path / "a.cache", builder.archive(entries))
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        verify(path, 4, progress=stop)
+    assert not [t for t in threading.enumerate() if t.name.startswith("sprintcache")]
