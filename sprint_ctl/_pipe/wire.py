@@ -35,7 +35,7 @@ import numpy as np
 
 from sprint_ctl.errors import PipeClosedError, SprintProtocolError, SprintTimeoutError
 
-from . import pickle_framing as pickles
+from . import pickle_framing
 from .json_framing import Packer, Unpacker
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Wire:
             SprintTimeoutError: the deadline has passed; part of the message may be sent.
         """
         if self.version == 1:
-            body = pickles.dumps(message)
+            body = pickle_framing.dumps(message)
             if len(body) >= 1 << 31:
                 raise ValueError(f"a message of {len(body)} bytes: the first framing ends at 2 GiB")
             self._write([memoryview(_LENGTH.pack(len(body))), memoryview(body)], deadline)
@@ -166,7 +166,7 @@ class Wire:
             )
         body = self._read_growing(size, deadline, first=_PICKLE_START)
         self.received_id = None
-        return pickles.loads(body)
+        return pickle_framing.loads(body, deadline)
 
     def _receive_second(self, deadline: float | None) -> tuple[Any, ...]:
         _, text_size, request_id, payload = _HEADER.unpack_from(self._ahead)

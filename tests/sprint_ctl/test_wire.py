@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import pickletools
 import struct
 import sys
 import threading
@@ -19,6 +20,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sprint_ctl import config
+from sprint_ctl._pipe import pickle_framing
+from sprint_ctl._pipe.json_framing import Unpacker
 from sprint_ctl._pipe.shared_memory import ArrayMemory
 from sprint_ctl._pipe.wire import Wire
 from sprint_ctl.errors import (
@@ -30,6 +33,7 @@ from sprint_ctl.errors import (
     SprintTimeoutError,
 )
 
+FUNCTIONS = [f for f in pickle_framing._FUNCTIONS.values() if isinstance(f, types.FunctionType)]
 SECOND = struct.Struct("<4sIQQ")
 
 
@@ -192,12 +196,11 @@ def test_messages_that_come_at_once_are_taken_apart(pair: tuple[Wire, Wire]) -> 
     assert not pair[1].has_data()
 
 
-def test_a_message_that_holds_itself_is_not_sent(pair: tuple[Wire, Wire]) -> None:
+def test_a_message_that_contains_itself_is_not_sent(pair: tuple[Wire, Wire]) -> None:
     circle: list[Any] = []
     circle.append(circle)
-    if pair[0].version == 2:
-        with pytest.raises(ValueError, match="holds itself"):
-            pair[0].send(("x", circle))
+    with pytest.raises(ValueError, match="contains itself"):
+        pair[0].send(("x", circle))
     assert carry(pair, ("next",)) == ("next",)
 
 
@@ -215,8 +218,17 @@ def test_scalars_of_numpy_arrive_as_those_of_python(pair: tuple[Wire, Wire]) -> 
 
 @pytest.mark.parametrize(
     "value",
-    [object(), {1, 2}, np.array([object()]), np.zeros(2, "i4,f4"), np.array([1], "M8[s]"), 1j],
-    ids=["object", "set", "objects", "structure", "date", "complex"],
+    [
+        object(),
+        {1, 2},
+        np.array([object()]),
+        np.zeros(2, "i4,f4"),
+        np.array([1], "M8[s]"),
+        1j,
+        {1: 2},
+        [{"a": {None: 0}}],
+    ],
+    ids=["object", "set", "objects", "structure", "date", "complex", "int key", "inner key"],
 )
 def test_nothing_else_is_sent(pair: tuple[Wire, Wire], value: Any) -> None:
     with pytest.raises(TypeError, match="does not go over the wire"):
@@ -326,7 +338,58 @@ class Evil:
         return os.system, ("exit 1",)
 
 
+def short(text: str) -> bytes:
+    return b"\x8c" + bytes([len(text)]) + text.encode()
+
+
+def function(module: str, name: str) -> bytes:
+    return short(module) + short(name) + b"\x93"
+
+
+# each tuple holds the one before twice: 2**60 parts when written out
+PAIRS = b")" + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(60))
+NDARRAY = function("numpy", "ndarray")
 BOMBS = {
+    "a deep tuple as key": b"\x80\x05}" + b")" + b"\x85" * 1_000_000 + b"Ns\x85.",
+    "a deep tuple": b"\x80\x05" + b")" + b"\x85" * 1_000_000 + b".",
+    "a deep list": b"\x80\x05)" + b"]" * 100 + b"a" * 99 + b"\x85.",
+    "pairs of pairs": b"\x80\x05" + PAIRS + b".",
+    "pairs of pairs as key": b"\x80\x05}" + PAIRS + b"Ns\x85.",
+    "pairs of pairs as dtype": b"\x80\x05" + function("numpy", "dtype") + PAIRS + b"\x85R\x85.",
+    "pairs of pairs as shape": b"\x80\x05" + NDARRAY + PAIRS + short("f4") + b"C\x00\x87R\x85.",
+    "a key of int": b"\x80\x05}K\x01Ns\x85.",
+    "keys of int": b"\x80\x05}(K\x01NK\x02Nu\x85.",
+    "a key of bytes": b"\x80\x05}C\x01aNs\x85.",
+    "a text many times": b"\x80\x05(B\x00\x00\x10\x00"
+    + bytes(1 << 20)
+    + b"q\x00"
+    + b"h\x00" * 9
+    + b"t.",
+    "an array made many times": b"\x80\x05(B\x00\x00\x10\x00"
+    + bytes(1 << 20)
+    + b"q\x00"
+    + function("builtins", "bytearray")
+    + b"q\x01"
+    + b"h\x01h\x00\x85R" * 9
+    + b"t.",
+    "many items": b"\x80\x05(" + b"N" * (1 << 20) + b"t.",
+    "BUILD on a function": b"\x80\x05"
+    + NDARRAY
+    + b"N}"
+    + short("__defaults__")
+    + b"K\x00N"
+    + short("F")
+    + b"\x87s\x86b\x85.",
+    "BUILD on a list": b"\x80\x05]}b\x85.",
+    "a function as value": b"\x80\x05" + NDARRAY + b"\x85.",
+    "a dtype without size": b"\x80\x05" + NDARRAY + b"K\x05\x85" + short("S0") + b"C\x00\x87R\x85.",
+    "a dtype of a gigabyte": b"\x80\x05"
+    + NDARRAY
+    + b"K\x00\x85"
+    + short("U999999999")
+    + b"C\x00\x87R\x85.",
+    "no mark": b"\x80\x05t.",
+    "two values": b"\x80\x05)).",
     "a function": pickle.dumps((Evil(),)),
     "an array larger than its bytes": pickle.dumps((1,))[:2]
     + b"(cnumpy\nndarray\n(\x8a\x06\x00\x00\x00\x00\x00\x01\x85X\x02\x00\x00\x00f4C\x01atRt.",
@@ -381,6 +444,15 @@ LIES = {
     "array of a terabyte": second(b'[{"__array__":["<f4",[274877906944],"C",null]}]', size=1 << 35),
     "array beyond the payload": second(b'[{"__array__":["<f4",[2],"C",null]}]', b"1234"),
     "payload beyond the array": second(b'[{"__array__":["<f4",[1],"C",null]}]', b"12345678"),
+    "array of long text": second(b'[{"__array__":["U999999999",[1],"C",null]}]'),
+    "array of no size": second(b'[{"__array__":["S0",[64000000],"C",null]}]'),
+    "array of an axis beyond 64 bits": second(b'[{"__array__":["<f4",[0,%d],"C",null]}]' % 2**70),
+    "array of a nested type": second(
+        b'[{"__array__":[' + b"[" * 99 + b"]" * 99 + b',[1],"C",null]}]'
+    ),
+    "a list of a hundred levels": second(b"[" * 100 + b"]" * 100),
+    "a dict of a hundred levels": second(b"[" + b'{"a":' * 100 + b"0" + b"}" * 100 + b"]"),
+    "a number of a million digits": second(b"[" + b"1" * 1_000_000 + b"]"),
     "text of 4 GiB": SECOND.pack(b"SPR2", 2**32 - 1, 0, 0),
     "arrays of 2**63 bytes": SECOND.pack(b"SPR2", 10, 0, 2**63),
     "a length below zero": struct.pack("<i", -5),
@@ -409,6 +481,111 @@ def test_places_outside_of_the_memory_file(place: Any) -> None:
         right.receive(deadline=soon())
     left.close()
     right.close()
+
+
+def num_levels(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value
+    return (
+        1 + max(map(num_levels, inner), default=0) if isinstance(value, (tuple, list, dict)) else 0
+    )
+
+
+OPCODES = [opcode.code.encode("latin-1") for opcode in pickletools.opcodes]
+ARGUMENTS = [
+    b"K\x00",
+    b"N",
+    b")",
+    b"(",
+    b"]",
+    b"}",
+    short("a"),
+    short("<f4"),
+    b"C\x04abcd",
+    b"\x94",
+    b"h\x00",
+    b"\x85",
+    b"R",
+    b"b",
+    *(function(*names) for names in pickle_framing._FUNCTIONS),
+]
+PICKLES = [
+    pickle.dumps(("data", ("a", np.eye(2, dtype=np.float32), {"x": np.arange(3)})), protocol)[2:]
+    for protocol in (2, 4, 5)
+]
+PIECES = st.lists(
+    st.sampled_from(ARGUMENTS) | st.sampled_from(OPCODES) | st.binary(max_size=3), max_size=30
+)
+MUTATED = st.tuples(st.sampled_from(PICKLES), st.integers(0, 400), st.integers(0, 9), PIECES).map(
+    lambda parts: parts[0][: parts[1]] + b"".join(parts[3][:3]) + parts[0][parts[1] + parts[2] :]
+)
+
+
+@settings(max_examples=400)
+@given(PIECES.map(b"".join) | MUTATED)
+def test_any_opcodes_are_a_message_or_a_typed_error(data: bytes) -> None:
+    body = b"\x80\x05" + data + b"\x85."
+    before = [function.__defaults__ for function in FUNCTIONS]
+    try:
+        message = pickle_framing.loads(body)
+    except SprintProtocolError as error:
+        text = str(error)
+    else:
+        text = ""
+        assert num_levels(message) <= 34
+        assert len(repr(message)) < 40 * len(body) + 2000
+        pickle_framing.dumps(message)
+    assert len(text) < 2000
+    assert [function.__defaults__ for function in FUNCTIONS] == before
+
+
+JSON_PIECES = st.lists(
+    st.sampled_from(
+        [
+            *'[ ] { } , : "a" "__array__" "__bytes__" null 0 1 -1 1e9 NaN'.split(),  # noqa: SIM905
+            *'"<f4" "S0" "U99999999" "C" "F" [2] [0]'.split(),  # noqa: SIM905
+            '{"__array__":["<f4",[1],"C",null]}',
+            '{"__array__":[',
+            '{"__bytes__":',
+        ]
+    ),
+    max_size=20,
+)
+
+
+@settings(max_examples=200)
+@given(JSON_PIECES, st.integers(0, 64))
+def test_any_json_is_a_message_or_a_typed_error(pieces: list[str], payload: int) -> None:
+    try:
+        _, arrays = Unpacker(None).unpack(f"[{''.join(pieces)}]".encode(), payload)
+    except SprintProtocolError as error:
+        text = str(error)
+    else:
+        text = ""
+        assert sum(array.nbytes for array in arrays) == payload
+    assert len(text) < 2000
+
+
+@settings(max_examples=60)
+@given(MESSAGES.filter(lambda message: b"numpy" not in pickle.dumps(message)), st.integers(2, 5))
+def test_plain_pickles_are_read_as_pickle_reads_them(
+    message: tuple[Any, ...], protocol: int
+) -> None:
+    body = pickle.dumps((message, message, list(message)), protocol)
+    assert same(pickle_framing.loads(body), pickle.loads(body))
+
+
+def test_a_long_pickle_is_given_up_at_the_deadline() -> None:
+    body = b"\x80\x05(" + b"N" * 100_000 + b"t."
+    assert pickle_framing.loads(body, soon()) == (None,) * 100_000
+    with pytest.raises(SprintTimeoutError):
+        pickle_framing.loads(body, time.monotonic() - 1)
+
+
+def test_equal_values_share_no_container() -> None:
+    inner = [1]
+    first_copy, second_copy = pickle_framing.loads(pickle.dumps((inner, inner)))
+    first_copy.append(2)
+    assert second_copy == [1]
 
 
 @settings(max_examples=150)

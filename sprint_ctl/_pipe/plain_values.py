@@ -1,0 +1,53 @@
+"""Plain values: what a message may hold in either framing, and the limits on it.
+
+A message is a tuple of None, bool, int, float, str, bytes, lists, tuples, dicts with str keys, and
+numpy arrays and scalars of the kinds that `plain_dtype` accepts. Nesting is limited, so that no
+later ``repr``, ``hash`` or comparison of a received value recurses without bound.
+"""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from typing import Any
+
+import numpy as np
+
+__all__ = ["MAX_DEPTH", "brief", "check_depth", "plain_dtype"]
+
+MAX_DEPTH = 32  # of lists, tuples and dicts inside a message
+_PLAIN = re.compile(
+    r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16|[SU][1-9]\d{0,5})"
+    r"|bool|u?int(8|16|32|64)|float(16|32|64)|complex(64|128)"
+)
+# the most frequent ones, without the regular expression
+_KNOWN = {name: np.dtype(name) for name in ("<f4", "<f8", "<i4", "<i8", "<u4", "|u1")}
+
+
+def plain_dtype(name: Any) -> np.dtype[Any]:
+    """The dtype of a name such as ``<f4``, ``float32`` or ``|S3``.
+
+    Raises:
+        ValueError: not the name of a plain dtype of at least one byte.
+    """
+    if isinstance(name, str):
+        known = _KNOWN.get(name)
+        if known is not None:
+            return known
+        if _PLAIN.fullmatch(name):
+            return np.dtype(name)
+    raise ValueError(f"dtype {brief(name)}")
+
+
+def check_depth(container: Any, depth: int = 0) -> None:
+    """Raises ValueError if a list or dict nests lists and dicts deeper than `MAX_DEPTH`."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+    for item in container.values() if type(container) is dict else container:
+        if type(item) in (list, dict):
+            check_depth(item, depth + 1)
+
+
+def brief(value: object) -> str:
+    """``repr`` of a foreign value, bounded in time and length."""
+    return reprlib.repr(value)
