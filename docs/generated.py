@@ -1,7 +1,7 @@
-"""Pages that are made when the documentation is built: the commands, and what was measured.
+"""Parts of pages that are generated when the documentation is built.
 
-The help of the commands is asked of the command itself. Measurements stand in ``benchmarks.json``
-beside the page; they are taken anew with one command, on a quiet machine::
+The command pages show the output of ``--help``. The performance page shows ``benchmarks.json``,
+which one command writes, on a quiet machine::
 
     python bench/run.py --json docs/reference/benchmarks.json
 """
@@ -17,6 +17,8 @@ from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+import pictures
 
 from sprint_ctl import fake_sprint
 from sprint_ctl.__main__ import main as sprint_ctl_command
@@ -64,8 +66,14 @@ def _help(*command: str, of: Callable[[list[str]], int] = main) -> str:
     return text.getvalue()
 
 
+def architecture() -> str:
+    """The layers of both packages, drawn from their imports, as Markdown."""
+    parts = ["## sprintcache\n", pictures.layers("sprintcache")]
+    return "\n".join([*parts, "## sprint_ctl\n", pictures.layers("sprint_ctl")])
+
+
 def stand_in() -> str:
-    """What the stand-in for the Sprint binary knows, as Markdown."""
+    """The help of the stand-in for the Sprint binary, as Markdown."""
     return f"```text\n{(fake_sprint.__doc__ or '').strip()}\n```\n"
 
 
@@ -86,8 +94,9 @@ def benchmarks(path: Path = RESULTS) -> str:
     parts += ["## The figures\n", _table(["", "target", "measured", ""], rows, numbers=False)]
     parts.append("## Where others are faster\n")
     parts += [f"- {_escaped(loss)}" for loss in losses] or ["Nowhere in these tables."]
+    charts = pictures.charts(results)
     for name, run in results.items():
-        parts.append(f"\n## {TITLES.get(name, name)}\n")
+        parts += [f"\n## {TITLES.get(name, name)}\n", charts.get(name, "")]
         for table in run["tables"]:
             parts += [f"{_escaped(table['title'])}\n", _table(table["columns"], table["rows"])]
     return "\n".join(parts) + "\n"
