@@ -6,66 +6,90 @@ import errno
 import gzip
 import os
 import zlib
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 
 from ._files import check_regular
+from ._path_map import PathMap, path_mapper
+from ._text_file import open_regular
 from .errors import FormatError
 
 __all__ = ["index_problem", "listed", "members", "write"]
 
 # a bundle is a list of paths: anything longer is another kind of file under a wrong name
-_MOST_BYTES = 1 << 28
+_MAX_BYTES = 1 << 28
 # bundles can list each other so that their members double at every level
-_MOST_MEMBERS = 1 << 16
-_MOST_LEVELS = 64
+_MAX_MEMBERS = 1 << 16
+_MAX_LEVELS = 64
 
 
-def members(path: str) -> list[str]:
+def members(
+    path: str,
+    path_map: PathMap | None = None,
+    by_line: bool = False,
+    original: str | None = None,
+) -> list[str]:
     """Paths of the archives that a bundle lists, absolute, nested bundles replaced by theirs.
 
-    The file is split at whitespace. A relative path is looked up beside the bundle first, then in
-    the working directory.
+    The file is split at whitespace. A relative path is looked up in the folder of the bundle, then
+    in the folders that a symbolic link to the bundle leads to, then in the working directory.
+
+    Args:
+        path: the bundle.
+        path_map: as of `open_archive`; for the listed paths, not for `path` itself.
+        by_line: split at line ends only, as RETURNN and i6_core do: paths may contain blanks.
+        original: the path that the path map led from; relative paths are looked up in its folder
+            too.
 
     Raises:
-        FileNotFoundError: if a listed archive is in neither place.
-        FormatError: if the file is no list of paths, or if bundles contain each other, or more
+        FileNotFoundError: if a listed archive does not exist.
+        FormatError: if the file is not a list of paths, or if bundles contain each other, or more
             than 64 levels or 65,536 members.
     """
-    found: list[str] = []
-    _visit(os.path.abspath(path), (), found, [0])
-    return found
+    full = os.path.abspath(path)
+    return _Members(path_mapper(path_map), by_line).of(full, original or full)
 
 
-def _visit(path: str, parents: tuple[str, ...], found: list[str], visited: list[int]) -> None:
-    """Appends the archives of a bundle to `found`; `visited` counts archives and bundles."""
-    real = os.path.realpath(path)
-    if real in parents or len(parents) >= _MOST_LEVELS:
-        what = "contains itself" if real in parents else f"lies {_MOST_LEVELS} bundles deep"
-        raise FormatError(f"the bundle {what}", path=path, found=" > ".join(parents[-3:]))
-    for token in listed(path):
-        visited[0] += 1
-        if visited[0] > _MOST_MEMBERS:
-            raise FormatError(f"more than {_MOST_MEMBERS} members, nested ones included", path=path)
-        member = _resolve(path, token)
-        if member.endswith(".bundle"):
-            _visit(member, (*parents, real), found, visited)
-        else:
-            found.append(member)
+class _Members:
+    """Collects the archives of a bundle; counts archives and bundles."""
+
+    def __init__(self, mapped: Callable[[str], str], by_line: bool) -> None:
+        self._mapped = mapped
+        self._by_line = by_line
+        self._archives: list[str] = []
+        self._num_paths = 0
+
+    def of(self, path: str, original: str) -> list[str]:
+        self._visit(path, original, ())
+        return self._archives
+
+    def _visit(self, path: str, original: str, parents: tuple[str, ...]) -> None:
+        real = os.path.realpath(path)
+        if real in parents or len(parents) >= _MAX_LEVELS:
+            what = "contains itself" if real in parents else f"is nested {_MAX_LEVELS} levels deep"
+            raise FormatError(f"the bundle {what}", path=path, found=" > ".join(parents[-3:]))
+        for token in listed(path, self._by_line):
+            self._num_paths += 1
+            if self._num_paths > _MAX_MEMBERS:
+                reason = f"more than {_MAX_MEMBERS} members, nested ones included"
+                raise FormatError(reason, path=path)
+            member, unmapped = _resolve(path, original, token, self._mapped)
+            if member.endswith(".bundle"):
+                self._visit(member, unmapped, (*parents, real))
+            else:
+                self._archives.append(member)
 
 
-def listed(path: str) -> list[str]:
-    """The paths as they stand in a bundle.
+def listed(path: str, by_line: bool = False) -> list[str]:
+    """The paths of a bundle as they are written there; `by_line` as of `members`.
 
     Raises:
-        FormatError: if the file is no list of paths.
+        FormatError: if the file is not a list of paths.
         OSError: if it cannot be read.
     """
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise FormatError("not a bundle", path=path, expected="a list of paths", found="no file")
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        data = file.read() if size <= _MOST_BYTES else b""
-    if size > _MOST_BYTES or b"\0" in data:
+        data = file.read() if size <= _MAX_BYTES else b""
+    if size > _MAX_BYTES or b"\0" in data:
         raise FormatError(
             "not a bundle",
             path=path,
@@ -73,19 +97,46 @@ def listed(path: str) -> list[str]:
             expected="a list of paths",
             found="binary data" if b"\0" in data else "more than 256 MiB",
         )
-    return [os.fsdecode(token) for token in data.split()]
+    tokens = [line for line in data.splitlines() if line.strip()] if by_line else data.split()
+    return [os.fsdecode(token) for token in tokens]
 
 
-def _resolve(bundle: str, token: str) -> str:
-    beside = os.path.join(os.path.dirname(bundle), token)
-    here = os.path.abspath(token)
-    for candidate in (beside, here):
-        if os.path.exists(candidate):
-            return os.path.abspath(candidate)
-    where = ", nor ".join(dict.fromkeys((beside, here)))
+def _resolve(
+    bundle: str, original: str, token: str, mapped: Callable[[str], str]
+) -> tuple[str, str]:
+    """The path of an archive that a bundle lists, mapped and before the map."""
+    folders = [*_folders(bundle), os.path.dirname(original), os.getcwd()]
+    candidates = list(dict.fromkeys(_absolute(folder, token) for folder in folders))
+    # a function as path map, such as a copy to a local disk, may fail for a file that is missing
+    candidates.sort(key=lambda candidate: not os.path.exists(candidate))
+    tried: dict[str, None] = {}
+    for candidate in candidates:
+        for path in (mapped(candidate), candidate):
+            if os.path.exists(path):
+                return path, candidate
+            tried[path] = None
     raise FileNotFoundError(
-        errno.ENOENT, f"listed archive {token!r} is missing: no {where}", bundle
+        errno.ENOENT, f"listed archive {token!r} is missing: no {', nor '.join(tried)}", bundle
     )
+
+
+def _folders(bundle: str) -> Iterator[str]:
+    """The folder of a bundle, and those that a symbolic link leads to."""
+    path = bundle
+    for _ in range(_MAX_LEVELS):
+        yield os.path.dirname(path)
+        if not os.path.islink(path):
+            return
+        path = os.path.join(os.path.realpath(os.path.dirname(path)), os.readlink(path))
+
+
+def _absolute(folder: str, token: str) -> str:
+    """A path in a folder; the parent of a linked folder is that of the folder it leads to."""
+    path = os.path.join(folder, token)
+    parent, name = os.path.split(path)
+    if ".." in parent.split(os.sep):
+        path = os.path.join(os.path.realpath(parent), name)
+    return os.path.abspath(path)
 
 
 def write(path: str, archives: Iterable[str], relative: bool = False, mode: str = "x") -> None:
@@ -114,7 +165,10 @@ def write(path: str, archives: Iterable[str], relative: bool = False, mode: str 
     lines = []
     for archive in archives:
         text = os.path.abspath(archive)
-        text = os.path.relpath(text, os.path.dirname(full)) if relative else text
+        if relative:  # ".." of a linked folder leads to the parent of its target
+            folder, name = os.path.split(text)
+            text = os.path.join(os.path.realpath(folder), name)
+            text = os.path.relpath(text, os.path.realpath(os.path.dirname(full)))
         line = os.fsencode(text)
         if len(line.split()) != 1:
             raise ValueError(f"{text}: a bundle cannot list a path with blanks")
@@ -134,7 +188,10 @@ def write(path: str, archives: Iterable[str], relative: bool = False, mode: str 
 
 
 def index_problem(
-    path: str, names: Set[str], places: Mapping[str, str] | None = None
+    path: str,
+    names: Set[str],
+    archive_paths: Mapping[str, str] | None = None,
+    path_map: PathMap | None = None,
 ) -> str | None:
     """Why Sprint's index ``<bundle>.idx.gz`` cannot be trusted; None if it is sound or absent.
 
@@ -144,16 +201,17 @@ def index_problem(
     Args:
         path: the bundle.
         names: all entry names of the bundle.
-        places: entry name to the path of the archive that holds it; None: not looked at.
+        archive_paths: entry name to the path of the archive that holds it; None: not compared.
+        path_map: as of `members`.
     """
     index = path + ".idx.gz"
     if not os.path.exists(index):
         return None
     # what a sound one can have at most: the bundle's paths, a line for each name, two counts
-    most = os.path.getsize(path) + sum(len(os.fsencode(name)) + 12 for name in names) + 64
+    limit = os.path.getsize(path) + sum(len(os.fsencode(name)) + 12 for name in names) + 64
     try:
-        with gzip.open(index, "rb") as file:
-            words = file.read(most).split()
+        with open_regular(index) as file, gzip.GzipFile(fileobj=file) as inflated:
+            words = inflated.read(limit).split()
         count = int(words[0])
         tokens = [os.fsdecode(token) for token in words[1 : 1 + count]]
         rows = int(words[1 + count])
@@ -163,14 +221,16 @@ def index_problem(
     except (OSError, EOFError, zlib.error, ValueError, IndexError) as error:
         return f"the bundle's index is damaged ({error}); remove {index}"
     if tokens != listed(path):
-        return f"the bundle's index lists other archives (Sprint makes it anew): {index}"
+        return f"the bundle's index lists other archives (Sprint rewrites it): {index}"
     if len(indexed) != rows or indexed.keys() != {n for n in names if not n.split()[1:]}:
         return (
             f"the bundle's index is stale: it has {len(indexed)} names, the archives {len(names)};"
             f" Sprint would miss entries; remove {index}"
         )
-    members = {token: _resolve(path, token) for token in tokens}
+    mapped = path_mapper(path_map)
+    resolved = {token: _resolve(path, path, token, mapped)[0] for token in tokens}
     for name, token in indexed.items():
-        if places and not token.endswith(".bundle") and members[token] != places[name]:
+        is_archive = not token.endswith(".bundle")
+        if archive_paths and is_archive and resolved[token] != archive_paths[name]:
             return f"the bundle's index looks for {name!r} in {token}; remove {index}"
     return None

@@ -6,14 +6,13 @@ stripped, blank lines and lines beginning with ``#`` left out.
 
 from __future__ import annotations
 
-import gzip
 import os
-import zlib
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from ._reader import LabelTable
+from ._text_file import content_lines
 from .alignment import (
     ALLOPHONE_MASK,
     STATE_MASK,
@@ -28,10 +27,9 @@ if TYPE_CHECKING:
 
     from .alignment import Alignment
 
-__all__ = ["AllophoneLabeling", "content_lines", "numbered"]
+__all__ = ["AllophoneLabeling", "numbered"]
 
 _MOST_STATES = 16
-_BLANKS = " \t\r\v\f"  # what Sprint strips; Unicode has more
 _UNKNOWN_IDS = ~(ALLOPHONE_MASK | STATE_MASK) & 0xFFFFFFFF
 StrPath = str | os.PathLike[str]
 
@@ -283,28 +281,6 @@ def _is_state(text: str) -> bool:
 
 def _is_number(text: str, digits: int) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= digits
-
-
-def content_lines(path: str) -> list[tuple[int, str]]:
-    """(line number, stripped text) of every line that says something."""
-    with open(path, "rb") as file:
-        data = file.read()
-    if data.startswith(b"\x1f\x8b"):
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise FormatError(f"damaged gzip file: {error}", path=path) from error
-    if b"\0" in data:
-        raise FormatError(
-            "not a text file",
-            path=path,
-            offset=data.find(b"\0"),
-            expected="lines",
-            found="a zero byte",
-        )
-    text = data.decode("utf-8", "surrogateescape")
-    lines = ((number, line.strip(_BLANKS)) for number, line in enumerate(text.split("\n"), 1))
-    return [(number, line) for number, line in lines if line and not line.startswith("#")]
 
 
 def numbered(path: StrPath) -> dict[str, int]:

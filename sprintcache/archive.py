@@ -16,7 +16,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
@@ -29,9 +29,10 @@ from .errors import ArchiveChangedError, EntryNotFoundError, naming
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ._path_map import PathMap
     from .allophones import AllophoneLabeling
 
-__all__ = ["Archive", "Segments"]
+__all__ = ["Archive", "OpenRequest", "Segments"]
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,14 @@ class Segments(Sequence[str]):
         return f"<{self._size} segments of {self._archive.path}>"
 
 
+class OpenRequest(NamedTuple):
+    """The arguments of `sprintcache.open_archive`: absolute paths, io, path map."""
+
+    paths: tuple[str, ...]
+    io: str
+    path_map: PathMap | None
+
+
 class Archive(Reader):
     """An open archive; `sprintcache.open_archive` makes one."""
 
@@ -87,7 +96,7 @@ class Archive(Reader):
         path: str,
         sources: Sequence[tuple[str, bool, list[str] | None]],
         io: str = "auto",
-        members: tuple[str, ...] = (),
+        request: OpenRequest | None = None,
     ) -> None:
         """Opens and indexes files.
 
@@ -96,10 +105,9 @@ class Archive(Reader):
             sources: (absolute path, whether it is a directory, its entry names) of each source, in
                 the order of the bundle.
             io: "auto", "mmap" or "pread".
-            members: the paths, where the user opened several as one; for pickling.
+            request: the arguments of `sprintcache.open_archive`; for pickling.
         """
-        self._requested_io = io
-        self._members = members
+        self._request = request or OpenRequest((path,), io, None)
         self._open(path, list(sources), io)
         for report in self.scan_reports:
             if report is not None:
@@ -119,12 +127,7 @@ class Archive(Reader):
         return f"<Archive {self.path}, {len(self)} entries{of}, {self.io}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (
-            self._members or self.path,
-            self._requested_io,
-            self.source_paths,
-            self.source_states,
-        )
+        return _reopen, (self._request, self.source_paths, self.source_states)
 
     def __iter__(self) -> Iterator[str]:
         """Entry names in archive order, ".attribs" included."""
@@ -346,15 +349,13 @@ def _is_attribs(name: str) -> bool:
 
 
 def _reopen(
-    path: str | tuple[str, ...],
-    io: str,
-    sources: tuple[str, ...],
-    states: tuple[tuple[int, int], ...],
+    request: OpenRequest, sources: tuple[str, ...], states: tuple[tuple[int, int], ...]
 ) -> Archive:
     """Opens a pickled archive again; the files must have kept their sizes and times."""
     from .opening import open_archive
 
-    archive = open_archive(path, io)
+    paths, io, path_map = request
+    archive = open_archive(paths if len(paths) > 1 else paths[0], io, path_map=path_map)
     if archive.source_paths != sources:
         raise ArchiveChangedError(
             "the bundle lists other archives than when it was pickled", path=archive.path

@@ -16,6 +16,7 @@ from .errors import FormatError, SprintCacheError
 from .opening import open_archive
 
 if TYPE_CHECKING:
+    from ._path_map import PathMap
     from .alignment import Alignment
     from .allophones import AllophoneLabeling
     from .archive import Archive
@@ -79,6 +80,8 @@ def verify(
     labeling: AllophoneLabeling | None = None,
     progress: Callable[[int, int], None] | None = None,
     io: str = "auto",
+    *,
+    path_map: PathMap | None = None,
 ) -> VerifyReport:
     """Reads every entry of an archive, bundle or directory and decodes it completely.
 
@@ -92,7 +95,7 @@ def verify(
         num_threads: threads to check with; None: one per processor, at most 8.
         labeling: alphabets must agree with its allophones, and every state must have a label.
         progress: called with (entries checked, entries in all) now and then.
-        io: as for `open_archive`.
+        io, path_map: as for `open_archive`.
 
     Raises:
         OSError: if the archive cannot be opened; what cannot be read later is a problem.
@@ -101,11 +104,11 @@ def verify(
     path = os.fspath(path)
     num_threads = default_threads() if num_threads is None else num_threads
     try:
-        archive = open_archive(path, io)
+        archive = open_archive(path, io, path_map=path_map)
     except (FormatError, FileNotFoundError) as error:
         if not os.path.exists(path):
             raise
-        return _unopened(path, error, num_threads, labeling, progress, io)
+        return _unopened(path, error, num_threads, labeling, progress, io, path_map)
 
     def check(names: list[str]) -> tuple[list[Problem], int, int]:
         problems: list[Problem] = []
@@ -113,7 +116,7 @@ def verify(
         return problems, len(names), size
 
     with archive:
-        problems = _around_entries(archive)
+        problems = _around_entries(archive, path_map)
         count = size = 0
         for found, number, bytes_here in chunk_map(check, archive, num_threads):
             problems += found
@@ -135,15 +138,18 @@ def _unopened(
     labeling: AllophoneLabeling | None,
     progress: Callable[[int, int], None] | None,
     io: str,
+    path_map: PathMap | None,
 ) -> VerifyReport:
     """The report on an archive that does not open; for a bundle, on each of its members."""
     try:
-        members = bundle.members(path) if path.endswith(".bundle") else []
+        members = bundle.members(path, path_map) if path.endswith(".bundle") else []
     except (FormatError, OSError):
         members = []
     if not members:
         return VerifyReport(path, 0, 0, (_problem(error, path),))
-    reports = [verify(member, num_threads, labeling, progress, io) for member in members]
+    reports = [
+        verify(member, num_threads, labeling, progress, io, path_map={}) for member in members
+    ]
     return VerifyReport(
         path,
         sum(report.num_entries for report in reports),
@@ -152,7 +158,7 @@ def _unopened(
     )
 
 
-def _around_entries(archive: Archive) -> list[Problem]:
+def _around_entries(archive: Archive, path_map: PathMap | None) -> list[Problem]:
     """What is wrong with tables and bundle index."""
     problems = [
         problem
@@ -162,7 +168,7 @@ def _around_entries(archive: Archive) -> list[Problem]:
     ]
     if archive.path.endswith(".bundle") and os.path.exists(archive.path + ".idx.gz"):
         places = {name: archive.entry(name).archive_path for name in archive}
-        reason = bundle.index_problem(archive.path, places.keys(), places)
+        reason = bundle.index_problem(archive.path, places.keys(), places, path_map)
         if reason is not None:
             problems.append(Problem(archive.path, None, None, reason))
     return problems

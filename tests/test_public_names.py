@@ -29,7 +29,7 @@ READING = {
 
 # as in the design's contract, without annotations
 SIGNATURES = {
-    "open_archive": "path, io='auto'",
+    "open_archive": "path, io='auto', *, path_map=None",
     "Archive.entry": "self, name",
     "Archive.read": "self, name",
     "Archive.datatype": "self, name",

@@ -112,7 +112,7 @@ def combine(
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(path))
         there = None
         if mode == "a" and os.path.exists(path):
-            there = stack.enter_context(open_archive(path, "pread"))
+            there = stack.enter_context(open_archive(path, "pread", path_map={}))
         plan = Plan(there, duplicates, prefix, tell)
         for archive in archives:
             if progress is not None:

@@ -142,7 +142,7 @@ def _complete_header(fd: int) -> None:
 def _found(path: str) -> tuple[dict[str, Row], ScanReport | None]:
     """The rows of an archive, and the report if it was scanned."""
     rows: dict[str, Row] = {}
-    with open_archive(path, "pread") as archive:
+    with open_archive(path, "pread", path_map={}) as archive:
         (report,) = archive.scan_reports
         for name in archive:
             _, *row, _ = archive.entry(name)

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from sprintcache.allophones import content_lines
+from sprintcache._segment_list import read_segment_list
 from sprintcache.errors import EntryNotFoundError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def lines_of(path: str) -> list[str]:
         OSError: if it cannot be read.
     """
     if path != "-":
-        return [line for _, line in content_lines(path)]
+        return read_segment_list(path)
     text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
     stripped = (line.strip() for line in text.split("\n"))
     return [line for line in stripped if line and not line.startswith("#")]

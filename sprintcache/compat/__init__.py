@@ -9,10 +9,10 @@ Instead of RETURNN's ``returnn.sprint.cache`` or i6_core's ``i6_core.lib.rasr_ca
 What is returned has their types and shapes; how it is read is `sprintcache.open_archive`. It
 differs where they go wrong (archive format, section 12): all blocks of an entry, of every numeric
 datatype; all kinds of alignment; checksums and tags are checked, and damage is a `FormatError`; the
-first of duplicate names counts; a new archive gets its name in ``finalize``; blank lines of an
-allophone file do not count. A file that is not there is created by the first ``add_``, not before;
-to read it is a FileNotFoundError. For new scripts `sprintcache.open_archive` is simpler and much
-faster: it gives one array for an entry, not one for each frame.
+first of duplicate names counts; a new archive gets its name in ``finalize``; blank and repeated
+lines of an allophone file do not count. A file that does not exist is created by the first
+``add_``, not before; to read it is a FileNotFoundError. For new scripts `sprintcache.open_archive`
+is simpler and much faster: it returns one array for an entry, not one for each frame.
 
 Left out: `MixtureSet`, `WordBoundaries` (their constructors say so) and methods on single bytes.
 """

@@ -170,24 +170,29 @@ class FileArchiveBundle(Readable):
         return f"<{type(self).__name__} of {[*self._paths]}>"
 
     def add_bundle_or_archive(self, filename: StrPath, encoding: str = "ascii") -> None:
-        """Adds what it is, by the ending ".bundle"; opened when it is first used."""
-        self._paths[os.path.abspath(filename)] = None
-        for made in ("_archive", "_by_basename", "archives", "files"):
-            self.__dict__.pop(made, None)
+        """Adds a bundle, by the ending ".bundle", or an archive; opened when first used."""
+        if os.fspath(filename).endswith(".bundle"):
+            self.add_bundle(filename)
+        else:
+            self._add(os.path.abspath(filename))
 
     add_archive = add_bundle_or_archive
 
     def add_bundle(self, filename: StrPath, encoding: str = "ascii") -> None:
-        """Adds the archives that a file lists, whatever its name; opened when first used."""
-        if os.fspath(filename).endswith(".bundle"):
-            self.add_archive(filename)
-        else:
-            for member in members(os.fspath(filename)):
-                self.add_archive(member)
+        """Adds the archives that a file lists, whatever its name, one path a line."""
+        for member in members(os.fspath(filename), by_line=True):
+            self._add(member)
+
+    def _add(self, path: str) -> None:
+        self._paths[path] = None
+        for made in ("_archive", "_by_basename", "archives", "files"):
+            self.__dict__.pop(made, None)
 
     @cached_property
     def _archive(self) -> Archive:
-        return open_archive([*self._paths]) if self._paths else Archive("an empty bundle", [])
+        if not self._paths:
+            return Archive("an empty bundle", [])
+        return open_archive([*self._paths], path_map={})
 
     @cached_property
     def archives(self) -> dict[str, FileArchive]:

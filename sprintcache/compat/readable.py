@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sprintcache.alignment import ALLOPHONE_MASK, STATE_MASK, STATE_SHIFT
-from sprintcache.allophones import content_lines
+from sprintcache.allophones import numbered
 from sprintcache.errors import FormatError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -132,10 +132,12 @@ class Readable:
     def set_allophones(self, filename: StrPath) -> None:
         """Reads the allophone file, for `get_allophones_list`; `read` does not need it.
 
+        A repeated line counts once, as in Sprint and `AllophoneLabeling`.
+
         Raises:
             OSError: if the file cannot be read.
         """
-        self.allophones[:] = [line for _, line in content_lines(os.fspath(filename))]
+        self.allophones[:] = numbered(filename)
 
     def get_allophones_list(self) -> list[str]:
         """The allophones that `set_allophones` read."""

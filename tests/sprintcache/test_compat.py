@@ -269,3 +269,22 @@ def test_which_files_are_archives(peer: ModuleType) -> None:
             assert ours(path) == theirs(str(path)), path
     with pytest.raises(FileNotFoundError):
         compat.is_sprint_cache_file(DATA / "missing")
+
+
+def test_a_bundle_has_one_path_a_line_with_blanks(tmp_path: Path) -> None:
+    folder = tmp_path / "my data"
+    folder.mkdir()
+    for part in ("a b.cache", "c.cache"):
+        (folder / part).write_bytes(builder.archive([(f"from {part}", b"x")]))
+    (folder / "all.bundle").write_bytes(os.fsencode(f"{folder}/a b.cache\r\n\nc.cache\n"))
+    names = ["from a b.cache", "from c.cache"]
+    assert list(compat.FileArchiveBundle(folder / "all.bundle").file_list()) == names
+    assert list(compat.open_file_archive(str(folder / "all.bundle")).file_list()) == names
+
+
+def test_repeated_allophones_count_once(tmp_path: Path) -> None:
+    """As in Sprint: the index of a later allophone does not move."""
+    (tmp_path / "allophones").write_text("a{#+#}\nb{#+#}\na{#+#}\nc{#+#}\n")
+    archive = compat.FileArchiveBundle()
+    archive.set_allophones(tmp_path / "allophones")
+    assert archive.get_allophones_list() == ["a{#+#}", "b{#+#}", "c{#+#}"]

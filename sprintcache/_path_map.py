@@ -1,0 +1,68 @@
+"""Path maps: where files are now whose paths were written elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+__all__ = ["ENVIRONMENT", "PathMap", "path_mapper"]
+
+StrPath: TypeAlias = "str | os.PathLike[str]"
+PathMap: TypeAlias = "Mapping[str, str] | Callable[[str], StrPath]"
+
+ENVIRONMENT = "SPRINTCACHE_PATH_MAP"
+
+
+def path_mapper(path_map: PathMap | None) -> Callable[[str], str]:
+    """A function from an absolute path to the path that is opened instead.
+
+    Args:
+        path_map: old to new folders or files; the longest old path that contains a path counts,
+            and other paths stay. Or a function of an absolute path, such as one that copies the
+            file to a local disk. None: what the environment variable `ENVIRONMENT` says.
+
+    Raises:
+        TypeError: if it is neither.
+        ValueError: if it maps an empty or a relative path, or for a malformed variable.
+    """
+    if path_map is None:
+        path_map = _from_environment()
+    if isinstance(path_map, Mapping):
+        return _by_prefix(path_map)
+    if not callable(path_map):
+        raise TypeError(f"path_map must be a mapping or a function, not {path_map!r:.80}")
+    function = path_map
+    return lambda path: os.path.abspath(os.fspath(function(path)))
+
+
+def _from_environment() -> dict[str, str]:
+    """The map of the environment variable: ``/old=/new``, several joined by colons."""
+    pairs = [item for item in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if item]
+    for item in pairs:
+        if "=" not in item:
+            raise ValueError(
+                f"{ENVIRONMENT}: expected /old=/new, several joined by ':', not {item!r}"
+            )
+    return {old: new for old, _, new in (item.partition("=") for item in pairs)}
+
+
+def _by_prefix(folders: Mapping[str, str]) -> Callable[[str], str]:
+    pairs: list[tuple[str, str]] = []
+    for old, new in folders.items():
+        old, new = os.fspath(old), os.fspath(new)
+        if not (os.path.isabs(old) and os.path.isabs(new)):
+            raise ValueError(f"path_map must map absolute paths, not {old!r} to {new!r}")
+        pairs.append((os.path.normpath(old), os.path.normpath(new)))
+    pairs.sort(key=lambda pair: len(pair[0]), reverse=True)
+
+    def mapped(path: str) -> str:
+        for old, new in pairs:
+            if path == old:
+                return new
+            folder = old if old.endswith("/") else old + "/"
+            if path.startswith(folder):
+                return os.path.join(new, path[len(folder) :])
+        return path
+
+    return mapped

@@ -1,0 +1,31 @@
+"""Segment lists: text files with one segment name a line, as Sprint reads them."""
+
+from __future__ import annotations
+
+import os
+
+from ._text_file import content_lines
+
+__all__ = ["read_segment_list"]
+
+
+def read_segment_list(path: str | os.PathLike[str]) -> list[str]:
+    """The names of a segment list, in its order.
+
+    The file may be gzipped. Blanks, tabs and carriage returns around a name are not part of it;
+    blank lines and lines that begin with ``#`` are skipped.
+
+    Args:
+        path: the file.
+
+    Returns:
+        the names; one that is listed twice is there twice.
+
+    Raises:
+        FormatError: if the file is not text, not a regular file, or a damaged gzip file.
+        OSError: if it cannot be read.
+    """
+    names = [line for _, line in content_lines(path)]
+    if names and names[0].startswith("\ufeff"):  # the byte order mark of Windows editors
+        names[0] = names[0][1:]
+    return names

@@ -1,0 +1,103 @@
+"""Text files that others wrote: opened without waiting, inflated if gzipped, split into lines."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import os
+import stat
+import zlib
+from io import BufferedReader
+
+from .errors import FormatError, TruncatedError
+
+__all__ = ["content_lines", "open_regular", "read_inflated"]
+
+_BLANKS = " \t\r\v\f"  # what Sprint strips; Unicode has more
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+# descriptors that the caller opened, such as the shell's <(command): no open can wait for a writer
+_DESCRIPTORS = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
+
+
+def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
+    """Opens a regular file for reading; never waits for the other end of a pipe.
+
+    Returns:
+        the file, buffered.
+
+    Raises:
+        FormatError: if it is a pipe, socket or device.
+        IsADirectoryError: if it is a directory.
+        OSError: if it cannot be opened.
+    """
+    name = os.fspath(path)
+    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
+        if not stat.S_ISREG(mode):
+            raise not_regular(name, mode)
+        return open(fd, "rb")
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def not_regular(path: str, mode: int) -> FormatError:
+    """The error for a pipe, socket or device of this mode."""
+    return FormatError(
+        "not a regular file",
+        path=path,
+        expected="a regular file",
+        found=_KINDS.get(stat.S_IFMT(mode), "another kind of file"),
+    )
+
+
+def read_inflated(path: str | os.PathLike[str]) -> bytes:
+    """The content of a file, inflated if it is gzipped.
+
+    A path such as ``/dev/fd/63`` names a descriptor that the caller opened and is read to its end.
+
+    Raises:
+        FormatError: if it is not a regular file, or its gzip data are damaged.
+        TruncatedError: if its gzip data are cut.
+        OSError: if it cannot be read.
+    """
+    name = os.fspath(path)
+    with open(name, "rb") if name.startswith(_DESCRIPTORS) else open_regular(name) as file:
+        data = file.read()
+    if not data.startswith(b"\x1f\x8b"):
+        return data
+    try:
+        return gzip.decompress(data)
+    except EOFError as error:
+        raise TruncatedError(f"the gzip file is cut: {error}", path=name) from error
+    except (OSError, zlib.error) as error:
+        raise FormatError(f"damaged gzip file: {error}", path=name) from error
+
+
+def content_lines(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
+    """(line number, stripped text) of every line that is neither blank nor a ``#`` comment.
+
+    Raises:
+        FormatError: if the file is not text, or as `read_inflated`.
+        OSError: if it cannot be read.
+    """
+    data = read_inflated(path)
+    if b"\0" in data:
+        raise FormatError(
+            "not a text file",
+            path=os.fspath(path),
+            offset=data.find(b"\0"),
+            expected="lines",
+            found="a zero byte",
+        )
+    text = data.decode("utf-8", "surrogateescape")
+    lines = ((number, line.strip(_BLANKS)) for number, line in enumerate(text.split("\n"), 1))
+    return [(number, line) for number, line in lines if line and not line.startswith("#")]
