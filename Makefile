@@ -39,7 +39,7 @@ check: $(VENV)/tested
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest sprintcache._reader --concise
+	$(BIN)/python -m mypy.stubtest sprintcache._reader sprintcache.automata._full_sum --concise
 
 bench: $(VENV)/installed
 	$(PIP) --editable ".[bench]"
@@ -50,7 +50,7 @@ soak: $(VENV)/tested
 	tests/sprint_ctl/test_sprint_dataset.py -k many_epochs
 
 SANITIZE_TESTS ?= $(addprefix tests/sprintcache/test_,bad_input.py scan.py datatypes.py \
-	alignments.py labels.py batch.py)
+	alignments.py labels.py batch.py full_sum.py)
 
 sanitize: $(VENV)/tested
 	SPRINTCACHE_SANITIZE=1 $(BIN)/python setup.py --quiet build_ext --inplace --force
@@ -70,5 +70,5 @@ dist:
 	tools/dist.sh
 
 clean:
-	rm -rf $(VENV) build dist docs/_build *.egg-info sprintcache/_reader.c
+	rm -rf $(VENV) build dist docs/_build *.egg-info sprintcache/_reader.c sprintcache/automata/_full_sum.c
 	find sprintcache -name '*.so' -delete

@@ -1,4 +1,4 @@
-"""Builds the one extension, sprintcache._reader; everything else is in pyproject.toml.
+"""Builds the extensions; everything else is in pyproject.toml.
 
 SPRINTCACHE_INFLATE=libdeflate|zlib|python  takes this inflater instead of the best one found
 SPRINTCACHE_DEBUG=1                         no optimisation, line tracing for coverage
@@ -9,11 +9,14 @@ import os
 import subprocess
 import sysconfig
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+
+Macros = list[tuple[str, str]]
 
 DEBUG = os.environ.get("SPRINTCACHE_DEBUG") == "1"
 SANITIZE = os.environ.get("SPRINTCACHE_SANITIZE") == "1"
@@ -51,30 +54,53 @@ macros, libraries = inflaters()
 flags = ["-O0", "-g"] if DEBUG else ["-O3", "-fno-math-errno"]
 if SANITIZE:
     flags += ["-g", "-O1", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
-if DEBUG:
-    macros.append(("CYTHON_TRACE_NOGIL", "1"))
+trace: Macros = [("CYTHON_TRACE_NOGIL", "1")] if DEBUG else []
 
-core = Path("sprintcache/_core")
+
+def extension(
+    name: str, *sources: str, folder: str, libraries: Sequence[str], macros: Macros
+) -> Extension:
+    """The extension of a .pyx file and C files of a folder, rebuilt when a header there changes."""
+    headers = [str(p) for end in ("pxi", "pxd", "h") for p in sorted(Path(folder).glob(f"*.{end}"))]
+    return Extension(
+        name,
+        [f"{name.replace('.', '/')}.pyx", *(f"{folder}/{source}" for source in sources)],
+        include_dirs=[folder, np.get_include()],
+        depends=headers,
+        define_macros=[
+            ("_GNU_SOURCE", "1"),
+            ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+            *macros,
+        ],
+        libraries=[*libraries, "pthread"],
+        extra_compile_args=["-std=gnu11", "-Wall", "-Wno-unused-function", *flags],
+        extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
+    )
+
+
+EXTENSIONS = [
+    extension(
+        "sprintcache._reader",
+        folder="sprintcache/_core",
+        libraries=libraries,
+        macros=[*macros, *trace],
+    ),
+    extension(
+        "sprintcache.automata._full_sum",
+        "_batch.c",
+        "_layout.c",
+        "_log_kernel.c",
+        "_passes.c",
+        "_scaled_kernel.c",
+        folder="sprintcache/automata",
+        libraries=["m"],
+        macros=trace,
+    ),
+]
+
 setup(
     ext_modules=cythonize(
-        [
-            Extension(
-                "sprintcache._reader",
-                ["sprintcache/_reader.pyx"],
-                include_dirs=["sprintcache/_core", np.get_include()],
-                depends=[
-                    str(p) for ext in ("pxi", "pxd", "h") for p in sorted(core.glob(f"*.{ext}"))
-                ],
-                define_macros=[
-                    ("_GNU_SOURCE", "1"),
-                    ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
-                    *macros,
-                ],
-                libraries=[*libraries, "pthread"],
-                extra_compile_args=["-std=gnu11", "-Wall", "-Wno-unused-function", *flags],
-                extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
-            )
-        ],
+        EXTENSIONS,
         force=True,  # the C file depends on the switches and on numpy's headers as well
         compiler_directives={
             "language_level": 3,

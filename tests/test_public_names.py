@@ -157,12 +157,16 @@ def test_every_method_says_what_it_does(name: str) -> None:
         assert inspect.getdoc(getattr(Archive, name))
 
 
-def test_the_stub_of_the_compiled_module(tmp_path: Path) -> None:
+def test_the_stubs_of_the_compiled_modules(tmp_path: Path) -> None:
     if importlib.util.find_spec("mypy") is None:
         pytest.skip("mypy is not installed")
-    assert (PACKAGE / "_reader.pyi").is_file()
+    modules = [
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        for path in sorted(PACKAGE.rglob("*.pyx"))
+    ]
+    assert all(path.with_suffix(".pyi").is_file() for path in PACKAGE.rglob("*.pyx"))
     done = subprocess.run(
-        [sys.executable, "-m", "mypy.stubtest", "sprintcache._reader", "--concise"],
+        [sys.executable, "-m", "mypy.stubtest", *modules, "--concise"],
         capture_output=True,
         text=True,
         timeout=240,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sprintcache.errors import AutomatonError
 
 from .words import EdgeWords
+
+if TYPE_CHECKING:
+    from .full_sum import FullSum
 
 __all__ = ["Automata"]
 
@@ -242,6 +245,23 @@ class Automata:
         )
 
     __rmul__ = __mul__
+
+    # ---- what to do with them
+
+    def full_sum(
+        self, log_probs: Any, lengths: Any, num_threads: int = 1, **options: Any
+    ) -> FullSum:
+        """Returns loss and posteriors of all paths; see `sprintcache.automata.full_sum.full_sum`.
+
+        Args:
+            log_probs: (T, B, L) natural logarithms.
+            lengths: (B,) frames of each sequence.
+            num_threads: threads to share the sequences.
+            options: keyword arguments of `sprintcache.automata.full_sum.full_sum`.
+        """
+        from .full_sum import full_sum
+
+        return full_sum(self, log_probs, lengths, num_threads, **options)
 
     # ---- inside
 

@@ -44,6 +44,7 @@ except ModuleNotFoundError as error:
 
 from .batch import Batch, Item, collate
 from .datasets import MapDataset
+from .full_sum import full_sum_loss
 from .sampler import BatchSampler
 from .sequences import SequenceStream
 from .stream import BatchStream
@@ -56,6 +57,7 @@ __all__ = [
     "MapDataset",
     "SequenceStream",
     "collate",
+    "full_sum_loss",
 ]
 
 del torch

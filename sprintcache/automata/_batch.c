@@ -1,0 +1,83 @@
+/* Distributes the sequences of a batch over threads, longest first. */
+#include "_full_sum.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "_passes.h"
+
+#define SC_MAX_THREADS 64
+
+typedef struct {
+    const sc_full_sum *job;
+    const int64_t *order;
+    atomic_int_fast64_t next;
+} sc_queue;
+
+typedef struct {
+    int64_t cost, number;
+} sc_cost;
+
+static void *work(void *argument) {
+    sc_queue *queue = (sc_queue *)argument;
+    const sc_full_sum *job = queue->job;
+    sc_arena arena = {NULL};
+    size_t num_labels = job->num_labels > 0 ? (size_t)job->num_labels : 1;
+    int32_t *table = (int32_t *)malloc(num_labels * sizeof(int32_t));
+    if (table != NULL)
+        for (size_t k = 0; k < num_labels; k++) table[k] = -1;
+    for (;;) {
+        int64_t i = atomic_fetch_add(&queue->next, 1);
+        if (i >= job->num_sequences) break;
+        int64_t number = queue->order != NULL ? queue->order[i] : i;
+        if (table != NULL)
+            sc_run_sequence(job, number, table, &arena);
+        else
+            job->status[number].code = SC_NO_MEMORY;
+    }
+    free(table);
+    sc_release(&arena);
+    return NULL;
+}
+
+static int compare_costs(const void *a, const void *b) {
+    const sc_cost *x = (const sc_cost *)a, *y = (const sc_cost *)b;
+    if (x->cost != y->cost) return x->cost > y->cost ? -1 : 1;
+    return x->number < y->number ? -1 : 1;
+}
+
+/* Returns the sequences by falling cost, or NULL without memory: then they are done as they come. */
+static int64_t *longest_first(const sc_full_sum *job) {
+    sc_cost *costs = (sc_cost *)malloc((size_t)job->num_sequences * sizeof(*costs));
+    int64_t *order = (int64_t *)malloc((size_t)job->num_sequences * sizeof(*order));
+    if (costs != NULL && order != NULL) {
+        for (int64_t b = 0; b < job->num_sequences; b++) {
+            costs[b].cost = (job->offsets[b + 1] - job->offsets[b]) * job->lengths[b];
+            costs[b].number = b;
+        }
+        qsort(costs, (size_t)job->num_sequences, sizeof(*costs), compare_costs);
+        for (int64_t b = 0; b < job->num_sequences; b++) order[b] = costs[b].number;
+    } else {
+        free(order);
+        order = NULL;
+    }
+    free(costs);
+    return order;
+}
+
+void sc_full_sum_run(const sc_full_sum *job) {
+    pthread_t threads[SC_MAX_THREADS];
+    int64_t num_threads = job->num_threads;
+    if (num_threads > SC_MAX_THREADS) num_threads = SC_MAX_THREADS;
+    if (num_threads > job->num_sequences) num_threads = job->num_sequences;
+    sc_queue queue = {.job = job, .order = num_threads > 1 ? longest_first(job) : NULL};
+    atomic_init(&queue.next, 0);
+    int64_t started = 0;
+    while (started + 1 < num_threads &&
+           pthread_create(&threads[started], NULL, work, &queue) == 0)
+        started++;
+    work(&queue);
+    for (int64_t i = 0; i < started; i++) pthread_join(threads[i], NULL);
+    free((void *)queue.order);
+}

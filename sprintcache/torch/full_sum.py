@@ -1,0 +1,205 @@
+"""full_sum_loss: the sum over all paths of automata as a loss in PyTorch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from sprintcache.automata import Automata
+from sprintcache.automata.full_sum import check_labels, compute
+
+__all__ = ["full_sum_loss"]
+
+_MIN_UNUSED = 4  # labels for each label in use, from which only those in use are copied
+
+
+def full_sum_loss(
+    log_probs: torch.Tensor,
+    lengths: Any,
+    automata: Automata,
+    *,
+    batch_first: bool = False,
+    label_scale: float = 1.0,
+    transition_scale: float = 1.0,
+    zero_infinity: bool = False,
+    on_no_path: str = "inf",
+    num_threads: int | None = None,
+) -> torch.Tensor:
+    """Returns the full-sum (Baum-Welch) loss of each sequence.
+
+    The loss is the negative logarithm of the sum over all paths of the automaton with one edge per
+    frame; a path scores `label_scale` times the log probabilities of its labels minus
+    `transition_scale` times its weights. Its gradient by the log probabilities is
+    ``-label_scale`` times the posteriors of the labels, scaled by the gradient of the loss that
+    comes from above, in forward and backward passes computed at once. This is the derivative of
+    the formula itself; `torch.nn.functional.ctc_loss` returns that gradient plus the exponential of
+    its input, which agrees behind a log_softmax only.
+
+    Log probabilities need not be normalized: subtract a scaled log prior, or pass logits. The sums
+    run on the CPU in float64. Of tensors on other devices, and of half precision, only the labels
+    that the automata use are copied, through pinned memory; the copy waits for the stream that
+    computes the log probabilities and for nothing else.
+
+    Args:
+        log_probs: (T, B, L) natural logarithms, any floating dtype, device and strides. Frames
+            beyond the length of a sequence are not read and get no gradient.
+        lengths: (B,) integers: a tensor, an array or a list.
+        automata: B automata.
+        batch_first: whether `log_probs` is (B, T, L).
+        label_scale: factor of log probabilities, 0 or more.
+        transition_scale: factor of weights, 0 or more.
+        zero_infinity: whether a sequence without a path counts 0 instead of inf.
+        on_no_path: "inf", or "raise" for an error that names the sequence.
+        num_threads: threads to share the sequences; None for `torch.get_num_threads()`.
+
+    Returns:
+        (B,) losses on the device of `log_probs`, float32, or float64 for such input. A sequence
+        without a path of its length has loss inf and no gradient.
+
+    Raises:
+        TypeError: for another kind of numbers or of automata.
+        ValueError: for shapes, lengths or options out of range.
+        AutomatonError: for a label that `log_probs` does not have, a log probability of NaN or
+            +inf, or, with `on_no_path="raise"`, a sequence without a path; names the sequence.
+        RuntimeError: in the backward pass with ``create_graph=True``: there is no second
+            derivative.
+    """
+    function = _uncompiled() if "torch._dynamo" in sys.modules else _full_sum_loss
+    loss: torch.Tensor = function(
+        log_probs,
+        lengths,
+        automata,
+        batch_first,
+        zero_infinity,
+        label_scale=label_scale,
+        transition_scale=transition_scale,
+        on_no_path=on_no_path,
+        num_threads=torch.get_num_threads() if num_threads is None else num_threads,
+    )
+    return loss
+
+
+_uncompiled_loss: Callable[..., torch.Tensor] | None = None
+
+
+def _uncompiled() -> Callable[..., torch.Tensor]:
+    """The computation as a graph break: torch.compile would translate its numpy calls."""
+    global _uncompiled_loss
+    if _uncompiled_loss is None:
+        _uncompiled_loss = torch.compiler.disable(_full_sum_loss)
+    return _uncompiled_loss
+
+
+def _full_sum_loss(
+    log_probs: torch.Tensor,
+    lengths: Any,
+    automata: Automata,
+    batch_first: bool,
+    zero_infinity: bool,
+    **options: Any,
+) -> torch.Tensor:
+    if not isinstance(log_probs, torch.Tensor) or not log_probs.is_floating_point():
+        kind = log_probs.dtype if isinstance(log_probs, torch.Tensor) else type(log_probs).__name__
+        raise TypeError(f"log_probs must be a tensor of floating numbers, not {kind}")
+    if log_probs.ndim != 3:
+        raise ValueError(f"log_probs must have 3 axes, not shape {tuple(log_probs.shape)}")
+    if not isinstance(automata, Automata):
+        raise TypeError(f"automata must be Automata, not {type(automata).__name__}")
+    if isinstance(lengths, torch.Tensor):
+        lengths = lengths.detach().cpu().numpy()
+    with_gradient = torch.is_grad_enabled() and log_probs.requires_grad
+    time_major = log_probs.transpose(0, 1) if batch_first else log_probs
+    loss: torch.Tensor = _FullSumLoss.apply(time_major, lengths, automata, with_gradient, options)
+    if zero_infinity:
+        loss = torch.where(loss == torch.inf, torch.zeros_like(loss), loss)
+    return loss
+
+
+class _FullSumLoss(torch.autograd.Function):  # type: ignore[misc]
+    """Computes losses and, in the same call, the posteriors that are their gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        log_probs: torch.Tensor,
+        lengths: Any,
+        automata: Automata,
+        with_gradient: bool,
+        options: dict[str, Any],
+    ) -> torch.Tensor:
+        check_labels(automata, log_probs.shape[2])
+        columns = _columns(log_probs, automata)
+        scores = _to_cpu(log_probs.detach(), columns)
+        labels = automata.edges[2]
+        if columns is not None:
+            position = np.zeros(log_probs.shape[2], np.uint32)
+            position[columns] = np.arange(columns.size, dtype=np.uint32)
+            labels = position[labels]
+        posteriors = None
+        if with_gradient:
+            posteriors = torch.zeros_like(scores, pin_memory=log_probs.is_cuda)
+        loss, _, _ = compute(
+            automata,
+            labels,
+            scores.numpy(),
+            lengths,
+            posteriors=None if posteriors is None else posteriors.numpy(),
+            label_names=columns,
+            **options,
+        )
+        result = torch.from_numpy(loss).to(scores.dtype)
+        if posteriors is not None:
+            ctx.columns = columns
+            ctx.label_scale = options["label_scale"]
+            ctx.num_labels = log_probs.shape[2]
+            ctx.dtype = log_probs.dtype
+            ctx.save_for_backward(
+                posteriors.to(log_probs.device, non_blocking=True),
+                result.isfinite().to(log_probs.device),
+            )
+        return result.to(log_probs.device)
+
+    @staticmethod
+    def backward(ctx: Any, scale: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        if torch.is_grad_enabled():  # create_graph=True would take the gradient as a constant
+            raise RuntimeError(
+                "full_sum_loss has no second derivative: call backward without create_graph=True"
+            )
+        posteriors, has_path = ctx.saved_tensors
+        scale = torch.where(has_path, -ctx.label_scale * scale, torch.zeros_like(scale))
+        gradient = (posteriors * scale.to(posteriors.dtype)[None, :, None]).to(ctx.dtype)
+        if ctx.columns is not None:
+            columns = torch.from_numpy(ctx.columns).to(gradient.device)
+            shape = (*gradient.shape[:2], ctx.num_labels)
+            gradient = gradient.new_zeros(shape).index_copy_(2, columns, gradient)
+        return gradient, None, None, None, None
+
+
+def _columns(log_probs: torch.Tensor, automata: Automata) -> Any:
+    """Returns the labels in use, int64, or None where all of `log_probs` can be read in place."""
+    num_labels = log_probs.shape[2]
+    used = np.zeros(num_labels, bool)
+    used[automata.edges[2]] = True
+    columns = np.flatnonzero(used)
+    readable = log_probs.device.type == "cpu" and log_probs.dtype in (torch.float32, torch.float64)
+    return None if readable and columns.size * _MIN_UNUSED > num_labels else columns
+
+
+def _to_cpu(log_probs: torch.Tensor, columns: Any) -> torch.Tensor:
+    """Returns log probabilities of some columns in the memory of the CPU, float32 or float64."""
+    dtype = torch.float64 if log_probs.dtype == torch.float64 else torch.float32
+    if columns is None:
+        return log_probs
+    chosen = log_probs.index_select(2, torch.from_numpy(columns).to(log_probs.device)).to(dtype)
+    if not chosen.is_cuda:
+        return chosen.cpu()
+    pinned = torch.empty_like(chosen, device="cpu", pin_memory=True)
+    pinned.copy_(chosen, non_blocking=True)
+    done = torch.cuda.Event()
+    done.record(torch.cuda.current_stream(chosen.device))
+    done.synchronize()
+    return pinned
