@@ -1,6 +1,6 @@
 """Types of the compiled module; the documentation stands in _reader.pyx and archive.py."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -58,6 +58,7 @@ class Store:
     def __contains__(self, name: object, /) -> bool: ...
     def close(self) -> None: ...
     def entry(self, name: str) -> EntryInfo: ...
+    def segment_sizes(self) -> NDArray[np.int64]: ...
     def check_unchanged(self) -> None: ...
     def _open(
         self, path: str, sources: list[tuple[str, bool, list[str] | None]], io: str
@@ -78,8 +79,8 @@ class Reader(Store):
     def num_frames_all(self, num_threads: int = 1) -> NDArray[np.int64]: ...
     def read_features_batch(
         self,
-        names: Iterable[str],
-        out: NDArray[np.float32] | None = None,
+        names: Iterable[str] | NDArray[np.int64],
+        out: NDArray[np.float32] | Callable[[tuple[int, ...]], NDArray[Any]] | None = None,
         num_threads: int = 1,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]: ...
     def _datatype(self, name: str) -> str | None: ...
@@ -88,10 +89,10 @@ class Reader(Store):
     ) -> NDArray[np.int32]: ...
     def _read_labels_batch(
         self,
-        names: Iterable[str],
+        names: Iterable[str] | NDArray[np.int64],
         table: LabelTable | None,
         pad: int,
-        out: NDArray[np.int32] | None,
+        out: NDArray[np.int32] | Callable[[tuple[int, ...]], NDArray[Any]] | None,
         num_threads: int,
         check_alphabet: bool,
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...

@@ -381,27 +381,17 @@ cdef class Reader(Store):
         return 0
 
     cdef np.ndarray _entries(self, names):
-        """(B,) int64 numbers of the entries; their files must still be the same."""
-        if isinstance(names, (str, bytes)):
-            raise TypeError("names must be several names, not one")
-        cdef list listed = list(names)
-        cdef Py_ssize_t count = len(listed), i
-        cdef np.ndarray array = np.empty(count, np.int64)
-        cdef int64_t *entries = <int64_t *>np.PyArray_DATA(array)
-        cdef Wanted *wanted = <Wanted *>malloc((count + 1) * sizeof(Wanted))
+        """(B,) int64 numbers of the entries, by name or by segment number; checks their files."""
+        cdef np.ndarray array
+        cdef int64_t *entries
+        cdef Py_ssize_t count, i
         cdef bytearray seen
-        if wanted == NULL:
-            raise MemoryError()
-        try:
-            for i in range(count):
-                listed[i] = _utf8(listed[i], &wanted[i].name, &wanted[i].size)
-            with nogil:
-                find_entries(&self.core.index, wanted, entries, count)
-        finally:
-            free(wanted)
-        for i in range(count):
-            if entries[i] < 0:
-                raise self._missing(listed[i])
+        if isinstance(names, np.ndarray) and names.dtype.kind in "iu":
+            array = self._numbered_entries(np.array(names, np.int64, ndmin=1))
+        else:
+            array = self._named_entries(names)
+        entries = <int64_t *>np.PyArray_DATA(array)
+        count = array.shape[0]
         if self.core.count == 1:
             self._check_source(0)
         else:
@@ -414,6 +404,40 @@ cdef class Reader(Store):
         with nogil:
             for i in range(count):
                 touch_entry(&self.core, entries[i], 192)
+        return array
+
+    cdef np.ndarray _numbered_entries(self, np.ndarray numbers):
+        """Replaces segment numbers by entry numbers, in place."""
+        cdef int64_t *entries = <int64_t *>np.PyArray_DATA(numbers)
+        cdef int64_t segments = self.core.index.segment_count
+        cdef Py_ssize_t i
+        for i in range(numbers.shape[0]):
+            if not 0 <= entries[i] < segments:
+                raise IndexError(f"segment {entries[i]} of {segments}")
+            if self.core.index.segments != NULL:
+                entries[i] = self.core.index.segments[entries[i]]
+        return numbers
+
+    cdef np.ndarray _named_entries(self, names):
+        if isinstance(names, (str, bytes)):
+            raise TypeError("names must be several names, not one")
+        cdef list listed = list(names)
+        cdef Py_ssize_t count = len(listed), i
+        cdef np.ndarray array = np.empty(count, np.int64)
+        cdef int64_t *entries = <int64_t *>np.PyArray_DATA(array)
+        cdef Wanted *wanted = <Wanted *>malloc((count + 1) * sizeof(Wanted))
+        if wanted == NULL:
+            raise MemoryError()
+        try:
+            for i in range(count):
+                listed[i] = _utf8(listed[i], &wanted[i].name, &wanted[i].size)
+            with nogil:
+                find_entries(&self.core.index, wanted, entries, count)
+        finally:
+            free(wanted)
+        for i in range(count):
+            if entries[i] < 0:
+                raise self._missing(listed[i])
         return array
 
     cdef int _useful_threads(self, np.ndarray entries, bint heads, int num_threads):
@@ -433,13 +457,14 @@ cdef class Reader(Store):
                 work += 1 << 16         # a system call, perhaps a disk
         return <int>min(<uint64_t>num_threads, 1 + work // WORTH_A_THREAD)
 
-    def read_features_batch(self, names, np.ndarray out=None, num_threads: int = 1):
+    def read_features_batch(self, names, out=None, num_threads: int = 1):
         """Features of many entries, padded with zeros.
 
         Args:
-            names: B entries, in the order of the batch; duplicates are allowed.
-            out: C-contiguous float32 array of at least (B, Tmax, D) to read into; what lies
-                beyond B and Tmax is left alone.
+            names: B entries, in the order of the batch; duplicates are allowed. An array of
+                integers selects by number, as an index into `segments`.
+            out: C-contiguous float32 array of at least (B, Tmax, D) to read into; memory beyond
+                B and Tmax is not written. Or a function of that shape that returns the array.
             num_threads: threads to decode with, this one included.
 
         Returns:
@@ -452,7 +477,7 @@ cdef class Reader(Store):
             ValueError: if `out` does not fit; nothing is written then.
         """
         cdef Batch batch
-        cdef np.ndarray entries, lengths, dims, array
+        cdef np.ndarray entries, lengths, dims, array, room
         cdef int64_t dim = -1, longest = 0, i, first = 0
         cdef int64_t *length
         num_threads = check_threads(num_threads)
@@ -483,20 +508,21 @@ cdef class Reader(Store):
                         " of the batch", path=self._path_of(batch.entries[i]),
                         entry=self._name_at(batch.entries[i]), expected=dim, found=batch.dims[i])
             if dim < 0:
-                dim = 0 if out is None or out.ndim != 3 else out.shape[2]
+                dim = out.shape[2] if isinstance(out, np.ndarray) and out.ndim == 3 else 0
             for i in range(count):
                 batch.dims[i] = dim
             if out is None:
-                array = out = np.empty((count, longest, dim), np.float32)
+                array = room = np.empty((count, longest, dim), np.float32)
             else:
-                check_out(out, 3, "float32")
-                if out.shape[0] < count or out.shape[1] < longest or out.shape[2] != dim:
+                room = out((count, longest, dim)) if callable(out) else out
+                check_out(room, 3, "float32")
+                if room.shape[0] < count or room.shape[1] < longest or room.shape[2] != dim:
                     raise ValueError(
-                        f"out of shape {(out.shape[0], out.shape[1], out.shape[2])} cannot hold"
+                        f"out of shape {(room.shape[0], room.shape[1], room.shape[2])} cannot hold"
                         f" a batch of shape {(count, longest, dim)}")
-                array = out[:count, :longest]
-            batch.features = <float *>np.PyArray_DATA(out)
-            batch.stride = out.shape[1] * dim
+                array = room[:count, :longest]
+            batch.features = <float *>np.PyArray_DATA(room)
+            batch.stride = room.shape[1] * dim
             batch.longest = longest
             self._share(features_task, &batch, count,
                         self._useful_threads(entries, False, num_threads), None)
@@ -504,11 +530,11 @@ cdef class Reader(Store):
         finally:
             self._leave()
 
-    def _read_labels_batch(self, names, LabelTable table, int pad, np.ndarray out,
+    def _read_labels_batch(self, names, LabelTable table, int pad, out,
                            num_threads: int, bint check_alphabet):
         """((B, Tmax) int32, (B,) int64 lengths); see `Archive.read_labels_batch`."""
         cdef Batch batch
-        cdef np.ndarray entries, lengths, array
+        cdef np.ndarray entries, lengths, array, room
         cdef int64_t longest = 0, i
         num_threads = check_threads(num_threads)
         self._enter()
@@ -529,15 +555,16 @@ cdef class Reader(Store):
             for i in range(count):
                 longest = max(longest, batch.lengths[i])
             if out is None:
-                array = out = np.empty((count, longest), np.int32)
+                array = room = np.empty((count, longest), np.int32)
             else:
-                check_out(out, 2, "int32")
-                if out.shape[0] < count or out.shape[1] < longest:
-                    raise ValueError(f"out of shape {(out.shape[0], out.shape[1])} cannot hold a"
+                room = out((count, longest)) if callable(out) else out
+                check_out(room, 2, "int32")
+                if room.shape[0] < count or room.shape[1] < longest:
+                    raise ValueError(f"out of shape {(room.shape[0], room.shape[1])} cannot hold a"
                                      f" batch of shape {(count, longest)}")
-                array = out[:count, :longest]
-            batch.labels = <int32_t *>np.PyArray_DATA(out)
-            batch.stride = out.shape[1]
+                array = room[:count, :longest]
+            batch.labels = <int32_t *>np.PyArray_DATA(room)
+            batch.stride = room.shape[1]
             batch.longest = longest
             self._share(labels_task, &batch, count,
                         self._useful_threads(entries, False, num_threads), table)

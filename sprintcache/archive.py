@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -260,21 +260,22 @@ class Archive(Reader):
 
     def read_labels_batch(
         self,
-        names: Iterable[str],
+        names: Iterable[str] | NDArray[np.int64],
         labeling: AllophoneLabeling | None,
         pad: int = -1,
-        out: NDArray[np.int32] | None = None,
+        out: NDArray[np.int32] | Callable[[tuple[int, ...]], NDArray[Any]] | None = None,
         num_threads: int = 1,
         on_alphabet_mismatch: OnMismatch = "error",
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Labels of many alignments, padded.
 
         Args:
-            names: B entries, in the order of the batch.
+            names: B entries, in the order of the batch. An array of integers selects by number, as
+                an index into `segments`.
             labeling, on_alphabet_mismatch: as for `read_labels`.
-            pad: what stands beyond each length.
-            out: C-contiguous int32 array of at least (B, Tmax) to read into; what lies beyond B
-                and Tmax is left alone.
+            pad: value beyond each length.
+            out: C-contiguous int32 array of at least (B, Tmax) to read into; memory beyond B and
+                Tmax is not written. Or a function of that shape that returns the array.
             num_threads: threads to decode with, this one included.
 
         Returns:
@@ -290,9 +291,11 @@ class Archive(Reader):
         table = label_table(labeling)
         if on_alphabet_mismatch == "map" and labeling is not None:
             check_threads(num_threads)
-            if out is not None:
+            if out is not None and not callable(out):
                 check_out(out, 2, "int32")
             self.check_unchanged()
+            if isinstance(names, np.ndarray) and names.dtype.kind in "iu":
+                names = self.segments.at(names)
             rows = [self._mapped_labels(name, labeling) for name in names]
             return _padded(rows, pad, out)
         return self._read_labels_batch(names, table, pad, out, num_threads, check)
@@ -383,13 +386,18 @@ def _joined(blocks: list[Block]) -> Any:
 
 
 def _padded(
-    rows: list[NDArray[np.int32]], pad: int, out: NDArray[np.int32] | None
+    rows: list[NDArray[np.int32]],
+    pad: int,
+    out: NDArray[np.int32] | Callable[[tuple[int, ...]], NDArray[Any]] | None,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     lengths = np.array([len(row) for row in rows], np.int64)
     shape = len(rows), int(lengths.max(initial=0))
     if out is None:
         out = np.empty(shape, np.int32)
-    elif out.shape[0] < shape[0] or out.shape[1] < shape[1]:
+    elif callable(out):
+        out = out(shape)
+        check_out(out, 2, "int32")
+    if out.shape[0] < shape[0] or out.shape[1] < shape[1]:
         raise ValueError(f"out of shape {out.shape} cannot hold a batch of shape {shape}")
     batch = out[: shape[0], : shape[1]]
     batch[:] = pad

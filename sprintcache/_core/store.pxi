@@ -348,6 +348,32 @@ cdef class Store:
         finally:
             self._leave()
 
+    def segment_sizes(self) -> np.ndarray:
+        """Payload bytes of every segment, uncompressed, in the order of `segments`.
+
+        Read from the tables; entries of a directory archive are files, whose heads are read.
+
+        Returns:
+            (len(segments),) int64.
+        """
+        cdef int64_t count, i, entry
+        cdef np.ndarray array
+        cdef int64_t *sizes
+        self._enter()
+        try:
+            count = self.core.index.segment_count
+            array = np.empty(count, np.int64)
+            sizes = <int64_t *>np.PyArray_DATA(array)
+            for i in range(count):
+                entry = i if self.core.index.segments == NULL else self.core.index.segments[i]
+                if source_of(&self.core, entry).kind == SOURCE_DIRECTORY:
+                    sizes[i] = self._loose_entry(entry).size
+                else:
+                    sizes[i] = row_of(&self.core, entry).size
+            return array
+        finally:
+            self._leave()
+
     cdef object _loose_entry(self, int64_t entry):
         cdef Fault f
         cdef uint64_t file_size = 0, size = 0

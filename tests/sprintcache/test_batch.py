@@ -185,6 +185,46 @@ def test_names_may_come_from_anywhere(scratch: Path) -> None:
             archive.read_features_batch(None)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_entries_by_number_into_memory_made_to_measure(
+    scratch: Path, kind: str, labeling: Labeling
+) -> None:
+    """Numbers count the segments, not the entries, of which some are attributes."""
+    attributes = [(f"{name}.attribs", b"<attributes/>") for name in ("f0", "l1", "f7")]
+    path = write(scratch, kind)
+    if kind == "file":
+        entries = [(name, payload_of(name)) for name in (*FEATURES, *LABELS)]
+        path.write_bytes(
+            builder.archive([attributes[0], *entries[:9], *attributes[1:], *entries[9:]])
+        )
+    room = {2: np.full(99, -7, np.int32), 3: np.full(9999, -7, np.float32)}
+
+    def out(shape: tuple[int, ...]) -> Array:
+        return room[len(shape)][: int(np.prod(shape))].reshape(shape)
+
+    with open_archive(path) as archive:
+        names = list(archive.segments)
+        features = [name for name in names if name[0] == "f" and len(FEATURES[name]) < 99]
+        some = [features[4], features[0], features[4]]
+        numbers = np.array([names.index(name) for name in some])
+        wanted = archive.read_features_batch(some)
+        found = archive.read_features_batch(numbers, out)
+        assert all(map(np.array_equal, found, wanted))
+        assert np.shares_memory(found[0], room[3])
+        assert numbers.tolist() == [names.index(name) for name in some]
+        numbers = np.array([names.index("l3"), names.index("l0")], np.uint32)
+        for mode in ("error", "map"):
+            wanted = archive.read_labels_batch(["l3", "l0"], labeling.ours, 5)
+            found = archive.read_labels_batch(numbers, labeling.ours, 5, out, 1, mode)
+            assert all(map(np.array_equal, found, wanted))
+            assert np.shares_memory(found[0], room[2])
+        for number in (-1, len(names)):
+            with pytest.raises(IndexError, match=f"segment {number} of {len(names)}"):
+                archive.read_features_batch(np.array([0, number]))
+        sizes = archive.segment_sizes()
+        assert sizes.tolist() == [len(payload_of(name)) for name in names]
+
+
 def test_a_pass_gives_the_same_as_single_reads(scratch: Path, labeling: Labeling) -> None:
     for kind, names in product(KINDS, (FEATURES, LABELS)):
         folder = scratch / kind.replace(", ", "-") / next(iter(names))
