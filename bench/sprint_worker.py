@@ -37,6 +37,7 @@ def layer_arguments(corpus: str, frames: int, labels: int) -> list[str]:
         "--*.action=supervised-segmentwise-training",
         "--*.trainer=feed-forward-trainer",
         "--*.buffer-type=utterance",
+        "--*.buffer-size=10000",
         "--*.shuffle=false",
         "--*.neural-network.links=0->python-layer:0",
         "--*.python-layer.layer-type=python",

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["dumps", "loads"]
 
 _PROTOCOL = 5  # of Python 3.8, the first that has bytearrays
-_MAX_ITEMS = 1 << 20  # opcodes of a message, and values in it
+_MAX_ITEMS = 1 << 18  # opcodes of a message, and values in it
 _ITEMS_PER_CHECK = 1 << 10  # of the deadline
 _MIN_BYTES = 1 << 16
 

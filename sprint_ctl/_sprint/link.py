@@ -18,6 +18,7 @@ from sprint_ctl.errors import PipeClosedError, SprintError
 
 from .log import log
 from .orphan import OrphanWatch, remove_module_folder
+from .trainer_process import TrainerProcess
 
 __all__ = ["TrainerLink"]
 
@@ -28,7 +29,7 @@ class TrainerLink:
     """Owns the pipe ends and memory files that the trainer has handed down.
 
     Attributes:
-        knows_second_framing: whether the trainer has offered it.
+        knows_json_framing: whether the trainer has offered it.
     """
 
     def __init__(self, c2p_fd: int, p2c_fd: int, config: Mapping[str, str]) -> None:
@@ -43,17 +44,26 @@ class TrainerLink:
             ArrayMemory(int(config[key])) if key in config else None
             for key in ("p2c_memory_fd", "c2p_memory_fd")
         ]
-        self._wire = Wire(p2c_fd, c2p_fd, read_memory=memories[0], write_memory=memories[1])
-        self._sending = threading.Lock()
-        self.knows_second_framing = int(config.get("wire", 1)) >= 2
+        self._trainer: TrainerProcess | None = None
         self._watch: OrphanWatch | None = None
-        if int(config.get("parent_pid", os.getpid())) != os.getpid():
-            self._watch = OrphanWatch(p2c_fd)
+        watched: dict[str, Any] = {}
+        pid = int(config.get("parent_pid", os.getpid()))
+        if pid != os.getpid():
+            self._trainer = trainer = TrainerProcess(pid)
+            watched["process_fd"] = trainer.fd
+            watched["is_alive"] = trainer.is_alive if trainer.needs_polling else None
+        self._wire = Wire(
+            p2c_fd, c2p_fd, read_memory=memories[0], write_memory=memories[1], **watched
+        )
+        self._sending = threading.Lock()
+        self.knows_json_framing = int(config.get("wire", 1)) >= 2
+        if self._trainer is not None:
+            self._watch = OrphanWatch(p2c_fd, self._trainer)
             self._watch.start()
 
-    def use_second_framing(self) -> None:
+    def use_json_framing(self) -> None:
         """From here on, if the trainer has offered it."""
-        if self.knows_second_framing:
+        if self.knows_json_framing:
             self._wire.version = 2
 
     def has_data(self) -> bool:
@@ -105,6 +115,8 @@ class TrainerLink:
             self._watch.stop()
         with self._sending:
             self._wire.close()
+        if self._trainer is not None:
+            self._trainer.close()
 
     @property
     def is_closed(self) -> bool:

@@ -1,12 +1,12 @@
 """Ends a Sprint process whose trainer is gone, also while it computes.
 
-A thread waits for the hang-up of the pipe from the trainer; that costs nothing. Code that itself
-reads the end of the pipe stops the watch and lets Sprint end in order, with its own exit status.
-Where that does not come, Sprint is in the middle of something that nobody wants any more: after a
-second the process is ended with exit status 3 (`ORPHANED`), without a word. While Sprint holds the
-interpreter's lock, in a callback command or extracting features for PythonControl (interface facts,
-section 0), the thread has to wait for that. The folder that these modules were loaded from goes as
-well: a trainer that was killed could not remove it.
+A thread waits for the hang-up of the pipe from the trainer, or for the end of its process; waiting
+costs nothing. Code that reads the end of the pipe stops the watch, and Sprint exits with its usual
+status. Otherwise Sprint is in the middle of work whose result is not wanted any more: after a
+second the process ends with exit status 3 (`ORPHANED`), silently. While Sprint holds the
+interpreter's lock, in a callback command or extracting features for PythonControl
+(sprint-interface.md, section 0), the thread waits for it. The folder that these modules were loaded
+from is removed as well: a trainer that was killed could not remove it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ import threading
 
 from sprint_ctl.config import MODULE_FOLDER
 
+from .trainer_process import TrainerProcess
+
 __all__ = ["ORPHANED", "OrphanWatch", "remove_module_folder"]
 
 ORPHANED = 3  # exit status
 _GRACE = 1.0  # seconds
+_POLL_INTERVAL = 1000  # milliseconds between looks at a trainer without a descriptor
 
 
 def remove_module_folder() -> None:
@@ -33,25 +36,30 @@ def remove_module_folder() -> None:
 
 
 class OrphanWatch(threading.Thread):
-    """Watches the reading end of a pipe until ``stop``."""
+    """Watches the trainer's end of a pipe, and the trainer itself, until ``stop``."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, trainer: TrainerProcess) -> None:
         super().__init__(name="watch for the end of the trainer", daemon=True)
         self._fd = fd
+        self._trainer = trainer
         self._stopped = threading.Event()
         self._wake_read, self._wake_write = os.pipe()
 
     def run(self) -> None:
         poller = select.poll()
-        poller.register(self._fd, 0)  # hang-up is always told
+        poller.register(self._fd, 0)  # a hang-up is always reported
         poller.register(self._wake_read, select.POLLIN)
-        poller.poll()
+        if self._trainer.fd is not None:
+            poller.register(self._trainer.fd, select.POLLIN)
+        interval = _POLL_INTERVAL if self._trainer.needs_polling else None
+        while not poller.poll(interval) and self._trainer.is_alive():
+            pass
         if not self._stopped.wait(_GRACE):
             remove_module_folder()
             os._exit(ORPHANED)
 
     def stop(self) -> None:
-        """Ends the watch; before the descriptor is closed. Again does nothing."""
+        """Ends the watch, before its descriptors are closed. Idempotent."""
         if not self._stopped.is_set():
             self._stopped.set()
             os.close(self._wake_write)

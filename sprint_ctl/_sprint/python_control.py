@@ -155,7 +155,7 @@ class PythonControl(SegmentVisits):
             if reply is not None:
                 self._send(("ok", *reply), request_id)
             if message[:1] == ("init",):
-                self._link.use_second_framing()
+                self._link.use_json_framing()
 
     def _handle(self, message: tuple[Any, ...], request_id: int) -> Reply | None:
         if is_verbose():
@@ -179,7 +179,7 @@ class PythonControl(SegmentVisits):
     def _handle_init(self, name: str, version: int) -> Reply:
         if version != self.Version:
             raise ValueError(f"{name} speaks version {version}, this is version {self.Version}")
-        return ("SprintControl", self.Version) + ((2,) if self._link.knows_second_framing else ())
+        return ("SprintControl", self.Version) + ((2,) if self._link.knows_json_framing else ())
 
     def _handle_loss(self, request: SegmentRequest) -> Reply | None:
         if self.segments and request.name not in self.segments:

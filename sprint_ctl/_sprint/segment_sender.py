@@ -67,7 +67,7 @@ class SegmentSource:
         self.num_sent = 0
         self.is_started = False
         self._link = TrainerLink(int(config["c2p_fd"]), int(config["p2c_fd"]), config)
-        self._link.use_second_framing()
+        self._link.use_json_framing()
 
     @reported
     def _check(self) -> None:

@@ -22,7 +22,8 @@ Names of the real Sprint that are known here:
   pymod-path, pymod-name, pymod-config, python-control-enabled
   target-mode, trainer-output-dimension, trainer-allow-downsampling,
   natural-pairing-layer.layer-type, weighted-accumulation, single-precision
-  buffer-type, buffer-size, batch-size, shuffle, shuffle-seed, window-size, seed
+  buffer-type, buffer-size (frames; the real Sprint clears all of them at every segment: set it to
+  the longest segment, such as 10000), batch-size, shuffle, shuffle-seed, window-size, seed
   extract-features, extract-alignments, soft-alignments
   training-criterion            none | cross-entropy | ctc (with input-in-log-space)
   feature-dimension, python-feature-scorer-output-dimension

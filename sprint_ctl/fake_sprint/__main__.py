@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from . import __doc__ as documentation
+from .streams import write_stream
 
 if TYPE_CHECKING:
     from .application import Application
@@ -17,7 +18,7 @@ __all__ = ["main"]
 def main(arguments: list[str]) -> int:
     """Runs one Sprint; returns the exit status."""
     if "--help" in arguments:
-        sys.stdout.write(documentation or "")
+        write_stream("stdout", documentation or "")
         return 0
     from .application import Application, CriticalError
     from .config import ConfigurationError
@@ -31,7 +32,7 @@ def main(arguments: list[str]) -> int:
     try:
         app = Application(arguments)
     except ConfigurationError as error:
-        sys.stderr.write(f"{error}\nexiting...\n")
+        write_stream("stderr", f"{error}\nexiting...\n")
         return 1
     try:
         app.misbehaviour.at("start")
@@ -48,8 +49,7 @@ def main(arguments: list[str]) -> int:
 
 def _report_signal(number: int) -> None:
     """Sprint reports these two with its stack, and goes on."""
-    sys.stderr.write(f"{signal.strsignal(number)}\n")
-    sys.stderr.flush()
+    write_stream("stderr", f"{signal.strsignal(number)}\n")
 
 
 def run(app: Application) -> None:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import atexit
 import os
 import signal
-import sys
 import time
 from html import escape
 from typing import TYPE_CHECKING, NoReturn
 
 from .config import Configuration
 from .misbehaviour import Misbehaviour
+from .streams import write_stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,9 +69,7 @@ class Application:
         if target == "nil":
             return
         if target in ("stdout", "stderr"):
-            stream = getattr(sys, target)
-            stream.write(line)
-            stream.flush()
+            write_stream(target, line)
             return
         with open(target, "a", encoding="utf-8", errors="surrogateescape") as file:
             file.write(line)
@@ -80,22 +78,20 @@ class Application:
         """Writes a critical error, to the log file too where there is one."""
         for target in {"stderr", self._log_file} - {"stdout", "nil"}:
             self._write("critical-error", str(error), target)
-        sys.stderr.write("exiting...\n")
-        sys.stderr.flush()
+        write_stream("stderr", "exiting...\n")
 
     # ---- ends
 
     def leave(self, status: int) -> NoReturn:
         """Ends the process from inside foreign frames, which must not go on."""
         atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        write_stream("stdout", "")
+        write_stream("stderr", "")
         os._exit(status)
 
     def terminate(self, what: str) -> NoReturn:
         """What an uncaught C++ exception or a failed assertion does."""
-        sys.stderr.write(f"terminate called after throwing an instance of '{what}'\n")
-        sys.stderr.flush()
+        write_stream("stderr", f"terminate called after throwing an instance of '{what}'\n")
         self.misbehaviour.die(signal.SIGABRT)
 
     def work(self, num_frames: int) -> None:

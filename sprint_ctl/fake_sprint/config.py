@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Sequence
+
+from .streams import write_stream
 
 __all__ = ["Configuration", "ConfigurationError"]
 
@@ -219,4 +220,4 @@ def _score(pattern: list[str], components: list[str]) -> int:
 
 
 def _complain(text: str) -> None:
-    sys.stderr.write(f"configuration error: {text}\n")
+    write_stream("stderr", f"configuration error: {text}\n")

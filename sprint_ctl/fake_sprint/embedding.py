@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from .application import Application, CriticalError
+from .streams import write_stream
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -76,7 +77,7 @@ class Embedding:
         if isinstance(error, (SystemExit, CriticalError)):
             raise error
         sys.excepthook(type(error), error, error.__traceback__)
-        sys.stderr.flush()
+        write_stream("stderr", "")
         raise CriticalError(f"{self.component}: {failure}") from error
 
     # ---- arrays

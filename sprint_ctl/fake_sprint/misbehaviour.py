@@ -34,7 +34,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -42,6 +41,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from .config import ConfigurationError
+from .streams import write_stream
 
 __all__ = ["Misbehaviour"]
 
@@ -114,8 +114,8 @@ class Misbehaviour:
         """Dies by a signal, leaving no core file."""
         import resource
 
-        sys.stdout.flush()
-        sys.stderr.flush()
+        write_stream("stdout", "")
+        write_stream("stderr", "")
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         in_main = threading.current_thread() is threading.main_thread()
         if in_main and number not in (signal.SIGKILL, signal.SIGSTOP):
@@ -137,8 +137,7 @@ class Misbehaviour:
         os._exit(int(status))
 
     def _error(self, text: str) -> None:
-        sys.stderr.write(f"<critical-error>{text}</critical-error>\nexiting...\n")
-        sys.stderr.flush()
+        write_stream("stderr", f"<critical-error>{text}</critical-error>\nexiting...\n")
         os._exit(1)
 
     def _hang(self, _: str) -> None:
@@ -152,19 +151,16 @@ class Misbehaviour:
         time.sleep(float(seconds))
 
     def _stdout(self, text: str) -> None:
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
+        write_stream("stdout", f"{text}\n")
 
     def _stderr(self, text: str) -> None:
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
+        write_stream("stderr", f"{text}\n")
 
     def _noise(self, kib: str) -> None:
         line = "noise " * 10 + "noise"
         for _ in range(int(kib) * 1024 // len(line)):
-            sys.stdout.write(f"{line}\n")
-            sys.stderr.write(f"{line}\n")
-        sys.stdout.flush()
+            write_stream("stdout", f"{line}\n")
+            write_stream("stderr", f"{line}\n")
 
     def _garbage(self, size: str) -> None:
         _write_all(self._pipe(), os.urandom(int(size or 64)))

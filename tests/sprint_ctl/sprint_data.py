@@ -44,6 +44,7 @@ TRAINER = [
     "--*.target-mode=target-generic",
     "--*.trainer-output-dimension=79",
     "--*.buffer-type=utterance",
+    "--*.buffer-size=10000",
     "--*.shuffle=false",
 ]
 # no archive is read: the compiled module is not needed, and it starts faster

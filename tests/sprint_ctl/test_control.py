@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import queue
+import select
 import signal
 import struct
 import subprocess
@@ -699,6 +700,20 @@ def test_log_lines(trainer: Trainer, capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", f"sprint_ctl[pid {os.getpid()}] one 2\n")
 
 
+class BrokenStream:
+    def write(self, text: str) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    flush = None
+
+
+@pytest.mark.parametrize("stream", [None, BrokenStream()], ids=["closed", "broken"])
+def test_log_lines_without_a_stderr(stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(log, "_level", 1)
+    control.print("silent")
+
+
 # ---- a trainer of the incumbent's, byte by byte ------------------------------------------------
 
 
@@ -748,12 +763,15 @@ for name in names:
 """
 
 
-def child(body: str) -> tuple[subprocess.Popen[str], int, int]:
+def child(body: str, wrapped: bool = False) -> tuple[subprocess.Popen[str], int, int]:
     p2c_read, p2c_write = os.pipe()
     c2p_read, c2p_write = os.pipe()
     config = f"c2p_fd:{c2p_write},p2c_fd:{p2c_read},parent_pid:{os.getpid()}"
+    command = [sys.executable, "-W", "error", "-c", CHILD.format(body=body), config]
+    if wrapped:
+        command = ["sh", "-c", '"$@"; exit $?', "sh", *command]
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", CHILD.format(body=body), config],
+        command,
         pass_fds=(p2c_read, c2p_write),
         cwd=ROOT,
         stderr=subprocess.PIPE,
@@ -765,16 +783,20 @@ def child(body: str) -> tuple[subprocess.Popen[str], int, int]:
     return process, p2c_write, c2p_read
 
 
+def send_first_segment(write: int, read: int) -> None:
+    """Requests a segment, and waits until Sprint has answered to ``init``."""
+    for message in (INIT, loss_request("a", 1, np.zeros((1, 2), np.float32))):
+        packed = pickle.dumps(message)
+        os.write(write, struct.pack("<i", len(packed)) + packed)
+    assert os.read(read, 4)
+
+
 @pytest.mark.parametrize(
     ("body", "status"), [("pass", 0), ("import time; time.sleep(60)", 3)], ids=["between", "within"]
 )
 def test_a_trainer_that_is_gone_ends_sprint(body: str, status: int) -> None:
     process, write, read = child(body)
-    x = np.zeros((1, 2), np.float32)
-    for message in (INIT, loss_request("a", 1, x)):
-        packed = pickle.dumps(message)
-        os.write(write, struct.pack("<i", len(packed)) + packed)
-    assert os.read(read, 4)
+    send_first_segment(write, read)
     time.sleep(0.3 if status else 0.1)
     begin = time.monotonic()
     os.close(write)
@@ -785,26 +807,44 @@ def test_a_trainer_that_is_gone_ends_sprint(body: str, status: int) -> None:
     assert stderr == ""
 
 
-def test_a_trainer_that_is_killed_ends_sprint() -> None:
-    """Two processes down: the trainer is killed, and nobody closes anything."""
-    code = f"""
-import sys
-sys.path.insert(0, {str(ROOT)!r})
-from tests.sprint_ctl.test_control import child
-process, write, read = child("pass")
-sys.stdout.write(str(process.pid)); sys.stdout.flush()
-import time; time.sleep(60)
+KILLED_TRAINER = """
+import ctypes, sys, time
+sys.path.insert(0, {root!r})
+from tests.sprint_ctl.test_control import child, send_first_segment
+process, write, read = child({body!r}, {wrapped})
+send_first_segment(write, read)
+libc = ctypes.CDLL(None)
+fork = libc.fork() if {forks} else -1  # Python does not know of it
+if not fork:
+    while True:
+        libc.pause()
+print(process.pid, fork, flush=True)
+time.sleep(60)
 """
-    middle = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT)
-    assert middle.stdout is not None
-    pid = int(os.read(middle.stdout.fileno(), 100))
-    pidfd = os.pidfd_open(pid)
-    middle.send_signal(signal.SIGKILL)
-    middle.communicate()
-    import select
 
-    assert select.select([pidfd], [], [], 5)[0]
-    os.close(pidfd)
+
+@pytest.mark.parametrize("body", ["pass", "import time; time.sleep(60)"], ids=["between", "within"])
+@pytest.mark.parametrize("kept", ["", "fork", "fork, wrapped"])
+def test_a_trainer_that_is_killed_ends_sprint(body: str, kept: str) -> None:
+    """The trainer closes nothing, and a fork of it may keep the pipes open."""
+    code = KILLED_TRAINER.format(
+        root=str(ROOT), body=body, forks="fork" in kept, wrapped="wrapped" in kept
+    )
+    trainer = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT, text=True
+    )
+    assert trainer.stdout is not None
+    pid, fork = map(int, trainer.stdout.readline().split())
+    pidfd = os.pidfd_open(pid)
+    try:
+        trainer.send_signal(signal.SIGKILL)
+        trainer.wait(10)
+        assert select.select([pidfd], [], [], 10)[0]
+    finally:
+        os.close(pidfd)
+        if fork > 0:
+            os.kill(fork, signal.SIGKILL)
+        trainer.stdout.close()
 
 
 # ---- the interpreter that Sprint embeds --------------------------------------------------------

@@ -734,3 +734,27 @@ def test_minibatches_of_several_segments(tmp_path: Path) -> None:
     np.testing.assert_array_equal(joined[:, 16:32], frames)
     np.testing.assert_array_equal(joined[1:, :16][: len(segments[0]) - 1], segments[0][:-1])
     np.testing.assert_array_equal(joined[0, :16], frames[0])
+
+
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-", "<&- 2>&-", "| true"])
+@pytest.mark.parametrize("arguments", ["--help", "--*.action=train", "--*.log.channel=stdout"])
+def test_streams_that_nobody_reads(closed: str, arguments: str) -> None:
+    """As in C++: what cannot be written is lost, and nothing else happens."""
+    done = subprocess.run(
+        [
+            "bash",
+            "-o",
+            "pipefail",
+            "-c",
+            f'"$@" {closed}',
+            "bash",
+            *(sys.executable, "-m", "sprint_ctl.fake_sprint", arguments),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == (0 if arguments == "--help" else 1)
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
