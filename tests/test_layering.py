@@ -72,6 +72,7 @@ INSIDE_FUNCTIONS = {
 }
 FOREIGN = {
     "h5py": {"convert"},
+    "k2": {"torch"},
     "kaldi_native_io": {"convert"},
     "matplotlib": {"plot"},
     "pyarrow": {"ray"},

@@ -13,6 +13,9 @@ from sprintcache.errors import AutomatonError
 from .words import EdgeWords
 
 if TYPE_CHECKING:
+    import os
+
+    from .checks import Finding
     from .full_sum import FullSum
 
 __all__ = ["Automata"]
@@ -106,7 +109,8 @@ class Automata:
             raise ValueError(f"words must be those of {num_edges} edges, not of {len(words)}")
         if tags is not None and len(tags) != start_end.shape[1]:
             raise ValueError(f"{start_end.shape[1]} sequences, but {len(tags)} tags")
-        automata = cls(edges, weights, start_end, states, state_symbols, words, tags)
+        names = None if tags is None else [str(tag) for tag in tags]
+        automata = cls(edges, weights, start_end, states, state_symbols, words, names)
         automata._check_sequences()
         if num_edges and (np.diff(edges[SEQUENCE].astype(np.int64)) < 0).any():
             automata = automata._reordered(np.argsort(edges[SEQUENCE], kind="stable"))
@@ -262,6 +266,35 @@ class Automata:
         from .full_sum import full_sum
 
         return full_sum(self, log_probs, lengths, num_threads, **options)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes all automata into one file; see `sprintcache.automata.storage.save`.
+
+        Raises:
+            AutomatonError: if two sequences have one tag.
+            OSError: if the file cannot be written.
+        """
+        from .storage import save
+
+        save(path, [self])
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Automata:
+        """Returns the automata of a file, mapped into memory; sequences are read by tag or number.
+
+        Raises:
+            FormatError: if the file is damaged; a damaged sequence raises when it is read.
+            OSError: if the file cannot be read.
+        """
+        from .storage import load
+
+        return load(path)
+
+    def check(self, lengths: Any = None, silence: int | None = None) -> list[Finding]:
+        """Returns what is wrong or suspicious; see `sprintcache.automata.checks.check`."""
+        from .checks import check
+
+        return check(self, lengths, silence)
 
     # ---- inside
 

@@ -32,6 +32,13 @@ class EdgeWords:
         ):
             raise ValueError(f"groups must be -1 to {len(self.candidates) - 1}")
 
+    @classmethod
+    def unchecked(cls, groups: Any, candidates: Sequence[tuple[str, ...]]) -> EdgeWords:
+        """Returns the same without reading `groups`, which may be mapped."""
+        words = cls(np.zeros(0, np.int32), candidates)
+        words.groups = groups
+        return words
+
     def __len__(self) -> int:
         return len(self.groups)
 

@@ -42,6 +42,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("PyTorch is missing: pip install 'sprintcache[torch]'") from error
 
+from .automata import AutomataTensors, to_k2
 from .batch import Batch, Item, collate
 from .datasets import MapDataset
 from .full_sum import full_sum_loss
@@ -50,6 +51,7 @@ from .sequences import SequenceStream
 from .stream import BatchStream
 
 __all__ = [
+    "AutomataTensors",
     "Batch",
     "BatchSampler",
     "BatchStream",
@@ -58,6 +60,7 @@ __all__ = [
     "SequenceStream",
     "collate",
     "full_sum_loss",
+    "to_k2",
 ]
 
 del torch
