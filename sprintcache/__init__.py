@@ -68,6 +68,8 @@ __all__ = [
     "verify",
 ]
 
+__version__ = "0.1.0"
+
 _HOME = {
     "Alignment": "alignment",
     "AllophoneLabeling": "allophones",

@@ -19,9 +19,11 @@ ROOT = PACKAGE.parent
 # rows from the ground up: a module imports from rows below its row only, never from its own row
 SPRINTCACHE = """
 errors entries alignment batching _checks _directory _path_map _threads
-_text_file _analysis.accumulators _analysis.boundaries _dataset.name_lookup _write.combine_plan
+_text_file _analysis.accumulators _analysis.boundaries _analysis.name_sample _dataset.name_lookup
+_write.combine_plan
 _reader _attributes _files _segment_list bliss lexicon ordering states _write.alignment_encoding
-_bundle _analysis.units _write.encoding _write.partial_file _write.write_buffer
+_bundle _analysis.alignment_use _analysis.units _write.encoding _write.partial_file
+_write.write_buffer
 allophones archive dataset_base sampling
 automata
 segmentation
@@ -79,7 +81,6 @@ FOREIGN = {
     "ray": {"ray"},
     "returnn": {"returnn", "_trainer", "torch"},
     "torch": {"torch"},
-    "tqdm": FOLDERS,
 }
 
 

@@ -1,8 +1,8 @@
-"""Boundaries between phones: where they are, and which ones of two alignments belong together.
+"""Boundaries between phones, and their matching between two alignments.
 
-Where both alignments have the same phones in the same order, boundaries belong together by that
-order; elsewhere a boundary belongs to the nearest one of the other alignment between the same two
-phones, if that is so from both sides and no more than 100 frames away.
+If both alignments have the same sequence of phones, boundaries are matched in order. Otherwise a
+boundary is matched with the nearest one between the same two phones in the other alignment,
+provided that each is the other's nearest and that they are at most 100 frames apart.
 """
 
 from __future__ import annotations
@@ -18,75 +18,75 @@ if TYPE_CHECKING:
 
 __all__ = ["Phones", "phones_in_time", "shifts"]
 
-_FARTHEST = 100  # frames; the same two phones farther away are another place of the sentence
+_MAX_DISTANCE = 100  # frames; the same two phones farther apart are another occurrence
 
 
 class Phones(NamedTuple):
     """The phones of an alignment in time.
 
     Attributes:
-        what: (P,) int64, a number for each.
-        start: (P,) int64, the frame in which it begins.
+        number: (P,) int64, a number for each phone.
+        start: (P,) int64, the frame in which each begins.
     """
 
-    what: NDArray[np.int64]
+    number: NDArray[np.int64]
     start: NDArray[np.int64]
 
     @property
     def num_boundaries(self) -> int:
         """Boundaries between them."""
-        return max(len(self.what) - 1, 0)
+        return max(len(self.number) - 1, 0)
 
 
 def phones_in_time(
     alignment: Alignment, phones: NDArray[np.int64], numbers: NDArray[np.int64]
 ) -> Phones:
-    """Phones in time: each allophone anew; of emission ids, each id."""
+    """Phones in time: one per allophone occurrence; for emission ids, one per run of an id."""
     time = alignment.time.astype(np.int64)
     if not len(time):
         return Phones(time, time)
     begins = np.diff(time, prepend=time[0] - 2) != 1
     if alignment.label_type == "emission":
         begins[1:] |= np.diff(numbers) != 0
-        what = numbers
+        number = numbers
     else:
         allophone = alignment.allophone
         begins[1:] |= (allophone[1:] != allophone[:-1]) | (np.diff(alignment.state.astype(int)) < 0)
-        # where there is no symbol, the bare allophone
-        what = np.where(phones >= 0, phones, -1 - allophone.astype(np.int64))
-    return Phones(what[begins], time[begins])
+        # without a symbol, the allophone index
+        number = np.where(phones >= 0, phones, -1 - allophone.astype(np.int64))
+    return Phones(number[begins], time[begins])
 
 
-def shifts(one: Phones, other: Phones) -> NDArray[np.int64]:
-    """(M,) int64: how many frames later the boundaries of the second are, of those that match."""
-    if np.array_equal(one.what, other.what):
-        return other.start[1:] - one.start[1:]
-    _, places = np.unique(np.concatenate([_sides(one), _sides(other)]), axis=0, return_inverse=True)
-    # a number line with a stretch for each pair of phones, the stretches far apart
-    starts = np.concatenate([one.start[1:], other.start[1:]])
-    spread = 2 * (int(starts.max(initial=0)) + _FARTHEST + 1)
-    mine, its = np.split(places.ravel() * spread + starts, [one.num_boundaries])
-    return _nearest(np.sort(mine), np.sort(its))
+def shifts(a: Phones, b: Phones) -> NDArray[np.int64]:
+    """(M,) int64: frames by which the matched boundaries of `b` are later."""
+    if np.array_equal(a.number, b.number):
+        return b.start[1:] - a.start[1:]
+    _, pairs = np.unique(np.concatenate([_sides(a), _sides(b)]), axis=0, return_inverse=True)
+    # a number line with a section for each pair of phones, the sections far apart
+    starts = np.concatenate([a.start[1:], b.start[1:]])
+    spread = 2 * (int(starts.max(initial=0)) + _MAX_DISTANCE + 1)
+    points_a, points_b = np.split(pairs.ravel() * spread + starts, [a.num_boundaries])
+    return _nearest_distances(np.sort(points_a), np.sort(points_b))
 
 
 def _sides(phones: Phones) -> NDArray[np.int64]:
     """(P - 1, 2): the phones on both sides of each boundary."""
-    return np.stack([phones.what[:-1], phones.what[1:]], 1)
+    return np.stack([phones.number[:-1], phones.number[1:]], 1)
 
 
-def _nearest(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Distances between those that are nearest to each other from both sides; ascending input."""
-    if not (len(one) and len(other)):
+def _nearest_distances(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Distances between mutually nearest points; both inputs are ascending."""
+    if not (len(a) and len(b)):
         return np.zeros(0, np.int64)
-    there, back = _nearest_places(one, other), _nearest_places(other, one)
-    mutual = back[there] == np.arange(len(one))
-    distances: NDArray[np.int64] = (other[there] - one)[mutual]
-    return distances[np.abs(distances) <= _FARTHEST]
+    nearest_b, nearest_a = _nearest(a, b), _nearest(b, a)
+    mutual = nearest_a[nearest_b] == np.arange(len(a))
+    distances: NDArray[np.int64] = (b[nearest_b] - a)[mutual]
+    return distances[np.abs(distances) <= _MAX_DISTANCE]
 
 
-def _nearest_places(places: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.intp]:
-    """For each place, where the nearest of the known ones stands."""
-    above = np.searchsorted(known, places)
+def _nearest(points: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.intp]:
+    """For each point, the index of the nearest of the others."""
+    above = np.searchsorted(others, points)
     below = np.maximum(above - 1, 0)
-    above = np.minimum(above, len(known) - 1)
-    return np.where(places - known[below] <= known[above] - places, below, above)
+    above = np.minimum(above, len(others) - 1)
+    return np.where(points - others[below] <= others[above] - points, below, above)

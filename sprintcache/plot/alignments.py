@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sprintcache import states
-from sprintcache._analysis.units import centre
+from sprintcache._analysis.units import center
 from sprintcache._checks import expect
 from sprintcache.alignment import ALLOPHONE_MASK
 
@@ -157,7 +157,7 @@ def _spans(
     for number, (first, last) in enumerate(_runs(turns)):
         quiet = labels is not None and silence is not None and labels[first] == silence
         symbol = states.symbol(int(emission[first]), known.allophones, alignment.alphabet)
-        name = centre(symbol) if "{" in symbol else str(allophone[first])
+        name = center(symbol) if "{" in symbol else str(allophone[first])
         kind = 2 if quiet else number % 2
         phones.append(_Span(edges[time[first]], ends[time[last]], name, kind))
     parts = []

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import sprintcache
-from sprintcache.cli import main, progress
+from sprintcache.cli import _progress, main
 from tests.oracle import builder
 from tests.paths import DATA, full_data
 
@@ -260,7 +260,7 @@ def test_show_texts_and_bytes(run: Run, tmp_path: Path) -> None:
     assert run("show", path, "empty") == (0, "empty: empty\n", "")
     _, out, _ = run("show", path, "bytes")
     assert out.splitlines() == [
-        "bytes: 6 bytes, no Flow cache and no text:",
+        "bytes: 6 bytes, not a Flow cache and not text:",
         f"     0  {'fa fb fc fd fe ff':47}  ......",
     ]
 
@@ -517,7 +517,7 @@ def test_extract_replaces_nothing_unasked(run: Run, tmp_path: Path) -> None:
     (tmp_path / "out" / "c" / "2").write_text("old")
     status, _, err = run("extract", path, "--to", tmp_path / "out")
     assert status == 1
-    assert err.endswith("c/2 is there already; --overwrite replaces it\n")
+    assert err.endswith("c/2 already exists; --overwrite replaces it\n")
     assert not (tmp_path / "out" / "c" / "1").exists()
     status, _, _ = run("extract", path, "--to", tmp_path / "out", "--overwrite")
     assert status == 0
@@ -623,12 +623,11 @@ class Terminal(io.StringIO):
 
 
 def test_progress_is_for_terminals_and_cleans_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "_DELAY", 0)
-    monkeypatch.setattr(progress, "_PAUSE", 0)
-    monkeypatch.setattr(progress, "_tqdm", lambda *_: None)
+    monkeypatch.setattr(_progress, "_DELAY", 0)
+    monkeypatch.setattr(_progress, "_INTERVAL", 0)
     terminal, file = Terminal(), io.StringIO()
     for stream in (terminal, file):
-        with progress.Progress("reading", stream) as shown:
+        with _progress.Progress("reading", stream) as shown:
             shown(0, 4)
             shown(3, 4)
     assert file.getvalue() == ""
@@ -641,7 +640,7 @@ def test_progress_is_for_terminals_and_cleans_up(monkeypatch: pytest.MonkeyPatch
 
 def test_short_work_shows_no_progress() -> None:
     terminal = Terminal()
-    with progress.Progress("reading", terminal) as shown:
+    with _progress.Progress("reading", terminal) as shown:
         shown(1, 2)
     assert terminal.getvalue() == ""
 

@@ -17,7 +17,7 @@ import pytest
 
 from sprintcache import ArchiveWriter, open_archive
 from sprintcache import _files as files
-from sprintcache.cli import interrupts, main
+from sprintcache.cli import _task, main
 from tests.oracle import builder, reference
 from tests.paths import DATA, full_data
 from tests.sprintcache.test_cli import Run, run, written
@@ -71,15 +71,14 @@ def test_extract_and_add_lose_nothing(run: Run, tmp_path: Path, source: Path, ki
             assert order[at - 1] == f"{name}.attribs"
 
 
-NUMBERS = ["features.part1", "alignment.viterbi", "alignment.bw.gz", "alignment.linear"]
-FORMS = [(name, kind) for name in NUMBERS for kind in ("npy", "text")]
+NUMBERS = ["features.part1", "alignment.viterbi", "alignment.bw.gz", "alignment.linear", "energy"]
 
 
-@pytest.mark.parametrize(("name", "kind"), [*FORMS, ("energy", "npy"), ("energy", "text")])
-def test_extract_and_add_keep_the_numbers(run: Run, tmp_path: Path, name: str, kind: str) -> None:
+@pytest.mark.parametrize("name", NUMBERS)
+def test_extract_and_add_keep_the_numbers(run: Run, tmp_path: Path, name: str) -> None:
     source = DATA / f"{name}.cache"
-    run("extract", source, "--to", tmp_path / "files", "--format", kind)
-    assert run("add", tmp_path / "x.cache", tmp_path / "files", "--format", kind)[0] == 0
+    run("extract", source, "--to", tmp_path / "files", "--format", "npy")
+    assert run("add", tmp_path / "x.cache", tmp_path / "files", "--format", "npy")[0] == 0
     with open_archive(source) as before, open_archive(tmp_path / "x.cache") as after:
         assert set(after) == set(before.segments)
         for segment in before.segments:
@@ -88,42 +87,12 @@ def test_extract_and_add_keep_the_numbers(run: Run, tmp_path: Path, name: str, k
                 ours, theirs = after.read_alignment(segment), before.read_alignment(segment)
                 assert np.array_equal(ours.time, theirs.time)
                 assert np.array_equal(ours.emission, theirs.emission)
-                digits = 6 if kind == "text" else 10
-                assert np.allclose(ours.weight, theirs.weight, rtol=0, atol=0.6 * 10**-digits)
+                assert np.array_equal(ours.weight, theirs.weight)
             else:
                 ours, theirs = after.read_features(segment), before.read_features(segment)
-                if name == "energy":  # six digits, wherever the point is
-                    assert np.allclose(ours, theirs, rtol=1e-5, atol=0)
-                else:
-                    assert np.allclose(ours, theirs, rtol=0, atol=0.6e-6 if kind == "text" else 0)
-                digits = 3 if kind == "text" else 9
-                off = np.abs(after.read_times(segment) - before.read_times(segment))[:-1]
-                assert off.max() <= 0.51 * 10**-digits  # the last frame ends with the recording
-
-
-def test_add_reads_the_xml_of_other_datatypes(run: Run, tmp_path: Path) -> None:
-    """Audio samples, whose last packet is shorter, and other vectors."""
-    source, path = DATA / "samples.cache", tmp_path / "x.cache"
-    run("extract", source, "--to", tmp_path / "files", "--format", "text")
-    assert run("add", path, tmp_path / "files", "--format", "text")[0] == 0
-    with open_archive(source) as before, open_archive(path) as after:
-        for segment in before.segments:
-            (theirs,), (ours,) = before.read_blocks(segment), after.read_blocks(segment)
-            assert ours.datatype == theirs.datatype == "vector-s16"
-            assert np.allclose(ours.times, theirs.times, rtol=1e-5, atol=0)
-            assert list(map(list, ours.data)) == list(map(list, theirs.data))
-    times = 'start="0" end="1"'
-    (tmp_path / "mixed.txt").write_text(
-        f'  <f64 {times}>1.5</f64><vector-complex-f32 {times} size="2">(1,-2) (nan,inf)'
-        f'</vector-complex-f32><vector-bool {times} size="2">1 0</vector-bool>'
-        f'<vector-bool {times} size="0"></vector-bool>\n'
-    )
-    assert run("add", path, tmp_path / "mixed.txt", "--format", "text")[0] == 0
-    with open_archive(path) as archive:
-        scalar, vector, flags = archive.read_blocks("mixed")
-    assert (scalar.datatype, scalar.data.tolist()) == ("f64", [1.5])
-    assert np.array_equal(vector.data, np.array([[1 - 2j, complex("nan+infj")]]), equal_nan=True)
-    assert [row.tolist() for row in flags.data] == [[True, False], []]
+                assert np.array_equal(ours, theirs)
+                differences = np.abs(after.read_times(segment) - before.read_times(segment))[:-1]
+                assert differences.max() <= 0.51e-9  # the last frame ends with the recording
 
 
 # ---- add -------------------------------------------------------------------------------------
@@ -145,7 +114,7 @@ def test_add_names_entries_as_the_archiver_does(run: Run, tmp_path: Path) -> Non
     before = path.read_bytes()
     status, _, err = run("add", path, tmp_path / "folder", path)
     assert (status, path.read_bytes()) == (0, before)
-    assert err.startswith(f"sprintcache: {path} does not go into itself and was passed over\n")
+    assert err.startswith(f"sprintcache: {path} is not added to itself\n")
     run("add", path, tmp_path / "alone", "--prefix", "p/", "--compress")
     with open_archive(path) as archive:
         assert archive.read_bytes("p/alone") == b"alone"
@@ -167,7 +136,7 @@ def test_add_features(run: Run, tmp_path: Path) -> None:
     )
     assert status == 0
     first, second = err.splitlines()
-    assert first == "sprintcache: 1 file that does not end in .npy was passed over"
+    assert first == "sprintcache: 1 file that does not end in .npy was ignored"
     assert second.endswith(f"3 entries added to {path}")
     options: Any = {"shift": 0.02, "length": 0.03}
     expected = {
@@ -190,20 +159,6 @@ def test_add_features(run: Run, tmp_path: Path) -> None:
 WRONG = {
     "text.npy": (b"no array", "npy", "this cannot be read as npy: "),
     "cut.npz": (b"PK\3\4", "npz", "this cannot be read as npz: "),
-    "prose.txt": (b"once upon a time\n", "text", "b'once upon a time' is not a frame: start, end"),
-    "item.txt": (b"time= 1 emission= 2\nx\n", "text", "b'x' is not an item of an alignment"),
-    "wide.txt": (b"0 1 2\n0 1 2 3\n", "text", "its lines differ in the number of values"),
-    "matrix.txt": (b"<matrix-f32/>", "text", "b'<matrix-f32/>' is not a packet of numbers"),
-    "size.txt": (
-        b'<vector-f64 start="0" end="1" size="3">1 2</vector-f64>', "text",
-        "a vector-f64 of 2 numbers, expected 3",
-    ),
-    "kind.txt": (
-        b'<vector-f16 start="0" end="1" size="1">1</vector-f16>', "text", "no datatype 'vector-f16'"
-    ),
-    "large.txt": (
-        b'<vector-u8 start="0" end="1" size="1">256</vector-u8>', "text", "do not fit vector-u8"
-    ),
     "cube.npy": (np.zeros((2, 2, 2)), "npy", "features must be (T, D) or (T,)"),
     "object.npy": (np.array([{}]), "npy", "allow_pickle"),
     "fields.npy": (np.zeros(1, [("x", "f4")]), "npy", "an entry has the arrays data and times"),
@@ -256,7 +211,7 @@ def test_add_what_is_there_already(run: Run, tmp_path: Path, policy: str) -> Non
     status, _, err = run("add", path, *folders, "--duplicates", policy)
     if policy == "check":
         assert status == 1
-        assert f"{tmp_path / 'a' / 'other'} differs from 'other' in {path}, which stays" in err
+        assert f"{tmp_path / 'a' / 'other'} differs from 'other' in {path}, which is kept" in err
         assert f"{tmp_path / 'b' / 'new'} differs from 'new' in {tmp_path / 'a' / 'new'}" in err
         assert "1 entry added to" in err
         assert "5 kept, 3 of these different" in err
@@ -298,7 +253,7 @@ def test_combine(run: Run, tmp_path: Path) -> None:
     assert run("combine", *PARTS[:2], "--to", path)[0] == 0
     status, out, err = run("combine", PARTS[2], "--to", path)
     assert (status, out) == (1, "")
-    text = f"sprintcache: {path} is there already; --overwrite replaces it, --append adds to it\n"
+    text = f"sprintcache: {path} already exists; --overwrite replaces it, --append adds to it\n"
     assert err == text
     status, out, _ = run("combine", *PARTS[1:], "--to", path, "--append", "--dry-run")
     assert status == 0
@@ -324,7 +279,7 @@ def test_combine_reports_what_differs(run: Run, tmp_path: Path) -> None:
     status, out, err = run("combine", a, b, "--to", path)
     assert (status, out) == (1, "")
     assert err == (
-        "sprintcache: 'c/2' differs from what is there, which stays\n"
+        "sprintcache: 'c/2' differs from the existing entry, which is kept\n"
         f"sprintcache: 3 entries written to {path}, 2 kept\n"
     )
     assert contents(path) == {"c/1": ONE, "c/2": ONE, "c/3": TWO}
@@ -334,7 +289,7 @@ def test_combine_reports_what_differs(run: Run, tmp_path: Path) -> None:
     assert contents(path)["c/2"] == ONE
     status, _, err = run("combine", b, *options, "replace")
     assert status == 0
-    assert err.endswith("1 entry written to " + str(path) + ", 1 of these in place of others\n")
+    assert err.endswith("1 entry written to " + str(path) + ", 1 of these replaced others\n")
     assert contents(path)["c/2"] == TWO
 
 
@@ -402,7 +357,7 @@ def test_repack(run: Run, tmp_path: Path) -> None:
     assert other.read_bytes() == builder.archive(sorted(before.items()))
     (tmp_path / "list").write_text("c\n")
     status, _, err = run("repack", path, "--order", tmp_path / "list", "--to", other)
-    assert (status, err) == (1, f"sprintcache: {other} is there already; --overwrite replaces it\n")
+    assert (status, err) == (1, f"sprintcache: {other} already exists; --overwrite replaces it\n")
     assert run("repack", path, "--order", tmp_path / "list", "--to", other, "--overwrite")[0] == 0
     assert list(contents(other)) == ["c", "b", "a"]
     path.chmod(0o640)
@@ -453,7 +408,7 @@ def test_bundles(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert (status, err) == (0, f"sprintcache: {text}\n")
     assert Path("x.bundle").read_text() == "".join(f"{tmp_path / name}\n" for name in names)
     status, _, err = run("bundle", names[0], "--to", "x.bundle")
-    assert (status, err) == (1, "sprintcache: x.bundle is there already; --overwrite replaces it\n")
+    assert (status, err) == (1, "sprintcache: x.bundle already exists; --overwrite replaces it\n")
     Path("sub").mkdir()
     assert run("bundle", *names, "--to", "sub/y.bundle", "--relative")[0] == 0
     assert Path("sub/y.bundle").read_text() == "".join(f"../{name}\n" for name in names)
@@ -506,12 +461,12 @@ def interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
     """Runs a command that gets a Ctrl-C when it has dealt with that many entries."""
 
     def call(count: int, *argv: object) -> tuple[int, str, str]:
-        class Watched(interrupts.Progress):
+        class Watched(_task.Progress):
             def __call__(self, done: int, total: int) -> None:
                 if done >= count and total:
                     signal.raise_signal(signal.SIGINT)
 
-        monkeypatch.setattr(interrupts, "Progress", Watched)
+        monkeypatch.setattr(_task, "Progress", Watched)
         monkeypatch.setattr("sprintcache._write.entry_copier._BUFFER", 100)
         before = signal.getsignal(signal.SIGINT)
         result = run(*argv)
@@ -535,7 +490,7 @@ def test_ctrl_c_leaves_what_was_there(interrupted: Interrupted, tmp_path: Path) 
         ["repack", PARTS[1], "--compress", "--to", path, "--overwrite"],
     ):
         assert interrupted(3, *argv) == (
-            130, "", f"sprintcache: interrupted: {path} is as it was\n",
+            130, "", f"sprintcache: interrupted: {path} is unchanged\n",
         )  # fmt: skip
         assert path.read_bytes() == before
     for argv in (
@@ -546,7 +501,7 @@ def test_ctrl_c_leaves_what_was_there(interrupted: Interrupted, tmp_path: Path) 
     ):
         count = 0 if "--dry-run" in argv else 3
         assert interrupted(count, *argv) == (
-            130, "", f"sprintcache: interrupted: {new} was not made\n",
+            130, "", f"sprintcache: interrupted: {new} was not created\n",
         )  # fmt: skip
     assert os.listdir(tmp_path) == ["x.cache"]
 
@@ -555,10 +510,10 @@ def test_ctrl_c_while_an_archive_is_changed(interrupted: Interrupted, tmp_path: 
     path = tmp_path / "x.cache"
     shutil.copyfile(PARTS[0], path)
     before, more = contents(path), contents(PARTS[1])
-    text = f"sprintcache: interrupted: {path} is whole, with the first 3 of 16 entries\n"
+    text = f"sprintcache: interrupted: {path} is intact, with the first 3 of 16 entries\n"
     assert interrupted(3, "combine", PARTS[1], "--append", "--to", path) == (130, "", text)
     assert contents(path) == {**before, **dict(list(more.items())[:3])}
-    text = f"sprintcache: interrupted: {path} is whole, without the first 5 of 19 entries\n"
+    text = f"sprintcache: interrupted: {path} is intact, without the first 5 of 19 entries\n"
     assert interrupted(5, "remove", path, "*") == (130, "", text)
     assert len(contents(path)) == 14
     status, _, err = interrupted(2, "extract", path, "--to", tmp_path / "out")
@@ -584,7 +539,7 @@ def test_ctrl_c_in_the_middle_of_an_entry(
     path = Path(written(tmp_path / "x.cache", [("old", ONE)]))
     status, _, err = run("combine", PARTS[0], "--append", "--to", path)
     assert status == 130
-    assert err.endswith(f"{path} is whole, with the first 1 of 16 entries\n")
+    assert err.endswith(f"{path} is intact, with the first 1 of 16 entries\n")
     assert list(contents(path).items())[1:] == list(contents(PARTS[0]).items())[:1]
 
 
@@ -611,7 +566,7 @@ def test_ctrl_c_as_a_process(tmp_path: Path) -> None:
         process.kill()
         process.communicate()
     assert process.returncode == 130
-    text = f"sprintcache: interrupted: {path} is whole, with the first 1 of 2 entries\n"
+    text = f"sprintcache: interrupted: {path} is intact, with the first 1 of 2 entries\n"
     assert err.decode() == text
     assert contents(path) == {"old": ONE, "a": b"added"}
 
@@ -645,14 +600,14 @@ def test_help(run: Run, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["add", "x"], "nothing to add: PATH or --list is needed"),
+        (["add", "x"], "nothing to add: PATH or --list is required"),
         (["add", "x", "y", "--frame-shift", "-1"], "argument --frame-shift: '-1' is not a time"),
         (["add", "x", "y", "--attribute", "a"], "argument --attribute: 'a' is not NAME=VALUE"),
         (["copy", "x"], "the following arguments are required: --to"),
         (["combine", "--to", "x"], "the following arguments are required: ARCHIVE"),
         (["combine", "x", "--to", "y", "--append", "--overwrite"], "argument --overwrite: not all"),
         (["combine", "x", "--to", "y", "--duplicates", "no"], "argument --duplicates: invalid cho"),
-        (["remove", str(PARTS[0])], "nothing to remove: GLOB or --list is needed"),
+        (["remove", str(PARTS[0])], "nothing to remove: GLOB or --list is required"),
         (["repack", "x", "--overwrite"], "--overwrite is for --to"),
         (["repack", "x", "--sort", "--order", "y"], "argument --order: not allowed with"),
         (["recover", "x", "y", "--to", "z"], "--to is for one ARCHIVE"),
@@ -738,9 +693,7 @@ def test_a_silence_phoneme_that_is_not_there(run: Run) -> None:
     names = ["--allophones", DATA / "allophones", "--state-tying", tying, "--silence", "sil"]
     status, out, err = run("info", DATA / "alignment.viterbi.cache", *names)
     assert (status, out) == (1, "")
-    assert (
-        f"{DATA / 'allophones'}: the silence phoneme is not there: expected sil{{#+#}}@i@f" in err
-    )
+    assert f"{DATA / 'allophones'}: the silence phoneme is missing: expected sil{{#+#}}@i@f" in err
 
 
 def test_another_writer_is_at_work(run: Run, tmp_path: Path) -> None:

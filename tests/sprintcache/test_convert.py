@@ -720,7 +720,7 @@ def test_command(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> No
     assert run(*words) == (
         1,
         "",
-        f"sprintcache: {to} is there already; --overwrite replaces it\n",
+        f"sprintcache: {to} already exists; --overwrite replaces it\n",
     )
     assert run(*words, "--overwrite") == (0, "", want)
     assert run("convert", to, "--to", tmp_path / "b.cache", "--select", "rec000")[::2] == (
@@ -753,7 +753,7 @@ def test_command_that_is_interrupted(
 
     monkeypatch.setattr(NpzSink, "add", interrupted)
     to = tmp_path / "a.npz"
-    want = f"sprintcache: interrupted: {to} was not made\n"
+    want = f"sprintcache: interrupted: {to} was not written\n"
     assert run("convert", FEATURES, "--to", to) == (130, "", want)
     assert list(tmp_path.iterdir()) == []
 

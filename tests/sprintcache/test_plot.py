@@ -16,7 +16,7 @@ import pytest
 
 import sprintcache
 from sprintcache import Alignment, AllophoneLabeling, Archive, ArchiveWriter
-from sprintcache.cli import main, pictures
+from sprintcache.cli import main, stats
 from sprintcache.comparison import compare
 from sprintcache.states import Names, symbol
 from sprintcache.statistics import collect
@@ -445,7 +445,7 @@ def test_long_names_are_not_cut_off(tmp_path: Path) -> None:
 def test_archives_of_one_name_are_told_apart(
     one: str, other: str, expected: tuple[str, str]
 ) -> None:
-    assert pictures._distinct(one, other) == expected
+    assert stats.short_titles(one, other) == expected
 
 
 def test_a_comparison_of_nothing(tmp_path: Path) -> None:
@@ -547,7 +547,7 @@ def test_matplotlib_is_asked_for_by_its_extra() -> None:
     code = f"""
 import sys
 sys.modules["matplotlib"] = None
-from sprintcache.cli import main, pictures
+from sprintcache.cli import main
 sys.exit(main(["plot", {str(BUNDLE)!r}, {NAME!r}, "--output", "a.png"]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -20,7 +20,7 @@ import sprintcache
 from sprintcache import Alignment, AllophoneLabeling, Archive, ArchiveWriter
 from sprintcache._analysis.accumulators import Moments, Tally
 from sprintcache._analysis.boundaries import Phones, shifts
-from sprintcache._analysis.units import label_names
+from sprintcache._analysis.units import Units, label_names
 from sprintcache.cli import main
 from sprintcache.comparison import Comparison, compare
 from sprintcache.statistics import Statistics, collect
@@ -363,14 +363,14 @@ def test_names_of_labels(tmp_path: Path) -> None:
         "c{a+b}.1 5\n"
     )
     labeling = AllophoneLabeling("a", tmp_path / "allophones", state_tying_file=tmp_path / "tying")
-    assert label_names(labeling) == [
-        "a.0",
-        "b.0",
-        "b",
-        "no state",
-        "c{a+b}.0 and 1 more",
-        "c{a+b}.1",
-    ]
+    assert label_names(labeling) == {
+        0: "a.0",
+        1: "b.0",
+        2: "b",
+        4: "c{a+b}.0 and 1 more",
+        5: "c{a+b}.1",
+    }
+    assert Units(labeling).name(3) == "3 (no state)"
 
 
 # ---- comparison
@@ -499,12 +499,12 @@ def test_boundaries_are_mutually_nearest(one: list[str], other: list[str]) -> No
 
     mine, its = runs(one), runs(other)
     found = shifts(mine, its)
-    if mine.what.tolist() == its.what.tolist():
+    if mine.number.tolist() == its.number.tolist():
         assert found.tolist() == (its.start - mine.start)[1:].tolist()
         return
 
     def boundaries(known: Phones) -> list[tuple[int, int, int]]:
-        what, start = known.what.tolist(), known.start.tolist()
+        what, start = known.number.tolist(), known.start.tolist()
         return [(what[at - 1], what[at], start[at]) for at in range(1, len(what))]
 
     def nearest(bound: tuple[int, int, int], known: Phones) -> tuple[int, int, int] | None:
@@ -557,7 +557,7 @@ def test_stats_compare(run: Run) -> None:
     status, out, err = run("stats", "--compare", VITERBI, SOFT, *TYING)
     assert (status, err) == (0, "")
     assert "labels       79.01 % of the frames agree\n" in out
-    assert "boundaries   1144 and 1171 of phones, 1111 belong together\n" in out
+    assert "boundaries   1144 and 1171 of phones, 1111 matched\n" in out
     assert "      35  0.47%  13 (e.0) -> 14 (e.1)\n" in out
     _, out, _ = run("stats", "--compare", VITERBI, SOFT, "--json", "--select", "*rec000*", *TYING)
     record = json.loads(out)

@@ -1,0 +1,189 @@
+"""`sprintcache convert`: archives to HDF5, Kaldi and NumPy files, and back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sprintcache.errors import LabelError
+
+from ._console import report
+from ._options import (
+    ReadOptions,
+    StateNameOptions,
+    add_command,
+    add_list,
+    add_mismatch,
+    add_paths,
+    add_read_options,
+    add_select,
+    add_state_names,
+    add_threads,
+)
+from ._task import Task
+from ._text import pluralize
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from ._options import Subparsers
+
+__all__ = ["Options", "add_parser", "run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(StateNameOptions, ReadOptions):
+    """Arguments of the command."""
+
+    sources: list[str]
+    to: str
+    overwrite: bool
+    select: list[str]
+    list_file: str | None
+    dtype: str | None
+    targets: str | None
+    skip_missing: bool
+    num_labels: int | None
+    key: str | None
+    frame_shift: float
+    frame_length: float
+    on_alphabet_mismatch: Literal["error", "map", "ignore"]
+    threads: int | None
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Adds the parser of the command."""
+    parser = add_command(
+        subparsers,
+        "convert",
+        "convert to HDF5, Kaldi and NumPy files, and back",
+        "Converts archives to HDF5 for RETURNN's HDFDataset (.hdf, .hdf5, .h5), to Kaldi (.ark and"
+        " .scp) or NumPy (.npz) files, and such files to an archive; the ending of the destination"
+        " decides. With --allophones and --state-tying, alignments become labels. In the other"
+        " direction, labels become alignments of emission ids. .attribs entries are left out.",
+        "  sprintcache convert alignment.cache --to labels.hdf --allophones allophones \\\n"
+        "      --state-tying tying\n"
+        "  sprintcache convert features.bundle --to train.hdf --targets align.cache \\\n"
+        "      --allophones allophones --state-tying tying\n"
+        "  sprintcache convert feats.scp --to features.cache --frame-shift 0.01",
+    )
+    add_paths(parser, "sources", "SOURCE", "archives or files, converted one after the other")
+    parser.add_argument("--to", metavar="FILE", required=True, help="the file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+    add_select(parser)
+    add_list(parser)
+    parser.add_argument(
+        "--dtype",
+        choices=["float16", "float32", "float64"],
+        help="type of features (default: as stored)",
+    )
+    group = parser.add_argument_group("HDF5")
+    group.add_argument(
+        "--targets",
+        metavar="ARCHIVE",
+        help="alignments whose labels are stored with the features, as `classes`",
+    )
+    group.add_argument(
+        "--skip-missing", action="store_true", help="leave out segments that have no targets"
+    )
+    group.add_argument(
+        "--num-labels",
+        metavar="N",
+        type=int,
+        help="number of labels (default: from the state tying, or else the largest label + 1)",
+    )
+    group.add_argument(
+        "--key",
+        help="what to read from a file: data, classes, ... (default: data, or the only one)",
+    )
+    group = parser.add_argument_group("archives")
+    for option, default in (("--frame-shift", 0.01), ("--frame-length", 0.025)):
+        group.add_argument(
+            option,
+            metavar="SECONDS",
+            type=float,
+            default=default,
+            help="used if the source has no times (default: %(default)s)",
+        )
+    add_mismatch(group)
+    add_threads(parser)
+    add_read_options(parser)
+    add_state_names(parser, "for the labels of alignments; needs --state-tying")
+
+
+def run(options: Options) -> int:
+    """Converts archives or files."""
+    from sprintcache.convert import convert
+
+    from ._copying import explain_existing
+
+    labeling = options.read_state_names().labeling
+    state = "is unchanged" if os.path.exists(options.to) else "was not written"
+    names = _choose_names(options)
+    try:
+        with (
+            explain_existing("--overwrite replaces it"),
+            Task("converting", lambda *_: f"{options.to} {state}") as task,
+        ):
+            count = convert(
+                options.sources,
+                options.to,
+                names=names,
+                labeling=labeling,
+                on_alphabet_mismatch=options.on_alphabet_mismatch,
+                targets=options.targets,
+                skip_missing=options.skip_missing,
+                num_labels=options.num_labels,
+                dtype=options.dtype,
+                key=options.key,
+                frame_shift=options.frame_shift,
+                frame_length=options.frame_length,
+                overwrite=options.overwrite,
+                num_threads=options.threads,
+                io=options.io,
+                # an .ark does not declare its number of segments
+                progress=lambda done, total: task(done, total or done),
+            )
+    except LabelError as error:
+        if labeling is not None or error.expected != "an AllophoneLabeling":
+            raise
+        raise LabelError(
+            "labels of allophone states need --allophones and --state-tying",
+            path=error.path,
+            entry=error.entry,
+        ) from error
+    report(f"{pluralize(count, 'segment', 'segments')} written to {options.to}")
+    return 0
+
+
+class _SourceNames:
+    """The segments of all sources, as `choose_names` takes an archive."""
+
+    def __init__(self, path: str, names: list[str]) -> None:
+        self.path = path
+        self.segments = names
+        self._names = frozenset(names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.segments)
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+
+def _choose_names(options: Options) -> list[str] | None:
+    """The names to convert; None for all."""
+    from sprintcache.convert import segment_names
+
+    from ._selection import choose_names
+
+    if not options.select and options.list_file is None:
+        return None
+    names = list(segment_names(options.sources, options.key))
+    sources = _SourceNames(", ".join(options.sources), names)
+    return choose_names(sources, options.select, options.list_file, segments_only=True)
