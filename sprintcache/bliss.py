@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, NoReturn, cast
 
-from .errors import CorruptError, FormatError, TruncatedError, UnsupportedError
+from .errors import CorruptError, FormatError, TruncatedError
 
 __all__ = ["Corpus", "Segment"]
 
@@ -87,7 +87,6 @@ class Corpus:
             TruncatedError: if a gzipped file is cut.
             CorruptError: if a file is no XML, or no sound corpus: a name missing or used twice, a
                 speaker not defined, times that are no numbers, files that include each other.
-            UnsupportedError: for orthographies with alternatives.
         """
         return _Reader(self.path, None, 0).segments()
 
@@ -227,11 +226,23 @@ class _Reader:
     def orthography(self, orth: ElementTree.Element | None, what: str) -> str | None:
         if orth is None:
             return None
-        if orth.find(".//alternatives") is not None or orth.find(".//optional") is not None:
-            raise UnsupportedError(
-                f"segment {what!r}: an orthography with alternatives", path=self.path
-            )
-        return " ".join("".join(orth.itertext()).split())
+        return " ".join(self.orthography_text(orth, what).split())
+
+    def orthography_text(self, element: ElementTree.Element, what: str) -> str:
+        """Returns the text as Sprint reads it: first alternatives, and all optional words.
+
+        Both end in a blank (RASR, Bliss/CorpusParser).
+        """
+        parts = [element.text or ""]
+        for child in element:
+            chosen = child.find("orth") if child.tag == "alternatives" else child
+            if chosen is None:
+                self.bad(f"alternatives without an orth in segment {what!r}")
+            text = self.orthography_text(chosen, what)
+            if child.tag in ("alternatives", "optional") and text.strip():
+                text += " "
+            parts += [text, child.tail or ""]
+        return "".join(parts)
 
     def define_speaker(self, element: ElementTree.Element) -> None:
         speaker = _described(element)

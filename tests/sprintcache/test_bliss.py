@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sprintcache.bliss import Corpus, Segment
-from sprintcache.errors import CorruptError, FormatError, TruncatedError, UnsupportedError
+from sprintcache.errors import CorruptError, FormatError, TruncatedError
 from tests.paths import DATA
 
 REAL = DATA / "corpus" / "corpus.xml.gz"
@@ -121,7 +121,7 @@ R = '<corpus name="c"><recording name="r">{}</recording></corpus>'
         ('<corpus name="c"><include/></corpus>', CorruptError, "attribute 'file'"),
         ('<corpus name="c"><include file="corpus.xml"/></corpus>', CorruptError, "64 deep"),
         ('<?xml version="1.0" encoding="nonsense"?><corpus name="c"/>', FormatError, "encoding"),
-        (R.format("<segment><orth><alternatives/></orth></segment>"), UnsupportedError, "altern"),
+        (R.format("<segment><orth><alternatives/></orth></segment>"), CorruptError, "altern"),
     ],
 )
 def test_bad_corpora(text: str, error: type[Exception], message: str, tmp_path: Path) -> None:
