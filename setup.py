@@ -96,6 +96,13 @@ EXTENSIONS = [
         libraries=["m"],
         macros=trace,
     ),
+    extension(
+        "sprintcache.automata._graph",
+        "_graph_core.c",
+        folder="sprintcache/automata",
+        libraries=["m"],
+        macros=trace,
+    ),
 ]
 
 setup(

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from .acceptor import Acceptor
 from .automata import Automata
+from .builder import AutomatonBuilder
+from .transitions import Transition, Transitions
 from .words import EdgeWords
 
-__all__ = ["Automata", "EdgeWords"]
+__all__ = [
+    "Acceptor",
+    "Automata",
+    "AutomatonBuilder",
+    "EdgeWords",
+    "Transition",
+    "Transitions",
+]

@@ -1,0 +1,31 @@
+"""Types of the compiled module; the documentation is in _graph.pyx."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import disjoint_base
+
+CODES: dict[int, str]
+
+class RefusalError(Exception): ...
+
+def pronunciation_scores(
+    values: Any, are_scores: Any, normalize: bool
+) -> NDArray[np.float32] | None: ...
+
+@disjoint_base
+class GraphModel:
+    def __init__(self, **arrays: Any) -> None: ...
+    def build(
+        self, tokens: NDArray[np.int32], offsets: NDArray[np.int64]
+    ) -> tuple[
+        NDArray[np.uint32],
+        NDArray[np.float32],
+        NDArray[np.uint32],
+        NDArray[np.uint32],
+        NDArray[np.int32],
+        NDArray[np.uint32],
+        NDArray[np.uint32],
+    ]: ...
+    def acceptor(self, tokens: NDArray[np.int32]) -> tuple[Any, ...]: ...
