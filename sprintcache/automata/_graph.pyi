@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
+__test__: dict[str, str]
+
 CODES: dict[int, str]
 
 class RefusalError(Exception): ...
@@ -16,7 +18,7 @@ def pronunciation_scores(
 
 @disjoint_base
 class GraphModel:
-    def __init__(self, **arrays: Any) -> None: ...
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     def build(
         self, tokens: NDArray[np.int32], offsets: NDArray[np.int64]
     ) -> tuple[
