@@ -37,7 +37,7 @@ cli
 """
 SPRINT_CTL = """
 config errors _pipe.plain_values _sequences.spoken_numbers _sprint.trainer_process
-_pipe.array_pool _pipe.shared_memory _sequences.orthography
+_pipe.shared_memory _sequences.orthography
 _sprint.criterion _sprint.description _sprint.reporting _trainer.batch _trainer.process_output
 _pipe.json_framing _pipe.pickle_framing _sequences.predefined_order _sequences.sequence_cache
 _sequences.vocabulary _sprint.log _sprint.orphan _sprint.segment_request _trainer.advice

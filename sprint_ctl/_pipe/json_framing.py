@@ -24,8 +24,6 @@ from .plain_values import MAX_DEPTH, brief, check_depth, plain_dtype
 from .shared_memory import ALIGNMENT, order_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from numpy.typing import NDArray
 
     from .shared_memory import ArrayMemory, Order
@@ -137,14 +135,9 @@ _PARSE_INT = None if hasattr(sys, "set_int_max_str_digits") else _integer
 
 
 class Unpacker:
-    """Reads messages of one direction.
-
-    Attributes:
-        empty: allocates the arrays that come through the pipe, as ``numpy.empty`` does.
-    """
+    """Reads messages of one direction."""
 
     def __init__(self, memory: ArrayMemory | None) -> None:
-        self.empty: Callable[[Sequence[int], np.dtype[Any]], NDArray[Any]] = np.empty
         self._memory = memory
         self._decode = json.JSONDecoder(object_hook=self._restore, parse_int=_PARSE_INT).raw_decode
         self._arrays: list[NDArray[Any]] = []
@@ -212,7 +205,7 @@ class Unpacker:
         if nbytes > self._num_bytes_left:
             raise ValueError(f"array of {nbytes} bytes where {self._num_bytes_left} remain")
         self._num_bytes_left -= nbytes
-        array = self.empty(shape if order == "C" else shape[::-1], dtype)
+        array: NDArray[Any] = np.empty(shape if order == "C" else shape[::-1], dtype)
         self._arrays.append(array)
         return array if order == "C" else array.T
 

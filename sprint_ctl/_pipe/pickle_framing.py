@@ -182,6 +182,10 @@ def _encode(text: Any, encoding: object) -> bytes:
     return text.encode("latin1")
 
 
+def _empty_bytes() -> bytes:
+    return b""
+
+
 def _bytearray(data: Any = b"") -> bytearray:
     if type(data) is not bytes:
         raise ValueError(f"bytearray of a {type(data).__name__}")
@@ -193,6 +197,8 @@ _FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "dtype"): _PickledDtype,
     ("_codecs", "encode"): _encode,
     ("builtins", "bytearray"): _bytearray,
+    ("__builtin__", "bytearray"): _bytearray,  # of protocol 2
+    ("__builtin__", "bytes"): _empty_bytes,  # likewise, called without arguments for b""
 }
 for _core in ("numpy.core", "numpy._core"):
     _FUNCTIONS[_core + ".multiarray", "_reconstruct"] = _PickledArray

@@ -39,7 +39,7 @@ from . import pickle_framing
 from .json_framing import Packer, Unpacker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -108,14 +108,6 @@ class Wire:
             poller.register(fd, event)
             if process_fd is not None:
                 poller.register(process_fd, select.POLLIN)
-
-    def allocate_with(self, empty: Callable[[Sequence[int], np.dtype[Any]], NDArray[Any]]) -> None:
-        """Has the arrays of the second framing that come through the pipe made by this function.
-
-        Args:
-            empty: to be called as ``numpy.empty`` is, with shape and dtype.
-        """
-        self._unpacker.empty = empty
 
     # ---- messages --------------------------------------------------------------------------
 

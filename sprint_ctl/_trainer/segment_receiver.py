@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sprint_ctl._pipe.array_pool import ArrayPool
 from sprint_ctl.command import CommandLine
 from sprint_ctl.errors import SprintError, SprintProtocolError
 
@@ -112,7 +111,6 @@ class SegmentStream:
             shared_memory=False,
             exit_timeout=options.exit_timeout,
         )
-        self._process.wire.allocate_with(ArrayPool().empty)
 
     @property
     def pid(self) -> int:
