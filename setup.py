@@ -51,7 +51,9 @@ def inflaters() -> tuple[list[tuple[str, str]], list[str]]:
 
 
 macros, libraries = inflaters()
+# without contraction, a * b + c is rounded twice, as in Sprint, on every processor
 flags = ["-O0", "-g"] if DEBUG else ["-O3", "-fno-math-errno"]
+flags.append("-ffp-contract=off")
 if SANITIZE:
     flags += ["-g", "-O1", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
 trace: Macros = [("CYTHON_TRACE_NOGIL", "1")] if DEBUG else []
@@ -79,6 +81,9 @@ def extension(
 
 
 EXTENSIONS = [
+    extension(
+        "sprintcache.align._search", folder="sprintcache/align", libraries=["m"], macros=trace
+    ),
     extension(
         "sprintcache._reader",
         folder="sprintcache/_core",

@@ -29,6 +29,7 @@ SCRIPTS = (
     "convert",
     "error_signals",
     "extern",
+    "align",
 )
 
 

@@ -40,6 +40,7 @@ TITLES = {
     "convert": "Converting",
     "error_signals": "Error signals",
     "extern": "Sequences from Sprint",
+    "align": "Aligning",
 }
 _COMMAND = re.compile(r"^    ([a-z]+) {2,}\S", re.MULTILINE)
 

@@ -1,0 +1,60 @@
+"""AlignResult: what the aligner found for one segment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from sprintcache.alignment import Alignment
+
+__all__ = ["AlignResult", "AlignedWord"]
+
+
+class AlignedWord(NamedTuple):
+    """A word, or silence, of the best path.
+
+    Attributes:
+        symbol: orthography of the lemma; the symbol of the lemma where it has none.
+        start, end: first frame, and the frame after the last one.
+        pronunciation: phones, separated by blanks.
+    """
+
+    symbol: str
+    start: int
+    end: int
+    pronunciation: str
+
+
+@dataclass(frozen=True)
+class AlignResult:
+    """The alignment of one segment, or the reason why there is none.
+
+    Attributes:
+        tag: name of the segment, or None.
+        alignment: None where the search failed.
+        score: negative logarithm of the best path, or of the sum over all paths; None where the
+            search failed.
+        num_frames: frames of the segment.
+        num_active: states within the beam, averaged over the frames of the last round.
+        beam: beam of the last round.
+        reason: why there is no alignment; None where there is one.
+        words: words and silences of the best path; empty for Baum-Welch.
+        start, end: time of the first and the last frame in seconds, if they were given.
+    """
+
+    tag: str | None
+    alignment: Alignment | None
+    score: float | None
+    num_frames: int
+    num_active: float = 0.0
+    beam: float = 0.0
+    reason: str | None = None
+    words: tuple[AlignedWord, ...] = ()
+    start: float | None = None
+    end: float | None = None
+
+    @property
+    def score_per_frame(self) -> float | None:
+        """`score` divided by the number of frames."""
+        return None if self.score is None else self.score / max(self.num_frames, 1)
