@@ -40,9 +40,8 @@ class _SprintLoss(torch.autograd.Function):  # type: ignore[misc]
         posteriors = log_posteriors.detach().to("cpu", torch.float32).numpy()
         loss, error_signal = pool.get_batch_loss_and_error_signal(posteriors, seq_lengths, tags)
         if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(
-                torch.from_numpy(error_signal).to(log_posteriors.device, log_posteriors.dtype)
-            )
+            ctx.dtype = log_posteriors.dtype
+            ctx.save_for_backward(torch.from_numpy(error_signal).to(log_posteriors.device))
         return torch.from_numpy(loss).to(log_posteriors.device)
 
     @staticmethod
@@ -50,8 +49,10 @@ class _SprintLoss(torch.autograd.Function):  # type: ignore[misc]
         if torch.is_grad_enabled():  # create_graph=True; it would be taken as a constant
             raise RuntimeError("Sprint's loss has no second derivative: no create_graph=True here")
         (error_signal,) = ctx.saved_tensors
+        # in float32: half precision has neither the range for the factor of loss scaling nor the
+        # digits for small error signals
         gradient = error_signal * scale.to(error_signal.dtype)[None, :, None]
-        return gradient, None, None, None
+        return gradient.to(ctx.dtype), None, None, None
 
 
 def sprint_loss(
