@@ -24,9 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["MODULE_FOLDER", "format_config", "parse_config", "to_bool"]
-
-MODULE_FOLDER = "sprint-modules-"  # how the name of the folder for ``pymod-path`` begins
+__all__ = ["format_config", "parse_config", "to_bool"]
 
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off", "none", "")

@@ -17,7 +17,7 @@ from sprint_ctl._pipe.wire import Wire
 from sprint_ctl.errors import PipeClosedError, SprintError
 
 from .log import log
-from .orphan import OrphanWatch, remove_module_folder
+from .orphan import OrphanWatch
 from .trainer_process import TrainerProcess
 
 __all__ = ["TrainerLink"]
@@ -79,7 +79,7 @@ class TrainerLink:
         try:
             message = self._wire.receive()
         except PipeClosedError:
-            _trainer_is_gone()
+            log("the trainer has closed the pipe")
             return None
         return message, self._wire.received_id or 0
 
@@ -91,7 +91,7 @@ class TrainerLink:
             try:
                 self._wire.send(message, request_id=request_id)
             except PipeClosedError:
-                _trainer_is_gone()
+                log("the trainer has closed the pipe")
                 return False
         return True
 
@@ -104,7 +104,7 @@ class TrainerLink:
                     deadline = time.monotonic() + _REPORT_TIMEOUT
                     self._wire.send(("exception", text), deadline=deadline)
                 except PipeClosedError:
-                    _trainer_is_gone()
+                    log("the trainer has closed the pipe")
                 except (SprintError, OSError) as error:
                     log("cannot tell the trainer:", error)
         self.close()
@@ -122,9 +122,3 @@ class TrainerLink:
     def is_closed(self) -> bool:
         """Whether it was closed."""
         return self._wire.is_closed
-
-
-def _trainer_is_gone() -> None:
-    """Removes what it can no longer remove itself."""
-    log("the trainer has closed the pipe")
-    remove_module_folder()

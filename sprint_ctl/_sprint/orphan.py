@@ -5,34 +5,22 @@ costs nothing. Code that reads the end of the pipe stops the watch, and Sprint e
 status. Otherwise Sprint is in the middle of work whose result is not wanted any more: after a
 second the process ends with exit status 3 (`ORPHANED`), silently. While Sprint holds the
 interpreter's lock, in a callback command or extracting features for PythonControl
-(sprint-interface.md, section 0), the thread waits for it. The folder that these modules were loaded
-from is removed as well: a trainer that was killed could not remove it.
+(sprint-interface.md, section 0), the thread waits for it.
 """
 
 from __future__ import annotations
 
 import os
 import select
-import shutil
-import sys
 import threading
-
-from sprint_ctl.config import MODULE_FOLDER
 
 from .trainer_process import TrainerProcess
 
-__all__ = ["ORPHANED", "OrphanWatch", "remove_module_folder"]
+__all__ = ["ORPHANED", "OrphanWatch"]
 
 ORPHANED = 3  # exit status
 _GRACE = 1.0  # seconds
 _POLL_INTERVAL = 1000  # milliseconds between looks at a trainer without a descriptor
-
-
-def remove_module_folder() -> None:
-    """Removes the folder of links that the trainer has made for this process."""
-    for folder in sys.path:
-        if os.path.basename(folder).startswith(MODULE_FOLDER):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 class OrphanWatch(threading.Thread):
@@ -55,7 +43,6 @@ class OrphanWatch(threading.Thread):
         while not poller.poll(interval) and self._trainer.is_alive():
             pass
         if not self._stopped.wait(_GRACE):
-            remove_module_folder()
             os._exit(ORPHANED)
 
     def stop(self) -> None:

@@ -1,0 +1,20 @@
+"""The package of this name, for a ``sys.path`` that leads to our two packages and nothing else.
+
+The parent folder is the ``pymod-path`` of Sprint, which puts it first on ``sys.path``: no other
+package of the trainer's environment can replace one of Sprint's. Importing this package imports
+the real one from where this file is installed.
+"""
+
+import importlib.util
+import os
+import sys
+
+_root = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 4))
+_package = os.path.join(_root, __name__)
+_spec = importlib.util.spec_from_file_location(
+    __name__, os.path.join(_package, "__init__.py"), submodule_search_locations=[_package]
+)
+if _spec is None or _spec.loader is None:
+    raise ImportError(f"no package {__name__} in {_root}")
+sys.modules[__name__] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(sys.modules[__name__])
