@@ -36,6 +36,7 @@ import numpy as np
 from sprint_ctl.errors import PipeClosedError, SprintProtocolError, SprintTimeoutError
 
 from . import pickle_framing
+from .deadline import poll_milliseconds, seconds_left
 from .json_framing import Packer, Unpacker
 
 if TYPE_CHECKING:
@@ -304,16 +305,17 @@ class Wire:
         poller = self._pollers[fd]
         while True:
             alive = self._is_alive is None or self._is_alive()
-            left = None if deadline is None else max(deadline - time.monotonic(), 0)
-            wait = left if self._is_alive is None else _SLICE if left is None else min(left, _SLICE)
-            ready = poller.poll(None if wait is None else wait * 1000)
+            left = seconds_left(deadline)
+            ready = poller.poll(
+                poll_milliseconds(left if self._is_alive is None else min(left, _SLICE))
+            )
             for which, _ in ready:
                 if which == fd:
                     return True
             if ready or not alive:
                 # what it wrote before it ended is in the pipe already: look once more
                 return any(which == fd for which, _ in poller.poll(0))
-            if left is not None and left <= 0:
+            if left <= 0:
                 done, size = facts
                 raise SprintTimeoutError(
                     "nothing came over the pipe in time",
