@@ -43,6 +43,7 @@ except ModuleNotFoundError as error:
     raise ImportError("PyTorch is missing: pip install 'sprintcache[torch]'") from error
 
 from .automata import AutomataTensors, to_k2
+from .automata_collate import AutomataBatch, AutomataCollate
 from .batch import Batch, Item, collate
 from .datasets import MapDataset
 from .full_sum import full_sum_loss
@@ -51,6 +52,8 @@ from .sequences import SequenceStream
 from .stream import BatchStream
 
 __all__ = [
+    "AutomataBatch",
+    "AutomataCollate",
     "AutomataTensors",
     "Batch",
     "BatchSampler",
