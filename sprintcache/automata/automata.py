@@ -389,9 +389,10 @@ def _joined_states(parts: list[Automata]) -> tuple[Any, Sequence[str] | None]:
     known: dict[str, int] = {}
     states = []
     for part in parts:
-        symbols = part.state_symbols or ()
-        numbers = [known.setdefault(str(symbol), len(known)) for symbol in symbols]
-        states.append(np.array(numbers, np.uint32)[part.states])
+        used, inverse = np.unique(part.states, return_inverse=True)
+        symbols = [str(part.state_symbols[state]) for state in used.tolist()]  # type: ignore[index]
+        numbers = [known.setdefault(symbol, len(known)) for symbol in symbols]
+        states.append(np.array(numbers, np.uint32)[inverse])
     return np.concatenate(states), tuple(known)
 
 

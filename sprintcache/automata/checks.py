@@ -250,8 +250,10 @@ def _silence_labels(part: Automata, allowed: Any) -> set[int]:
     """Labels of edges whose allophone state is silence."""
     if part.states is None or part.state_symbols is None:
         return set()
-    marked = np.array([_SILENCE.match(symbol) is not None for symbol in part.state_symbols], bool)
-    return set(part.edges[2][allowed & marked[part.states]].tolist())
+    used, inverse = np.unique(part.states, return_inverse=True)
+    names = [str(part.state_symbols[state]) for state in used.tolist()]
+    marked = np.array([_SILENCE.match(name) is not None for name in names], bool)
+    return set(part.edges[2][allowed & marked[inverse]].tolist())
 
 
 def _some(states: list[int]) -> str:

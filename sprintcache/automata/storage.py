@@ -193,8 +193,10 @@ class _Writer:
         if part.states is not None:
             states = part.states.astype("<u4")
             if part.state_symbols is not None:
-                states = _positions(part.state_symbols, self._tables["state_symbols"])[states]
-                states = states.astype("<u4")
+                used, inverse = np.unique(states, return_inverse=True)
+                symbols = [str(part.state_symbols[state]) for state in used.tolist()]
+                table = _positions(symbols, self._tables["state_symbols"])
+                states = table[inverse].astype("<u4")
         if part.words is not None:
             table = _positions(part.words.candidates, self._tables["candidates"])
             words = np.append(table, -1)[part.words.groups].astype("<i4")
@@ -262,8 +264,7 @@ class _Writer:
 
 def _positions(items: Sequence[Any], table: dict[Any, int]) -> Any:
     """Returns the position of each item in a table, which grows by new ones."""
-    keys = (tuple(item) if isinstance(item, (list, tuple)) else str(item) for item in items)
-    return np.array([table.setdefault(key, len(table)) for key in keys], np.int64)
+    return np.array([table.setdefault(item, len(table)) for item in items], np.int64)
 
 
 def _joined(arrays: list[Any], ndim: int = 2) -> Any:
