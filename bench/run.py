@@ -24,6 +24,7 @@ SCRIPTS = (
     "dataset",
     "returnn",
     "torch",
+    "full_sum",
     "write",
     "combine",
     "convert",

@@ -33,6 +33,7 @@ class Options(StateNameOptions, ReadOptions):
     segment: str
     alignment: str | None
     frames: slice | None
+    automaton: bool
     normalize: bool
     output: str | None
     frame_shift: float
@@ -46,10 +47,11 @@ def add_parser(subparsers: Subparsers) -> None:
         "draw one segment",
         "Draws the features of a segment as an image over seconds, or scalars and audio samples as"
         " a line, and below them the phones and states of an alignment, or the weights of a soft"
-        " one. White lines are phone boundaries. Needs matplotlib (pip install"
-        " 'sprintcache[plot]').",
+        " one. White lines are phone boundaries. With --automaton, draws the automaton of a"
+        " segment in a file of automata. Needs matplotlib (pip install 'sprintcache[plot]').",
         "  sprintcache plot features.bundle corpus/rec000/1 --output segment.png \\\n"
-        "      --alignment alignment.cache --allophones allophones",
+        "      --alignment alignment.cache --allophones allophones\n"
+        "  sprintcache plot corpus.automata corpus/rec000/1 --automaton --output automaton.svg",
     )
     add_archive(parser)
     parser.add_argument("segment", metavar="SEGMENT", type=stored_name, help="name of the entry")
@@ -57,6 +59,11 @@ def add_parser(subparsers: Subparsers) -> None:
         "--alignment",
         metavar="ARCHIVE",
         help="draw the alignment of the segment in this archive too",
+    )
+    parser.add_argument(
+        "--automaton",
+        action="store_true",
+        help="draw the automaton of SEGMENT; ARCHIVE is a file that Automata.save wrote",
     )
     parser.add_argument(
         "--frames",
@@ -84,6 +91,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(options: Options) -> int:
     """Draws one segment."""
+    if options.automaton:
+        return _draw_automaton(options)
     from sprintcache.plot import plot_segment
 
     from ._picture import Picture, ignore_missing_glyphs
@@ -110,5 +119,25 @@ def run(options: Options) -> int:
             frame_shift=options.frame_shift,
             figure=picture.figure,
         )
+    picture.finish(figure)
+    return 0
+
+
+def _draw_automaton(options: Options) -> int:
+    from sprintcache.automata import Automata
+    from sprintcache.errors import EntryNotFoundError
+    from sprintcache.plot import plot_automaton
+
+    from ._parser import UsageError
+    from ._picture import Picture, ignore_missing_glyphs
+
+    if options.alignment is not None or options.frames is not None or options.normalize:
+        raise UsageError("--automaton has no --alignment, --frames and --normalize")
+    picture = Picture(options.output)
+    automata = Automata.load(options.archive)
+    if options.segment not in (automata.tags or ()):
+        raise EntryNotFoundError(f"no automaton {options.segment!r}", path=options.archive)
+    with ignore_missing_glyphs():
+        figure = plot_automaton(automata, options.segment, figure=picture.figure)
     picture.finish(figure)
     return 0

@@ -9,6 +9,7 @@ and Ito, which colour-blind people can tell apart.
 from __future__ import annotations
 
 from .alignments import plot_alignment
+from .automata import plot_automaton
 from .canvas import new_figure
 from .features import plot_features, plot_line
 from .segments import plot_segment
@@ -17,6 +18,7 @@ from .summaries import plot_comparison, plot_statistics
 __all__ = [
     "new_figure",
     "plot_alignment",
+    "plot_automaton",
     "plot_comparison",
     "plot_features",
     "plot_line",
