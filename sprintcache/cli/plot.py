@@ -51,7 +51,7 @@ def add_parser(subparsers: Subparsers) -> None:
         " segment in a file of automata. Needs matplotlib (pip install 'sprintcache[plot]').",
         "  sprintcache plot features.bundle corpus/rec000/1 --output segment.png \\\n"
         "      --alignment alignment.cache --allophones allophones\n"
-        "  sprintcache plot corpus.automata corpus/rec000/1 --automaton --output automaton.svg",
+        "  sprintcache plot corpus.automata corpus/rec000/1 --automaton --output fsa.svg",
     )
     add_archive(parser)
     parser.add_argument("segment", metavar="SEGMENT", type=stored_name, help="name of the entry")
