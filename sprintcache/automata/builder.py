@@ -427,7 +427,11 @@ class AutomatonBuilder:
                 " use silence_repetitions=False"
             )
         elif code == "no-edges" or (code == "no-path" and not words):
-            reason = "nothing can be emitted" if words else "an empty orthography without silence"
+            skipped = [word for word in words if word not in self._numbers]
+            if skipped and self.lexicon.special(UNKNOWN) is None:
+                reason = f"word {skipped[0]!r} is not in the lexicon"
+            else:
+                reason = "every path is forbidden" if words else "empty orthography without silence"
         else:
             reason = {
                 "too-large": "the automaton is too large",
