@@ -108,6 +108,12 @@ EXTENSIONS = [
         libraries=["m"],
         macros=trace,
     ),
+    extension(
+        "sprintcache.segmentation._boundaries",
+        folder="sprintcache/segmentation",
+        libraries=[],
+        macros=trace,
+    ),
 ]
 
 setup(

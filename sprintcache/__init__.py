@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .dataset import SprintCacheDataset
     from .entries import Block, EntryInfo, ScanReport, SkippedRange
     from .errors import (
+        AmbiguousSegmentationError,
         ArchiveChangedError,
         AutomatonError,
         ClosedArchiveError,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         EntryNotFoundError,
         FormatError,
         LabelError,
+        SegmentationError,
         SprintCacheError,
         TruncatedError,
         UnsupportedError,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Alignment",
     "AllophoneLabeling",
+    "AmbiguousSegmentationError",
     "Archive",
     "ArchiveChangedError",
     "ArchiveWriter",
@@ -55,6 +58,7 @@ __all__ = [
     "Problem",
     "RecoveryReport",
     "ScanReport",
+    "SegmentationError",
     "SkippedRange",
     "SprintCacheDataset",
     "SprintCacheError",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "AmbiguousSegmentationError",
     "ArchiveChangedError",
     "AutomatonError",
     "ClosedArchiveError",
@@ -34,6 +35,7 @@ __all__ = [
     "EntryNotFoundError",
     "FormatError",
     "LabelError",
+    "SegmentationError",
     "SprintCacheError",
     "TruncatedError",
     "UnsupportedError",
@@ -124,6 +126,14 @@ class LabelError(SprintCacheError, ValueError):
 
 class AutomatonError(SprintCacheError, ValueError):
     """Raised when an automaton is malformed or cannot be built; `entry` is the segment."""
+
+
+class SegmentationError(SprintCacheError, ValueError):
+    """Raised when words or phones cannot be found in an alignment, or made into one."""
+
+
+class AmbiguousSegmentationError(SegmentationError):
+    """Raised when an alignment follows several readings of its orthography."""
 
 
 @contextmanager
