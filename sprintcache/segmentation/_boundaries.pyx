@@ -9,32 +9,32 @@ np.import_array()
 
 cdef enum:
     STATES, PHONES, WORDS
+    STATE_BITS = 4              # of an id: allophone << 4 | state
     # flags of an allophone
     INITIAL = 1
     FINAL = 2
     SILENCE = 4
 
 TIERS = {"states": STATES, "phones": PHONES, "words": WORDS}
+SHIFT = STATE_BITS
 FLAGS = {"initial": INITIAL, "final": FINAL, "silence": SILENCE}
 
 
-cdef int64_t scan_runs(const int32_t *ids, int64_t frames, int32_t allophones, bint states,
-                       int32_t *start, int32_t *first) noexcept nogil:
+cdef int64_t scan_runs(const int32_t *ids, int64_t frames, bint states, int32_t *start,
+                       int32_t *first) noexcept nogil:
     """Starts and first ids of the states, or of the phones; returns how many there are."""
-    cdef int64_t frame, count = 0
+    cdef int64_t frame, count = 1
     cdef int32_t last, id
     if frames == 0:
         return 0
     last = ids[0]
     start[0] = 0
     first[0] = last
-    count = 1
     for frame in range(1, frames):
         id = ids[frame]
         if id == last:
             continue
-        # states of one allophone are `allophones` apart, in the order of time
-        if states or id < last or (id - last) % allophones != 0:
+        if states or id < last or id >> STATE_BITS != last >> STATE_BITS:
             start[count] = <int32_t>frame
             first[count] = id
             count += 1
@@ -42,14 +42,14 @@ cdef int64_t scan_runs(const int32_t *ids, int64_t frames, int32_t allophones, b
     return count
 
 
-cdef int64_t join_words(const uint8_t *flags, int32_t allophones, int64_t frames, int64_t phones,
-                        int32_t *start, int32_t *end, int32_t *first) noexcept nogil:
+cdef int64_t join_words(const uint8_t *flags, int64_t frames, int64_t phones, int32_t *start,
+                        int32_t *end, int32_t *first) noexcept nogil:
     """Words in place of phones; returns how many, or -1 - frame where the flags contradict."""
     cdef int64_t phone, count = 0
     cdef bint inside = False
     cdef uint8_t flag
     for phone in range(phones):
-        flag = flags[first[phone] % allophones]
+        flag = flags[first[phone] >> STATE_BITS]
         if flag & SILENCE:
             if inside:
                 return -1 - start[phone]
@@ -71,7 +71,7 @@ def find_intervals(np.ndarray ids, np.ndarray lengths, np.ndarray flags, int tie
     """Intervals of a tier in a batch of alignments.
 
     Args:
-        ids: (B, Tmax) int32, state * allophones + allophone of each frame.
+        ids: (B, Tmax) int32, allophone << SHIFT | state of each frame.
         lengths: (B,) int64 frames.
         flags: (allophones,) uint8, FLAGS of each allophone.
         tier: one of TIERS.
@@ -109,27 +109,23 @@ def find_intervals(np.ndarray ids, np.ndarray lengths, np.ndarray flags, int tie
     cdef uint8_t *flag = <uint8_t *>np.PyArray_DATA(flags)
     cdef int32_t allophones = <int32_t>flags.shape[0]
     cdef const int32_t *row
-    cdef bint negative = False
-    if total and not allophones:
-        raise ValueError("ids without allophones")
+    cdef bint unknown = False
     with nogil:
         for item in range(count):
             row = <const int32_t *>(rows + item * stride)
             frames = length[item]
-            found = scan_runs(row, frames, allophones, tier == STATES, starts + done,
-                              firsts + done)
+            found = scan_runs(row, frames, tier == STATES, starts + done, firsts + done)
             for i in range(done, done + found):
-                negative |= firsts[i] < 0
-            if negative:
+                unknown |= firsts[i] >> STATE_BITS >= allophones or firsts[i] < 0
+            if unknown:
                 break
             if tier == WORDS:
-                found = join_words(flag, allophones, frames, found, starts + done, ends + done,
-                                   firsts + done)
+                found = join_words(flag, frames, found, starts + done, ends + done, firsts + done)
             else:
                 for i in range(done, done + found):
                     ends[i] = starts[i + 1] if i + 1 < done + found else <int32_t>frames
             number[item] = found
             done += max(found, <int64_t>0)
-    if negative:
-        raise ValueError("ids must not be negative")
+    if unknown:
+        raise ValueError(f"an id is beyond the {allophones} allophones")
     return counts, start[:done].copy(), end[:done].copy(), first[:done].copy()

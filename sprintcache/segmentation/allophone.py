@@ -117,6 +117,7 @@ def _named(id_: int, symbol: str) -> tuple[Allophone, int]:
     allophone, _, state = symbol.rpartition(".")
     if "{" not in symbol or not state.isdecimal():
         raise SegmentationError(
-            f"state id {id_} has no symbol: an allophone file or an alphabet is needed", found=symbol
+            f"state id {id_} has no symbol: an allophone file or an alphabet is needed",
+            found=symbol,
         )
     return Allophone.parse(allophone), int(state)

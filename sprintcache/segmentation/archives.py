@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from sprintcache.alignment import STATE_SHIFT
 from sprintcache.allophones import AllophoneLabeling
 from sprintcache.errors import LabelError, SegmentationError, SprintCacheError, naming
 
-from ._boundaries import FLAGS, TIERS, find_intervals
+from ._boundaries import FLAGS, SHIFT, TIERS, find_intervals
 from .allophone import Allophone, AllophoneNames
 from .runs import heaviest_items
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FrameIntervals", "segment_archive"]
 
-_BATCH = 256  # segments that are decoded at a time
+_BATCH = 64  # segments that are decoded at a time
 _MAX_STATES = 16
 
 
@@ -44,12 +44,26 @@ class FrameIntervals(NamedTuple):
     state: NDArray[np.int32]
 
 
-class _LabelingView:
-    """What `Archive.read_labels_batch` takes: a number for each allophone state."""
+class _StateNumbers:
+    """A labeling for `Archive.read_labels_batch`: a number for each allophone state."""
 
     def __init__(self, allophones: Sequence[str], num_states: int) -> None:
-        numbers = np.arange(num_states * len(allophones), dtype=np.int32)
-        self.table = LabelTable(list(allophones), numbers.reshape(num_states, len(allophones)))
+        numbers = np.arange(len(allophones), dtype=np.int32) << SHIFT
+        states = np.arange(num_states, dtype=np.int32)
+        self.table = LabelTable(list(allophones), states[:, None] | numbers)
+
+
+class _Room:
+    """Memory that batches of any shape are read into."""
+
+    def __init__(self) -> None:
+        self._values = np.empty(0, np.int32)
+
+    def __call__(self, shape: tuple[int, ...]) -> NDArray[np.int32]:
+        size = shape[0] * shape[1]
+        if size > len(self._values):
+            self._values = np.empty(size, np.int32)
+        return self._values[:size].reshape(shape)
 
 
 def segment_archive(
@@ -97,16 +111,22 @@ def segment_archive(
     num_states = _MAX_STATES
     if labeling is not None:
         num_states = labeling.num_allo_states or _MAX_STATES
+    numbers = cast("AllophoneLabeling", _StateNumbers(allophones, num_states))
     return _segment(
-        archive, _LabelingView(allophones, num_states), _flags(allophones, known.silence),
-        TIERS[tier], archive.segments if names is None else names, num_threads,
-        on_alphabet_mismatch, failures,
-    )  # fmt: skip
+        archive,
+        numbers,
+        _flags(allophones, known.silence),
+        TIERS[tier],
+        archive.segments if names is None else names,
+        num_threads,
+        on_alphabet_mismatch,
+        failures,
+    )
 
 
 def _segment(
     archive: Archive,
-    view: _LabelingView,
+    labeling: AllophoneLabeling,
     flags: NDArray[np.uint8],
     tier: int,
     names: Iterable[str],
@@ -115,15 +135,20 @@ def _segment(
     failures: list[SprintCacheError] | None,
 ) -> Iterator[tuple[str, FrameIntervals]]:
     remaining = iter(names)
+    room = _Room()
     while batch := list(islice(remaining, _BATCH)):
         try:
             ids, lengths = archive.read_labels_batch(
-                batch, view, num_threads=num_threads, on_alphabet_mismatch=on_mismatch  # type: ignore[arg-type]
+                batch,
+                labeling,
+                out=room,
+                num_threads=num_threads,
+                on_alphabet_mismatch=on_mismatch,
             )
         except SprintCacheError:  # one by one, to find out which
             for name in batch:
                 try:
-                    ids, lengths = _read_one(archive, view, name, on_mismatch)
+                    ids, lengths = _read_one(archive, labeling, name, on_mismatch)
                     yield from _intervals(archive, [name], ids, lengths, flags, tier, failures)
                 except SprintCacheError as error:
                     if failures is None:
@@ -134,11 +159,11 @@ def _segment(
 
 
 def _read_one(
-    archive: Archive, view: _LabelingView, name: str, on_mismatch: OnMismatch
+    archive: Archive, labeling: AllophoneLabeling, name: str, on_mismatch: OnMismatch
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """(1, T) numbers of states; those of the heaviest items for a soft alignment."""
     try:
-        return archive.read_labels_batch([name], view, on_alphabet_mismatch=on_mismatch)  # type: ignore[arg-type]
+        return archive.read_labels_batch([name], labeling, on_alphabet_mismatch=on_mismatch)
     except LabelError:
         alignment = archive.read_alignment(name)
         if alignment.is_viterbi or alignment.label_type == "emission":
@@ -146,13 +171,13 @@ def _read_one(
     with naming(archive.entry(name).archive_path, name):
         emission, _ = heaviest_items(alignment)
         used = set(emission.tolist())
-        AllophoneNames(view.table.allophones, None, on_mismatch).of(alignment, sorted(used))
-        num_states, num_allophones = view.table.table.shape
+        AllophoneNames(labeling.table.allophones, None, on_mismatch).of(alignment, sorted(used))
+        num_states = len(labeling.table.table)
         state, allophone = np.divmod(emission.astype(np.int64), 1 << STATE_SHIFT)
         if state.max(initial=0) >= num_states:
             raise SegmentationError("state of an alignment", expected=f"below {num_states}",
                                     found=int(state.max()))  # fmt: skip
-        ids = (state * num_allophones + allophone).astype(np.int32)
+        ids = (allophone << SHIFT | state).astype(np.int32)
     return ids[None], np.array([len(ids)], np.int64)
 
 
@@ -166,7 +191,7 @@ def _intervals(
     failures: list[SprintCacheError] | None,
 ) -> Iterator[tuple[str, FrameIntervals]]:
     counts, start, end, first = find_intervals(ids, lengths, flags, tier)
-    state, allophone = np.divmod(first, np.int32(len(flags)))
+    allophone, state = first >> SHIFT, first & (1 << SHIFT) - 1
     done = 0
     for name, count in zip(names, counts.tolist(), strict=True):
         if count < 0:

@@ -44,7 +44,7 @@ class EmissionMatcher:
         for index, (phone, left, right, initial, final) in enumerate(self._allophones):
             self._groups.setdefault((phone, initial, final), []).append((left, right, index))
         self._labels: dict[tuple[Allophone, int], frozenset[int]] = {}
-        self._inverse: dict[int, tuple[Allophone, int]] = {}
+        self._inverse: dict[int, tuple[Allophone, int, bool]] = {}
 
     def labels(self, pattern: Allophone, state: int) -> frozenset[int]:
         """Returns the labels of a state of all allophones of a pattern; "" is any context."""
@@ -76,26 +76,29 @@ class EmissionMatcher:
         Raises:
             SegmentationError: if the states of a label have different center phones.
         """
-        runs = _label_runs(emission)
-        named = [run._replace(**dict(zip(("allophone", "state"), self._of_label(run.state),
-                                         strict=True))) for run in runs]  # fmt: skip
         phones: list[FramePhone] = []
-        for run in named:
+        has_words = True
+        for run in _label_runs(emission):
+            allophone, state, is_certain = self._of_label(run.state)
+            has_words &= is_certain
+            named = run._replace(allophone=allophone, state=state)
             last = phones[-1] if phones else None
-            if last is None or last.allophone != run.allophone or run.state < last.states[-1].state:
-                phones.append(FramePhone(run.allophone, [run]))
+            if last is None or last.allophone != allophone or state < last.states[-1].state:
+                phones.append(FramePhone(allophone, [named]))
             else:
-                last.states.append(run)
-        has_ends = any(phone.allophone.final for phone in phones)
-        return Match(phones, words_of(phones, self.names.silence) if has_ends else [])
+                last.states.append(named)
+        return Match(phones, words_of(phones, self.names.silence) if has_words else [])
 
-    def _of_label(self, label: int) -> tuple[Allophone, int]:
-        """What the states of a label have in common; contexts are unknown."""
+    def _of_label(self, label: int) -> tuple[Allophone, int, bool]:
+        """The allophone and state that a label stands for, contexts unknown.
+
+        The last value is whether all its allophones end a word, or none of them.
+        """
         if label not in self._inverse:
             self._inverse[label] = self._common(label)
         return self._inverse[label]
 
-    def _common(self, label: int) -> tuple[Allophone, int]:
+    def _common(self, label: int) -> tuple[Allophone, int, bool]:
         where = np.argwhere(self.table == label).tolist()
         states = {state for state, _ in where}
         allophones = [self._allophones[index] for _, index in where]
@@ -106,9 +109,9 @@ class EmissionMatcher:
                 expected="one phone", found=", ".join(sorted(phones)[:5]) or "none",
             )  # fmt: skip
         initial = all(allophone.initial for allophone in allophones)
-        final = all(allophone.final for allophone in allophones)
+        finals = {allophone.final for allophone in allophones}
         state = min(states) if len(states) == 1 else 0
-        return Allophone(phones.pop(), "", "", initial, final), state
+        return Allophone(phones.pop(), "", "", initial, min(finals)), state, len(finals) == 1
 
     def match(
         self, emission: NDArray[np.uint32], readings: Readings, first_of_several: bool

@@ -33,6 +33,23 @@ class _Step(NamedTuple):
     before: _Step | None
 
 
+class _Frontier:
+    """The states that are reached in one frame; `scores` has logarithm and weight of each id."""
+
+    def __init__(self, scores: dict[int, tuple[float, float]]) -> None:
+        self.scores = scores
+        self.steps: dict[tuple[Node, int], _Step] = {}
+
+    def reach(self, node: Node, id_: int, before: _Step | None) -> None:
+        """Records a way to a state unless a better one is known."""
+        score, weight = self.scores[id_]
+        if before is not None:
+            score += before.score
+        known = self.steps.get((node, id_))
+        if known is None or known.score < score:
+            self.steps[node, id_] = _Step(score, node, id_, weight, before)
+
+
 def heaviest_path(
     alignment: Alignment,
     names: AllophoneNames,
@@ -56,34 +73,26 @@ def heaviest_path(
             frames[time].append((id_, weight))
     best: dict[tuple[Node, int], _Step] = {}
     for time, frame in enumerate(frames):
-        new: dict[tuple[Node, int], _Step] = {}
-        scores = {id_: (float(np.log(weight)), weight) for id_, weight in frame}
-
-        def reach(node: Node, id_: int, before: _Step | None) -> None:
-            score, weight = scores[id_]
-            if before is not None:
-                score += before.score
-            key = node, id_
-            if key not in new or new[key].score < score:
-                new[key] = _Step(score, node, id_, weight, before)
-
+        frontier = _Frontier({id_: (float(np.log(weight)), weight) for id_, weight in frame})
         if time == 0:
             for node in readings.first():
-                for id_ in scores:
-                    if readings.matches(node, *known[id_]) and (
-                        readings.begins(node, known[id_][0])
+                for id_ in frontier.scores:
+                    allophone, state = known[id_]
+                    if readings.matches(node, allophone, state) and (
+                        readings.begins(node, allophone)
                     ):
-                        reach(node, id_, None)
+                        frontier.reach(node, id_, None)
         for (node, id_), step in best.items():
-            if id_ in scores:
-                reach(node, id_, step)
+            if id_ in frontier.scores:
+                frontier.reach(node, id_, step)
             for after in readings.after(node):
-                for next_id in scores:
+                for next_id in frontier.scores:
                     left, (right, state) = known[id_][0], known[next_id]
                     if readings.matches(after, right, state) and (
                         readings.may_follow(node, after, left, right)
                     ):
-                        reach(after, next_id, step)
+                        frontier.reach(after, next_id, step)
+        new = frontier.steps
         if not new:
             raise SegmentationError(f"frame {time}: no item continues a reading")
         best = new

@@ -188,9 +188,7 @@ class Readings:
         is_silence: bool,
         num_states: int,
     ) -> Arc:
-        contexts = tuple(
-            self._contexts(phones, index, is_silence) for index in range(len(phones))
-        )
+        contexts = tuple(self._contexts(phones, index, is_silence) for index in range(len(phones)))
         return Arc(begin, end, phones, contexts, names, is_silence, num_states)
 
     def _contexts(

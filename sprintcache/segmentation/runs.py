@@ -82,9 +82,7 @@ def heaviest_items(alignment: Alignment) -> tuple[NDArray[np.uint32], NDArray[np
     return emission, weight
 
 
-def runs_of(
-    alignment: Alignment, emission: NDArray[np.uint32], names: AllophoneNames
-) -> list[Run]:
+def runs_of(alignment: Alignment, emission: NDArray[np.uint32], names: AllophoneNames) -> list[Run]:
     """Returns the runs of equal ids of an alignment of allophone states."""
     begins = np.flatnonzero(np.diff(emission, prepend=~emission[:1]) != 0)
     ends = np.append(begins[1:], len(emission))

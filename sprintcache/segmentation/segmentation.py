@@ -7,12 +7,12 @@ also finds words whose first phone was skipped and separates equal phones on bot
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from sprintcache.errors import SegmentationError, SprintCacheError
+from sprintcache.errors import SegmentationError
 
 from .allophone import AllophoneNames
 from .emissions import EmissionMatcher
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from sprintcache.alignment import Alignment, OnMismatch
     from sprintcache.allophones import AllophoneLabeling
-    from sprintcache.archive import Archive
     from sprintcache.lexicon import Lexicon
 
 __all__ = ["Segmenter", "segment"]
@@ -66,8 +65,9 @@ class Segmenter:
             raise ValueError(f"soft must be a kind of path or 'error', not {soft!r}")
         if on_ambiguity not in ("error", "first"):
             raise ValueError(f"on_ambiguity must be 'error' or 'first', not {on_ambiguity!r}")
-        is_index = lexicon is None or isinstance(lexicon, LexiconIndex)
-        self.index = lexicon if is_index else LexiconIndex(lexicon)
+        if lexicon is not None and not isinstance(lexicon, LexiconIndex):
+            lexicon = LexiconIndex(lexicon)
+        self.index: LexiconIndex | None = lexicon
         if silence is None and self.index is not None and self.index.silence_phones:
             silence = self.index.silence_phones[0][0]
         self.names = AllophoneNames(labeling_or_allophones, silence, on_alphabet_mismatch)
@@ -185,7 +185,9 @@ class Segmenter:
     def _phone(phone: FramePhone, clock: _Clock) -> Interval:
         allophone = phone.allophone
         return clock.interval(
-            phone.start, phone.end, allophone.phone,
+            phone.start,
+            phone.end,
+            allophone.phone,
             allophone=allophone.symbol if allophone.left else "",
         )
 
