@@ -8,6 +8,7 @@
   * ``SprintProtocolError``: what came over the pipe is no message
 
     * ``PipeClosedError`` (also ``EOFError``): the other end closed the pipe
+    * ``SprintAutomatonError``: an automaton that is malformed; Sprint keeps running
 
   * ``SprintRequestError``: Sprint lives, and answered with an exception
 
@@ -18,11 +19,13 @@ Every error keeps its facts as attributes and survives pickling. A wrong argumen
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
     "PipeClosedError",
+    "SprintAutomatonError",
     "SprintDiedError",
     "SprintError",
     "SprintProtocolError",
@@ -46,6 +49,7 @@ class SprintError(Exception):
         returncode: exit status, or minus the number of the signal that ended it; None while it
             runs, or where that is not known.
         signal: name of that signal ("SIGKILL"), or None.
+        has_ended: whether the process had ended when the error was raised.
         stderr_tail: the last it wrote to stderr ("" for nothing).
         log_tail: the end of its log file, "" where none is configured or readable.
         remote: text of the exception inside Sprint, with its traceback, or None.
@@ -72,6 +76,7 @@ class SprintError(Exception):
         self.pid: int | None = None
         self.returncode: int | None = None
         self.signal: str | None = None
+        self.has_ended = False
         self.stderr_tail = ""
         self.log_tail = ""
 
@@ -90,7 +95,7 @@ class SprintError(Exception):
         if self.pid is not None:
             lines.append(f"  process {self.pid}, {self._fate()}")
         if self.command is not None:
-            lines.append(f"  command: {' '.join(self.command)}")
+            lines.append(f"  command: {shlex.join(self.command)}")
         quoted = (
             ("exception inside Sprint", self.remote),
             ("last lines of stderr", self.stderr_tail),
@@ -103,8 +108,10 @@ class SprintError(Exception):
         return "\n".join(lines)
 
     def _fate(self) -> str:
-        if self.returncode is None:
+        if self.returncode is None and not self.has_ended:
             return "still running when this was written"
+        if self.returncode is None:
+            return "ended with an unknown exit status"
         if self.signal is not None:
             return f"ended by {self.signal}"
         return f"ended with exit status {self.returncode}"
@@ -149,6 +156,10 @@ class SprintProtocolError(SprintError):
 
 class PipeClosedError(SprintProtocolError, EOFError):
     """Raised when the other end has closed the pipe."""
+
+
+class SprintAutomatonError(SprintProtocolError):
+    """Raised when an automaton of Sprint is malformed, or has no path to its final state."""
 
 
 class SprintRequestError(SprintError):

@@ -1,8 +1,7 @@
-"""Batches as trainers hand them in: tags, lengths, and automata joined into one. Pure functions."""
+"""Batches as trainers pass them: tags, lengths, log posteriors. Pure functions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,14 +9,11 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Automaton", "join_automata", "sequence_lengths", "sequence_names"]
-
-# of one segment: number of states, number of edges, edges uint32 (3 * E,), weights float32 (E,)
-Automaton = tuple[int, int, "NDArray[np.uint32]", "NDArray[np.float32]"]
+__all__ = ["log_posteriors_array", "sequence_lengths", "sequence_names"]
 
 
 def sequence_names(tags: Any) -> list[str]:
-    """Names of the sequences of a batch, exactly str.
+    """Returns the names of the sequences of a batch, exactly str.
 
     Args:
         tags: a sequence of str or bytes, or an array: (batch,) of strings, or (batch, length) of
@@ -28,9 +24,9 @@ def sequence_names(tags: Any) -> list[str]:
         TypeError: anything else.
     """
     if tags is None:
-        raise ValueError("tags are needed: Sprint knows its segments by name")
+        raise ValueError("tags are needed: Sprint identifies segments by name")
     if isinstance(tags, (str, bytes)):
-        raise TypeError(f"tags are a sequence of names, not one: {tags!r}")
+        raise TypeError(f"tags must be a sequence of names, not one name: {tags!r:.80}")
     names = [_name(tag) for tag in tags]
     for index, name in enumerate(names):
         if not name:
@@ -55,54 +51,60 @@ def _name(tag: Any) -> str:
         if characters.dtype.itemsize == 1:  # bytes of UTF-8
             return bytes(code & 255 for code in codes).decode("utf-8").rstrip("\0")
         return "".join(map(chr, codes)).rstrip("\0")
-    raise TypeError(f"a tag is a str, bytes or characters, not {tag!r}")
+    raise TypeError(f"a tag must be str, bytes or an array of characters, not {tag!r:.80}")
+
+
+def log_posteriors_array(log_posteriors: Any, batch: int) -> NDArray[Any]:
+    """Returns the log posteriors of a batch as an array, without a copy where possible.
+
+    Args:
+        log_posteriors: (time, batch, label), an array, a tensor on any device, or nested lists.
+        batch: number of sequences.
+
+    Raises:
+        TypeError: not real numbers.
+        ValueError: not an array of three axes, or another number of sequences.
+    """
+    if not isinstance(log_posteriors, (list, tuple)) and not hasattr(log_posteriors, "__array__"):
+        kind = type(log_posteriors).__name__
+        raise TypeError(f"log posteriors must be an array, a tensor or lists, not {kind}")
+    array = _as_array(log_posteriors)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"log posteriors must be real numbers, not {array.dtype}")
+    if array.ndim != 3 or array.shape[1] != batch:
+        raise ValueError(
+            f"posteriors of shape {array.shape} for {batch} tags, expected (time, batch, label)"
+        )
+    return array
+
+
+def _as_array(values: Any) -> NDArray[Any]:
+    if hasattr(values, "detach"):  # a tensor of torch
+        values = values.detach().cpu()
+        if str(values.dtype) == "torch.bfloat16":  # numpy has no such type
+            values = values.float()
+    return np.asarray(values)
 
 
 def sequence_lengths(lengths: ArrayLike, batch: int, time: int) -> list[int]:
-    """Lengths of the sequences of a batch as int.
+    """Returns the lengths of the sequences of a batch as int.
 
     Args:
-        lengths: (batch,) of any integer type.
+        lengths: (batch,) of any integer type: an array, a tensor on any device, or a list.
         batch: number of sequences.
-        time: frames there are.
+        time: number of frames in the batch.
 
     Raises:
-        TypeError: no integers.
+        TypeError: not integers.
         ValueError: another number of lengths, or one that is negative or beyond the frames.
     """
-    array = np.asarray(lengths)
+    array = _as_array(lengths)
     if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"lengths are integers, not {array.dtype}")
+        raise TypeError(f"lengths must be integers, not {array.dtype}")
     if array.shape != (batch,):
         raise ValueError(f"lengths of shape {array.shape} for a batch of {batch}")
     numbers: list[int] = array.tolist()
     for index, number in enumerate(numbers):
         if not 0 <= number <= time:
-            raise ValueError(f"length {number} of sequence {index}: there are {time} frames")
+            raise ValueError(f"length {number} of sequence {index} is not in 0 to {time} frames")
     return numbers
-
-
-def join_automata(
-    automata: Sequence[Automaton],
-) -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.uint32]]:
-    """One automaton of those of a batch, states numbered on.
-
-    Returns:
-        edges (4, E) uint32, rows: from, to, emission, sequence; weights (E,) float32; start and end
-        state of each sequence (2, batch) uint32.
-    """
-    states = np.array([automaton[0] for automaton in automata], np.uint32)
-    counts = [automaton[1] for automaton in automata]
-    ends = np.cumsum(states, dtype=np.uint32)
-    starts = ends - states
-    edges = np.empty((4, sum(counts)), np.uint32)
-    weights = np.empty(sum(counts), np.float32)
-    place = 0
-    for index, (_, count, ours, ours_weights) in enumerate(automata):
-        part = edges[:, place : place + count]
-        part[:3] = ours.reshape(3, count)
-        part[:2] += starts[index]
-        part[3] = index
-        weights[place : place + count] = ours_weights
-        place += count
-    return edges, weights, np.stack([starts, ends - np.uint32(1)])

@@ -1,202 +1,293 @@
-"""What a SprintProcess owns: the process, its pipes, its stderr, its folder of modules.
+"""The resources of a SprintProcess: the process, its pipes, its stderr.
 
-Apart from SprintProcess, so that a finalizer can hold it and give everything back. See there for
-what a process inherits, who may call what, and what happens after a fork.
+Separate from SprintProcess, so that a finalizer can hold them. See there for what a process
+inherits, which thread may call what, and what happens after a fork.
+
+Nothing is lost to an exception of a signal handler, Ctrl-C say, wherever it comes: the process is
+started by the thread that will read its stderr, where no handler runs, so its id is always known;
+`release` may be interrupted and called again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import math
 import os
 import select
 import signal
 import subprocess
 import threading
 import time
-import weakref
+from collections.abc import Mapping, Sequence
 
+from sprint_ctl._pipe.deadline import deadline_after, poll_until, seconds_left
 from sprint_ctl._pipe.shared_memory import ArrayMemory
 from sprint_ctl._pipe.wire import Wire
 from sprint_ctl.errors import SprintError
 
-from .modules import make_module_folder, remove_module_folder
-from .process_output import StderrReader
+from .forks import watch_forks
+from .process_output import StderrReader, is_open
 
 __all__ = ["ChildProcess"]
 
-_TERMINATE_TIMEOUT = 1.0
+_TERMINATE_TIMEOUT = 1.0  # seconds between SIGTERM and SIGKILL
+_GROUP_TIMEOUT = 1.0  # seconds for what the process has started, when it has ended by itself
+_POLL_INTERVAL = 0.01  # seconds, where the system has nothing to wait for
+_FIRST_FD = 3  # above stdin, stdout and stderr, which may be closed
 
 
 class ChildProcess:
-    """Made in steps: `open_wire`, `make_folder`, `start`; `release` undoes those that were made.
+    """Acquires in two steps, `open_wire` and `start`; `release` gives up what was acquired.
 
     Attributes:
-        owner: the process that may use it.
-        popen: the process, once started.
-        wire: our end of the pipes, once started.
+        owner: id of the process that may use it.
+        pid: process id; 0 before `start`.
+        returncode: exit status, or minus the number of a signal; None while the process runs, and
+            where the system does not report it because SIGCHLD is ignored.
     """
-
-    popen: subprocess.Popen[bytes]
-    wire: Wire
 
     def __init__(self) -> None:
         self.owner = os.getpid()
-        self._lock = threading.Lock()
-        self._folder: str | None = None
+        self.pid = 0
+        self.returncode: int | None = None
+        self._lock = threading.RLock()  # of starting and ending
+        self._is_released = False
+        self._has_ended = False
+        self._is_reaped = False
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._spawn_error: BaseException | None = None
         self._stderr: StderrReader | None = None
         self._process_fd: int | None = None
-        self._fds: list[int] = []  # opened, and not yet given to anybody
-        self._memories: tuple[ArrayMemory | None, ArrayMemory | None] = (None, None)
-        self._children: list[int] = []  # closed once the process has them
-        _watch_forks(self)
+        self._wire: Wire | None = None
+        self._fds: list[int] = []  # our ends of the pipes, owned by the wire once it exists
+        self._memories: list[ArrayMemory] = []  # likewise
+        self._child_fds: list[int] = []  # closed once the process has them
+        watch_forks(self)
+
+    # ---- starting --------------------------------------------------------------------------
 
     def open_wire(self, shared_memory: bool) -> dict[str, int]:
-        """Makes the pipes; descriptors for the child by the names of the configuration string."""
-        from_child, c2p = os.pipe()
-        self._fds = [from_child]
-        self._children = [c2p]
-        p2c, to_child = os.pipe()
+        """Opens the pipes.
+
+        Returns:
+            The descriptors of the child by their keys in the configuration string.
+
+        Raises:
+            OSError: no descriptors are left.
+        """
+        from_child, c2p = _open_pipe()
+        self._fds.append(from_child)
+        self._child_fds.append(c2p)
+        p2c, to_child = _open_pipe()
         self._fds.append(to_child)
-        self._children.append(p2c)
-        theirs = {"c2p_fd": c2p, "p2c_fd": p2c}
+        self._child_fds.append(p2c)
+        child_fds = {"c2p_fd": c2p, "p2c_fd": p2c}
         if shared_memory:
             with contextlib.suppress(OSError):  # without: through the pipe
-                read = ArrayMemory.create("sprint-c2p")
-                self._memories = read, None
-                write = ArrayMemory.create("sprint-p2c")
-                self._memories = read, write
-                theirs.update(c2p_memory_fd=read.fd, p2c_memory_fd=write.fd)
-        return theirs
+                for direction in ("c2p", "p2c"):
+                    self._memories.append(ArrayMemory.create(f"sprint-{direction}"))
+                read, write = (memory.fd for memory in self._memories)
+                child_fds.update(c2p_memory_fd=read, p2c_memory_fd=write)
+        return child_fds
 
-    def make_folder(self) -> str:
-        """Makes the folder for ``pymod-path``."""
-        self._folder = make_module_folder()
-        return self._folder
+    def start(
+        self,
+        command: Sequence[str],
+        inherited: Sequence[int],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Starts the process.
 
-    def start(self, command: list[str], inherited: list[int]) -> None:
-        """Starts the process with those descriptors. Raises OSError."""
-        ours, theirs = os.pipe()
+        Args:
+            command: its command line.
+            inherited: descriptors that it inherits.
+            environment: all of its environment variables; None: those of the trainer.
+
+        Raises:
+            OSError: the program cannot be executed, or no thread can be started.
+        """
+        from_stderr, stderr = _open_pipe()
+        self._child_fds.append(stderr)
+
+        def spawn() -> None:
+            try:
+                self._spawn(command, inherited, stderr, environment)
+            except BaseException as error:
+                self._spawn_error = error
+
+        self._stderr = StderrReader(from_stderr, spawn)
         try:
-            self.popen = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stderr=theirs,
-                pass_fds=inherited,
-                restore_signals=False,
-                start_new_session=True,
-            )
-        except BaseException:
-            os.close(ours)
-            raise
-        finally:
-            os.close(theirs)
-            for fd in self._children:
-                os.close(fd)
-            self._children = []
-        self._stderr = StderrReader(ours)
-        self._stderr.start()
-        with contextlib.suppress(OSError, AttributeError):  # Linux before 5.3
-            self._process_fd = os.pidfd_open(self.popen.pid)
-        read_fd, write_fd = self._fds
-        self.wire = Wire(
-            read_fd,
-            write_fd,
-            read_memory=self._memories[0],
-            write_memory=self._memories[1],
+            self._stderr.start()
+        except RuntimeError as error:
+            raise OSError(errno.EAGAIN, str(error)) from None
+        self._stderr.has_spawned.wait()
+        if self._spawn_error is not None:
+            raise self._spawn_error
+        memories = self._memories if len(self._memories) == 2 else (None, None)
+        self._wire = Wire(
+            *self._fds,
+            read_memory=memories[0],
+            write_memory=memories[1],
             process_fd=self._process_fd,
             is_alive=None if self._process_fd is not None else self.is_alive,
         )
-        self._fds, self._memories = [], (None, None)
+
+    def _spawn(
+        self,
+        command: Sequence[str],
+        inherited: Sequence[int],
+        stderr: int,
+        environment: Mapping[str, str] | None,
+    ) -> None:
+        with self._lock:
+            if self._is_released:  # interrupted before this thread ran
+                return
+            try:
+                self._popen = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=None if is_open(1) else subprocess.DEVNULL,
+                    stderr=stderr,
+                    env=environment,
+                    pass_fds=inherited,
+                    restore_signals=False,
+                    start_new_session=True,
+                )
+                self.pid = self._popen.pid
+                with contextlib.suppress(OSError, AttributeError):  # Linux before 5.3
+                    self._process_fd = os.pidfd_open(self.pid)
+            finally:
+                _close_all(self._child_fds)
+
+    @property
+    def wire(self) -> Wire:
+        """Our end of the pipes, once the process is started."""
+        if self._wire is None:
+            raise SprintError("this Sprint was not started")
+        return self._wire
+
+    # ---- running ---------------------------------------------------------------------------
 
     def is_alive(self) -> bool:
-        """Whether it runs; reaps it if not."""
-        return self.popen.poll() is None
+        """Whether the process runs. One that has ended is not reaped, so its id stays reserved."""
+        if not self._has_ended:
+            try:
+                info = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:  # SIGCHLD is ignored: the system has reaped it
+                self._has_ended = True
+            else:
+                if info is not None:
+                    exited = info.si_code == os.CLD_EXITED
+                    self.returncode = info.si_status if exited else -info.si_status
+                    self._has_ended = True
+        return not self._has_ended
 
-    def wait(self, timeout: float) -> None:
-        """Until the process has ended, at most so long."""
+    def wait(self, deadline: float) -> None:
+        """Waits until the process has ended, at most until the deadline."""
         if self._process_fd is not None:
             poller = select.poll()
             poller.register(self._process_fd, select.POLLIN)
-            poller.poll(timeout * 1000)
-            self.popen.poll()
-        else:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.popen.wait(timeout)
+            poll_until(poller, deadline)
+        while self.is_alive() and seconds_left(deadline) > 0:
+            time.sleep(min(_POLL_INTERVAL, seconds_left(deadline)))
 
     def stop_stderr(self) -> None:
-        """Reads what is left of stderr, no more after that."""
-        if self._stderr is not None and self._stderr.is_alive():
+        """Reads the rest of stderr and stops reading."""
+        if self._stderr is not None:
             self._stderr.stop(1.0)
 
     def stderr_tail(self) -> str:
-        """The last 64 KiB of stderr."""
+        """Returns the last 64 KiB of stderr."""
         return "" if self._stderr is None else self._stderr.tail()
 
+    # ---- ending ----------------------------------------------------------------------------
+
     def release(self, exit_timeout: float) -> None:
-        """Ends the process, 0 without asking it, and gives everything back."""
+        """Ends the process, at once for 0, and releases all resources. Idempotent."""
         if self.owner != os.getpid():
-            return  # a fork of the trainer: nothing of this is its own
+            return  # a fork of the trainer owns nothing of this
         with self._lock:
-            if hasattr(self, "popen"):
-                self._end(exit_timeout)
-                self.stop_stderr()
-                if self._process_fd is not None:
-                    os.close(self._process_fd)
-                    self._process_fd = None
-            self.close_fds()
-            if self._folder is not None:
-                remove_module_folder(self._folder)
+            self._is_released = True
+            self._end(exit_timeout)
+            self._end_group(exit_timeout)
+            self.stop_stderr()
+            self._close_fds()
 
     def end(self, exit_timeout: float) -> None:
-        """Ends the process, 0 without asking it."""
+        """Ends the process, at once for 0; keeps what another thread may be reading from."""
         if self.owner == os.getpid():
             with self._lock:
                 self._end(exit_timeout)
 
     def _end(self, exit_timeout: float) -> None:
-        deadline = time.monotonic() + exit_timeout
-        if exit_timeout > 0 and self.is_alive():
+        if self._popen is None or self._is_reaped:
+            return
+        if exit_timeout > 0 and self._wire is not None and self.is_alive():
+            deadline = deadline_after(exit_timeout)
             with contextlib.suppress(SprintError):
-                self.wire.send(("exit",), deadline=deadline)
-            self.wait(max(deadline - time.monotonic(), 0))
-        for number, timeout in ((signal.SIGTERM, _TERMINATE_TIMEOUT), (signal.SIGKILL, None)):
-            if not self.is_alive():
-                return
-            # its group: a wrapper script and what it started; not reaped, so the id is its own
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.popen.pid, number)
-            if timeout is None:
-                self.popen.wait()
-            else:
-                self.wait(timeout)
+                self._wire.send(("exit",), deadline=deadline)
+            self.wait(deadline)
+        for number, timeout in ((signal.SIGTERM, _TERMINATE_TIMEOUT), (signal.SIGKILL, math.inf)):
+            if self.is_alive():  # with its group: a wrapper script and what it started
+                self._signal_group(number)
+                self.wait(deadline_after(timeout))
 
-    def close_fds(self) -> None:
-        """Closes the pipe ends and memory files, whoever holds them now."""
-        for fd in self._fds + self._children:
-            os.close(fd)
-        for memory in self._memories:
-            if memory is not None:
-                memory.close()
-        self._fds, self._children, self._memories = [], [], (None, None)
-        if hasattr(self, "wire"):
-            self.wire.close()
+    def _end_group(self, exit_timeout: float) -> None:
+        """Reaps the process and ends what it has left in its group."""
+        if self._popen is None or self._is_reaped:
+            return
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+        self._popen.returncode = 0  # keeps its destructor quiet
+        # a group that has members keeps its number from being used again
+        deadline = deadline_after(_GROUP_TIMEOUT if exit_timeout > 0 else 0)
+        while self._signal_group(0) and seconds_left(deadline) > 0:
+            time.sleep(_POLL_INTERVAL)
+        self._signal_group(signal.SIGKILL)
+        self._is_reaped = True
 
+    def _signal_group(self, number: int) -> bool:
+        """Sends a signal to the group; False if it has no members."""
+        try:
+            os.killpg(self.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
 
-_running: weakref.WeakSet[ChildProcess] = weakref.WeakSet()
-_watching: list[int] = []  # not empty once forks are watched
+    def _close_fds(self) -> None:
+        _close_all(self._child_fds)
+        if self._wire is not None:
+            self._wire.close()
+        else:
+            _close_all(self._fds)
+            while self._memories:
+                self._memories.pop().close()
+        process_fd, self._process_fd = self._process_fd, None
+        if process_fd is not None:
+            os.close(process_fd)
 
-
-def _watch_forks(owned: ChildProcess) -> None:
-    _running.add(owned)
-    if not _watching:
-        _watching.append(os.getpid())
-        os.register_at_fork(after_in_child=_leave_to_parent)
-
-
-def _leave_to_parent() -> None:
-    for owned in list(_running):
+    def after_fork(self) -> None:
+        """Closes the copies of a fork, so that the end of the trainer reaches Sprint."""
         with contextlib.suppress(OSError):
-            owned.close_fds()
-        if hasattr(owned, "popen"):
-            owned.popen.returncode = 0  # not ours to reap; keeps its destructor quiet
-    _running.clear()
+            self._close_fds()
+        if self._stderr is not None:
+            self._stderr.after_fork()
+        if self._popen is not None:
+            self._popen.returncode = 0  # not a child of this process
+
+
+def _open_pipe() -> tuple[int, int]:
+    """Returns both ends of a pipe, above the descriptors of stdin, stdout and stderr."""
+    ends = list(os.pipe())
+    for index, fd in enumerate(ends):
+        if fd < _FIRST_FD:
+            ends[index] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FD)
+            os.close(fd)
+    return ends[0], ends[1]
+
+
+def _close_all(fds: list[int]) -> None:
+    while fds:
+        os.close(fds.pop())

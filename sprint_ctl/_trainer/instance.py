@@ -1,29 +1,36 @@
 """SprintSubprocessInstance: one Sprint that computes losses, error signals and automata.
 
-It belongs to the thread that uses it; only ``exit_handler`` may come from another. A request that
-fails because Sprint has ended, hangs or talks nonsense ends the process; `init` starts another one.
-A request that Sprint answers with an exception leaves it as it is.
+It belongs to the thread that uses it; only `end` may come from another. One request is under way at
+a time, from before its first byte is sent until its answer is read completely: ``is_calculating``.
+A Sprint whose request was broken off, by an error or by an exception of a signal handler, is ended,
+so that no later request can receive that answer; `init` starts another one. A request that Sprint
+answers with an exception leaves it running.
 """
 
 from __future__ import annotations
 
-import time
+import reprlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sprint_ctl._pipe.deadline import check_timeouts, deadline_after
 from sprint_ctl.command import CommandLine, from_returnn, split_command
-from sprint_ctl.errors import SprintError, SprintProtocolError, SprintRequestError
+from sprint_ctl.errors import (
+    SprintAutomatonError,
+    SprintError,
+    SprintProtocolError,
+    SprintRequestError,
+)
 
+from .automaton import Automaton, automaton_from_reply
 from .process import SprintProcess
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .batch import Automaton
-
-__all__ = ["SprintSubprocessInstance"]
+__all__ = ["PooledInstance", "SprintSubprocessInstance"]
 
 _MODULE = "sprint_ctl.control"
 _LOSS = "get_loss_and_error_signal"
@@ -35,11 +42,13 @@ class SprintSubprocessInstance:
 
     Attributes:
         Version: of the protocol.
-        is_calculating: a request for a loss was sent, its answer not yet read.
-        deaths: how often in a row Sprint was lost; counted by the pool, 0 after a success.
+        is_calculating: a request was begun and its answer is not read yet.
+        deaths: how often in a row Sprint was lost; counted by the pool, 0 after an answer.
+        was_ready: Sprint has answered at least once.
     """
 
     Version = 1
+    _starts_at_once = True
 
     def __init__(
         self,
@@ -49,70 +58,80 @@ class SprintSubprocessInstance:
         sprintControlConfig: Mapping[str, Any] | None = None,  # noqa: N803
         usePythonSegmentOrder: bool = True,  # noqa: N803
         *,
-        start_timeout: float = 1800.0,
-        request_timeout: float = 600.0,
-        exit_timeout: float = 5.0,
+        start_timeout: float | None = 1800.0,
+        request_timeout: float | None = 600.0,
+        exit_timeout: float | None = 5.0,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Starts Sprint and waits until it answers.
 
         Args:
             sprintExecPath: the executable, see `sprint_ctl.command.find_executable`.
-            minPythonControlVersion: least interface version; Sprint is told to check.
+            minPythonControlVersion: minimum interface version, checked inside Sprint.
             sprintConfigStr: its arguments: a string as for a shell, a list, or a function; with
-                "config:NAME" what RETURNN's global configuration has under that name. They come
-                after our own, so they win.
+                "config:NAME" the value of NAME in RETURNN's global configuration. They follow our
+                arguments, so they take precedence.
             sprintControlConfig: further pairs of the configuration string of our module.
             usePythonSegmentOrder: Sprint asks us for the order of segments.
-            start_timeout: seconds for Sprint to start and answer.
-            request_timeout: seconds for each request.
-            exit_timeout: seconds for Sprint to end when asked.
+            start_timeout: seconds for Sprint to start and answer; None: no limit.
+            request_timeout: seconds for each request; None: no limit.
+            exit_timeout: seconds for Sprint to end when asked; None: no limit.
+            environment: environment variables of Sprint, in addition to those of this process.
 
         Raises:
             SprintStartError: it does not start, or ends or fails before it answers.
             SprintTimeoutError: it does not answer in time.
-            SprintProtocolError: it answers nonsense.
+            SprintProtocolError: its answer violates the protocol.
+            TypeError, ValueError: an option out of range.
         """
+        timeouts = check_timeouts(
+            start_timeout=start_timeout, request_timeout=request_timeout, exit_timeout=exit_timeout
+        )
         self.is_calculating = False
         self.deaths = 0
+        self.was_ready = False
         self._executable = sprintExecPath
         self._min_version = minPythonControlVersion
         self._arguments = split_command(from_returnn(sprintConfigStr))
         self._config = dict(sprintControlConfig or {})
         self._use_segment_order = usePythonSegmentOrder
-        self._start_timeout = start_timeout
-        self._request_timeout = request_timeout
-        self._exit_timeout = exit_timeout
+        self._start_timeout = timeouts["start_timeout"]
+        self._request_timeout = timeouts["request_timeout"]
+        self._exit_timeout = timeouts["exit_timeout"]
+        self._environment = environment
         self._process: SprintProcess | None = None
         self._request_id = 0
         self._deadline = 0.0
         self._segment: str | None = None
         self._shape: tuple[int, ...] = ()
-        self.init()
+        if self._starts_at_once:
+            self.init()
 
     def init(self) -> None:
         """(Re)starts Sprint. Raises as the constructor does."""
         self.exit_handler()
-        self._process = process = SprintProcess(
-            self._executable,
-            self._build_arguments,
-            config={"minPythonControlVersion": self._min_version, **self._config},
-            exit_timeout=self._exit_timeout,
-        )
         self._segment = None
-        self._deadline = time.monotonic() + self._start_timeout
-        process.send(("init", "SprintSubprocessInstance", self.Version), deadline=self._deadline)
-        answer = self._receive("init")
-        if len(answer) < 2 or answer[1] != self.Version:
-            process.fail(
-                SprintProtocolError(
-                    "the module in Sprint speaks another protocol",
-                    expected=f"its name and version {self.Version}",
-                    found=repr(answer),
-                )
+        self._request_id += 1
+        self._deadline = deadline_after(self._start_timeout)
+        try:
+            self._process = process = SprintProcess(
+                self._executable,
+                self._build_arguments,
+                config={"minPythonControlVersion": self._min_version, **self._config},
+                environment=self._environment,
+                exit_timeout=self._exit_timeout,
             )
-        if answer[2:3] == (2,):
-            process.wire.version = 2
-        process.is_ready = True
+            message = ("init", "SprintSubprocessInstance", self.Version)
+            process.send(message, request_id=self._request_id, deadline=self._deadline)
+            answer = self._receive("init")
+            if len(answer) < 2 or answer[1] != self.Version:
+                self._fail("init", f"the name and version {self.Version} of the module", answer)
+            if answer[2:3] == (2,):
+                process.wire.version = 2
+            process.is_ready = self.was_ready = True
+        except BaseException:
+            self._abandon()
+            raise
 
     def _build_arguments(self, config: str, modules: str) -> list[str]:
         arguments = [
@@ -138,9 +157,9 @@ class SprintSubprocessInstance:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process is there."""
+        """Whether Sprint runs."""
         process = self._process
-        return process is not None and not process.is_closed and process.poll() is None
+        return process is not None and not process.is_closed and process.is_running
 
     # ---- requests --------------------------------------------------------------------------
 
@@ -156,11 +175,9 @@ class SprintSubprocessInstance:
 
         Raises:
             SprintError: the answer to the last request was not read.
-            ValueError: a shape that does not fit the length.
+            ValueError: a shape that does not match the length.
             SprintDiedError, SprintTimeoutError: it could not be sent.
         """
-        if self.is_calculating:
-            raise SprintError("the last answer was not read", segment=self._segment)
         length = int(seg_len)
         if log_posteriors.ndim != 2 or len(log_posteriors) != length or not length or not seg_name:
             raise ValueError(
@@ -168,14 +185,19 @@ class SprintSubprocessInstance:
                 " frames, expected (time, label), a name and at least one frame"
             )
         name = seg_name.decode("utf-8") if isinstance(seg_name, bytes) else str(seg_name)
-        self._shape = log_posteriors.shape
-        self._send(_LOSS, name, length, log_posteriors.astype(np.float32, copy=False))
-        self.is_calculating = True
+        posteriors = log_posteriors.astype(np.float32, copy=False)
+        self._begin(name)
+        self._shape = posteriors.shape
+        try:
+            self._send(_LOSS, name, length, posteriors)
+        except BaseException:
+            self._abandon()
+            raise
 
     def get_loss_and_error_signal__have_data(self) -> bool:
-        """Whether the answer, or the end of Sprint, has come: `__read` will not wait long."""
+        """Whether the answer has arrived or Sprint has ended: `__read` will not wait long."""
         process = self._running()
-        return process.poll() is not None or process.wire.has_data()
+        return not process.is_running or process.wire.has_data()
 
     def get_loss_and_error_signal__read(
         self, out: NDArray[np.float32] | None = None
@@ -189,51 +211,66 @@ class SprintSubprocessInstance:
             The name of the segment, the loss, the error signal (time, label) float32.
 
         Raises:
-            SprintRequestError: Sprint answered with an exception, and lives.
-            SprintDiedError, SprintTimeoutError, SprintProtocolError: this Sprint is gone.
+            SprintRequestError: Sprint answered with an exception, and keeps running.
+            SprintDiedError, SprintTimeoutError, SprintProtocolError: this Sprint has ended.
         """
         if not self.is_calculating:
             raise SprintError("no request was sent")
+        try:
+            answer = self._receive(_LOSS)
+            if (
+                len(answer) != 2
+                or not isinstance(answer[0], (float, int))
+                or not isinstance(answer[1], np.ndarray)
+                or answer[1].shape != self._shape
+            ):
+                self._fail(_LOSS, f"a loss and an error signal of shape {self._shape}", answer)
+            if out is None:
+                out = np.empty(self._shape, np.float32)
+            out[...] = answer[1]  # which may be overwritten by the next answer
+        except SprintRequestError:
+            self.is_calculating = False
+            raise
+        except BaseException:
+            self._abandon()
+            raise
         self.is_calculating = False
-        answer = self._receive(_LOSS)
-        if (
-            len(answer) != 2
-            or not isinstance(answer[0], (float, int))
-            or not isinstance(answer[1], np.ndarray)
-            or answer[1].shape != self._shape
-        ):
-            self._fail(_LOSS, f"a loss and an error signal of shape {self._shape}", answer)
-        if out is None:
-            out = np.empty(self._shape, np.float32)
-        out[...] = answer[1]
         return self._segment or "", float(answer[0]), out
 
-    def get_automaton(self, seg_name: str) -> Automaton:
-        """The automaton of allophone states of a segment.
+    def get_loss_and_error_signal(
+        self, seg_name: str, log_posteriors: NDArray[Any], out: NDArray[np.float32]
+    ) -> float:
+        """Sends a request, reads the answer, fills ``out`` and returns the loss."""
+        self.get_loss_and_error_signal__send(seg_name, len(log_posteriors), log_posteriors)
+        return self.get_loss_and_error_signal__read(out)[1]
 
-        Returns:
-            number of states, number of edges E, edges uint32 (3 * E,): all from, all to, all
-            emissions; weights float32 (E,).
+    def get_automaton(self, seg_name: str) -> Automaton:
+        """Returns the automaton of allophone states of a segment.
 
         Raises:
-            SprintRequestError: Sprint answered with an exception, and lives.
-            SprintDiedError, SprintTimeoutError, SprintProtocolError: this Sprint is gone.
+            SprintRequestError: Sprint answered with an exception, and keeps running.
+            SprintAutomatonError: its answer is not an automaton, or one without a path to its final
+                state; Sprint keeps running.
+            SprintDiedError, SprintTimeoutError, SprintProtocolError: this Sprint has ended.
         """
-        self._send(_AUTOMATON, seg_name)
-        answer = self._receive(_AUTOMATON)
+        answer = self._ask(_AUTOMATON, seg_name)
         try:
-            states, edges, targets, weights = answer
-            fits = targets.shape == (3 * edges,) and weights.shape == (edges,) and states >= 0
-        except (TypeError, ValueError, AttributeError):
-            fits = False
-        if not fits:
-            self._fail(_AUTOMATON, "states, edges, 3 numbers and a weight for each edge", answer)
-        return int(states), int(edges), np.array(targets, np.uint32), np.array(weights, np.float32)
+            return automaton_from_reply(answer)
+        except ValueError as wrong:
+            error = SprintAutomatonError(
+                "the automaton from Sprint is malformed",
+                expected=wrong.args[0],
+                found=wrong.args[1],
+                request=_AUTOMATON,
+                segment=seg_name,
+            )
+            self._running().explain(error)
+            raise error from None
 
     def probe(
         self, seg_name: str, length: int = 0, labels: int = 0
     ) -> tuple[float, NDArray[np.float32]]:
-        """Loss and error signal of a segment for uniform posteriors of the size that Sprint has.
+        """Requests loss and error signal for uniform posteriors of the size that Sprint has.
 
         Args:
             seg_name: name of the segment.
@@ -243,19 +280,90 @@ class SprintSubprocessInstance:
             The loss, the error signal (time, label) float32; infinite and (0, 0) where the sizes
             are not known.
         """
-        self._send("probe", seg_name, length, labels)
-        answer = self._receive("probe")
+        answer = self._ask("probe", seg_name, length, labels)
         if len(answer) != 2 or getattr(answer[1], "ndim", 0) != 2:
             self._fail("probe", "a loss and an error signal", answer)
         return float(answer[0]), np.array(answer[1], np.float32)
 
     def describe(self) -> dict[str, Any]:
-        """What the module inside Sprint says about itself: versions of Python, numpy and Sprint."""
-        self._send("describe")
-        answer = self._receive("describe")
+        """Returns what the module inside Sprint reports: versions of Python, numpy and Sprint."""
+        answer = self._ask("describe")
         if len(answer) != 1 or not isinstance(answer[0], dict):
             self._fail("describe", "a dict", answer)
         return dict(answer[0])
+
+    # ---- the request under way -------------------------------------------------------------
+
+    def _ask(self, request: str, segment: str | None = None, *arguments: Any) -> tuple[Any, ...]:
+        """Sends a request and waits for the answer."""
+        self._begin(segment)
+        try:
+            self._send(request, segment, *arguments)
+            answer = self._receive(request)
+        except SprintRequestError:
+            self.is_calculating = False
+            raise
+        except BaseException:
+            self._abandon()
+            raise
+        self.is_calculating = False
+        return answer
+
+    def _begin(self, segment: str | None) -> None:
+        if self.is_calculating:
+            raise SprintError("the last answer was not read", segment=self._segment)
+        self._running()
+        self.is_calculating = True
+        self._segment = segment
+
+    def _send(self, request: str, segment: str | None = None, *arguments: Any) -> None:
+        self._request_id += 1
+        self._deadline = deadline_after(self._request_timeout)
+        message = (request,) if segment is None else (request, segment, *arguments)
+        self._running().send(
+            message, request_id=self._request_id, deadline=self._deadline, segment=segment
+        )
+
+    def _receive(self, request: str) -> tuple[Any, ...]:
+        """Returns what follows "ok" in the answer."""
+        process = self._running()
+        answer = process.receive(deadline=self._deadline, request=request, segment=self._segment)
+        status, received_id = answer[:1], process.wire.received_id
+        is_exception = status == ("exception",) and len(answer) == 2
+        # the id of no request, and any exception at the start: Sprint is about to end
+        if is_exception and (received_id == 0 or not process.is_ready):
+            died = process.died(str(answer[1]))
+            process.fail(died, request=request, segment=self._segment)
+        if received_id is not None and received_id != self._request_id:
+            self._fail(request, f"the answer to request {self._request_id}", f"to {received_id}")
+        if is_exception:
+            self._raise_remote(request, str(answer[1]))
+        if status != ("ok",):
+            self._fail(request, '("ok", ...) or ("exception", text)', answer)
+        if request != "init":
+            self.deaths = 0
+        return answer[1:]
+
+    def _raise_remote(self, request: str, text: str) -> None:
+        self.deaths = 0
+        lines = text.strip().splitlines() or [""]
+        error = SprintRequestError(
+            f"Sprint answered with an exception: {lines[-1]}",
+            request=request,
+            segment=self._segment,
+            remote=text,
+        )
+        self._running().explain(error)
+        raise error
+
+    def _fail(self, request: str, expected: str, found: Any) -> None:
+        self._running().fail(
+            SprintProtocolError(
+                "unexpected reply from Sprint", expected=expected, found=reprlib.repr(found)[:200]
+            ),
+            request=request,
+            segment=self._segment,
+        )
 
     # ---- the process -----------------------------------------------------------------------
 
@@ -264,57 +372,28 @@ class SprintSubprocessInstance:
             raise SprintError("this Sprint was ended")
         return self._process
 
-    def _send(self, request: str, segment: str | None = None, *arguments: Any) -> None:
-        self._segment = segment
-        self._request_id += 1
-        self._deadline = time.monotonic() + self._request_timeout
-        message = (request,) if segment is None else (request, segment, *arguments)
-        self._running().send(
-            message, request_id=self._request_id, deadline=self._deadline, segment=segment
-        )
+    def _abandon(self) -> None:
+        """Ends a Sprint whose request was broken off; the request goes with it."""
+        if self._process is not None:
+            self._process.close(ask=False)
+        self.is_calculating = False
 
-    def _receive(self, request: str) -> tuple[Any, ...]:
-        """What follows "ok" in the answer."""
-        process = self._running()
-        answer = process.receive(deadline=self._deadline, request=request, segment=self._segment)
-        status, found_id = answer[:1], process.wire.received_id
-        if status == ("exception",) and len(answer) == 2:
-            self._fail_with_exception(request, str(answer[1]), found_id)
-        if status != ("ok",):
-            self._fail(request, '("ok", ...) or ("exception", text)', answer)
-        if found_id is not None and found_id != self._request_id:
-            self._fail(request, f"the answer to request {self._request_id}", f"to {found_id}")
-        if request != "init":
-            self.deaths = 0
-        return answer[1:]
-
-    def _fail_with_exception(self, request: str, text: str, found_id: int | None) -> None:
-        process = self._running()
-        # what answers no request, and any in the beginning: Sprint is about to end
-        if found_id == 0 or not process.is_ready:
-            process.fail(process.died(text), request=request, segment=self._segment)
-        lines = text.strip().splitlines() or [""]
-        error = SprintRequestError(
-            f"Sprint answered with an exception: {lines[-1]}",
-            request=request,
-            segment=self._segment,
-            remote=text,
-        )
-        process.explain(error)
-        raise error
-
-    def _fail(self, request: str, expected: str, found: Any) -> None:
-        self._running().fail(
-            SprintProtocolError(
-                "Sprint answered nonsense", expected=expected, found=repr(found)[:200]
-            ),
-            request=request,
-            segment=self._segment,
-        )
+    def end(self) -> None:
+        """Ends the process from another thread; the thread that uses it gets an error."""
+        process = self._process
+        if process is not None:
+            process.end(ask=False)
 
     def exit_handler(self) -> None:
-        """Ends Sprint; again does nothing."""
-        process, self._process = self._process, None
+        """Ends Sprint. Idempotent."""
+        process = self._process
         if process is not None:
             process.close(ask=not self.is_calculating)
+        self._process = None
         self.is_calculating = False
+
+
+class PooledInstance(SprintSubprocessInstance):
+    """The Sprint of a pool, which calls `init` when it has a segment for it."""
+
+    _starts_at_once = False

@@ -1,181 +1,69 @@
 """SprintInstancePool: several Sprints that share the sequences of a batch.
 
-A batch is a queue of sequences, longest first. Each Sprint has a thread that takes the next
-sequence as soon as the last is done; with one Sprint the caller does it. Results are written into
-the arrays of the batch, each sequence into its own part.
+A batch is a queue of segments, longest first. Each Sprint takes the next segment as soon as its
+last one is done. Results are written into the arrays of the batch, each segment into its own part.
 
-When a Sprint dies, hangs or talks nonsense, its thread starts it anew and the sequence is tried
-once more, by whoever comes first; a Sprint that fails ``max_restarts`` times in a row is
-given up. A sequence that fails for good does not keep the others from being done; then the batch
-fails with its error, or, with ``on_failure="skip"``, it has infinite loss and no gradient, and is
-counted. When the last Sprint is given up, the batch fails in any case.
+States of a Sprint, and who may use it:
+
+* idle: it runs, without a request. It belongs to the pool, and to whoever holds ``lock``.
+* in a batch: the thread of the caller holds ``lock`` and lends each Sprint to one thread, which
+  alone starts it, uses it and, if necessary, ends it, until the thread is joined. The Sprints that
+  were not given up are idle again.
+* used directly: `get_free_instance` returns an idle Sprint. While ``is_calculating``, it belongs to
+  the caller, and a batch leaves it alone.
+* lost: it was idle or in a batch, and has ended, hung or violated the protocol. It is restarted for
+  the next segment.
+* given up: it did not start, or was lost with more than ``max_restarts`` segments in a row. The
+  pool drops it; the next batch starts another one.
+* abandoned: the batch was broken off, by Ctrl-C or any other exception that is not a SprintError.
+  The pool drops all Sprints of the batch before anything else is done, and each of them is ended:
+  its unanswered request must not meet a later one. A batch starts others.
+
+What counts as a try of a segment:
+
+* A request that a running Sprint did not answer: it ended, hung, or violated the protocol. The
+  segment is tried once more, by the next free Sprint; the second time it has failed for good.
+* A Sprint that has ended before it is asked, between two batches say, is restarted first.
+* A request that Sprint answers with an exception or a malformed automaton is not repeated: the
+  segment has failed for good.
+
+Losing a Sprint with the first try of a segment counts for the Sprint, the second one is blamed on
+the segment; any answer sets the count to 0. A segment that failed does not keep the others from
+being done; then the batch fails with its error, or, with ``on_failure="skip"``, the segment has
+infinite loss and no gradient, and is counted. The batch fails in any case when the last Sprint is
+given up, or when Sprints were lost with ``max_restarts`` of its segments and answered none.
+
+A fork of this process has pools without Sprints: those of its parent are not its own.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from sprint_ctl.errors import SprintError, SprintRequestError
+from sprint_ctl._pipe.deadline import check_timeouts
+from sprint_ctl.errors import SprintError
 from sprintcache._checks import check_arguments
 
-from .batch import Automaton, join_automata, sequence_lengths, sequence_names
-from .instance import SprintSubprocessInstance
+from .automaton import Automaton, join_automata
+from .batch import log_posteriors_array, sequence_lengths, sequence_names
+from .batch_run import SegmentQueue, Task, run_batch
+from .forks import watch_forks
+from .instance import PooledInstance, SprintSubprocessInstance
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ReaderThread", "SprintInstancePool"]
+__all__ = ["SprintInstancePool"]
 
-Task = Callable[[SprintSubprocessInstance, int], None]
+_TIMEOUTS = ("start_timeout", "request_timeout", "exit_timeout")
 
 logger = logging.getLogger(__name__)
-
-
-class _Worker(threading.Thread):
-    """Does tasks with one Sprint.
-
-    Attributes:
-        exception: what ended it early, or None.
-    """
-
-    def __init__(
-        self,
-        instance: SprintSubprocessInstance,
-        instance_idx: int,
-        batch_idxs: Iterable[int],
-        task: Task,
-        recover: Callable[[SprintSubprocessInstance, int, Exception], bool] | None = None,
-    ) -> None:
-        super().__init__(name=f"Sprint {instance_idx}", daemon=True)
-        self.instance = instance
-        self.batch_idxs = batch_idxs
-        self.exception: Exception | None = None
-        self._task = task
-        self._recover = recover
-
-    def run(self) -> None:
-        for index in self.batch_idxs:
-            try:
-                self._task(self.instance, index)
-            except Exception as error:
-                if self._recover is None or not self._recover(self.instance, index, error):
-                    self.exception = error
-                    return
-
-
-class ReaderThread(_Worker):
-    """Computes losses and error signals of some sequences of a batch; starts at once."""
-
-    def __init__(
-        self,
-        instance: SprintSubprocessInstance,
-        instance_idx: int,
-        batch_idxs: Iterable[int],
-        tags: Sequence[str],
-        seq_lengths: Sequence[int] | NDArray[np.integer[Any]],
-        log_posteriors: NDArray[Any],
-        batch_loss: NDArray[np.float32],
-        batch_error_signal: NDArray[np.float32],
-        *,
-        recover: Callable[[SprintSubprocessInstance, int, Exception], bool] | None = None,
-    ) -> None:
-        """Starts the thread.
-
-        Args:
-            instance: used by no other thread.
-            instance_idx: its number, for the name of the thread.
-            batch_idxs: which sequences; may be an iterator that threads share.
-            tags: names of all sequences of the batch.
-            seq_lengths: (batch,) their lengths.
-            log_posteriors: (time, batch, label).
-            batch_loss: (batch,), written.
-            batch_error_signal: (time, batch, label), written.
-            recover: called with instance, sequence and error; whether to go on. Without, the first
-                error ends the thread and is kept in ``exception``.
-        """
-        arrays = tags, seq_lengths, log_posteriors, batch_loss, batch_error_signal
-        super().__init__(instance, instance_idx, batch_idxs, _loss_task(*arrays), recover)
-        self.start()
-
-
-def _loss_task(
-    tags: Sequence[str],
-    seq_lengths: Sequence[int] | NDArray[np.integer[Any]],
-    log_posteriors: NDArray[Any],
-    batch_loss: NDArray[np.float32],
-    batch_error_signal: NDArray[np.float32],
-) -> Task:
-    def task(instance: SprintSubprocessInstance, index: int) -> None:
-        length = int(seq_lengths[index])
-        instance.get_loss_and_error_signal__send(
-            tags[index], length, log_posteriors[:length, index]
-        )
-        _, loss, _ = instance.get_loss_and_error_signal__read(batch_error_signal[:length, index])
-        batch_loss[index] = loss
-
-    return task
-
-
-class _Jobs(Iterator[int]):
-    """The queue of a batch, shared by its threads, and what went wrong.
-
-    Attributes:
-        failures: errors of sequences that failed for good.
-        last_death: the last error that ended a Sprint.
-        cancelled: set when the caller waits no more.
-    """
-
-    def __init__(self, order: Iterable[int], max_restarts: int, last_death: Exception) -> None:
-        self.failures: dict[int, Exception] = {}
-        self.last_death = last_death
-        self.cancelled = threading.Event()
-        self._waiting = deque(order)
-        self._tried: set[int] = set()
-        self._lock = threading.Lock()
-        self._max_restarts = max_restarts
-
-    def __next__(self) -> int:
-        with self._lock:
-            if not self._waiting or self.cancelled.is_set():
-                raise StopIteration
-            return self._waiting.popleft()
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def recover(self, instance: SprintSubprocessInstance, index: int, error: Exception) -> bool:
-        """Notes an error, restarts a Sprint that is gone; whether it can go on."""
-        if self.cancelled.is_set():
-            return False
-        if isinstance(error, SprintRequestError) or not isinstance(error, SprintError):
-            self.failures[index] = error  # Sprint lives
-            return True
-        with self._lock:
-            self.last_death = error
-            if index in self._tried:
-                self.failures[index] = error
-            else:
-                self._tried.add(index)
-                self._waiting.appendleft(index)
-        while not self.cancelled.is_set():
-            instance.deaths += 1
-            logger.warning("%s", self.last_death)
-            if instance.deaths > self._max_restarts:
-                logger.warning("a Sprint is given up after %d restarts", self._max_restarts)
-                return False
-            try:
-                instance.init()
-            except SprintError as again:
-                self.last_death = again
-            else:
-                return True
-        return False
 
 
 class SprintInstancePool:
@@ -185,8 +73,8 @@ class SprintInstancePool:
         class_lock: guards ``global_instances``.
         global_instances: the pools that `get_global_instance` has made.
         lock: held by the methods; callers may hold it around several calls.
-        instances: the Sprints that were started.
-        num_skipped: sequences that failed so far, with ``on_failure="skip"``.
+        instances: the Sprints of the pool.
+        num_skipped: segments that failed so far, with ``on_failure="skip"``.
     """
 
     class_lock = threading.RLock()
@@ -194,23 +82,25 @@ class SprintInstancePool:
 
     @classmethod
     def get_global_instance(cls, sprint_opts: Mapping[str, Any]) -> SprintInstancePool:
-        """The one pool of this process with these options."""
+        """Returns the one pool of this process with these options."""
         key = _hashable(sprint_opts)
-        with cls.class_lock:
-            if key not in cls.global_instances:
-                cls.global_instances[key] = cls(sprint_opts)
-            return cls.global_instances[key]
+        pool = cls.global_instances.get(key)
+        if pool is None:
+            new = cls(sprint_opts)
+            with cls.class_lock:
+                pool = cls.global_instances.setdefault(key, new)
+        return pool
 
     def __init__(self, sprint_opts: Mapping[str, Any]) -> None:
         """Starts nothing yet.
 
         Args:
-            sprint_opts: numInstances: how many Sprints (1); max_restarts: how often in a row one is
-                started anew (3); on_failure: "raise" or "skip"; all others go to
-                `SprintSubprocessInstance`.
+            sprint_opts: numInstances: number of Sprints (1); max_restarts: with how many segments
+                in a row one may be lost and restarted (3); on_failure: "raise" or "skip"; all
+                others go to `SprintSubprocessInstance`.
 
         Raises:
-            TypeError: an option that is not known, or no sprintExecPath.
+            TypeError: an unknown option, or no sprintExecPath.
             ValueError: an option out of range.
         """
         options = dict(sprint_opts)
@@ -218,26 +108,29 @@ class SprintInstancePool:
         self.max_restarts = int(options.pop("max_restarts", 3))
         self.on_failure = str(options.pop("on_failure", "raise"))
         if self.max_num_instances < 1:
-            raise ValueError(f"numInstances {self.max_num_instances}: at least 1")
+            raise ValueError(f"numInstances must be at least 1, not {self.max_num_instances}")
+        if self.max_restarts < 0:
+            raise ValueError(f"max_restarts must be at least 0, not {self.max_restarts}")
         if self.on_failure not in ("raise", "skip"):
-            raise ValueError(f"on_failure {self.on_failure!r}: 'raise' or 'skip'")
+            raise ValueError(f"on_failure must be 'raise' or 'skip', not {self.on_failure!r}")
         check_arguments("sprint_opts", SprintSubprocessInstance, **options)
+        check_timeouts(**{name: options[name] for name in _TIMEOUTS if name in options})
         self.sprint_opts = options
         self.lock = threading.RLock()
         self.instances: list[SprintSubprocessInstance] = []
         self.num_skipped = 0
-        self._last_death: Exception = SprintError("no Sprint is left")
+        self._lent: Sequence[SprintSubprocessInstance] = ()  # to the batch under way
+        watch_forks(self)
+
+    # ---- batches ---------------------------------------------------------------------------
 
     def get_batch_loss_and_error_signal(
-        self,
-        log_posteriors: NDArray[Any],
-        seq_lengths: ArrayLike,
-        tags: Any = None,
+        self, log_posteriors: Any, seq_lengths: ArrayLike, tags: Any = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Loss and error signal of each sequence.
+        """Returns loss and error signal of each sequence.
 
         Args:
-            log_posteriors: (time, batch, label), any strides.
+            log_posteriors: (time, batch, label): an array of any strides, a tensor or nested lists.
             seq_lengths: (batch,) of any integer type.
             tags: names of the segments: str or bytes, or an array of characters.
 
@@ -246,34 +139,38 @@ class SprintInstancePool:
             length.
 
         Raises:
-            ValueError: no tags, shapes that do not fit, or a sequence without frames.
-            SprintError: what befell the first sequence that failed; see ``on_failure``.
+            TypeError: posteriors or lengths that are not numbers, tags that are not names.
+            ValueError: no tags, shapes that do not match, or a sequence without frames.
+            SprintError: the error of the first sequence that failed; see ``on_failure``.
         """
         names = sequence_names(tags)
-        if log_posteriors.ndim != 3 or log_posteriors.shape[1] != len(names):
-            raise ValueError(
-                f"posteriors of shape {log_posteriors.shape} for {len(names)} tags,"
-                " expected (time, batch, label)"
-            )
-        lengths = sequence_lengths(seq_lengths, len(names), len(log_posteriors))
+        posteriors = log_posteriors_array(log_posteriors, len(names))
+        lengths = sequence_lengths(seq_lengths, len(names), len(posteriors))
         loss = np.zeros(len(names), np.float32)
-        error_signal = np.zeros(log_posteriors.shape, np.float32)
-        arrays = names, lengths, log_posteriors, loss, error_signal
+        error_signal = np.zeros(posteriors.shape, np.float32)
 
-        def start(instance: SprintSubprocessInstance, number: int, jobs: _Jobs) -> threading.Thread:
-            return ReaderThread(instance, number, jobs, *arrays, recover=jobs.recover)
+        def task(instance: SprintSubprocessInstance, index: int) -> None:
+            length = lengths[index]
+            loss[index] = instance.get_loss_and_error_signal(
+                names[index], posteriors[:length, index], error_signal[:length, index]
+            )
 
         order = sorted(range(len(names)), key=lambda index: -lengths[index])
-        failures = self._do(order, _loss_task(*arrays), start)
-        for index, error in failures.items():
+        queue = SegmentQueue(index for index in order if lengths[index])
+        for index in order:
+            if not lengths[index]:
+                queue.failures[index] = ValueError(f"segment {names[index]!r} has no frames")
+        self._run(queue, task, self.on_failure)
+        for index, error in queue.failures.items():
             loss[index] = np.inf
+            error_signal[:, index] = 0
             logger.warning("segment %r is skipped: %s", names[index], error)
         return loss, error_signal
 
     def get_automata_for_batch(
         self, tags: Any
     ) -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.uint32]]:
-        """Automata of allophone states of some segments, joined into one.
+        """Returns the automata of allophone states of some segments, joined into one.
 
         Args:
             tags: names of the segments: str or bytes, or an array of characters.
@@ -284,96 +181,102 @@ class SprintInstancePool:
 
         Raises:
             ValueError: no tags.
-            SprintError: what befell the first sequence that failed, whatever ``on_failure`` is.
+            SprintError: the error of the first segment that failed, whatever ``on_failure`` is.
         """
         names = sequence_names(tags)
-        automata: list[Automaton | None] = [None] * len(names)
+        automata: dict[int, Automaton] = {}
 
         def task(instance: SprintSubprocessInstance, index: int) -> None:
             automata[index] = instance.get_automaton(names[index])
 
-        def start(instance: SprintSubprocessInstance, number: int, jobs: _Jobs) -> threading.Thread:
-            worker = _Worker(instance, number, jobs, task, jobs.recover)
-            worker.start()
-            return worker
+        self._run(SegmentQueue(range(len(names))), task, "raise")
+        return join_automata([automata[index] for index in range(len(names))])
 
-        self._do(range(len(names)), task, start, on_failure="raise")
-        return join_automata([automaton for automaton in automata if automaton is not None])
-
-    def _do(
-        self,
-        order: Sequence[int],
-        task: Task,
-        start: Callable[[SprintSubprocessInstance, int, _Jobs], threading.Thread],
-        on_failure: str | None = None,
-    ) -> dict[int, Exception]:
-        """Has tasks done by all Sprints; the errors of those that failed, if that is allowed."""
-        jobs = _Jobs(order, self.max_restarts, self._last_death)
+    def _run(self, queue: SegmentQueue, task: Task, on_failure: str) -> None:
+        """Has the segments of a batch done; raises unless all were, or may be skipped."""
         with self.lock:
-            while jobs:
-                instances = self._start(min(self.max_num_instances, len(jobs)))
-                if not instances:
-                    self._last_death = jobs.last_death  # tells the next batch why
-                    raise jobs.last_death
-                if len(instances) == 1:
-                    _Worker(instances[0], 0, jobs, task, jobs.recover).run()
-                    continue
-                threads = [start(instance, i, jobs) for i, instance in enumerate(instances)]
-                try:
-                    for thread in threads:
-                        thread.join()
-                except BaseException:
-                    jobs.cancelled.set()  # the caller was interrupted
-                    self.close()
-                    raise
-            if jobs.failures:
-                if (on_failure or self.on_failure) == "raise":
-                    raise jobs.failures[min(jobs.failures)]
-                self.num_skipped += len(jobs.failures)
-        return jobs.failures
+            if queue:
+                with self._lend(min(self.max_num_instances, len(queue))) as lent:
+                    remaining = run_batch(queue, lent, task, self.max_restarts)
+                    self.instances = [
+                        i
+                        for i in self.instances
+                        if i not in lent or (i in remaining and i.was_ready)
+                    ]
+                nothing = not queue.has_answer and queue.num_lost >= max(self.max_restarts, 1)
+                if not remaining or nothing:
+                    raise queue.last_loss or SprintError("no Sprint is left")
+            if queue.failures:
+                if on_failure == "raise":
+                    raise queue.failures[min(queue.failures)]
+                self.num_skipped += len(queue.failures)
 
-    def _start(self, number: int) -> list[SprintSubprocessInstance]:
-        """So many Sprints that are not given up, or as many as there are; new ones at once."""
-        missing = min(number, self.max_num_instances) - len(self.instances)
-        if missing == 1:
-            self.instances.append(SprintSubprocessInstance(**self.sprint_opts))
-        elif missing > 1:
-            errors: list[Exception] = []
+    @contextmanager
+    def _lend(self, number: int) -> Iterator[Sequence[SprintSubprocessInstance]]:
+        """Lends Sprints to a batch; drops them if it is broken off."""
+        if self._lent:  # by a signal handler
+            raise SprintError("this thread has a batch under way")
+        lent = [i for i in self.instances if not i.is_calculating]
+        number = min(number, self.max_num_instances - len(self.instances) + len(lent))
+        if number < 1:
+            raise SprintError("all Sprints of the pool have requests that were sent directly")
+        lent = lent[:number]
+        while len(lent) < number:
+            lent.append(PooledInstance(**self.sprint_opts))
+        try:
+            self._lent = lent
+            self.instances += [i for i in lent if i not in self.instances]
+            yield lent
+        except BaseException:
+            self.instances = [i for i in self.instances if i not in lent]
+            raise
+        finally:
+            self._lent = ()
 
-            def start() -> None:
-                try:
-                    self.instances.append(SprintSubprocessInstance(**self.sprint_opts))
-                except Exception as error:
-                    errors.append(error)
-
-            threads = [threading.Thread(target=start, daemon=True) for _ in range(missing)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            if errors:
-                raise errors[0]
-        return [i for i in self.instances if i.deaths <= self.max_restarts][:number]
+    # ---- single Sprints --------------------------------------------------------------------
 
     def get_free_instance(self) -> SprintSubprocessInstance | None:
-        """A Sprint without a request under way, started if need be; None when all are busy."""
+        """Returns an idle Sprint, started if necessary; None if all have requests under way."""
         with self.lock:
             for instance in self.instances:
                 if not instance.is_calculating:
+                    if not instance.is_running:
+                        instance.init()
                     return instance
-            if len(self.instances) < self.max_num_instances:
-                return self._start(len(self.instances) + 1)[-1]
-            return None
+            if len(self.instances) == self.max_num_instances:
+                return None
+            instance = SprintSubprocessInstance(**self.sprint_opts)
+            self.instances.append(instance)
+            return instance
 
     def close(self) -> None:
-        """Ends all Sprints; the next batch starts them again."""
+        """Ends all Sprints; the next batch starts others.
+
+        Waits for a batch of another thread. From a signal handler, in the middle of a batch of the
+        same thread, it ends the processes at once.
+        """
         with self.lock:
+            if self._lent:
+                for instance in self._lent:
+                    instance.end()
+                return
             instances, self.instances = self.instances, []
             threads = [threading.Thread(target=i.exit_handler, daemon=True) for i in instances]
+            for instance, thread in zip(instances, threads, strict=True):
+                try:
+                    thread.start()
+                except RuntimeError:  # no thread to be had, at the exit of the interpreter say
+                    instance.exit_handler()
             for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+                if thread.ident is not None:
+                    thread.join()
+
+    def after_fork(self) -> None:
+        """Drops the Sprints of the parent, and locks that another thread may have held."""
+        SprintInstancePool.class_lock = threading.RLock()
+        self.lock = threading.RLock()
+        self.instances = []
+        self._lent = ()
 
 
 def _hashable(value: Any) -> Any:

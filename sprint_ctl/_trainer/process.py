@@ -1,35 +1,40 @@
-"""One Sprint process: starting it, talking to it, saying how it died, ending it.
+"""SprintProcess: a Sprint process from its start to its end, and the errors that describe its end.
 
 Starting. The process inherits stdin from /dev/null, our stdout, a pipe as stderr, its ends of the
 two pipes and of the memory files, and nothing else: every other descriptor is closed, ours are
-close-on-exec. No Python runs between fork and exec, so a parent with threads is no danger. It gets
-a session of its own, so that Ctrl-C at a terminal reaches the trainer alone, and so that a wrapper
-script ends together with what it started.
+close-on-exec. No Python runs between fork and exec, so threads of the trainer are no danger. It
+gets a session of its own, so that Ctrl-C at a terminal reaches the trainer alone, and so that a
+wrapper script ends together with what it started.
 
-SIGPIPE stays ignored in the process, as Python hands it on: a child whose trainer is gone gets an
-error from the pipe and can end in order, instead of being ended in the middle of something.
+SIGPIPE stays ignored in the process, as Python sets it: a child whose trainer is gone gets an error
+from the pipe and can end in order.
 
-Who owns what. The SprintProcess owns the process, the pipe ends, the folder of modules and the
-thread that reads stderr; ``close`` gives all of them back, also when the object is dropped or the
-interpreter exits. One thread at a time may send and receive; ``close``, ``end`` and ``poll`` may
-come from any, but ``close`` only while no other thread receives. After a fork of the trainer the
-child process closes its copies of the pipe ends at once, so that the end of the trainer reaches
-Sprint as the end of the pipe.
+Modules. ``pymod-path`` is a folder of this package (`MODULE_PATH`) with our two packages in it: no
+file is made for a process, so none can be left.
+
+Ownership. The SprintProcess owns the process, its group, the pipe ends and the thread that reads
+stderr. ``close`` releases them, also when the object is dropped or the interpreter exits. One
+thread at a time may send and receive; ``close``, ``end`` and ``poll`` may come from any, but
+``close`` only while no other thread receives. After a fork of the trainer the child process closes
+its copies of the pipe ends at once, so that the end of the trainer reaches Sprint as the end of the
+pipe.
 
 Parents that die. A trainer that is killed closes its pipe ends; the code inside Sprint sees that
-and ends the process within about a second, quietly, with exit status 0 between two requests and
-with status 3 out of the middle of one (`sprint_ctl._sprint.orphan`).
+and ends the process within about a second, with exit status 0 between two requests and with status
+3 in the middle of one (`sprint_ctl._sprint.orphan`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
+import sprint_ctl
+from sprint_ctl._pipe.deadline import deadline_after
 from sprint_ctl._pipe.wire import Wire
 from sprint_ctl.command import CommandLine, find_executable
 from sprint_ctl.config import format_config
@@ -44,9 +49,10 @@ from sprint_ctl.errors import (
 from .child_process import ChildProcess
 from .process_output import describe_end, log_file, signal_name, tail_of
 
-__all__ = ["SprintProcess"]
+__all__ = ["MODULE_PATH", "SprintProcess"]
 
-_LAST_WORDS_TIMEOUT = 1.0  # for a process whose pipe has closed to end
+MODULE_PATH = str(Path(sprint_ctl.__path__[0]).absolute() / "_sprint" / "pymod_path")
+_LAST_WORDS_TIMEOUT = 1.0  # seconds for a process whose pipe has closed to end
 
 
 class SprintProcess:
@@ -55,7 +61,7 @@ class SprintProcess:
     Attributes:
         command: its command line.
         pid: its process id.
-        is_ready: set it when the process has answered; how its end is called depends on it.
+        is_ready: set by the user once the process has answered; decides which error its end is.
     """
 
     def __init__(
@@ -64,6 +70,8 @@ class SprintProcess:
         arguments: Callable[[str, str], list[str]],
         *,
         config: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+        inherited: Sequence[int] = (),
         shared_memory: bool = True,
         exit_timeout: float = 5.0,
     ) -> None:
@@ -73,7 +81,9 @@ class SprintProcess:
             executable: the program, see `find_executable`.
             arguments: called with the configuration string and the folder for ``pymod-path``;
                 returns the arguments of the program.
-            config: further pairs of the configuration string; they win over our own.
+            config: further pairs of the configuration string; they override ours.
+            environment: variables that the process has in addition to those of the trainer.
+            inherited: further descriptors for the process; they stay open here.
             shared_memory: offer memory files for arrays.
             exit_timeout: seconds that ``close`` leaves it to end when asked.
 
@@ -87,17 +97,21 @@ class SprintProcess:
         self._child = child = ChildProcess()
         self._finalizer = weakref.finalize(self, child.release, exit_timeout)
         try:
-            theirs = child.open_wire(shared_memory)
-            pairs = {"wire": 2, "parent_pid": os.getpid(), **theirs, **(config or {})}
-            self.command = words + arguments(format_config(pairs), child.make_folder())
-            child.start(self.command, list(theirs.values()))
-        except OSError as error:
-            self._finalizer()
-            raise SprintStartError(f"Sprint cannot be started: {error}") from None
-        except BaseException:
-            self._finalizer()
+            child_fds = child.open_wire(shared_memory)
+            pairs = {"wire": 2, "parent_pid": os.getpid(), **child_fds, **(config or {})}
+            self.command = words + arguments(format_config(pairs), MODULE_PATH)
+            child.start(
+                self.command,
+                [*child_fds.values(), *inherited],
+                {**os.environ, **environment} if environment else None,
+            )
+        except BaseException as error:
+            self._release(0)
+            # an OSError without a number is not the system's, but of a signal handler
+            if isinstance(error, OSError) and error.errno:
+                raise SprintStartError(f"Sprint cannot be started: {error}") from None
             raise
-        self.pid = child.popen.pid
+        self.pid = child.pid
 
     @property
     def wire(self) -> Wire:
@@ -109,9 +123,15 @@ class SprintProcess:
         """Whether ``close`` was called, or an error has closed it."""
         return not self._finalizer.alive
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the process runs."""
+        return self._child.is_alive()
+
     def poll(self) -> int | None:
-        """Its return code, None while it runs."""
-        return self._child.popen.poll()
+        """Its return code; None while it runs, or where the system does not report it."""
+        self._child.is_alive()
+        return self._child.returncode
 
     def send(
         self,
@@ -169,28 +189,29 @@ class SprintProcess:
         """Writes what is known about the process into an error."""
         error.command = self.command
         error.pid = self.pid
+        error.has_ended = not self.is_running
         error.returncode = self.poll()
         error.signal = signal_name(error.returncode)
-        if error.returncode is not None:
+        if error.has_ended:
             self._child.stop_stderr()
         error.stderr_tail = self._child.stderr_tail()
         error.log_tail = tail_of(log_file(self.command))
 
     def died(self, remote: str) -> SprintError:
         """The error for a process that has said it will end, with its last words."""
-        self._child.wait(_LAST_WORDS_TIMEOUT)
+        self._child.wait(deadline_after(_LAST_WORDS_TIMEOUT))
         return self._death(PipeClosedError(""), remote)
 
     def _end_of_pipe(self, error: PipeClosedError) -> SprintError:
         remote = self._last_words()
-        self._child.wait(_LAST_WORDS_TIMEOUT)
+        self._child.wait(deadline_after(_LAST_WORDS_TIMEOUT))
         return self._death(error, remote)
 
     def _death(self, error: PipeClosedError, remote: str | None) -> SprintError:
-        returncode = self.poll()
+        has_ended, returncode = not self.is_running, self.poll()
         kind = SprintDiedError if self.is_ready else SprintStartError
         when = "" if self.is_ready else " before it was ready"
-        if returncode is not None:
+        if has_ended:
             what = f"Sprint {describe_end(returncode)}{when}"
         elif remote is not None:
             what = f"Sprint failed{when}"
@@ -200,8 +221,8 @@ class SprintProcess:
         return kind(what, expected=error.expected, found=error.found, remote=remote)
 
     def _last_words(self) -> str | None:
-        """The text of an exception that still lies in the pipe."""
-        deadline = time.monotonic() + _LAST_WORDS_TIMEOUT
+        """The text of an exception that Sprint has sent before it closed the pipe."""
+        deadline = deadline_after(_LAST_WORDS_TIMEOUT)
         with contextlib.suppress(SprintError):
             while True:
                 message = self.wire.receive(deadline=deadline)
@@ -223,13 +244,20 @@ class SprintProcess:
             self._child.end(self.exit_timeout if ask else 0)
 
     def close(self, *, ask: bool = True) -> int | None:
-        """Ends the process: ask, wait, terminate, kill, reap; its return code.
+        """Ends the process: asks, waits, terminates, kills, reaps. Idempotent.
 
-        What Sprint says to that is no error: in some modes it aborts while it exits.
+        An exit status other than 0 is no error: in some modes Sprint aborts while it exits.
 
         Args:
             ask: send ("exit",) first and give it ``exit_timeout`` to end.
+
+        Returns:
+            Its return code.
         """
-        if self._finalizer.detach() is not None:
-            self._child.release(self.exit_timeout if ask else 0)
+        if not self.is_closed:
+            self._release(self.exit_timeout if ask else 0)
         return self.poll() if self._child.owner == os.getpid() else None
+
+    def _release(self, exit_timeout: float) -> None:
+        self._child.release(exit_timeout)
+        self._finalizer.detach()  # not before: if interrupted, it runs again

@@ -1,4 +1,4 @@
-"""What a process that has ended tells about its end: exit status, stderr, log file."""
+"""Output of a process and its last state: exit status, stderr, log file."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import os
 import re
 import select
 import signal
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-__all__ = ["StderrReader", "describe_end", "log_file", "signal_name", "tail_of"]
+__all__ = ["StderrReader", "describe_end", "is_open", "log_file", "signal_name", "tail_of"]
 
 _KEPT = 1 << 16  # bytes of stderr
 _LOG_TAIL = 1 << 12
@@ -28,8 +29,10 @@ def signal_name(returncode: int | None) -> str | None:
         return f"signal {-returncode}"
 
 
-def describe_end(returncode: int) -> str:
-    """How a process ended, in words."""
+def describe_end(returncode: int | None) -> str:
+    """How a process ended, in words; None: the system does not report it."""
+    if returncode is None:
+        return "ended; its exit status is not known, because SIGCHLD is ignored"
     name = signal_name(returncode)
     if name is not None:
         return f"ended by {name}"
@@ -37,6 +40,15 @@ def describe_end(returncode: int) -> str:
     if returncode > 128 and signal_name(128 - returncode) is not None:
         text += f" (what a shell says for {signal_name(128 - returncode)})"
     return text
+
+
+def is_open(fd: int) -> bool:
+    """Whether a descriptor is open."""
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def log_file(arguments: Sequence[str]) -> str | None:
@@ -64,36 +76,48 @@ def tail_of(path: str | None) -> str:
 
 
 class StderrReader(threading.Thread):
-    """Passes the stderr of a process through to our own and keeps its end.
+    """Starts a process, passes its stderr on to ours and keeps the last 64 KiB.
 
     The thread owns the descriptor. It ends with the last writer of the pipe, or when ``stop`` is
-    called: a process of Sprint's own that lives on must not keep it.
+    called: a process that Sprint has started and that lives on must not keep it.
+
+    Attributes:
+        has_spawned: set when the process was started, or could not be.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, spawn: Callable[[], None]) -> None:
         super().__init__(name="stderr of Sprint", daemon=True)
+        # without: descriptor 2 is, or will be, some other file
+        self._passes_on = sys.__stderr__ is not None and is_open(2)
         os.set_blocking(fd, False)
+        self.has_spawned = threading.Event()
+        self._spawn = spawn
         self._fd = fd
         self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC)
-        self._lock = threading.Lock()
+        self._fds = [fd, self._stop_fd]  # empty once closed
+        self._lock = threading.Lock()  # guards the descriptors and the text
         self._kept = bytearray()
 
     def run(self) -> None:
+        try:
+            self._spawn()
+        finally:
+            self.has_spawned.set()
         poller = select.poll()
-        poller.register(self._fd, select.POLLIN)
-        poller.register(self._stop_fd, select.POLLIN)
+        with self._lock:
+            if not self._fds:
+                return
+            for fd in self._fds:
+                poller.register(fd, select.POLLIN)
         try:
             while self._pass_on() and self._stop_fd not in dict(poller.poll()):
                 pass
             self._pass_on()
         finally:
-            os.close(self._fd)
-            with self._lock:
-                os.close(self._stop_fd)
-                self._stop_fd = -1
+            self._close()
 
     def _pass_on(self) -> bool:
-        """Reads what is there; False at the end."""
+        """Reads what has arrived; False at the end."""
         while True:
             try:
                 chunk = os.read(self._fd, _KEPT)
@@ -104,17 +128,31 @@ class StderrReader(threading.Thread):
             with self._lock:
                 self._kept += chunk
                 del self._kept[:-_KEPT]
-            with contextlib.suppress(OSError):
-                os.write(2, chunk)
+            if self._passes_on:
+                with contextlib.suppress(OSError):
+                    os.write(2, chunk)
+
+    def _close(self) -> None:
+        with self._lock:
+            while self._fds:
+                os.close(self._fds.pop())
 
     def stop(self, timeout: float) -> None:
-        """Lets it read what is there, and end."""
+        """Reads what has arrived and ends the thread. Idempotent."""
         with self._lock:
-            if self._stop_fd >= 0:
+            if self._fds:
                 os.eventfd_write(self._stop_fd, 1)
-        self.join(timeout)
+        if self.ident is None:  # it could not be started
+            self._close()
+        else:
+            self.join(timeout)
+
+    def after_fork(self) -> None:
+        """Closes the copies of a fork, where the thread does not run."""
+        while self._fds:
+            os.close(self._fds.pop())
 
     def tail(self) -> str:
-        """The last 64 KiB that came."""
+        """Returns the last 64 KiB."""
         with self._lock:
             return self._kept.decode("utf-8", "replace")

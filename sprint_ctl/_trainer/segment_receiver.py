@@ -10,7 +10,7 @@ import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,19 +98,26 @@ class SegmentStream:
         self._options = options
         self._deadline = 0.0
 
-        def arguments(pairs: str, modules: str) -> list[str]:
-            own = list(corpus_options)
+        with contextlib.ExitStack() as files:
+            inherited = []
+            order_options: list[str] = []
             if seq_list is not None:
-                own += _list_options(seq_list, modules)
-            return [*options.arguments, *own, *_module_options(pairs, modules)]
+                file = files.enter_context(_list_file(seq_list))
+                inherited.append(file.fileno())
+                order_options = _list_options(f"/proc/self/fd/{file.fileno()}")
 
-        self._process = SprintProcess(
-            options.executable,
-            arguments,
-            config={"action": "ExternSprintDataset", **config, **options.config},
-            shared_memory=False,
-            exit_timeout=options.exit_timeout,
-        )
+            def arguments(pairs: str, modules: str) -> list[str]:
+                own = [*corpus_options, *order_options, *_module_options(pairs, modules)]
+                return [*options.arguments, *own]
+
+            self._process = SprintProcess(
+                options.executable,
+                arguments,
+                config={"action": "ExternSprintDataset", **config, **options.config},
+                inherited=inherited,
+                shared_memory=False,
+                exit_timeout=options.exit_timeout,
+            )
 
     @property
     def pid(self) -> int:
@@ -242,11 +249,16 @@ class SegmentStream:
         self._process.close(ask=ask)
 
 
-def _list_options(names: Sequence[str], folder: str) -> list[str]:
-    """Options for exactly these segments; their list goes when the folder goes."""
-    path = os.path.join(folder, "segments")
-    with open(path, "w", encoding="utf-8") as file:
-        file.writelines(f"{name}\n" for name in names)
+def _list_file(names: Sequence[str]) -> IO[bytes]:
+    """Returns a file in memory with a list of segments, which no process can leave behind."""
+    file = os.fdopen(os.memfd_create("sprint-segments"), "wb")
+    file.writelines(f"{name}\n".encode() for name in names)
+    file.flush()
+    return file
+
+
+def _list_options(path: str) -> list[str]:
+    """Options for exactly the segments of a list."""
     return [
         "--*.corpus.segment-order-shuffle=false",
         "--*.corpus.segment-order-sort-by-time-length=false",

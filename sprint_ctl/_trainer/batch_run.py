@@ -1,0 +1,213 @@
+"""One batch on its way through the Sprints of a pool; see `sprint_ctl._trainer.pool` for the rules.
+
+The thread of the caller works with the first Sprint, where a signal handler may break it off at any
+point; each further Sprint has a thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from sprint_ctl.errors import SprintAutomatonError, SprintError, SprintRequestError
+
+from .instance import SprintSubprocessInstance
+
+__all__ = ["SegmentQueue", "Task", "run_batch"]
+
+Task = Callable[[SprintSubprocessInstance, int], None]
+
+_END_INTERVAL = 0.05  # seconds between attempts to end what a thread is just starting
+
+logger = logging.getLogger(__name__)
+
+
+class SegmentQueue:
+    """Segments of a batch that wait for a Sprint, by index, and those that failed for good.
+
+    Attributes:
+        failures: the error of each segment that failed for good.
+        has_answer: a Sprint has answered for a segment, with a result or an exception.
+        num_lost: segments with which a Sprint was lost twice.
+        last_loss: the last error with which a Sprint was lost or did not start.
+        is_cancelled: no thread takes or starts anything any more.
+    """
+
+    def __init__(self, order: Iterable[int]) -> None:
+        self.failures: dict[int, Exception] = {}
+        self.has_answer = False
+        self.num_lost = 0
+        self.last_loss: SprintError | None = None
+        self.is_cancelled = False
+        self._waiting = deque(order)
+        self._retried: set[int] = set()
+        self._lock = threading.Lock()
+
+    def __bool__(self) -> bool:
+        """Whether segments wait."""
+        return bool(self._waiting) and not self.is_cancelled
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def take(self) -> int | None:
+        """Returns the next segment, None if none waits."""
+        try:
+            return None if self.is_cancelled else self._waiting.popleft()
+        except IndexError:
+            return None
+
+    def refuse(self, index: int, error: SprintError) -> None:
+        """Records a segment that failed for good, with a Sprint that keeps running."""
+        self.failures[index] = error
+
+    def lose(self, index: int, error: SprintError) -> bool:
+        """Records a Sprint that was lost with a segment; True if the segment is tried once more."""
+        with self._lock:
+            self.last_loss = error
+            if index in self._retried:
+                self.failures[index] = error
+                self.num_lost += 1
+                return False
+            self._retried.add(index)
+            self._waiting.appendleft(index)
+            return True
+
+
+class _Worker(threading.Thread):
+    """Takes segments from a queue for one Sprint, which only this thread uses meanwhile.
+
+    Attributes:
+        instance: the Sprint.
+        is_given_up: Sprint was lost too often in a row, or cannot be started.
+        error: what no rule of the pool covers, or None.
+    """
+
+    def __init__(
+        self,
+        instance: SprintSubprocessInstance,
+        number: int,
+        queue: SegmentQueue,
+        task: Task,
+        max_restarts: int,
+    ) -> None:
+        super().__init__(name=f"Sprint {number}", daemon=True)
+        self.instance = instance
+        self.is_given_up = False
+        self.error: BaseException | None = None
+        self._queue = queue
+        self._task = task
+        self._max_restarts = max_restarts
+
+    def run(self) -> None:
+        try:
+            self.work()
+        except BaseException as error:  # not of a signal handler: these run in the main thread
+            self.error = error
+            self._queue.is_cancelled = True
+        finally:
+            if self._queue.is_cancelled:  # nobody else ends it
+                self.instance.exit_handler()
+
+    def work(self) -> None:
+        """Until no segment waits or the Sprint is given up."""
+        while self._queue and self._is_ready():
+            index = self._queue.take()
+            if index is None:
+                return
+            try:
+                self._task(self.instance, index)
+            except (SprintRequestError, SprintAutomatonError) as error:
+                self._queue.has_answer = True
+                self._queue.refuse(index, error)
+            except SprintError as error:
+                if self._queue.is_cancelled:
+                    return
+                logger.warning("%s", error)
+                if self._queue.lose(index, error):
+                    self.instance.deaths += 1
+            else:
+                self._queue.has_answer = True
+
+    def _is_ready(self) -> bool:
+        """(Re)starts the Sprint unless it runs; False if it is given up."""
+        instance, queue = self.instance, self._queue
+        if instance.is_running:
+            return True
+        while not queue.is_cancelled:
+            if instance.deaths > self._max_restarts:
+                logger.warning(
+                    "a Sprint is given up after %d restarts in a row", instance.deaths - 1
+                )
+                break
+            try:
+                instance.init()
+            except SprintError as error:
+                queue.last_loss = error
+                if not instance.was_ready:
+                    break  # it has never worked: it is not tried again and again
+                logger.warning("%s", error)
+                instance.deaths += 1
+            else:
+                return True
+        self.is_given_up = not queue.is_cancelled
+        return False
+
+
+def run_batch(
+    queue: SegmentQueue,
+    instances: Sequence[SprintSubprocessInstance],
+    task: Task,
+    max_restarts: int,
+) -> list[SprintSubprocessInstance]:
+    """Has the segments of a queue done, or until no Sprint is left.
+
+    After any exception all these Sprints have ended or will end by themselves, and must not be used
+    again.
+
+    Args:
+        queue: the segments.
+        instances: Sprints for the use of this function only, started or not.
+        task: makes the request for one segment; raises SprintError if that fails.
+        max_restarts: see `SprintInstancePool`.
+
+    Returns:
+        The Sprints that were not given up.
+    """
+    remaining = list(instances)
+    while queue and remaining:
+        workers = [
+            _Worker(instance, number, queue, task, max_restarts)
+            for number, instance in enumerate(remaining)
+        ]
+        try:
+            for worker in workers[1:][: len(queue) - 1]:
+                try:
+                    worker.start()
+                except RuntimeError:  # no thread to be had: fewer Sprints do it
+                    logger.warning("no thread can be started for another Sprint")
+                    break
+            workers[0].work()
+            for worker in workers[1:]:
+                if worker.ident is not None:
+                    worker.join()
+                if worker.error is not None:
+                    raise worker.error
+        except BaseException:
+            _cancel(queue, workers)
+            raise
+        remaining = [worker.instance for worker in workers if not worker.is_given_up]
+    return remaining
+
+
+def _cancel(queue: SegmentQueue, workers: Sequence[_Worker]) -> None:
+    """Ends the Sprints of a batch that was broken off."""
+    queue.is_cancelled = True
+    workers[0].instance.exit_handler()
+    while any(worker.is_alive() for worker in workers):
+        for worker in workers:
+            if worker.is_alive():
+                worker.instance.end()  # its thread releases it
+                worker.join(_END_INTERVAL)
