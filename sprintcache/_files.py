@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from io import FileIO
 from typing import TYPE_CHECKING, TypeAlias
 
-from .errors import SprintCacheError
+from ._text_file import open_regular
+from .errors import FormatError, SprintCacheError
 
 if TYPE_CHECKING:
     from ._reader import Packets
@@ -74,11 +75,11 @@ def check_regular(path: str) -> None:
 def is_locked(path: str) -> bool:
     """Whether a writer is at work on this file; where that cannot be told, no."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:
+    except (OSError, FormatError):
         return False
     return False
 
@@ -91,7 +92,7 @@ def open_locked(path: str, mode: str, create: bool = False) -> FileIO:
         OSError: if it cannot be opened.
     """
     while True:
-        file = FileIO(path, mode, opener=_create if create else None)
+        file = FileIO(path, mode, opener=_create if create else _open)
         try:
             fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -113,8 +114,17 @@ def close_locked(file: FileIO, unlock: bool = True) -> None:
     file.close()
 
 
+def _open(path: str, flags: int) -> int:
+    """Opens a regular file, and never waits for the other end of a pipe."""
+    fd = os.open(path, flags | os.O_NONBLOCK, 0o666)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return fd
+
+
 def _create(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CREAT, 0o666)
+    return _open(path, flags | os.O_CREAT)
 
 
 def write_all(fd: int, parts: Sequence[Part], offset: int) -> None:

@@ -30,6 +30,7 @@ from operator import index
 import numpy as np
 
 from sprintcache import errors
+from sprintcache._text_file import not_regular
 from sprintcache.alignment import Alignment
 from sprintcache.entries import Block, EntryInfo, ScanReport, SkippedRange
 
@@ -48,6 +49,8 @@ include "_core/tasks.pxi"
 include "_core/store.pxi"
 
 sc_choose_kernels()
+if sc_prepare_descriptors() != 0:
+    raise MemoryError("pthread_atfork")
 
 def build_info() -> dict[str, str]:
     """What this build uses: "inflate" (libdeflate, zlib or python) and "gather" (instructions)."""
@@ -121,7 +124,7 @@ cdef class Reader(Store):
             w = self._worker()
             try:
                 with nogil:
-                    fetch(&self.core, entry, w, False, True, &p, &f)
+                    fetch(&self.core, entry, w, WHOLE, True, &p, &f)
                 if f.code == NO_FAULT and not blocks:
                     return PyBytes_FromStringAndSize(<char *>p.at, <Py_ssize_t>p.size)
                 data = read_all_blocks(&p, &f) if f.code == NO_FAULT else None
@@ -164,7 +167,7 @@ cdef class Reader(Store):
         cdef Worker *w = self._worker()
         try:
             with nogil:
-                code = fetch_features(&self.core, entry, w, False, True, &p, &shape, &f)
+                code = fetch_features(&self.core, entry, w, WHOLE, True, &p, &shape, &f)
             if code != NO_FAULT:
                 raise self._error(entry, &f)
             return self._gathered(entry, &p, shape, out)
@@ -218,7 +221,7 @@ cdef class Reader(Store):
             w = self._worker()
             try:
                 with nogil:
-                    if fetch(&self.core, entry, w, False, True, &p, &f) == NO_FAULT:
+                    if fetch(&self.core, entry, w, WHOLE, True, &p, &f) == NO_FAULT:
                         count_packets(p.at, p.size, NULL, 0, &count, &f)
                 if f.code == NO_FAULT:
                     array = np.empty((count, 2), np.float64)
@@ -254,7 +257,7 @@ cdef class Reader(Store):
             w = self._worker()
             try:
                 with nogil:
-                    if fetch(&self.core, entry, w, False, True, &p, &f) == NO_FAULT:
+                    if fetch(&self.core, entry, w, WHOLE, True, &p, &f) == NO_FAULT:
                         c = cursor_over(p.at, p.size)
                         only_alignment(&c, &at, &f)
                 if f.code == NO_FAULT:
@@ -286,7 +289,7 @@ cdef class Reader(Store):
         cdef Worker *w = self._worker()
         try:
             with nogil:
-                code = fetch(&self.core, entry, w, False, True, &p, &f)
+                code = fetch(&self.core, entry, w, WHOLE, True, &p, &f)
             if code != NO_FAULT:
                 raise self._error(entry, &f, table)
             return self._labelled(entry, &p, w, table, check_alphabet)
@@ -621,9 +624,9 @@ cdef class Reader(Store):
             w = self._worker()
             try:
                 with nogil:
-                    if fetch(&self.core, entry, w, True, True, &p, &f) == NO_FAULT:
+                    if fetch(&self.core, entry, w, HEAD, True, &p, &f) == NO_FAULT:
                         if p.visible < min(p.size, <uint64_t>64):
-                            fetch(&self.core, entry, w, False, True, &p, &f)
+                            fetch(&self.core, entry, w, WHOLE, True, &p, &f)
                 if f.code != NO_FAULT:
                     raise self._error(entry, &f)
                 c = cursor_over(p.at, p.visible)

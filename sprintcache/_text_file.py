@@ -11,7 +11,7 @@ from io import BufferedReader
 
 from .errors import FormatError, TruncatedError
 
-__all__ = ["content_lines", "open_regular", "read_inflated"]
+__all__ = ["content_lines", "not_regular", "open_regular", "read_inflated"]
 
 _BLANKS = " \t\r\v\f"  # what Sprint strips; Unicode has more
 _KINDS = {

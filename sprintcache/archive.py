@@ -97,6 +97,7 @@ class Archive(Reader):
         sources: Sequence[tuple[str, bool, list[str] | None]],
         io: str = "auto",
         request: OpenRequest | None = None,
+        scan_reason: str | None = None,
     ) -> None:
         """Opens and indexes files.
 
@@ -106,9 +107,10 @@ class Archive(Reader):
                 the order of the bundle.
             io: "auto", "mmap" or "pread".
             request: the arguments of `sprintcache.open_archive`; for pickling.
+            scan_reason: why tables are ignored and files scanned; None: they are read.
         """
         self._request = request or OpenRequest((path,), io, None)
-        self._open(path, list(sources), io)
+        self._open(path, list(sources), io, scan_reason)
         for report in self.scan_reports:
             if report is not None:
                 logger.warning("%s", report)

@@ -16,11 +16,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, NoReturn, cast
 
+from ._text_file import open_regular
 from .errors import CorruptError, FormatError, TruncatedError
 
 __all__ = ["Corpus", "Segment"]
 
-_MOST_LEVELS = 64  # of includes
+_MAX_INCLUDES = 64  # levels of files that include each other
+_MAX_REPEATS = 1000  # includes of files that were included before: they can double at every level
+_MAX_SECTIONS = 64  # levels of subcorpora
+_MAX_NAME = 4096  # characters of a full name; every segment repeats the names above it
 _SECTIONS = ("corpus", "subcorpus", "recording")
 
 
@@ -88,7 +92,7 @@ class Corpus:
             CorruptError: if a file is no XML, or no sound corpus: a name missing or used twice, a
                 speaker not defined, times that are no numbers, files that include each other.
         """
-        return _Reader(self.path, None, 0).segments()
+        return _Reader(self.path, None, 0, _Includes()).segments()
 
     def __repr__(self) -> str:
         return f"<Corpus {self.name!r} in {self.path!r}>"
@@ -107,6 +111,7 @@ class _Section:
     name: str
     parent: _Section | None
     audio: str | None = None
+    level: int = 0
     speakers: dict[str, _Speaker] = field(default_factory=dict)
     default_speaker: _Speaker | None = None
     names: set[str] = field(default_factory=set)
@@ -119,13 +124,30 @@ class _Section:
             section = section.parent
 
 
-class _Reader:
-    """One pass over one file; `section` is where an included file's corpus goes."""
+class _Includes:
+    """The files that one iteration included."""
 
-    def __init__(self, path: str, section: _Section | None, level: int) -> None:
+    def __init__(self) -> None:
+        self._paths: set[str] = set()
+        self._num_includes = 0
+
+    def add(self, path: str) -> bool:
+        """Whether the file may be read: few files are included more than once."""
+        self._paths.add(os.path.realpath(path))
+        self._num_includes += 1
+        return self._num_includes - len(self._paths) <= _MAX_REPEATS
+
+
+class _Reader:
+    """Reads one file once; `section` is where the corpus of an included file goes."""
+
+    def __init__(
+        self, path: str, section: _Section | None, level: int, includes: _Includes
+    ) -> None:
         self.path = path
         self.section = section
         self.level = level
+        self.includes = includes
 
     def segments(self) -> Iterator[Segment]:
         open_elements: list[ElementTree.Element] = []
@@ -170,9 +192,18 @@ class _Reader:
         name = _attribute(self.path, element, "name")
         parent = self.section
         if parent is None:
-            return _Section(name, None)
+            return _Section(self.checked(name), None)
         self.reserve(parent, name, element.tag)
-        return _Section(f"{parent.name}/{name}", parent, element.get("audio"))
+        if parent.level >= _MAX_SECTIONS:
+            self.bad(f"more than {_MAX_SECTIONS} levels of subcorpora", found=repr(name[:80]))
+        full_name = self.checked(f"{parent.name}/{name}")
+        return _Section(full_name, parent, element.get("audio"), parent.level + 1)
+
+    def checked(self, full_name: str) -> str:
+        if len(full_name) > _MAX_NAME:
+            self.bad(f"a name of {len(full_name)} characters", expected=f"at most {_MAX_NAME}",
+                     found=repr(full_name[-80:]))  # fmt: skip
+        return full_name
 
     def reserve(self, section: _Section, name: str, what: str) -> None:
         if name in section.names:
@@ -181,10 +212,12 @@ class _Reader:
 
     def include(self, element: ElementTree.Element) -> Iterator[Segment]:
         target = _attribute(self.path, element, "file")
-        if self.level >= _MOST_LEVELS:
-            self.bad(f"files include each other {_MOST_LEVELS} deep", found=target)
+        if self.level >= _MAX_INCLUDES:
+            self.bad(f"files include each other {_MAX_INCLUDES} levels deep", found=target)
         path = os.path.join(os.path.dirname(self.path), target)
-        yield from _Reader(path, self.here, self.level + 1).segments()
+        if not self.includes.add(path):
+            self.bad(f"more than {_MAX_REPEATS} includes of files again", found=target)
+        yield from _Reader(path, self.here, self.level + 1, self.includes).segments()
 
     def segment(self, element: ElementTree.Element) -> Segment:
         recording = self.here
@@ -195,7 +228,7 @@ class _Reader:
             while name in recording.names:
                 name += "+"
         self.reserve(recording, name, "segment")
-        full_name = f"{recording.name}/{name}"
+        full_name = self.checked(f"{recording.name}/{name}")
         start = self.seconds(element, "start", 0.0, full_name)
         end = self.seconds(element, "end", float("inf"), full_name)
         if not start <= end:
@@ -284,7 +317,7 @@ def _attribute(path: str, element: ElementTree.Element, name: str) -> str:
 
 def _events(path: str) -> Iterator[tuple[str, ElementTree.Element]]:
     """The start and end of every element of a file, which may be gzipped."""
-    with open(path, "rb") as plain:
+    with open_regular(path) as plain:
         zipped = plain.peek(2).startswith(b"\x1f\x8b")
         file = cast("IO[bytes]", gzip.GzipFile(fileobj=plain) if zipped else plain)
         try:

@@ -98,5 +98,6 @@ class ScanReport(NamedTuple):
         first = self.skipped[0]
         return (
             f"{text}, {self.skipped_bytes} bytes skipped in {len(self.skipped)}"
-            f" place{'s'[: len(self.skipped) > 1]}, first at offset {first.offset}: {first.reason}"
+            f" {'range' if len(self.skipped) == 1 else 'ranges'}, first at offset {first.offset}:"
+            f" {first.reason}"
         )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from . import _bundle as bundle
 from . import states
+from ._text_file import open_regular
 from ._threads import chunk_map, default_threads
+from ._write.archive_layout import HEADER, Row, overlaps, raw_name
 from .entries import ScanReport
 from .errors import FormatError, SprintCacheError
 from .opening import open_archive
@@ -85,16 +88,17 @@ def verify(
 ) -> VerifyReport:
     """Reads every entry of an archive, bundle or directory and decodes it completely.
 
-    Checked are tags, names, sizes, checksum fields and gzip CRCs; the structure of Flow caches,
+    Checks tags, names, sizes, checksum fields and gzip CRCs; the structure of Flow caches,
     attributes and alignments; that alignments use only ids of their alphabet; that there is a
-    table, or else what a scan had to skip; that a bundle's index is not stale. Entries of a bundle
-    that a later archive in it replaces are not read.
+    table, or else what a scan had to skip; that entries do not overlap; that the index of a bundle
+    is up to date. A file in a directory that is an archive itself is verified as one. Entries of a
+    bundle that a later archive in it replaces are not read.
 
     Args:
         path: the archive.
         num_threads: threads to check with; None: one per processor, at most 8.
         labeling: alphabets must agree with its allophones, and every state must have a label.
-        progress: called with (entries checked, entries in all) now and then.
+        progress: called with (entries checked, entries in all) from time to time.
         io, path_map: as for `open_archive`.
 
     Raises:
@@ -110,25 +114,31 @@ def verify(
             raise
         return _unopened(path, error, num_threads, labeling, progress, io, path_map)
 
-    def check(names: list[str]) -> tuple[list[Problem], int, int]:
-        problems: list[Problem] = []
-        size = sum([_check_entry(archive, name, labeling, problems) for name in names])
-        return problems, len(names), size
+    def check(names: list[str]) -> list[VerifyReport]:
+        return [_check_entry(archive, name, labeling, io) for name in names]
 
     with archive:
-        problems = _around_entries(archive, path_map)
-        count = size = 0
-        for found, number, bytes_here in chunk_map(check, archive, num_threads):
-            problems += found
-            count += number
-            size += bytes_here
+        reports = [VerifyReport(path, 0, 0, tuple(_table_problems(archive, path_map)))]
+        num_done = 0
+        for some in chunk_map(check, archive, num_threads):
+            reports += some
+            num_done += len(some)
             if progress is not None:
-                progress(count, len(archive))
+                progress(num_done, len(archive))
         try:
             archive.check_unchanged()
         except SprintCacheError as error:
-            problems.append(_problem(error, path))
-    return VerifyReport(path, count, size, tuple(problems))
+            reports.append(VerifyReport(path, 0, 0, (_problem(error, path),)))
+    return _joined(path, reports)
+
+
+def _joined(path: str, reports: list[VerifyReport]) -> VerifyReport:
+    return VerifyReport(
+        path,
+        sum(report.num_entries for report in reports),
+        sum(report.num_bytes for report in reports),
+        tuple(problem for report in reports for problem in report.problems),
+    )
 
 
 def _unopened(
@@ -147,31 +157,31 @@ def _unopened(
         members = []
     if not members:
         return VerifyReport(path, 0, 0, (_problem(error, path),))
-    reports = [
-        verify(member, num_threads, labeling, progress, io, path_map={}) for member in members
-    ]
-    return VerifyReport(
+    return _joined(
         path,
-        sum(report.num_entries for report in reports),
-        sum(report.num_bytes for report in reports),
-        tuple(problem for report in reports for problem in report.problems),
+        [verify(member, num_threads, labeling, progress, io, path_map={}) for member in members],
     )
 
 
-def _around_entries(archive: Archive, path_map: PathMap | None) -> list[Problem]:
-    """What is wrong with tables and bundle index."""
-    problems = [
-        problem
-        for report in archive.scan_reports
-        if report is not None
-        for problem in _scan_problems(report)
-    ]
+def _table_problems(archive: Archive, path_map: PathMap | None) -> Iterator[Problem]:
+    """Problems of tables and of the bundle's index."""
+    for report in archive.scan_reports:
+        if report is not None:
+            yield from _scan_problems(report)
+    rows: dict[str, dict[str, Row]] = {}
+    for name in archive:
+        with suppress(SprintCacheError):  # a file that was removed; reading it reports that
+            _, position, size, compressed_size, path = archive.entry(name)
+            if position:
+                rows.setdefault(path, {})[name] = Row(position, size, compressed_size)
+    for path, in_file in rows.items():
+        for name, owner in overlaps(in_file).items():
+            yield Problem(path, name, None, f"it overlaps entry {owner!r}")
     if archive.path.endswith(".bundle") and os.path.exists(archive.path + ".idx.gz"):
-        places = {name: archive.entry(name).archive_path for name in archive}
-        reason = bundle.index_problem(archive.path, places.keys(), places, path_map)
+        homes = {name: archive.entry(name).archive_path for name in archive}
+        reason = bundle.index_problem(archive.path, homes.keys(), homes, path_map)
         if reason is not None:
-            problems.append(Problem(archive.path, None, None, reason))
-    return problems
+            yield Problem(archive.path, None, None, reason)
 
 
 def _scan_problems(report: ScanReport) -> Iterator[Problem]:
@@ -182,32 +192,49 @@ def _scan_problems(report: ScanReport) -> Iterator[Problem]:
 
 
 def _check_entry(
-    archive: Archive, name: str, labeling: AllophoneLabeling | None, problems: list[Problem]
-) -> int:
-    """Appends what is wrong with an entry; gives the size of its payload."""
+    archive: Archive, name: str, labeling: AllophoneLabeling | None, io: str
+) -> VerifyReport:
+    """The report on one entry; on an archive, if it is a file in a directory that is one."""
     size = 0
     path = archive.path
+    problems: list[Problem] = []
     try:
-        _, _, size, _, path = archive.entry(name)
-        if name.endswith(".attribs"):
-            archive.read_attributes(name)
-            return size
-        datatype = archive.datatype(name)
-        if datatype is None:
-            archive.read_bytes(name)
-            if size and name + ".attribs" in archive:
-                raise FormatError("it has attributes, but begins with no known datatype")
-        elif datatype not in _SLOW:
-            archive.read_times(name)  # looks at every packet, without the GIL
-        else:
-            for block in archive.read_blocks(name):
-                if block.datatype == "flow-alignment":
-                    for alignment in block.data:
-                        for reason in _alignment_problems(alignment, labeling):
-                            problems.append(Problem(path, name, None, reason))
+        _, position, size, _, path = archive.entry(name)
+        if position == 0:  # a file
+            file = os.path.join(path, os.fsdecode(raw_name(name)))
+            if _is_archive(file):
+                return verify(file, 1, labeling, io=io, path_map={})
+        for reason in _entry_problems(archive, name, size, labeling):
+            problems.append(Problem(path, name, None, reason))
     except (SprintCacheError, OSError, MemoryError) as error:
         problems.append(_problem(error, path, name))
-    return size
+    return VerifyReport(path, 1, size, tuple(problems))
+
+
+def _is_archive(path: str) -> bool:
+    with open_regular(path) as file:
+        return file.read(8) == HEADER[:8]
+
+
+def _entry_problems(
+    archive: Archive, name: str, size: int, labeling: AllophoneLabeling | None
+) -> Iterator[str]:
+    """Decodes an entry; yields what is wrong with its alignments."""
+    if name.endswith(".attribs"):
+        archive.read_attributes(name)
+        return
+    datatype = archive.datatype(name)
+    if datatype is None:
+        archive.read_bytes(name)
+        if size and name + ".attribs" in archive:
+            raise FormatError("it has attributes, but begins with no known datatype")
+    elif datatype not in _SLOW:
+        archive.read_times(name)  # looks at every packet, without the GIL
+    else:
+        for block in archive.read_blocks(name):
+            if block.datatype == "flow-alignment":
+                for alignment in block.data:
+                    yield from _alignment_problems(alignment, labeling)
 
 
 def _alignment_problems(alignment: Alignment, labeling: AllophoneLabeling | None) -> Iterator[str]:

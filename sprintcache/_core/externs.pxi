@@ -55,6 +55,16 @@ cdef extern from "datatypes.h" nogil:
     const sc_datatype sc_datatypes[]
     const sc_datatype *sc_find_datatype(const uint8_t *name, size_t size)
 
+cdef extern from "descriptors.h" nogil:
+    ctypedef struct sc_descriptor:
+        pass
+    int sc_prepare_descriptors()
+    int sc_open(int folder, const char *path, int flags)
+    int sc_take(sc_descriptor *d)
+    int sc_keep(sc_descriptor *d, int fd)
+    void sc_drop(sc_descriptor *d, int fd)
+    void sc_forget(sc_descriptor *d)
+
 cdef extern from "system.h" nogil:
     void sc_start_writing(int fd, int64_t offset, int64_t size)
     int sc_reserve(int fd, int64_t offset, int64_t size)
@@ -73,13 +83,11 @@ cdef extern from "system.h" nogil:
         off_t st_size
         timespec st_mtim
     bint is_regular "S_ISREG"(mode_t mode)
-    const int O_RDONLY, O_CLOEXEC, O_DIRECTORY, O_NONBLOCK, PROT_READ, PROT_WRITE, MAP_SHARED, MAP_PRIVATE
+    const int AT_FDCWD, O_DIRECTORY, PROT_READ, PROT_WRITE, MAP_SHARED, MAP_PRIVATE
     const int MAP_ANONYMOUS, MADV_WILLNEED, MADV_DONTNEED, MADV_HUGEPAGE, POSIX_FADV_WILLNEED
     void *MAP_FAILED
     int stat(const char *path, struct_stat *status)
     int fstat(int fd, struct_stat *status)
-    int open(const char *path, int flags)
-    int openat(int fd, const char *path, int flags)
     int close(int fd)
     ssize_t pread(int fd, void *to, size_t size, off_t at)
     void *mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)

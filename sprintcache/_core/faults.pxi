@@ -4,6 +4,7 @@ cdef enum FaultCode:
     NO_FAULT
     NO_MEMORY
     OS_FAILED               # a: errno
+    NOT_REGULAR             # a: mode
     FILE_CHANGED
     SHORT_READ              # a: bytes wanted, b: bytes read
     # the entry around the payload
@@ -195,6 +196,8 @@ cdef object fault_error(Fault *f, str path, str entry, int64_t payload_at, bint 
         return MemoryError(f"{path}: entry {entry!r}: out of memory")
     if f.code == OS_FAILED:
         return OSError(f.a, strerror(<int>f.a).decode("utf-8", "replace"), path)
+    if f.code == NOT_REGULAR:
+        return not_regular(path, f.a)
     cls, reason, expected, found = _FAULTS[f.code]
     facts = {"a": f.a, "b": f.b, "c": f.c, "d": f.d, "text": _text(f.text),
              "most": f.c // f.b if f.b else 0, "allophone": f.a & ALLOPHONE_MASK,

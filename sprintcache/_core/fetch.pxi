@@ -15,6 +15,12 @@ cdef struct Payload:
     uint64_t visible            # bytes of it that are here; all but for a peek
 
 
+cdef enum Portion:
+    WHOLE
+    HEAD                        # the first PEEK bytes of the payload; the end tag is checked
+    HEAD_ALONE                  # the same without the end tag, before all is fetched
+
+
 cdef enum:
     PEEK = 512                  # enough for the head of any block
     KEEP = 1 << 24              # a worker that rests keeps buffers up to this size
@@ -42,13 +48,14 @@ cdef void release_worker(Worker *w) noexcept nogil:
     free(w)
 
 
-cdef int check_entry(const uint8_t *entry, uint64_t have, const Row *row, uint64_t at,
-                     bint whole, Fault *f) noexcept nogil:
-    """The entry in place against the table: tags, name, sizes, checksum field."""
+cdef int check_entry(const uint8_t *entry, uint64_t have, const uint8_t *end_tag, const Row *row,
+                     Fault *f) noexcept nogil:
+    """Compares an entry with the table: tags, name, sizes, checksum field."""
     cdef Cursor c = cursor_over(entry, have)
     cdef uint32_t tag = 0, size = 0, compressed = 0, checksum = 0, end = 0
     cdef const uint8_t *name = NULL
     cdef uint32_t name_size = 0
+    cdef uint64_t at = entry_begin(row)
     if not take_u32(&c, &tag) or tag != START_TAG:
         return fault(f, BAD_START_TAG, <int64_t>at, False, tag)
     if (not take_string(&c, &name, &name_size) or name_size != row.name_size
@@ -64,8 +71,8 @@ cdef int check_entry(const uint8_t *entry, uint64_t have, const Row *row, uint64
         return fault(f, BAD_ENTRY_COMPRESSED, <int64_t>at + 4, False, row.compressed, compressed)
     if checksum != 0:
         return fault(f, BAD_CHECKSUM, <int64_t>at + 8, False, checksum)
-    if whole:
-        c.at = c.end - 4
+    if end_tag != NULL:
+        c = cursor_over(end_tag, 4)
         if not take_u32(&c, &end) or end != END_TAG:
             return fault(f, BAD_END_TAG, <int64_t>(at + 12 + stored_size(row)), False, end)
     return NO_FAULT
@@ -176,64 +183,64 @@ cdef int python_inflate(const uint8_t *data, uint64_t stored, uint8_t *to, uint6
         return SC_INFLATE_BAD
 
 
-cdef int fetch_file(const Source *s, const Row *row, Worker *w, bint peek, Payload *p,
-                    Fault *f) noexcept nogil:
-    """The payload of an entry of a file archive; valid until the worker's next fetch."""
-    cdef uint64_t begin = entry_begin(row), extent = entry_extent(row), have
+cdef int fetch_file(Source *s, const Row *row, Worker *w, Portion portion, bint check,
+                    Payload *p, Fault *f) noexcept nogil:
+    """The payload of an entry of a file archive; valid until the worker's next fetch.
+
+    Both ways of reading decode the same bytes, so they give the same answers.
+    """
+    cdef uint64_t begin = entry_begin(row), extent = entry_extent(row), have = extent
     cdef const uint8_t *entry
-    cdef int fd = s.fd, code
-    cdef Source again
+    cdef const uint8_t *end_tag = NULL
+    cdef int code
+    if portion != WHOLE:
+        have = min(extent, entry_head(row) + PEEK)
     if s.map != NULL:
         entry = s.map + begin
-        have = extent
+        end_tag = entry + extent - 4
     else:
-        have = min(extent, entry_head(row) + PEEK) if peek else extent
-        code = make_room(&w.raw, &w.raw_room, have, f)
-        if code == NO_FAULT and fd < 0:
-            fd = open_source(s, &again, f)
-            code = f.code if fd < 0 else NO_FAULT
-        if code == NO_FAULT:
-            code = pread_all(fd, w.raw, have, begin, f)
-        if fd >= 0 and fd != s.fd:
-            close(fd)
+        code = read_entry(s, begin, have, extent, w, portion, check, f)
         if code != NO_FAULT:
             return code
         entry = w.raw
-    return unwrap(entry, have, row, w, peek, p, f)
+        end_tag = entry + have - 4 if have == extent else entry + have
+    if portion == HEAD_ALONE:
+        end_tag = NULL
+    return unwrap(entry, have, end_tag, row, w, portion, p, f)
 
 
-cdef int unwrap(const uint8_t *entry, uint64_t have, const Row *row, Worker *w, bint peek,
-                Payload *p, Fault *f) noexcept nogil:
-    """The payload of an entry whose first `have` bytes are here."""
+cdef int read_entry(Source *s, uint64_t begin, uint64_t have, uint64_t extent, Worker *w,
+                    Portion portion, bint check, Fault *f) noexcept nogil:
+    """Reads the first `have` bytes of an entry into w.raw, and its end tag after these."""
+    cdef int fd, code = make_room(&w.raw, &w.raw_room, have + 4, f)
+    if code != NO_FAULT:
+        return code
+    fd = take_file(s, check, f)
+    if fd < 0:
+        return f.code
+    code = pread_all(fd, w.raw, have, begin, f)
+    if code == NO_FAULT and have < extent and portion == HEAD:
+        code = pread_all(fd, w.raw + have, 4, begin + extent - 4, f)
+    sc_drop(&s.descriptor, fd)
+    return code
+
+
+cdef int unwrap(const uint8_t *entry, uint64_t have, const uint8_t *end_tag, const Row *row,
+                Worker *w, Portion portion, Payload *p, Fault *f) noexcept nogil:
+    """The payload of an entry of which the first `have` bytes are given."""
     cdef uint64_t head = entry_head(row), stored = stored_size(row)
-    cdef int code = check_entry(entry, have, row, entry_begin(row),
-                                have == entry_extent(row), f)
+    cdef int code = check_entry(entry, have, end_tag, row, f)
     if code != NO_FAULT:
         return code
     p.at = entry + head
     p.size = stored
     p.visible = min(have - head, stored)
     if row.compressed:
-        return unpack(w, p, row.size, True, peek, f)
+        return unpack(w, p, row.size, True, portion, f)
     return NO_FAULT
 
 
-cdef int open_source(const Source *s, Source *again, Fault *f) noexcept nogil:
-    """A descriptor of a file that is not kept open, if it is still the same."""
-    cdef int fd = open(s.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-    if fd < 0:
-        fault(f, FILE_CHANGED if errno == ENOENT or errno == ENOTDIR else OS_FAILED, -1, False,
-              errno)
-        return -1
-    if (note_status(again, fd, f) != NO_FAULT or again.inode != s.inode or again.size != s.size
-            or again.mtime != s.mtime or again.device != s.device):
-        close(fd)
-        fault(f, FILE_CHANGED, -1, False)
-        return -1
-    return fd
-
-
-cdef int unpack(Worker *w, Payload *p, uint64_t size, bint strict, bint peek,
+cdef int unpack(Worker *w, Payload *p, uint64_t size, bint strict, Portion portion,
                 Fault *f) noexcept nogil:
     """Replaces a stored gzip member by its data, or for a peek by its beginning."""
     cdef Cursor c
@@ -242,7 +249,7 @@ cdef int unpack(Worker *w, Payload *p, uint64_t size, bint strict, bint peek,
     if size > 1032 * p.size:
         return fault(f, BAD_RATIO, -1, True, <int64_t>size, <int64_t>p.size,
                      <int64_t>(1032 * p.size))
-    if peek and SC_INFLATE_PREFIX and size > PEEK:
+    if portion != WHOLE and SC_INFLATE_PREFIX and size > PEEK:
         c = cursor_over(p.at, p.visible)
         if not skip_gzip_header(&c, strict):
             if p.visible == p.size:
@@ -270,21 +277,26 @@ cdef int unpack(Worker *w, Payload *p, uint64_t size, bint strict, bint peek,
     return code
 
 
-cdef int open_loose(const Source *s, const Row *row, uint64_t *size, Fault *f) noexcept nogil:
+cdef int open_loose(Source *s, const Row *row, uint64_t *size, Fault *f) noexcept nogil:
     """A descriptor of an entry of a directory archive, and the size of the file; or -1."""
     cdef struct_stat status
-    cdef int fd
+    cdef int fd, folder
     cdef char *name = <char *>malloc(<uint64_t>row.name_size + 1)
     if name == NULL:
         fault(f, NO_MEMORY, -1, False)
         return -1
     memcpy(name, row.name, row.name_size)
     name[row.name_size] = 0
-    fd = openat(s.fd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    folder = take_file(s, False, f)
+    if folder < 0:
+        free(name)
+        return -1
+    fd = sc_open(folder, name, 0)
+    if fd < 0:
+        cannot_open(f)
+    sc_drop(&s.descriptor, folder)
     free(name)
     if fd < 0:
-        fault(f, FILE_CHANGED if errno == ENOENT or errno == ENOTDIR else OS_FAILED, -1, False,
-              errno)
         return -1
     if fstat(fd, &status) != 0 or not is_regular(status.st_mode):
         fault(f, FILE_CHANGED, -1, False)
@@ -294,7 +306,7 @@ cdef int open_loose(const Source *s, const Row *row, uint64_t *size, Fault *f) n
     return fd
 
 
-cdef int loose_sizes(const Source *s, const Row *row, uint64_t *file_size, uint64_t *size,
+cdef int loose_sizes(Source *s, const Row *row, uint64_t *file_size, uint64_t *size,
                      bint *gzip, Fault *f) noexcept nogil:
     """Bytes of such a file, and of its data: a gzip file says so in its last four bytes."""
     cdef uint8_t magic[2]
@@ -313,7 +325,7 @@ cdef int loose_sizes(const Source *s, const Row *row, uint64_t *file_size, uint6
     return NO_FAULT
 
 
-cdef int fetch_loose(const Source *s, const Row *row, Worker *w, bint peek, Payload *p,
+cdef int fetch_loose(Source *s, const Row *row, Worker *w, Portion portion, Payload *p,
                      Fault *f) noexcept nogil:
     """The payload of an entry of a directory archive: a file, plain or gzip (section 5)."""
     cdef uint64_t have = 0
@@ -334,7 +346,7 @@ cdef int fetch_loose(const Source *s, const Row *row, Worker *w, bint peek, Payl
         return NO_FAULT
     c = cursor_over(w.raw + have - 4, 4)
     take_u32(&c, &size)
-    return unpack(w, p, size, False, peek, f)
+    return unpack(w, p, size, False, portion, f)
 
 
 # ---- work shared between threads

@@ -25,7 +25,6 @@ cdef class Pass:
     cdef Worker *worker
     # the source that is read now
     cdef uint32_t source
-    cdef int fd
     cdef uint8_t *chunk
     cdef uint64_t chunk_room
     cdef uint64_t chunk_begin
@@ -39,7 +38,6 @@ cdef class Pass:
     cdef uint32_t counted
 
     def __cinit__(self, *args, **kwargs):
-        self.fd = -1
         self.source = UINT32_MAX
 
     def __init__(self, Reader reader, str kind, prefetch: int, LabelTable table=None,
@@ -63,7 +61,6 @@ cdef class Pass:
             self.worker = reader._worker()
 
     def __dealloc__(self):
-        self._leave_source()
         free(self.chunk)
         if self.worker != NULL:
             release_worker(self.worker)
@@ -90,7 +87,6 @@ cdef class Pass:
         cdef Fault f
         cdef int code
         if self.order is None or self.place >= self.order.shape[0]:
-            self._leave_source()
             raise StopIteration
         entry = (<int64_t *>np.PyArray_DATA(self.order))[self.place]
         self.place += 1
@@ -118,46 +114,30 @@ cdef class Pass:
         cdef Row row = row_of(core, entry)
         cdef uint64_t begin = entry_begin(&row)
         cdef uint64_t extent = entry_extent(&row)
+        cdef const uint8_t *at
         cdef int code
         if s.kind == SOURCE_DIRECTORY:
-            return fetch(core, entry, self.worker, False, True, p, f)
+            return fetch(core, entry, self.worker, WHOLE, True, p, f)
         if not row_fits(&row, s.size):
             return fault(f, FILE_CHANGED, -1, False)
         if core.sources + self.source != s:
-            self._leave_source()
             self.source = <uint32_t>(s - core.sources)
-        if self.fd < 0:
-            code = self._enter_source(s, f)
-            if code != NO_FAULT:
-                return code
+            self.chunk_begin = self.chunk_end = 0
         if self.prefetch:
             self._ask(core, begin)
         if begin < self.chunk_begin or begin + extent > self.chunk_end:
             code = self._read_chunk(s, begin, extent, f)
             if code != NO_FAULT:
                 return code
-        return unwrap(self.chunk + (begin - self.chunk_begin), extent, &row, self.worker, False,
-                      p, f)
+        at = self.chunk + (begin - self.chunk_begin)
+        return unwrap(at, extent, at + extent - 4, &row, self.worker, WHOLE, p, f)
 
-    cdef int _enter_source(self, const Source *s, Fault *f) noexcept nogil:
-        cdef Source again
-        self.chunk_begin = self.chunk_end = 0
-        self.fd = open_source(s, &again, f)
-        return NO_FAULT if self.fd >= 0 else f.code
-
-    cdef void _leave_source(self) noexcept nogil:
-        if self.fd >= 0:
-            close(self.fd)
-        self.fd = -1
-
-    cdef int _read_chunk(self, const Source *s, uint64_t begin, uint64_t extent,
+    cdef int _read_chunk(self, Source *s, uint64_t begin, uint64_t extent,
                          Fault *f) noexcept nogil:
         """Moves on to the chunk that begins with this entry; keeps what is here of it."""
         cdef uint64_t want = min(max(extent, <uint64_t>CHUNK), s.size - begin), kept = 0
         cdef uint8_t *longer
-        cdef int code
-        if not same_file(s):
-            return fault(f, FILE_CHANGED, -1, False)
+        cdef int code, fd
         if self.chunk_begin <= begin < self.chunk_end:
             kept = self.chunk_end - begin
             memmove(self.chunk, self.chunk + (begin - self.chunk_begin), kept)
@@ -168,7 +148,11 @@ cdef class Pass:
             self.chunk = longer
             self.chunk_room = want
         self.chunk_begin = self.chunk_end = begin
-        code = pread_all(self.fd, self.chunk + kept, want - kept, begin + kept, f)
+        fd = take_file(s, True, f)
+        if fd < 0:
+            return f.code
+        code = pread_all(fd, self.chunk + kept, want - kept, begin + kept, f)
+        sc_drop(&s.descriptor, fd)
         if code == NO_FAULT:
             self.chunk_end = begin + want
         return code
@@ -176,8 +160,10 @@ cdef class Pass:
     cdef void _ask(self, const Core *core, uint64_t at) noexcept nogil:
         """Has the kernel read on, over the ends of sources, if less than three quarters of the
         window are ahead."""
-        cdef const Source *s
+        cdef Source *s
+        cdef Fault unused
         cdef uint64_t now, window, want, page
+        cdef int fd
         while self.counted < self.source:
             self.before += core.sources[self.counted].size
             self.counted += 1
@@ -193,8 +179,11 @@ cdef class Pass:
                 page = self.asked_at & ~<uint64_t>4095
                 if s.map != NULL:
                     madvise(<void *>(s.map + page), want + self.asked_at - page, MADV_WILLNEED)
-                elif s.fd >= 0:
-                    posix_fadvise(s.fd, <off_t>self.asked_at, <off_t>want, POSIX_FADV_WILLNEED)
+                elif s.kind == SOURCE_FILE:
+                    fd = take_file(s, False, &unused)
+                    if fd >= 0:
+                        posix_fadvise(fd, <off_t>self.asked_at, <off_t>want, POSIX_FADV_WILLNEED)
+                        sc_drop(&s.descriptor, fd)
             self.asked += want
             self.asked_at += want
             if self.asked_at >= s.size:

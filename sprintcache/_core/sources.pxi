@@ -8,7 +8,8 @@ cdef enum SourceKind:
 cdef struct Source:
     int kind
     bint mapped
-    int fd                      # -1: not kept open
+    int fd                      # while it is opened, else -1
+    sc_descriptor descriptor    # after that, where the file is not mapped
     char *path                  # absolute
     const uint8_t *map          # the whole file, or NULL
     uint64_t size
@@ -104,25 +105,72 @@ cdef int source_read(const Source *s, void *to, uint64_t size, uint64_t at,
 cdef bint same_file(const Source *s) noexcept nogil:
     """Is the file at the source's path still the one that was opened?"""
     cdef struct_stat now
-    if stat(s.path, &now) != 0:
+    return stat(s.path, &now) == 0 and same_status(s, &now)
+
+
+cdef inline bint same_status(const Source *s, const struct_stat *now) noexcept nogil:
+    """Is this the file that was opened? Files may come and go in a directory archive."""
+    if now.st_dev != s.device or now.st_ino != s.inode:
         return False
-    return (now.st_dev == s.device and now.st_ino == s.inode
-            and <uint64_t>now.st_size == s.size and mtime_of(&now) == s.mtime)
+    return (s.kind == SOURCE_DIRECTORY
+            or (<uint64_t>now.st_size == s.size and mtime_of(now) == s.mtime))
 
 
 cdef inline int64_t mtime_of(const struct_stat *status) noexcept nogil:
     return <int64_t>status.st_mtim.tv_sec * 1000000000 + status.st_mtim.tv_nsec
 
 
-cdef int note_status(Source *s, int fd, Fault *f) noexcept nogil:
+cdef int open_source(Source *s, Fault *f) noexcept nogil:
+    """Opens the file or folder at the source's path and records its identity."""
     cdef struct_stat status
-    if fstat(fd, &status) != 0:
+    s.fd = sc_open(AT_FDCWD, s.path, O_DIRECTORY if s.kind == SOURCE_DIRECTORY else 0)
+    if s.fd < 0 or fstat(s.fd, &status) != 0:
         return fault(f, OS_FAILED, -1, False, errno)
-    s.size = <uint64_t>status.st_size
+    if s.kind == SOURCE_FILE and not is_regular(status.st_mode):
+        return fault(f, NOT_REGULAR, -1, False, status.st_mode)
     s.device = status.st_dev
     s.inode = status.st_ino
-    s.mtime = mtime_of(&status)
+    if s.kind == SOURCE_FILE:
+        s.size = <uint64_t>status.st_size
+        s.mtime = mtime_of(&status)
     return NO_FAULT
+
+
+cdef void leave_open(Source *s) noexcept nogil:
+    """Ends the opening: the file may be closed and opened again from now on."""
+    if s.fd >= 0:
+        sc_drop(&s.descriptor, sc_keep(&s.descriptor, s.fd))
+        s.fd = -1
+
+
+cdef int take_file(Source *s, bint check, Fault *f) noexcept nogil:
+    """A descriptor of the source, opened again if need be, to be dropped after use; -1: a fault.
+
+    With `check`, the file at the source's path must be the one that was opened.
+    """
+    cdef struct_stat status
+    cdef int fd = sc_take(&s.descriptor)
+    if fd >= 0:
+        if not check or same_file(s):
+            return fd
+        sc_drop(&s.descriptor, fd)
+        fault(f, FILE_CHANGED, -1, False)
+        return -1
+    fd = sc_open(AT_FDCWD, s.path, O_DIRECTORY if s.kind == SOURCE_DIRECTORY else 0)
+    if fd < 0:
+        return cannot_open(f)
+    if fstat(fd, &status) != 0 or not same_status(s, &status):
+        close(fd)
+        fault(f, FILE_CHANGED, -1, False)
+        return -1
+    return sc_keep(&s.descriptor, fd)
+
+
+cdef int cannot_open(Fault *f) noexcept nogil:
+    """The fault of a file that was there when the archive was opened; returns -1."""
+    cdef int error = errno
+    fault(f, FILE_CHANGED if error == ENOENT or error == ENOTDIR else OS_FAILED, -1, False, error)
+    return -1
 
 
 cdef void release_source(Source *s) noexcept nogil:
@@ -130,6 +178,7 @@ cdef void release_source(Source *s) noexcept nogil:
         munmap(<void *>s.map, s.size)
     if s.fd >= 0:
         close(s.fd)
+    sc_forget(&s.descriptor)
     free(s.own_table)
     free(s.path)
     s.map = NULL
@@ -209,7 +258,7 @@ cdef str load_table(Source *s, Fault *f):
 
 
 cdef bint take_rows(Cursor *c, uint32_t count, uint64_t end, uint32_t *done) noexcept nogil:
-    """Passes over rows until `count` are done or one is not there as a whole; False: a bad row."""
+    """Checks rows until `count` are done or the next one is cut; False: a bad row."""
     cdef Row row
     cdef Cursor before
     while done[0] < count:

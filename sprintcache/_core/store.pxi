@@ -3,7 +3,6 @@
 cdef enum:
     RESTING = 16                # workers kept for the next reads
     WORTH_A_THREAD = 1 << 20    # bytes of work
-    MOST_OPEN = 512             # files kept open in pread mode; further ones open for each read
 
 
 cdef object _utf8(object name, const uint8_t **text, Py_ssize_t *size):
@@ -48,8 +47,11 @@ cdef class Store:
 
     # ---- life
 
-    def _open(self, str path, list sources, str io) -> None:
-        """Opens and indexes the sources: (absolute path, is a directory, names or None) each."""
+    def _open(self, str path, list sources, str io, str scan_reason=None) -> None:
+        """Opens and indexes the sources: (absolute path, is a directory, names or None) each.
+
+        With `scan_reason`, tables are ignored and the files are scanned.
+        """
         cdef Fault f
         cdef uint32_t i
         cdef bytes key = os.urandom(8)
@@ -68,11 +70,14 @@ cdef class Store:
             self.core.count = i + 1
             name, is_directory, names = sources[i]
             memset(&f, 0, sizeof(f))
-            if is_directory:
-                reports.append(None)
-                self._open_directory(&self.core.sources[i], name, names, &f)
-            else:
-                reports.append(self._open_file(&self.core.sources[i], name, io, &f))
+            self._open_source(&self.core.sources[i], name, is_directory, &f)
+            report = None
+            if f.code == NO_FAULT and is_directory:
+                self._list_directory(&self.core.sources[i], names, &f)
+            elif f.code == NO_FAULT:
+                report = self._read_table(&self.core.sources[i], name, io, scan_reason, &f)
+            leave_open(&self.core.sources[i])
+            reports.append(report)
             if f.code != NO_FAULT:
                 raise fault_error(&f, name, None, -1, False, None)
         self.scan_reports = tuple(reports)
@@ -86,18 +91,22 @@ cdef class Store:
         for i in range(self.core.count):
             forget_table(&self.core.sources[i])
 
-    cdef object _open_file(self, Source *s, str path, str io, Fault *f):
-        """Opens one archive file; gives a ScanReport where it had to be scanned."""
-        cdef uint8_t header[9]
+    cdef int _open_source(self, Source *s, str path, bint is_directory, Fault *f) except -1:
         cdef bytes encoded = os.fsencode(path)
-        s.kind = SOURCE_FILE
+        if b"\0" in encoded:
+            raise ValueError(f"embedded null byte in {path!r}")
+        s.kind = SOURCE_DIRECTORY if is_directory else SOURCE_FILE
         s.path = <char *>malloc(len(encoded) + 1)
         if s.path == NULL:
             raise MemoryError()
         memcpy(s.path, <char *>encoded, len(encoded) + 1)
-        s.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)   # a pipe must not hang
-        if note_status(s, s.fd, f) != NO_FAULT:
-            return None
+        with nogil:
+            open_source(s, f)
+        return 0
+
+    cdef object _read_table(self, Source *s, str path, str io, str reason, Fault *f):
+        """Reads the table of an archive file; returns a ScanReport if it had to be scanned."""
+        cdef uint8_t header[9]
         if s.size < HEADER:
             raise errors.TruncatedError("not an archive: the header is cut off", path=path, offset=0,
                                         expected="9 bytes", found=s.size)
@@ -113,25 +122,23 @@ cdef class Store:
             raise errors.FormatError("not a Sprint archive: magic", path=path, offset=0,
                                      expected="b'SP_ARC1\\x00'", found=bytes(header[:8]))
         report = None
-        reason = "the writer did not finish: flag 0, no table" if header[8] == 0 \
-            else load_table(s, f)
+        if header[8] == 0:
+            reason = "the writer did not finish: flag 0, no table"
+        elif reason is None:
+            reason = load_table(s, f)
         if f.code == NO_FAULT and reason is not None:
             skipped = []
             holes = scan_source(s, skipped, f)
             if f.code == NO_FAULT:
                 report = ScanReport(path, reason, s.count, holes,
                                     tuple([SkippedRange(*r) for r in skipped]))
-        if s.fd >= 0 and self.core.count > MOST_OPEN:
-            close(s.fd)
-            s.fd = -1
         return report
 
-    cdef object _open_directory(self, Source *s, str path, list names, Fault *f):
+    cdef int _list_directory(self, Source *s, list names, Fault *f) except -1:
+        """Makes rows of the names of files in a directory archive."""
         cdef Found found = Found(NULL, 0, 0, 0)
         cdef Row row
         cdef bytes encoded
-        s.kind = SOURCE_DIRECTORY
-        s.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
         memset(&row, 0, sizeof(row))
         try:
             for name in names:
@@ -145,7 +152,7 @@ cdef class Store:
             s.table = found.rows
             s.table_end = found.rows + found.size
             s.count = found.count
-        return None
+        return 0
 
     def close(self) -> None:
         """Releases mappings and descriptors once no read is under way; a second time: nothing."""

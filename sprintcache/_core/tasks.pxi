@@ -16,18 +16,16 @@ cdef inline Row row_of(const Core *core, int64_t entry) noexcept nogil:
     return indexed_row(&core.index, entry)
 
 
-cdef int fetch(Core *core, int64_t entry, Worker *w, bint peek, bint check, Payload *p,
+cdef int fetch(Core *core, int64_t entry, Worker *w, Portion portion, bint check, Payload *p,
                Fault *f) noexcept nogil:
     """The payload of an entry; with `check`, a file read by pread must still be the same."""
     cdef Source *s = source_of(core, entry)
     cdef Row row = row_of(core, entry)
     if s.kind == SOURCE_DIRECTORY:
-        return fetch_loose(s, &row, w, peek, p, f)
+        return fetch_loose(s, &row, w, portion, p, f)
     if not row_fits(&row, s.size):
         return fault(f, FILE_CHANGED, -1, False)
-    if check and s.fd >= 0 and not same_file(s):
-        return fault(f, FILE_CHANGED, -1, False)
-    return fetch_file(s, &row, w, peek, p, f)
+    return fetch_file(s, &row, w, portion, check, p, f)
 
 
 cdef void touch_entry(const Core *core, int64_t entry, uint64_t most) noexcept nogil:
@@ -43,28 +41,28 @@ cdef void touch_entry(const Core *core, int64_t entry, uint64_t most) noexcept n
             prefetch(s.map + begin + at)
 
 
-cdef int fetch_features(Core *core, int64_t entry, Worker *w, bint peek, bint check, Payload *p,
+cdef int fetch_features(Core *core, int64_t entry, Worker *w, Portion portion, bint check, Payload *p,
                         Shape *shape, Fault *f) noexcept nogil:
     """A payload and its shape; a peek that does not show enough is followed by a full fetch."""
-    cdef int code = fetch(core, entry, w, peek, check, p, f)
+    cdef int code = fetch(core, entry, w, portion, check, p, f)
     shape[0] = Shape(0, 0)
     if code == NO_FAULT:
         code = measure_features(p.at, p.size, p.visible, shape, f)
     if code != NO_FAULT or shape.frames >= 0:
         return code
-    code = fetch(core, entry, w, False, check, p, f)
+    code = fetch(core, entry, w, WHOLE, check, p, f)
     return code if code != NO_FAULT else measure_features(p.at, p.size, p.size, shape, f)
 
 
-cdef int fetch_items(Core *core, int64_t entry, Worker *w, bint peek, bint check, Payload *p,
+cdef int fetch_items(Core *core, int64_t entry, Worker *w, Portion portion, bint check, Payload *p,
                      int64_t *items, Fault *f) noexcept nogil:
     """The same for the one alignment of an entry and its number of items."""
-    cdef int code = fetch(core, entry, w, peek, check, p, f)
+    cdef int code = fetch(core, entry, w, portion, check, p, f)
     if code == NO_FAULT:
         code = measure_alignment(p.at, p.size, p.visible, items, f)
     if code != NO_FAULT or items[0] >= 0:
         return code
-    code = fetch(core, entry, w, False, check, p, f)
+    code = fetch(core, entry, w, WHOLE, check, p, f)
     return code if code != NO_FAULT else measure_alignment(p.at, p.size, p.size, items, f)
 
 
@@ -77,12 +75,12 @@ cdef int count_frames(Core *core, int64_t entry, Worker *w, bint check, int64_t 
     cdef Cursor c
     cdef int64_t at = 0
     cdef double time = 0
-    cdef int code = fetch_features(core, entry, w, True, check, &p, &shape, f)
+    cdef int code = fetch_features(core, entry, w, HEAD, check, &p, &shape, f)
     frames[0] = shape.frames
     if code != NO_FEATURES and code != FRAME_SIZES:
         return code
     f.code = NO_FAULT
-    code = fetch(core, entry, w, False, check, &p, f)
+    code = fetch(core, entry, w, WHOLE, check, &p, f)
     if code == NO_FAULT:
         c = cursor_over(p.at, p.size)
         code = only_alignment(&c, &at, f)
@@ -108,7 +106,6 @@ cdef struct Batch:
     int64_t count
     int64_t *lengths
     int64_t *dims
-    bint check
     # where the data goes: row i begins at out + i * stride (in values); `width` values per frame
     float *features
     int32_t *labels
@@ -123,7 +120,7 @@ cdef int measure_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nog
     cdef Batch *b = <Batch *>job
     cdef Payload p
     cdef Shape shape
-    cdef int code = fetch_features(b.core, b.entries[item], w, True, b.check, &p, &shape, f)
+    cdef int code = fetch_features(b.core, b.entries[item], w, HEAD_ALONE, False, &p, &shape, f)
     b.lengths[item] = shape.frames
     b.dims[item] = shape.dim if code == NO_FAULT and shape.frames else -1
     return code
@@ -135,7 +132,7 @@ cdef int features_task(void *job, int64_t item, Worker *w, Fault *f) noexcept no
     cdef Shape shape
     cdef float *row = b.features + item * b.stride
     cdef int64_t dim = b.dims[item]
-    cdef int code = fetch_features(b.core, b.entries[item], w, False, b.check, &p, &shape, f)
+    cdef int code = fetch_features(b.core, b.entries[item], w, WHOLE, False, &p, &shape, f)
     if code != NO_FAULT:
         return code
     if shape.frames != b.lengths[item] or (shape.frames and shape.dim != dim):
@@ -148,7 +145,7 @@ cdef int features_task(void *job, int64_t item, Worker *w, Fault *f) noexcept no
 cdef int items_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nogil:
     cdef Batch *b = <Batch *>job
     cdef Payload p
-    return fetch_items(b.core, b.entries[item], w, True, b.check, &p, &b.lengths[item], f)
+    return fetch_items(b.core, b.entries[item], w, HEAD_ALONE, False, &p, &b.lengths[item], f)
 
 
 cdef int labels_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nogil:
@@ -159,7 +156,7 @@ cdef int labels_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nogi
     cdef int code
     if item + LABELS_AHEAD < b.count:
         touch_entry(b.core, b.entries[item + LABELS_AHEAD], 4096)
-    code = fetch(b.core, b.entries[item], w, False, b.check, &p, f)
+    code = fetch(b.core, b.entries[item], w, WHOLE, False, &p, f)
     if code == NO_FAULT:
         code = gather_labels(p.at, p.size, b.table, &w.used if b.check_alphabet else NULL, row,
                              b.lengths[item], f)
@@ -170,7 +167,7 @@ cdef int labels_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nogi
 
 cdef int frames_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nogil:
     cdef Batch *b = <Batch *>job
-    return count_frames(b.core, b.entries[item], w, b.check, &b.lengths[item], f)
+    return count_frames(b.core, b.entries[item], w, False, &b.lengths[item], f)
 
 
 cdef const sc_labels *label_pointer(LabelTable table) noexcept:

@@ -11,9 +11,11 @@ so whatever moment the process dies at, a scan finds every entry that was comple
 
 from __future__ import annotations
 
+import bisect
+import logging
 import os
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from sprintcache._files import Part
@@ -21,7 +23,18 @@ from sprintcache.errors import CorruptError
 
 from .write_buffer import Output
 
-__all__ = ["END_TAG", "HEADER", "START_TAG", "ArchiveFile", "Row", "raw_name"]
+__all__ = [
+    "END_TAG",
+    "HEADER",
+    "START_TAG",
+    "ArchiveFile",
+    "Row",
+    "entry_head",
+    "overlaps",
+    "raw_name",
+]
+
+logger = logging.getLogger(__name__)
 
 HEADER = b"SP_ARC1\0\0"
 START_TAG = struct.pack("<I", 0xAA55AA55)
@@ -57,6 +70,23 @@ def raw_name(name: str) -> bytes:
     return name.encode("utf-8", "surrogateescape")
 
 
+def entry_head(raw: bytes, size: int, compressed_size: int) -> bytes:
+    """The bytes of an entry before its data (archive format, section 2.2)."""
+    return struct.pack(f"<4sI{len(raw)}sIII", START_TAG, len(raw), raw, size, compressed_size, 0)
+
+
+def overlaps(rows: Mapping[str, Row]) -> dict[str, str]:
+    """Entries that share bytes with one that starts before them: name to the name of that one."""
+    shared: dict[str, str] = {}
+    end, owner = 0, ""
+    for start, name in sorted((row.start(raw_name(name)), name) for name, row in rows.items()):
+        if start < end:
+            shared[name] = owner
+        else:
+            end, owner = rows[name].end, name
+    return shared
+
+
 class ArchiveFile:
     """The entries of an open archive file; what calls it holds the lock on the file.
 
@@ -90,13 +120,34 @@ class ArchiveFile:
         self.changed = True
 
     def load_holes(self) -> None:
-        """Takes the end of the entries and the holes from a table that is sound."""
+        """Reads the end of the entries and the holes from the table.
+
+        Holes that share bytes with an entry are ignored: to fill them would overwrite it.
+
+        Raises:
+            CorruptError: if entries share bytes with each other.
+        """
+        for name, owner in overlaps(self.rows).items():
+            raise CorruptError(
+                f"it overlaps entry {owner!r}; sprintcache.recover mends the table, then the"
+                " archive can be appended to",
+                path=self.path,
+                entry=name,
+                offset=self.rows[name].start(raw_name(name)),
+            )
         size = self._dirty_end
         holes_at, self.end = struct.unpack("<QQ", os.pread(self._fd, 16, size - 16))
         tail = os.pread(self._fd, size - 16 - holes_at, holes_at) if 0 < holes_at < size else b""
         if len(tail) >= 4 and 4 + 12 * int.from_bytes(tail[:4], "little") == len(tail):
-            for position, room in struct.iter_unpack("<QI", tail[4:]):
-                self._add_hole(position, room)
+            spans = sorted((row.start(raw_name(name)), row.end) for name, row in self.rows.items())
+            for position, size in struct.iter_unpack("<QI", tail[4:]):
+                start, end = position - 8, position + 16 + size
+                before = bisect.bisect_left(spans, (end,)) - 1  # the last that starts before `end`
+                is_free = before < 0 or spans[before][1] <= start
+                if start >= len(HEADER) and end <= self.end and is_free:
+                    self._add_hole(position, size)
+                else:
+                    logger.warning("%s: ignored a hole at %d that is none", self.path, position)
 
     def find_holes(self) -> None:
         """Takes the end from the rows, and the holes between them from the file itself."""
@@ -226,15 +277,15 @@ class ArchiveFile:
     def _write(self, raw: bytes, row: Row, parts: Sequence[Part], gather: bool = False) -> None:
         """The bytes of an entry; over old bytes, its first four come last."""
         start = row.start(raw)
-        head = struct.pack(f"<I{len(raw)}sIII", len(raw), raw, row.size, row.compressed_size, 0)
+        head = entry_head(raw, row.size, row.compressed_size)
         if start >= self._dirty_end:
             self._dirty_end = row.end
             write = self._out.gather if gather else self._out.write
-            write([START_TAG + head, *parts, END_TAG], start)
+            write([head, *parts, END_TAG], start)
             return
         self._out.write([bytes(4)], start)
         self._dirty_end = max(self._dirty_end, row.end)
-        self._out.write([head, *parts, END_TAG], start + 4)
+        self._out.write([head[4:], *parts, END_TAG], start + 4)
         self._out.write([START_TAG], start)
 
     def _touch(self) -> None:
@@ -248,7 +299,7 @@ class ArchiveFile:
     def _hole(self, size: int) -> int | None:
         """The first hole of this size that the file really has."""
         for position in self._holes_of.get(size, ()):
-            head = struct.pack("<4sIIII", START_TAG, 0, size, 0, 0)
+            head = entry_head(b"", size, 0)
             if os.pread(self._fd, 20, position - 8) == head:
                 return position
         return None
@@ -257,9 +308,7 @@ class ArchiveFile:
         """The row of an entry that the file really has."""
         self._out.drain()
         raw, row = raw_name(name), self.rows[name]
-        head = struct.pack(
-            f"<4sI{len(raw)}sIII", START_TAG, len(raw), raw, row.size, row.compressed_size, 0
-        )
+        head = entry_head(raw, row.size, row.compressed_size)
         start = row.start(raw)
         found = os.pread(self._fd, len(head), start)
         if found != head or os.pread(self._fd, 4, row.end - 4) != END_TAG:
@@ -291,7 +340,7 @@ class ArchiveFile:
         if row.end == self.end:
             self.end = start
             return
-        self._out.write([struct.pack("<4sIIII", START_TAG, 0, size, 0, 0)], start)
+        self._out.write([entry_head(b"", size, 0)], start)
         self._add_hole(start + 8, size)
 
     def _add_hole(self, position: int, size: int) -> None:

@@ -19,7 +19,7 @@ from sprintcache.errors import EntryNotFoundError, SprintCacheError
 from sprintcache.opening import open_archive
 
 from .combine_plan import Plan, Step
-from .entry_copier import transfer
+from .entry_copier import Extents, transfer
 from .storing import check_name, stored_form
 from .writer import ArchiveWriter
 
@@ -227,6 +227,7 @@ class _Job:
         self._progress = progress
         self._total = total
         self._done = 0
+        self._extents_of: dict[int, Extents] = {}
 
     def run(self, step: Step) -> None:
         archive = step.archive
@@ -256,14 +257,23 @@ class _Job:
             replace=replace,
             on_damage=None if self._damaged is None else self._note,
             progress=self._advance,
+            extents=self._extents(archive),
         )
+
+    def _extents(self, archive: Archive) -> Extents:
+        return self._extents_of.setdefault(id(archive), Extents(archive))
 
     def _recode(self, archive: Archive, names: Iterable[str], replace: bool) -> None:
         """Compresses or inflates entries on the way."""
         prefix, compress = self._prefix, self._compress is True
 
+        extents = self._extents(archive)
+
         def work(name: str) -> tuple[str, tuple[int, int, Sequence[Part]] | SprintCacheError]:
             try:
+                _, position, size, compressed_size, path = archive.entry(name)
+                if position:
+                    extents.add(path, name, compressed_size or size)
                 return name, stored_form(prefix + name, [archive.read_bytes(name)], compress)
             except SprintCacheError as error:
                 return name, error

@@ -8,24 +8,21 @@ whatever happens to the file meanwhile.
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from sprintcache.errors import CorruptError, SprintCacheError, TruncatedError
 
-from .archive_layout import END_TAG, START_TAG, raw_name
+from .archive_layout import END_TAG, entry_head, raw_name
 
 if TYPE_CHECKING:
     from sprintcache.archive import Archive
 
     from .writer import ArchiveWriter
 
-__all__ = ["transfer"]
+__all__ = ["Extents", "transfer"]
 
 _BUFFER = 1 << 19  # bytes: stays in the processor's cache between reading and writing
-_NAME = struct.Struct("<4sI")
-_SIZES = struct.Struct("<III")
 
 
 def transfer(
@@ -37,6 +34,7 @@ def transfer(
     replace: bool = False,
     on_damage: Callable[[str, SprintCacheError], None] | None = None,
     progress: Callable[[int], None] | None = None,
+    extents: Extents | None = None,
 ) -> None:
     """Copies entries as they are stored, in this order.
 
@@ -52,6 +50,7 @@ def transfer(
         on_damage: called with the name of an entry that is damaged and what is wrong; it is left
             out then. None: the error is raised.
         progress: called with the number of entries dealt with since the last time.
+        extents: what was read of the archive before; None: nothing.
 
     Raises:
         EntryNotFoundError: if there is no entry of one of the names.
@@ -61,7 +60,7 @@ def transfer(
         ValueError: if the writer has an entry of that name, and `replace` is False.
         OSError: if a file cannot be opened, or the archive not written.
     """
-    copier = _Copier(archive, writer, prefix, replace)
+    copier = _Copier(archive, writer, prefix, replace, extents or Extents(archive))
     try:
         for batch in _batches(archive, names):
             for name, error in copier.copy(batch):
@@ -73,6 +72,28 @@ def transfer(
         archive.check_unchanged()
     finally:
         copier.close()
+
+
+class Extents:
+    """Bytes that were read of each file of an archive.
+
+    Entries that overlap could multiply a small file: together they must not be larger than it.
+    """
+
+    def __init__(self, archive: Archive) -> None:
+        states = zip(archive.source_paths, archive.source_states, strict=True)
+        self._left = {path: size for path, (size, _) in states}
+
+    def add(self, path: str, entry: str, size: int) -> None:
+        """Counts an entry; its `size` includes tags and head.
+
+        Raises:
+            CorruptError: if the entries of this file have more bytes than the file.
+        """
+        self._left[path] -= size
+        if self._left[path] < 0:
+            reason = "entries overlap: together they are larger than the file"
+            raise CorruptError(reason, path=path, entry=entry)
 
 
 class _Batch:
@@ -110,9 +131,7 @@ def _batches(archive: Archive, names: Iterable[str]) -> Iterator[_Batch]:
         batch.end = end
         batch.entries.append((name, size, compressed_size))
         batch.starts.append(start)
-        batch.heads.append(
-            _NAME.pack(START_TAG, len(raw)) + raw + _SIZES.pack(size, compressed_size, 0)
-        )
+        batch.heads.append(entry_head(raw, size, compressed_size))
     if batch.entries:
         yield batch
 
@@ -120,8 +139,16 @@ def _batches(archive: Archive, names: Iterable[str]) -> Iterator[_Batch]:
 class _Copier:
     """Copies batches; has the file of the last one open, and the buffer."""
 
-    def __init__(self, archive: Archive, writer: ArchiveWriter, prefix: str, replace: bool) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        writer: ArchiveWriter,
+        prefix: str,
+        replace: bool,
+        extents: Extents,
+    ) -> None:
         self._archive = archive
+        self._extents = extents
         self._writer = writer
         self._prefix = prefix
         self._replace = replace
@@ -139,6 +166,10 @@ class _Copier:
         """Copies a batch; gives names and errors of what is damaged and was left out."""
         if batch.begin < 0:
             return self._one_by_one(batch, self._copy_loose)
+        try:
+            self._extents.add(batch.path, batch.entries[0][0], batch.end - batch.begin)
+        except CorruptError as error:
+            return [(name, error) for name, *_ in batch.entries]
         if batch.path != self._path:
             self._open(batch.path)
         if batch.end - batch.begin > len(self._buffer):
@@ -153,7 +184,7 @@ class _Copier:
     def _open(self, path: str) -> None:
         """Opens the file that the archive was made of, and no other."""
         self.close()
-        self._fd, self._path = os.open(path, os.O_RDONLY | os.O_CLOEXEC), path
+        self._fd, self._path = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), path
         status = os.fstat(self._fd)
         if (status.st_size, status.st_mtime_ns) != self._states[path]:
             self._archive.check_unchanged()

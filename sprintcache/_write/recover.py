@@ -1,4 +1,4 @@
-"""recover: gives an archive without a sound table its table back."""
+"""recover: writes the table of an archive that has none, or none that agrees with the entries."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from sprintcache._files import (
     sync_folder,
     write_all,
 )
+from sprintcache.archive import Archive
 from sprintcache.entries import ScanReport, SkippedRange
-from sprintcache.opening import open_archive
 
-from .archive_layout import HEADER, ArchiveFile, Row
+from .archive_layout import END_TAG, HEADER, ArchiveFile, Row, entry_head, overlaps, raw_name
 from .partial_file import PartialFile
 
 __all__ = ["RecoveryReport", "recover"]
 
 
 class RecoveryReport(NamedTuple):
-    """What `recover` found and did.
+    """What `recover` did.
 
     Attributes:
-        path: the file that was looked at: the archive, or its ``.partial``.
-        out: the archive that is whole now.
+        path: the file that was read: the archive, or its ``.partial``.
+        out: the archive that is complete now.
         num_entries: entries in its table.
         num_duplicates: further entries of the same names, which no reader sees: the first counts.
-        num_holes: removed entries that the scan passed over; in a new file there are none.
-        skipped: what was no whole entry, with the reason; lost in place where it was at the end.
-        was_sound: whether the table was sound, so that nothing was scanned.
-        unfinished: a ``.partial`` file beside the archive that was left alone, or None.
+        num_holes: removed entries that the scan passed; a new file has none.
+        skipped: damaged parts with the reason; lost in place if they were at the end.
+        was_sound: whether the table was sound and agreed with the entries.
+        unfinished: a ``.partial`` file of the archive that was left alone, or None.
     """
 
     path: str
@@ -50,15 +50,16 @@ class RecoveryReport(NamedTuple):
     unfinished: str | None = None
 
     def __str__(self) -> str:
-        lost = sum(part.size for part in self.skipped)
         text = f"{self.out}: {self.num_entries} {'entry' if self.num_entries == 1 else 'entries'}"
         if self.was_sound:
             text += ", the table was sound"
-        if lost:
+        if self.skipped:
+            size = sum(part.size for part in self.skipped)
+            ranges = "range" if len(self.skipped) == 1 else "ranges"
             first = self.skipped[0]
             text += (
-                f", {lost} bytes in {len(self.skipped)} place{'s'[: len(self.skipped) > 1]} belong"
-                f" to no whole entry, first at offset {first.offset}: {first.reason}"
+                f", {size} bytes in {len(self.skipped)} {ranges} belong to no whole entry, first"
+                f" at offset {first.offset}: {first.reason}"
             )
         if self.unfinished is not None:
             text += f"; {self.unfinished} is another unfinished archive"
@@ -70,20 +71,24 @@ def recover(
 ) -> RecoveryReport:
     """Finishes an archive whose writer was interrupted, or mends one whose table is damaged.
 
-    Every whole entry is kept, wherever it stands in the file. Where only ``<path>.partial`` is
-    there, it becomes `path`; beside an archive it is left alone, and recovered by its own name.
+    Every whole entry is kept, wherever it is in the file. If only ``<path>.partial`` exists, it
+    becomes `path`; if both exist, it is left alone and recovered by its own name.
+
+    Entries are compared with the table: tags, names and sizes. One that is not where the table has
+    it is searched for. One that is not found, or that shares bytes with another entry, is listed in
+    the report and stays unreadable: a copy does not have it.
 
     Args:
         path: the archive.
-        out: None: in place, where damaged bytes behind the last whole entry are cut off; else a
-            new archive, which gets a copy of every entry as it is stored.
+        out: None: in place, where damaged bytes after the last entry are cut off; otherwise a new
+            archive, with a copy of every whole entry as it is stored.
 
     Raises:
-        FileNotFoundError: if there is no such archive, nor a partial one.
-        FileExistsError: if there is a file `out`.
-        FormatError: if the file is no archive.
-        SprintCacheError: if a writer is at work on it.
-        OSError: if it is no regular file, or the system fails; then it can be tried again.
+        FileNotFoundError: if neither the archive nor a partial one exists.
+        FileExistsError: if `out` exists.
+        FormatError: if the file is not an archive.
+        SprintCacheError: if a writer has the file open.
+        OSError: if it is not a regular file, or the system fails; then it can be tried again.
     """
     final = source = os.path.realpath(path)
     partial = partial_of(final)
@@ -101,48 +106,98 @@ def recover(
         raise ValueError(f"{source}: only archive files have a table")
     check_regular(source)
     with open_locked(source, "rb" if out is not None else "r+b") as file:
-        fd = file.fileno()
         if out is None:
-            _complete_header(fd)
-        rows, report = _found(source)
+            _complete_header(file.fileno())
+        survey = _survey(source)
+        rows = survey.rows
         if out is not None:
             final = os.path.realpath(out)
+            rows = survey.whole
             _copy(source, rows, final)
-        elif report is not None:
+        elif survey.is_new:
             with errors_of(source):
-                archive = ArchiveFile(fd, source)
+                archive = ArchiveFile(file.fileno(), source)
                 archive.rows = rows
                 archive.find_holes()
                 archive.finish()
         if out is None and source != final:
             publish(source, final)
             sync_folder(final)
-    if report is None:
-        return RecoveryReport(source, final, len(rows), 0, 0, (), True, unfinished)
-    duplicates = report.num_entries - len(rows)
     return RecoveryReport(
         source,
         final,
         len(rows),
-        duplicates,
-        report.num_holes,
-        report.skipped,
-        False,
+        survey.num_duplicates,
+        survey.num_holes,
+        survey.skipped,
+        survey.was_sound,
         unfinished,
     )
 
 
 def _complete_header(fd: int) -> None:
-    """A writer that was killed at once left the beginning of a header, or nothing."""
-    found = os.pread(fd, len(HEADER), 0)
-    if len(found) < len(HEADER) and HEADER.startswith(found):
+    """Writes the header if the writer was killed before it had: the file has a part of it."""
+    present = os.pread(fd, len(HEADER), 0)
+    if len(present) < len(HEADER) and HEADER.startswith(present):
         write_all(fd, [HEADER], 0)
 
 
-def _found(path: str) -> tuple[dict[str, Row], ScanReport | None]:
+class _Survey(NamedTuple):
+    """What an archive has.
+
+    Attributes:
+        rows: of the table as it should be.
+        whole: those of them whose entries can be read.
+        is_new: whether `rows` differ from the table of the file.
+        num_duplicates, num_holes, skipped, was_sound: as of `RecoveryReport`.
+    """
+
+    rows: dict[str, Row]
+    whole: dict[str, Row]
+    is_new: bool
+    num_duplicates: int = 0
+    num_holes: int = 0
+    skipped: tuple[SkippedRange, ...] = ()
+    was_sound: bool = True
+
+
+def _survey(path: str) -> _Survey:
+    rows, report = _read_rows(path)
+    if report is not None:
+        num_duplicates = report.num_entries - len(rows)
+        return _Survey(
+            rows, rows, True, num_duplicates, report.num_holes, report.skipped, was_sound=False
+        )
+    damaged = _damaged(path, rows)
+    if not damaged:
+        return _Survey(rows, rows, is_new=False)
+    # an entry elsewhere in the file counts if it does not share bytes with one that is sound
+    scanned, _ = _read_rows(path, "the table does not agree with the entries")
+    elsewhere = {name: scanned[name] for name in damaged if name in scanned}
+    sound = {name: row for name, row in rows.items() if name not in damaged}
+    moved = _without_overlaps(sound, elsewhere)
+    lost = {name: rows[name] for name in damaged if name not in moved}
+    kept = _without_overlaps({**sound, **moved}, lost)
+    new_rows = {**sound, **moved, **kept}
+    skipped = [
+        SkippedRange(row.start(raw_name(name)), row.end - row.start(raw_name(name)), damaged[name])
+        for name, row in lost.items()
+    ]
+    return _Survey(
+        {name: new_rows[name] for name in rows if name in new_rows},
+        {name: new_rows[name] for name in rows if name in new_rows and name not in kept},
+        is_new=new_rows != rows,
+        skipped=tuple(sorted(skipped)),
+        was_sound=False,
+    )
+
+
+def _read_rows(
+    path: str, scan_reason: str | None = None
+) -> tuple[dict[str, Row], ScanReport | None]:
     """The rows of an archive, and the report if it was scanned."""
     rows: dict[str, Row] = {}
-    with open_archive(path, "pread", path_map={}) as archive:
+    with Archive(path, [(path, False, None)], "pread", scan_reason=scan_reason) as archive:
         (report,) = archive.scan_reports
         for name in archive:
             _, *row, _ = archive.entry(name)
@@ -150,15 +205,37 @@ def _found(path: str) -> tuple[dict[str, Row], ScanReport | None]:
     return rows, report
 
 
+def _damaged(path: str, rows: dict[str, Row]) -> dict[str, str]:
+    """Entries that are not where the table has them, or overlap another one, with the reason."""
+    damaged = {}
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
+        for name, (position, size, compressed_size) in rows.items():
+            head = entry_head(raw_name(name), size, compressed_size)
+            start, end = position + 12 - len(head), rows[name].end
+            if data[start : position + 12] != head or data[end - 4 : end] != END_TAG:
+                damaged[name] = f"entry {name!r} is not where the table has it"
+    sound = {name: row for name, row in rows.items() if name not in damaged}
+    for name, owner in overlaps(sound).items():
+        damaged[name] = f"entry {name!r} overlaps entry {owner!r}"
+    return damaged
+
+
+def _without_overlaps(sound: dict[str, Row], others: dict[str, Row]) -> dict[str, Row]:
+    """Those of the others that share no bytes with a sound entry or with each other."""
+    shared = overlaps({**sound, **others})
+    involved = shared.keys() | shared.values()
+    return {name: row for name, row in others.items() if name not in involved}
+
+
 def _copy(source: str, rows: dict[str, Row], out: str) -> None:
-    """A new archive with these entries, each as it is stored."""
+    """Writes a new archive with these entries, each as it is stored."""
     partial = PartialFile(out, replace=False)
     try:
         with errors_of(partial.path):
             archive = ArchiveFile(partial.fd, partial.path)
             archive.begin()
             # not closed here: the traceback of a failed write has views of it. The mapping keeps
-            # what it was made of open, so that must not be what the lock is on
+            # its file open, so that must not be the one that is locked
             with open(source, "rb") as file:
                 data = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
             for name, row in rows.items():

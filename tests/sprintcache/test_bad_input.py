@@ -15,14 +15,24 @@ import sys
 import xml.etree.ElementTree as ET
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sprintcache
-from sprintcache import AllophoneLabeling, open_archive
+from sprintcache import (
+    AllophoneLabeling,
+    ArchiveWriter,
+    FormatError,
+    SprintCacheError,
+    open_archive,
+    recover,
+    verify,
+)
 from sprintcache import _bundle as bundle
 from tests.oracle import builder, reference
 from tests.oracle.builder import u32
@@ -699,3 +709,62 @@ def read_lies(folder: Path) -> dict[str, object]:
 
 if __name__ == "__main__":
     sys.stdout.write(json.dumps(read_lies(Path(sys.argv[1]))))
+
+
+# ---- what is not a regular file
+
+
+def test_no_input_waits_for_the_other_end_of_a_pipe(tmp_path: Path) -> None:
+    """Each place where a file of others is opened, with a pipe that nobody writes to."""
+    pipe, sound = tmp_path / "pipe", tmp_path / "x.cache"
+    sound.write_bytes(builder.archive([("a", b"x")]))
+    for name in ("pipe", "pipe.bundle", "all.bundle.idx.gz", "y.cache.partial", "x.cache.partial"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "all.bundle").write_text("x.cache\n")
+    (tmp_path / "of-pipes.bundle").write_text("pipe\n")
+    (tmp_path / "phonemes").write_text("a\n")
+    for path in (pipe, tmp_path / "pipe.bundle", tmp_path / "of-pipes.bundle"):
+        with pytest.raises(FormatError, match="expected a regular file, found a pipe"):
+            open_archive(path)
+    for files in [(pipe, sound), (sound, pipe), (tmp_path / "phonemes", sound, pipe)]:
+        with pytest.raises(FormatError):
+            AllophoneLabeling(None, *files)
+    assert "a pipe" in verify(tmp_path / "all.bundle").problems[0].reason
+    with pytest.raises(OSError, match="not a regular file"):
+        ArchiveWriter(tmp_path / "y.cache")
+    with pytest.raises(OSError, match="not a regular file"):
+        recover(tmp_path / "y.cache")
+    with open_archive(sound) as archive:
+        assert archive.read_bytes("a") == b"x"
+    with pytest.raises(FormatError, match="a device"):
+        open_archive("/dev/null")
+
+
+@pytest.mark.parametrize("damage", range(60))
+def test_both_ways_of_reading_give_the_same_answer(tmp_path: Path, damage: int) -> None:
+    """Also where only the beginning of an entry is needed; a damaged byte anywhere in it."""
+    features = builder.features([[1.0] * 40] * 10)
+    items = builder.alignment_entry(builder.alignment_rle([(t, t) for t in range(300)]))
+    blocks = builder.features([[1.0] * 4] * 60) + builder.features([[2.0] * 4] * 60)
+    for number, (payload, compress) in enumerate(product([features, items, blocks], [False, True])):
+        data = bytearray(builder.archive([("a", payload)], compress=compress))
+        end = data.index(builder.END_TAG) + 4
+        data[9 + (damage * 7919 + number) % (end - 9) if damage < 50 else end - 1 - damage % 4] ^= 1
+        path = tmp_path / "x.cache"
+        path.write_bytes(data)
+        answers = {}
+        for io in IOS:
+            with open_archive(path, io) as archive:
+                calls = [archive.num_frames, archive.datatype, archive.read_features]
+                answers[io] = [answer(call, "a") for call in calls]
+                answers[io].append(answer(archive.num_frames_all))
+        assert answers["mmap"] == answers["pread"]
+        if damage >= 50:
+            assert all("end tag" in text for text in answers["mmap"])
+
+
+def answer(call: Callable[..., Any], *arguments: str) -> str:
+    try:
+        return repr(call(*arguments))
+    except (SprintCacheError, MemoryError) as error:
+        return repr(error) + str(error)

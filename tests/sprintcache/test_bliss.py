@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import pickle
 import tracemalloc
 from pathlib import Path
@@ -119,7 +120,7 @@ R = '<corpus name="c"><recording name="r">{}</recording></corpus>'
         (R.format('<segment start="nan"/>'), CorruptError, "ends before it starts"),
         (R.format('<segment track="x"/>'), CorruptError, "track"),
         ('<corpus name="c"><include/></corpus>', CorruptError, "attribute 'file'"),
-        ('<corpus name="c"><include file="corpus.xml"/></corpus>', CorruptError, "64 deep"),
+        ('<corpus name="c"><include file="corpus.xml"/></corpus>', CorruptError, "64 levels deep"),
         ('<?xml version="1.0" encoding="nonsense"?><corpus name="c"/>', FormatError, "encoding"),
         (R.format("<segment><orth><alternatives/></orth></segment>"), CorruptError, "altern"),
     ],
@@ -175,3 +176,47 @@ def test_a_long_corpus_is_read_in_constant_memory(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_files_that_include_each_other_many_times(tmp_path: Path) -> None:
+    """Their number doubles at every level; files that differ are not limited."""
+    for i in range(40):
+        include = f'<include file="{i + 1}.xml"/>' * 2 if i < 39 else ""
+        (tmp_path / f"{i}.xml").write_text(f'<corpus name="c">{include}</corpus>')
+    with pytest.raises(CorruptError, match="more than 1000 includes"):
+        list(Corpus(tmp_path / "0.xml"))
+    part = '<corpus name="c"><recording name="{}"><segment/></recording></corpus>'
+    for i in range(1200):
+        (tmp_path / f"part{i}.xml").write_text(part.format(i))
+    includes = "".join(f'<include file="part{i}.xml"/>' for i in range(1200))
+    found = corpus(tmp_path, f'<corpus name="c">{includes}</corpus>')
+    assert [segment.name for segment in found] == [f"c/{i}/1" for i in range(1200)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<corpus name="c">' + '<subcorpus name="long name">' * 5000,
+        '<corpus name="' + "c" * 100_000 + '"><recording name="r">' + "<segment/>" * 5000,
+    ],
+    ids=["deep", "long"],
+)
+def test_full_names_are_limited(tmp_path: Path, text: str) -> None:
+    """Together the names of a small file could need any memory."""
+    path = tmp_path / "corpus.xml"
+    path.write_text(text)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptError, match=r"64 levels|100000 characters"):
+            list(Corpus(path))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 22
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FormatError, match="a pipe"):
+        Corpus(tmp_path / "pipe")
+    with pytest.raises(FormatError, match="a pipe"):
+        list(corpus(tmp_path, '<corpus name="c"><include file="pipe"/></corpus>'))

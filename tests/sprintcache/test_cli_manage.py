@@ -378,7 +378,7 @@ def test_recover(run: Run, tmp_path: Path) -> None:
     assert run("recover", path, "--to", whole)[0] == 1
     status, out, err = run("recover", path)
     assert (status, out) == (1, "")
-    assert err.startswith(f"sprintcache: {path}: 19 entries, 36425 bytes in 1 place belong to no")
+    assert err.startswith(f"sprintcache: {path}: 19 entries, 36425 bytes in 1 range belong to no")
     assert run("recover", path) == (
         0, "", f"sprintcache: {path}: 19 entries, the table was sound\n",
     )  # fmt: skip

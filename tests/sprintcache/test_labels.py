@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io as streams
 import pickle
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
@@ -23,6 +24,7 @@ from sprintcache import (
     LabelError,
     UnsupportedError,
     open_archive,
+    verify,
 )
 from tests.oracle import builder, reference
 from tests.oracle.compare import IOS, Labeling, only_alignment, same_numbers
@@ -618,3 +620,25 @@ def test_equal_to_the_incumbent_with_a_phoneme_file(tmp_path: Path) -> None:
     assert dict(attributes(ours)) == dict(attributes(theirs))
     for index in range(len(allophones())):
         assert ours.get_label_idx(index, 2) == theirs.get_label_idx(index, 2)
+
+
+def test_large_labels_cost_no_memory(tmp_path: Path) -> None:
+    """A tying without tying, `index | state << 26`, and the largest label there is."""
+    (tmp_path / "allophones").write_text("a{#+#}\nb{#+#}\n")
+    lines = [f"{'ab'[i]}{{#+#}}.{state} {i | state << 26}\n" for i in (0, 1) for state in range(3)]
+    (tmp_path / "tying").write_text("".join(lines) + "c{#+#}.0 2147483647\na{#+#}.3 2147483646\n")
+    items = [(0, 1 | 2 << 26), (1, 0 | 3 << 26)]
+    entry = builder.alignment_entry(builder.alignment_rle(items))
+    (tmp_path / "x.cache").write_bytes(builder.archive([("c/1", entry)]))
+    tracemalloc.start()
+    try:
+        labeling = AllophoneLabeling(
+            None, tmp_path / "allophones", state_tying_file=tmp_path / "tying"
+        )
+        assert labeling.num_labels == 2**31
+        with open_archive(tmp_path / "x.cache") as archive:
+            assert archive.read_labels("c/1", labeling).tolist() == [1 | 2 << 26, 2147483646]
+        assert verify(tmp_path / "x.cache", labeling=labeling).ok
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()

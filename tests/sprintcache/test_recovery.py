@@ -7,6 +7,7 @@ import os
 import random
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -19,11 +20,14 @@ import pytest
 
 from sprintcache import (
     ArchiveWriter,
+    CorruptError,
     FormatError,
     RecoveryReport,
     SprintCacheError,
+    combine,
     open_archive,
     recover,
+    repack,
 )
 from tests.oracle import builder, reference
 from tests.sprintcache.test_reference import KILLED, real_file
@@ -425,3 +429,86 @@ def test_an_archive_that_is_being_written(scratch: Path) -> None:
             with pytest.raises(SprintCacheError, match="another writer"):
                 recover(scratch / "x.cache", out)
     assert contents(scratch / "x.cache") == {"a": b"1"}
+
+
+# ---- tables that do not agree with the entries -----------------------------------------------
+
+
+def row_at(data: bytes, name: str) -> int:
+    """Offset of the position in the row of an entry."""
+    return data.rindex(builder.string(name)) + 4 + len(name)
+
+
+def with_row(entries: Sequence[tuple[str, bytes]], name: str, position: int) -> bytes:
+    """An archive whose table has an entry at another position."""
+    data = bytearray(builder.archive(entries))
+    at = row_at(data, name)
+    data[at : at + 8] = struct.pack("<Q", position)
+    return bytes(data)
+
+
+EQUAL = [("a", b"payload of a"), ("b", b"payload of b"), ("c", b"payload of c")]
+
+
+@pytest.mark.parametrize("out", [None, "y.cache"])
+def test_an_entry_elsewhere_than_in_the_table_is_searched_for(
+    scratch: Path, out: str | None
+) -> None:
+    """Its row points at another entry of its size, whose data it must never get."""
+    path = scratch / "x.cache"
+    position = builder.archive(EQUAL).index(builder.string("a")) + 5
+    path.write_bytes(with_row(EQUAL, "b", position))
+    report = recover(path, out and scratch / out)
+    assert contents(scratch / (out or "x.cache")) == dict(EQUAL)
+    assert (report.num_entries, report.skipped, report.was_sound) == (3, (), False)
+
+
+@pytest.mark.parametrize("out", [None, "y.cache"])
+@pytest.mark.parametrize("damage", ["start tag", "name", "size", "checksum", "end tag"])
+def test_a_damaged_entry_stays_damaged(scratch: Path, damage: str, out: str | None) -> None:
+    path, target = scratch / "x.cache", scratch / (out or "x.cache")
+    data = bytearray(builder.archive(EQUAL))
+    at = data.index(builder.string("b"))
+    offsets = {"start tag": -2, "name": 4, "size": 5, "checksum": 13, "end tag": 29}
+    data[at + offsets[damage]] ^= 1
+    path.write_bytes(data)
+    report = recover(path, out and scratch / out)
+    (skipped,) = report.skipped
+    assert (skipped.offset, skipped.size) == (at - 4, 37)
+    assert not report.was_sound
+    with open_archive(target) as archive:
+        assert archive.read_bytes("a") + archive.read_bytes("c") == b"payload of apayload of c"
+        if out is None:  # nothing that another reader may accept is taken away
+            assert path.read_bytes() == data
+            with pytest.raises(FormatError):
+                archive.read_bytes("b")
+        else:
+            assert [*archive] == ["a", "c"]
+
+
+def test_rows_that_share_bytes_do_not_multiply_the_file(scratch: Path) -> None:
+    """Entries inside the payload of others: all rows agree with the bytes they point at."""
+    payload = b"x" * 1000
+    for number in range(200):
+        payload = builder.entry(f"n{number:03}", payload)
+    data = builder.MAGIC + b"\1" + payload
+    rows = b""
+    for number in range(200):
+        at = data.index(builder.string(f"n{number:03}"))
+        size = struct.unpack("<I", data[at + 8 : at + 12])[0]
+        rows += builder.string(f"n{number:03}") + struct.pack("<QII", at + 8, size, 0)
+    end = len(data)
+    table = struct.pack("<I", 200) + rows
+    trailer = struct.pack("<IQQ", 0, end + len(table), end)
+    path = scratch / "x.cache"
+    path.write_bytes(data + table + trailer)
+    recover(path, scratch / "out.cache")
+    assert contents(scratch / "out.cache").keys() == {"n199"}
+    with open_archive(path) as archive:
+        for compress in (None, True):
+            with pytest.raises(CorruptError, match="entries overlap"):
+                repack(archive, scratch / "none.cache", compress=compress)
+        report = combine([archive], scratch / "combined.cache", skip_damaged=True)
+        assert len(report.damaged) > 100
+    for name in ("out", "combined"):
+        assert (scratch / f"{name}.cache").stat().st_size < 2 * path.stat().st_size

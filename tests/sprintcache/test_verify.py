@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 import threading
 from pathlib import Path
 
@@ -301,3 +302,37 @@ def test_an_interrupted_verify_leaves_no_threads(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         verify(path, 4, progress=stop)
     assert not [t for t in threading.enumerate() if t.name.startswith("sprintcache")]
+
+
+def test_archives_in_a_folder_are_verified_as_archives(tmp_path: Path) -> None:
+    sound = builder.archive([("a", FEATURES), ("b", b"text")])
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep/sound.cache").write_bytes(sound)
+    (tmp_path / "text").write_bytes(b"no archive")
+    assert verify(tmp_path)[1:] == (3, len(FEATURES) + 4 + 10, ())
+    broken = bytearray(sound)
+    broken[sound.index(builder.END_TAG)] ^= 1
+    (tmp_path / "broken.cache").write_bytes(broken)
+    (tmp_path / "killed.cache.partial").write_bytes(builder.archive([("c", b"x")], table=False))
+    tag, table = verify(tmp_path).problems
+    assert (tag.path, tag.entry) == (str(tmp_path / "broken.cache"), "a")
+    assert "end tag" in tag.reason
+    assert table.path == str(tmp_path / "killed.cache.partial")
+    assert "no table" in table.reason
+
+
+def test_entries_that_overlap(tmp_path: Path) -> None:
+    """An archive stored as an entry of an archive: rows that point into it are not sound."""
+    inner = builder.archive([("inner", b"x" * 40)])
+    path = written(tmp_path / "x.cache", builder.archive([("b" * 80, b"."), ("outer", inner)]))
+    rows = builder.string("outer"), builder.string("inner")
+    data = bytearray(Path(path).read_bytes())
+    at = data.rindex(builder.string("b" * 80))  # in the table: its row becomes one of "inner"
+    position = data.index(builder.string("inner")) + 9
+    row = rows[1] + struct.pack("<QII", position, 40, 0)
+    data[at : at + 84 + 16] = row.ljust(100, b"\0")
+    del data[at + len(row) : at + 100]
+    moved = struct.unpack("<Q", data[-16:-8])[0] - (100 - len(row))
+    data[-16:-8] = struct.pack("<Q", moved)
+    problem = one_problem(written(tmp_path / "y.cache", bytes(data)))
+    assert (problem.entry, problem.reason) == ("inner", "it overlaps entry 'outer'")

@@ -9,6 +9,7 @@ import os
 import resource
 import shutil
 import signal
+import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -372,7 +373,7 @@ def test_appending_finishes_what_was_left(
     assert (scratch / "x.cache").read_bytes() == builder.archive([("a", b"1"), ("b", b"2")])
     assert os.listdir(scratch) == ["x.cache"]
     assert "finished what a writer left" in caplog.text
-    assert "bytes in 1 place belong to no whole entry" in caplog.text
+    assert "bytes in 1 range belong to no whole entry" in caplog.text
 
 
 @pytest.mark.parametrize("size", range(9))
@@ -790,3 +791,42 @@ def test_a_child_does_not_wait_for_a_thread_that_it_does_not_have(scratch: Path)
         assert os.waitpid(child, 0)[1] == 0
     writer.close()
     assert contents(scratch / "x.cache") == {}
+
+
+def test_holes_inside_an_entry_are_not_filled(scratch: Path) -> None:
+    """A damaged list of holes points at bytes of a payload that look like one."""
+    payload = b"before" + builder.hole(20) + b"after"
+    data = builder.archive([("a", payload), ("b", b"x")])
+    position = data.index(builder.hole(20)) + 8
+    holes_at, end = struct.unpack("<QQ", data[-16:])
+    for size, where in [(20, position), (20, 1 << 60), (20, 8), (1 << 31, position)]:
+        hole = struct.pack("<IQI", 1, where, size)
+        path = scratch / "x.cache"
+        path.write_bytes(data[:-20] + hole + struct.pack("<QQ", holes_at, end))
+        with ArchiveWriter(path, "a") as writer:
+            writer.add_bytes("n", bytes(19))
+        with open_archive(path) as archive:
+            assert [archive.read_bytes(name) for name in archive] == [payload, b"x", bytes(19)]
+
+
+def test_entries_that_overlap_are_not_appended_to(scratch: Path) -> None:
+    """To replace one of them would change the other."""
+    inner = builder.entry("inner", b"y")
+    data = builder.archive([("outer", inner), ("other", b"z")], holes=[2])
+    table = data.rindex(struct.pack("<I", 2) + builder.string("outer"))
+    position = data.index(builder.string("inner")) + 9
+    row = builder.string("inner") + struct.pack("<QII", position, 1, 0)
+    at = data.rindex(builder.string("other"))
+    data = data[:at] + row + data[at + len(row) :]
+    path = scratch / "x.cache"
+    path.write_bytes(data)
+    assert table < at
+    with pytest.raises(CorruptError, match="overlaps entry 'outer'"):
+        ArchiveWriter(path, "a")
+    assert path.read_bytes() == data
+    recover(path)
+    with ArchiveWriter(path, "a") as writer:
+        writer.add_bytes("inner", b"new")
+    with open_archive(path) as archive:
+        assert archive.read_bytes("outer") == inner
+        assert archive.read_bytes("inner") == b"new"
