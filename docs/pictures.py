@@ -144,7 +144,7 @@ def _levels(package: str) -> dict[str, int]:
             continue
         imports.setdefault(parts[0], set()).update(_imported(package, path))
     if package == "sprintcache":
-        imports["_reader"] = {"errors", "alignment", "entries"}
+        imports["_reader"] = {"errors", "alignment", "entries", "_text_file"}
     known: dict[str, int] = {}
 
     def level(name: str, above: tuple[str, ...] = ()) -> int:
