@@ -1,8 +1,8 @@
 """The module that Sprint loads: PythonControl, segment order and Python layer in one process.
 
-Names and keywords are Sprint's (interface facts, sections 1, 4 and 6). It runs on the standard
-library and numpy, on Python 3.8 or newer, and does nothing when it is imported. The trainer's end
-is `sprint_ctl.error_signals`.
+Names and keywords are Sprint's (sprint-interface.md, sections 1, 4 and 6). It needs the
+standard library and numpy, Python 3.8 or newer, and does nothing on import. The trainer's end is
+`sprint_ctl.error_signals`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from ._sprint.attach import attach
 from ._sprint.layer import SprintNnPythonLayer
 from ._sprint.log import log
-from ._sprint.python_control import PythonControl
+from ._sprint.python_control import PythonControl, attach
 from .errors import SprintError
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def print(*args: Any, **kwargs: Any) -> None:
 
     Args:
         args: as for the builtin.
-        kwargs: taken and ignored.
+        kwargs: ignored.
     """
     log(*args)
 
@@ -50,16 +49,16 @@ def init(
         sprint_unit: which part of Sprint this is.
         version_number: of Sprint's interface.
         callback: ``callback(command, *args, **kwargs)`` into Sprint.
-        kwargs: whatever later versions add.
+        kwargs: added by later versions.
 
     Raises:
-        SprintError: it is PythonTrainer that calls: it tells no name.
+        SprintError: called by a PythonTrainer, which passes no name.
     """
     if name is None:
         error = SprintError(
             "this module is for PythonControl, and init was called without a name, as PythonTrainer"
-            " does: with --*.trainer=python-trainer, take the module sprint_ctl.extern_interface"
-            " (data for a training outside) or sprint_ctl.interface (an engine inside of Sprint)"
+            " does: with --*.trainer=python-trainer, use the module sprint_ctl.extern_interface"
+            " (data for a training outside) or sprint_ctl.interface (an engine inside Sprint)"
         )
         with contextlib.suppress(ValueError):  # a configuration without a trainer
             attach(config, name="PythonTrainer").report(str(error))
@@ -80,19 +79,18 @@ def getSegmentList(  # noqa: N802
     config: str,
     **kwargs: Any,
 ) -> Iterator[str]:
-    """Called by Sprint for the order of segments: those the trainer asks for, as it asks.
+    """Called by Sprint for the order of segments: the names that the trainer asks for, lazily.
 
-    Or all of them as they are, where Sprint visits its corpus inside of a callback, to find the
-    orthographies of segments.
+    Inside a callback, where Sprint reads its corpus to find orthographies: all names as they come.
 
     Args:
         corpusName: of the corpus.
-        segmentList: all its segments; a request for another is refused.
+        segmentList: all its segments; a request for another one is an error.
         config: configuration string, see `sprint_ctl.config`.
-        kwargs: segmentsInfo, and whatever later versions add.
+        kwargs: segmentsInfo, and what later versions add.
     """
     control = attach(config, name="getSegmentList", reference=corpusName)
-    control.segments = dict.fromkeys(segmentList)
+    control.state.segments = dict.fromkeys(segmentList)
     if control.is_inside_request:  # Sprint reads its corpus to answer it, not to visit segments
         return map(str, segmentList)
     return control.segment_list_iterator()

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from sprintcache.ordering import Ordering
 
 from ._sprint.segment_calls import (
-    PythonControl,
+    IterateCorpusControl,
     feedInputAndTarget,
     feedInputAndTargetAlignment,
     feedInputAndTargetSegmentOrth,
     feedInputUnsupervised,
-    reported,
+    reported_to_sink,
     sink,
 )
 from ._sprint.segment_order import ordered_names
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = [
-    "PythonControl",
     "exit",
     "feedInput",
     "feedInputAndTarget",
@@ -68,7 +67,7 @@ def getSegmentList(  # noqa: N802
     return _while_wanted(source, names)
 
 
-@reported
+@reported_to_sink
 def _ordered(
     source: SegmentSource, names: Sequence[str], info: Mapping[str, Mapping[str, Any]] | None
 ) -> list[str]:
@@ -87,7 +86,7 @@ def _while_wanted(source: SegmentSource, names: Sequence[str]) -> Iterator[str]:
 # ---- PythonTrainer ---------------------------------------------------------------------------
 
 
-def init(config: str, **kwargs: Any) -> PythonControl | None:
+def init(config: str, **kwargs: Any) -> IterateCorpusControl | None:
     """Called by Sprint when it makes a PythonTrainer, with its first data, or a PythonControl.
 
     Args:
@@ -99,12 +98,12 @@ def init(config: str, **kwargs: Any) -> PythonControl | None:
     """
     source = SegmentSource.of(config)
     if kwargs.get("name") == "Sprint.PythonControl":
-        return PythonControl(source)
+        return IterateCorpusControl(source)
     _init_trainer(source, **kwargs)
     return None
 
 
-@reported
+@reported_to_sink
 def _init_trainer(
     source: SegmentSource,
     inputDim: int,  # noqa: N803
@@ -130,7 +129,7 @@ def exit(**kwargs: Any) -> None:
         source.finish()
 
 
-@reported
+@reported_to_sink
 def _exit_trainer(source: SegmentSource) -> None:
     if source.is_started and not source.num_sent and source.is_wanted():
         raise SprintError(

@@ -21,12 +21,12 @@ import numpy as np
 from ._sprint.engine_runner import EngineRunner
 from ._sprint.feature_scorer import PythonFeatureScorer
 from ._sprint.segment_calls import (
-    PythonControl,
+    IterateCorpusControl,
     feedInputAndTarget,
     feedInputAndTargetAlignment,
     feedInputAndTargetSegmentOrth,
     feedInputUnsupervised,
-    reported,
+    reported_to_sink,
     sink,
 )
 from .engine import call_if_there, needed
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "PythonControl",
     "PythonFeatureScorer",
     "exit",
     "feedInput",
@@ -75,7 +74,7 @@ def getSegmentList(  # noqa: N802
     return EngineRunner.of(config).segments(segmentList, segmentsInfo)
 
 
-def init(config: str, **kwargs: Any) -> PythonControl | PythonFeatureScorer | None:
+def init(config: str, **kwargs: Any) -> IterateCorpusControl | PythonFeatureScorer | None:
     """Called by Sprint when it makes a PythonTrainer, with its first data, or a PythonControl.
 
     Args:
@@ -92,10 +91,10 @@ def init(config: str, **kwargs: Any) -> PythonControl | PythonFeatureScorer | No
         return None
     if kwargs.get("sprint_unit") == "PythonFeatureScorer":
         return PythonFeatureScorer(runner.engine, runner.config)
-    return PythonControl(runner)
+    return IterateCorpusControl(runner)
 
 
-@reported
+@reported_to_sink
 def _init_trainer(
     runner: EngineRunner,
     inputDim: int,  # noqa: N803
@@ -124,7 +123,7 @@ def _runner() -> EngineRunner:
     return runner
 
 
-@reported
+@reported_to_sink
 def feedInputForwarding(  # noqa: N802
     features: NDArray[Any],
     segmentName: str | None = None,  # noqa: N803
@@ -143,7 +142,7 @@ def feedInputForwarding(  # noqa: N802
     return _runner().posteriors(features, segmentName)
 
 
-@reported
+@reported_to_sink
 def feedInput(  # noqa: N802
     features: NDArray[Any],
     segmentName: str | None = None,  # noqa: N803
@@ -153,7 +152,7 @@ def feedInput(  # noqa: N802
     return _runner().posteriors(features, segmentName)
 
 
-@reported
+@reported_to_sink
 def finishError(  # noqa: N802
     error: float,
     errorSignal: NDArray[Any],  # noqa: N803
@@ -172,7 +171,7 @@ def finishError(  # noqa: N802
     backward(error, np.ascontiguousarray(errorSignal.T), naturalPairingType)
 
 
-@reported
+@reported_to_sink
 def finishDiscard(**kwargs: Any) -> None:  # noqa: N802
     """Called where Sprint drops the segment that `feedInput` has answered."""
     call_if_there(_runner().engine, "discard")

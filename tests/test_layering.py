@@ -38,15 +38,16 @@ cli
 SPRINT_CTL = """
 config errors _pipe.plain_values _sequences.spoken_numbers _sprint.trainer_process
 _pipe.deadline _pipe.shared_memory _sequences.orthography
-_sprint.criterion _sprint.description _sprint.reporting _trainer.automaton _trainer.batch
+_sprint.criterion _sprint.reporting _trainer.automaton _trainer.batch
 _trainer.process_output
 _pipe.json_framing _pipe.pickle_framing _sequences.predefined_order _sequences.sequence_cache
-_sequences.vocabulary _sprint.log _sprint.orphan _sprint.segment_request _trainer.advice
-_trainer.forks command engine
-_pipe.wire _sequences.targets _sprint.segment_exchange _sprint.segment_order _sprint.segment_visits
-_sequences.sequence_maker _sprint.link _sprint.segment_calls _trainer.child_process
+_sequences.vocabulary _sprint.log _sprint.orphan _sprint.segment_request _sprint.sprint_state
+_trainer.advice _trainer.forks command engine
+_pipe.wire _sequences.targets _sprint.segment_exchange _sprint.segment_order
+_sequences.sequence_maker _sprint.link _sprint.request_handler _sprint.segment_calls
+_sprint.segment_visits _trainer.child_process
 dataset_base _sprint.feature_scorer _sprint.python_control _sprint.segment_sender _trainer.process
-extern_interface _sprint.attach _sprint.engine_runner _trainer.instance _trainer.segment_receiver
+extern_interface _sprint.engine_runner _trainer.instance _trainer.segment_receiver
 interface _sprint.layer _trainer.batch_run _trainer.doctor _trainer.epoch_reader
 _trainer.reader_thread
 _trainer.pool

@@ -16,7 +16,7 @@ from sprint_ctl.engine import call_if_there, log_posteriors, needed
 from sprint_ctl.errors import SprintError
 from sprintcache.errors import FormatError
 
-from .segment_calls import reported
+from .segment_calls import reported_to_sink
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +45,7 @@ class PythonFeatureScorer:
         self._features: list[NDArray[Any]] = []
         self._scores: NDArray[np.float32] | None = None
 
-    @reported
+    @reported_to_sink
     def init(self, input_dim: int, output_dim: int, **kwargs: Any) -> None:
         """Called first.
 
@@ -74,7 +74,7 @@ class PythonFeatureScorer:
         """How many features may come before a score is wanted."""
         return self._buffer_size
 
-    @reported
+    @reported_to_sink
     def add_feature(self, feature: NDArray[Any], time: int, **kwargs: Any) -> None:
         """Takes a feature.
 
@@ -97,7 +97,7 @@ class PythonFeatureScorer:
         self._features = []
         self._scores = None
 
-    @reported
+    @reported_to_sink
     def compute(self, num_frames: int, **kwargs: Any) -> None:
         """Forwards the features that were added.
 
@@ -119,7 +119,7 @@ class PythonFeatureScorer:
             posteriors = posteriors - self._priors
         self._scores = np.negative(posteriors)
 
-    @reported
+    @reported_to_sink
     def get_scores(self, time: int, **kwargs: Any) -> NDArray[np.float32]:
         """(output_dim,) float32, scores of a frame.
 

@@ -1,6 +1,6 @@
 """SprintNnPythonLayer: the layer whose output is the trainer's log posteriors.
 
-Names and keywords are Sprint's (interface facts, section 4).
+Names and keywords are Sprint's (sprint-interface.md, section 4).
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import numpy as np
 
 from sprint_ctl.errors import SprintError
 
-from .attach import attach
 from .log import is_verbose, log
-from .python_control import PythonControl
+from .python_control import PythonControl, attach
 from .reporting import reported
 
 if TYPE_CHECKING:
@@ -28,13 +27,13 @@ class SprintNnPythonLayer:
     """Made by Sprint for a network layer with ``layer-type=python``."""
 
     def __init__(self, config: str, **_: Any) -> None:
-        """Connects to the trainer, unless another unit has done so."""
+        """Connects to the trainer, unless another unit has connected."""
         self._control: PythonControl = attach(config, name="SprintNnPythonLayer", reference=self)
         self.input_sizes: dict[int, int] = {}  # by stream
         self.output_size: int | None = None
 
     def report(self, text: str) -> None:
-        """Tells the trainer of an exception that will end Sprint."""
+        """Sends the trainer an exception that will end Sprint."""
         self._control.report(text)
 
     def finalize(self, **_: Any) -> None:
@@ -50,28 +49,28 @@ class SprintNnPythonLayer:
         self.output_size = size
 
     def initializeNetworkParameters(self, **_: Any) -> None:  # noqa: N802
-        """There are none."""
+        """Does nothing: the layer has no parameters."""
 
     def loadNetworkParameters(self, filename: str, **_: Any) -> None:  # noqa: N802
-        """There are none."""
+        """Does nothing: the layer has no parameters."""
 
     def saveNetworkParameters(self, filename: str, **_: Any) -> None:  # noqa: N802
-        """There are none."""
+        """Does nothing: the layer has no parameters."""
 
     def isTrainable(self, **_: Any) -> bool:  # noqa: N802
-        """True: Sprint computes error signals for such layers only."""
+        """True: Sprint computes error signals for trainable layers only."""
         return True
 
     def getNumberOfFreeParameters(self, **_: Any) -> int:  # noqa: N802
-        """None that Sprint would know of."""
+        """0: the parameters belong to the trainer."""
         return 0
 
     @reported
     def forward(self, input: Sequence[NDArray[Any]], **_: Any) -> NDArray[np.float32]:
         """The trainer's log posteriors of the segment, (label, time) float32.
 
-        Where the trainer has another number of frames or labels, its request is refused, and Sprint
-        goes on with uniform ones.
+        If the trainer has another number of frames or labels, its request is answered with an
+        error, and Sprint continues with uniform posteriors.
 
         Args:
             input: (feature, time) of each predecessor; only the number of frames counts.
@@ -80,13 +79,14 @@ class SprintNnPythonLayer:
         if len(lengths) != 1:
             raise ValueError(f"inputs of {sorted(lengths)} frames, expected one length")
         (length,) = lengths
-        self._control.fit_current_seg(length, self.output_size)
+        visits = self._control.visits
+        visits.current().fit(length, self.output_size)
         try:
             posteriors = self._posteriors(length)
         except (SprintError, ValueError) as error:
             if self.output_size is None:
                 raise
-            self._control.refuse_current_seg(error)
+            visits.refuse(error)
             uniform = -np.log(self.output_size)
             posteriors = np.full((length, self.output_size), uniform, np.float32)
         if is_verbose():
@@ -108,7 +108,7 @@ class SprintNnPythonLayer:
         errorSignalIn: NDArray[Any],  # noqa: N803
         **_: Any,
     ) -> tuple[NDArray[np.float32], ...]:
-        """Takes the error signal of the segment.
+        """Records the error signal of the segment.
 
         Args:
             errorSignalIn: (label, time) float32.

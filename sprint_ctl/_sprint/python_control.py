@@ -1,71 +1,101 @@
-"""PythonControl: answers the trainer from inside Sprint.
+"""PythonControl: the object in a Sprint process that answers the trainer.
 
-Sprint comes to it in several ways (interface facts, section 1), and one process may use more than
+Sprint calls it in several ways (sprint-interface.md, section 1), and one process may use more than
 one: `init` is called for every unit, and all share ``PythonControl.instance``.
 
-* Sprint asks for segment names (`segment_list_iterator`) and, for each, comes with `init_segment`,
-  the layer's ``forward`` and ``backpropagate`` and `notify_segment_loss`, or with
-  `process_segment`. The requests are read where Sprint waits for the next name, in its own thread,
-  and answered as soon as loss and error signal are there; no other thread is needed. A segment that
-  Sprint leaves without either is answered with infinite loss and no gradient.
-* The same with `run_threaded_control_loop`, where a thread of its own reads and answers; see
-  `sprint_ctl._sprint.segment_exchange` for who waits for whom.
-* Sprint calls `run_control_loop` and leaves everything to us (automata).
+* Sprint asks for segment names (`segment_list_iterator`) and, for each, calls `init_segment`, the
+  layer's ``forward`` and ``backpropagate`` and `notify_segment_loss`, or `process_segment`.
+  Requests are read where Sprint waits for the next name, in Sprint's own thread, and answered as
+  soon as loss and error signal are known. A segment that Sprint leaves without either is answered
+  with infinite loss and no gradient.
+* The same with `run_threaded_control_loop`, where a separate thread reads and answers.
+* Sprint calls `run_control_loop`, and all requests are answered there (automata).
 
-An exception in a request is its answer, ("exception", traceback); so is one that concerns only its
-segment: sizes that differ, a criterion that fails. Any other exception in what Sprint calls is sent
-likewise, with request id 0 in the second framing, and raised again: Sprint then exits. When
-the trainer closes the pipe, that is taken as ("exit",).
+A request's way: `TrainerLink` -> `RequestHandler` -> `SegmentExchange` -> `SegmentVisits`, which
+this class calls for Sprint -> the exchange -> the handler's answer.
+
+An exception in a request is its answer; so is one that concerns only its segment: sizes that
+differ, a criterion that fails. Any other exception in what Sprint calls is sent likewise, with
+request id 0 in the JSON framing, and raised again: Sprint then exits.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-import threading
-import traceback
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from sprint_ctl.config import parse_config, to_bool
+from sprint_ctl.errors import SprintError
 
-from sprint_ctl.errors import SprintError, SprintProtocolError
-
-from .criterion import CRITERIA, loss_by_name
-from .description import describe
 from .link import TrainerLink
-from .log import is_verbose, log
+from .log import configure_log, is_verbose, log
 from .reporting import reported
-from .segment_exchange import SegmentExchange
-from .segment_request import ProbeRequest, SegmentRequest
-from .segment_request import segment_name as segment_name_of
+from .request_handler import VERSION, RequestHandler
 from .segment_visits import SegmentVisits
+from .sprint_state import SprintState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator
 
+    import numpy as np
     from numpy.typing import NDArray
 
-    Reply = tuple[Any, ...]
-
-__all__ = ["PythonControl"]
-
-_START_TIMEOUT = 10.0  # seconds, of a thread
+__all__ = ["PythonControl", "attach"]
 
 
-class PythonControl(SegmentVisits):
-    """Our end of the pipes in a Sprint process.
+def attach(config: str, **facts: Any) -> PythonControl:
+    """PythonControl of this process, connected as the configuration says.
+
+    Args:
+        config: has at least ``c2p_fd`` and ``p2c_fd``.
+        facts: what Sprint passed with it.
+
+    Raises:
+        ValueError: a configuration that does not connect to a trainer.
+        SprintError: it asks for something that is not supported.
+    """
+    pairs = parse_config(config)
+    configure_log(pairs)
+    log("init:", facts, pairs)
+    if "c2p_fd" not in pairs or "p2c_fd" not in pairs:
+        raise ValueError(
+            f"configuration {config!r}: no c2p_fd and p2c_fd;"
+            " this module is for a Sprint that a trainer has started"
+        )
+    control = PythonControl.create(
+        c2p_fd=int(pairs["c2p_fd"]),
+        p2c_fd=int(pairs["p2c_fd"]),
+        config=pairs,
+        min_version_number=int(pairs.get("minPythonControlVersion", 0)),
+        **facts,
+    )
+    if to_bool(pairs.get("EnableAutoNumpySharedMemPickling", "false")):
+        error = SprintError(
+            "EnableAutoNumpySharedMemPickling:True is not supported:"
+            " switch it off in the trainer; arrays go through the pipe, or through memory files"
+        )
+        control.report(str(error))
+        raise error
+    return control
+
+
+class PythonControl:
+    """The child's end of the pipes, under the names that Sprint and RETURNN's users know.
 
     Attributes:
         Version: of the protocol, answered to ("init", name, version).
         instance: the one of this process, or None.
+        state: what Sprint has passed.
+        visits: what Sprint calls for single segments.
     """
 
-    Version = 1
+    Version = VERSION
     instance: PythonControl | None = None
 
     @classmethod
     def create(cls, **kwargs: Any) -> PythonControl:
-        """The instance of this process; the first call makes it, further ones add what they know.
+        """The instance of this process; the first call makes it, further ones add a unit.
 
         Args:
             kwargs: those of the constructor.
@@ -77,161 +107,36 @@ class PythonControl(SegmentVisits):
         return cls(**kwargs)
 
     def __init__(self, c2p_fd: int, p2c_fd: int, **kwargs: Any) -> None:
-        """Takes over the pipe ends.
+        """Takes ownership of the pipe ends.
 
         Args:
             c2p_fd: child-to-parent file descriptor.
             p2c_fd: parent-to-child file descriptor.
-            kwargs: name, sprint_unit, version_number, min_version_number, callback as given to
-                ``init``; config, the parsed configuration string.
+            kwargs: see `SprintState.add_unit`.
         """
         self._link = TrainerLink(c2p_fd, p2c_fd, kwargs.get("config") or {})
-        self._exchange = SegmentExchange(self.handle_next, self._answer)
-        self.sprint_callback: Callable[..., Any] | None = None
-        self.sprint_version_number: int | None = None
-        self.callback: Callable[..., Any] | None = None  # of the control loop
-        self.criterion: str | None = None
-        self.units: list[str] = []
-        self.segments: dict[str, None] | None = None  # names, in Sprint's order
-        self.control_loop_started = False
-        self._handler: int | None = None  # the thread that is inside of a request
+        self.state = SprintState()
+        self._requests = RequestHandler(self._link, self.state)
+        self.visits = SegmentVisits(self._requests)
         PythonControl.instance = self
         self._add_unit(**kwargs)
 
     @reported
-    def _add_unit(
-        self,
-        name: str = "",
-        sprint_unit: str | None = None,
-        callback: Callable[..., Any] | None = None,
-        version_number: int | None = None,
-        min_version_number: int | None = None,
-        config: Mapping[str, str] | None = None,
-        **_: Any,
-    ) -> None:
-        self.units.append(sprint_unit or name)
-        criterion = (config or {}).get("criterion")
-        if criterion is not None:
-            if criterion not in CRITERIA:
-                raise ValueError(f"criterion:{criterion}: one of {', '.join(CRITERIA)}")
-            self.criterion = criterion
-        if name == "Sprint.PythonControl":
-            if (version_number or 0) < (min_version_number or 0):
-                raise SprintError(
-                    "this Sprint is too old",
-                    expected=f"interface version {min_version_number} or later",
-                    found=version_number,
-                )
-            self.sprint_version_number = version_number
-            if callback is not None:
-                self.sprint_callback = callback
+    def _add_unit(self, **kwargs: Any) -> None:
+        self.state.add_unit(**kwargs)
 
     # ---- the pipe --------------------------------------------------------------------------
 
     def handle_next(self) -> None:
-        """Waits for the next request of the trainer, handles it and answers.
-
-        With `segment_list_iterator` in the same thread a request for a loss is only noted.
-        """
-        try:
-            received = self._link.receive()
-        except SprintProtocolError:
-            self.report(traceback.format_exc())
-            raise
-        if received is None:
-            self._leave()
-            return
-        message, request_id = received
-        self._handler = threading.get_ident()
-        try:
-            reply = self._handle(message, request_id)
-        except Exception:
-            text = traceback.format_exc()
-            log(text)
-            self._handler = None
-            self._send(("exception", text), request_id)
-        else:
-            self._handler = None
-            if reply is not None:
-                self._send(("ok", *reply), request_id)
-            if message[:1] == ("init",):
-                self._link.use_json_framing()
-
-    def _handle(self, message: tuple[Any, ...], request_id: int) -> Reply | None:
-        if is_verbose():
-            log("request", message[:1], [x for x in message[1:] if isinstance(x, (str, int))])
-        if message[:1] == ("exit",):
-            self._leave()
-            return None
-        if message[:1] == ("get_loss_and_error_signal",):
-            return self._handle_loss(SegmentRequest(request_id, *message[1:]))
-        if message[:1] == ("probe",):
-            return self._handle_loss(ProbeRequest(request_id, *message[1:]))
-        handlers: dict[Any, Callable[..., Reply]] = {
-            "init": self._handle_init,
-            "export_allophone_state_fsa_by_segment_name": self._handle_automaton,
-            "describe": lambda: (describe(self),),
-        }
-        if not message or message[0] not in handlers:
-            raise ValueError(f"unknown request {message[:1]}")
-        return handlers[message[0]](*message[1:])
-
-    def _handle_init(self, name: str, version: int) -> Reply:
-        if version != self.Version:
-            raise ValueError(f"{name} speaks version {version}, this is version {self.Version}")
-        return ("SprintControl", self.Version) + ((2,) if self._link.knows_json_framing else ())
-
-    def _handle_loss(self, request: SegmentRequest) -> Reply | None:
-        if self.segments and request.name not in self.segments:
-            raise KeyError(f"segment {request.name!r} is not in Sprint's corpus")
-        if self.callback is not None and not self._exchange.is_threaded:
-            if not request.log_posteriors.size:
-                raise ValueError("a probe, and nobody knows the sizes")
-            return loss_by_name(
-                self.callback, request.name, request.log_posteriors, criterion=self.criterion
-            )
-        self._exchange.put(request)
-        if not self._exchange.is_threaded:
-            return None
-        return tuple(
-            self.own_threaded_callback(
-                "get_loss_and_error_signal",
-                request.name,
-                len(request.log_posteriors),
-                request.log_posteriors,
-            )
-        )
-
-    def _handle_automaton(self, segment_name: Any) -> Reply:
-        callback = self.callback or self.own_threaded_callback
-        return tuple(
-            callback("export_allophone_state_fsa_by_segment_name", segment_name_of(segment_name))
-        )
-
-    def _send(self, message: tuple[Any, ...], request_id: int) -> None:
-        if not self._link.send(message, request_id):
-            self._leave()
-
-    def _answer(self, request: SegmentRequest) -> None:
-        if request.error is None:
-            self._send(("ok", request.loss, request.error_signal), request.request_id)
-        else:
-            kind, error = type(request.error), request.error
-            text = "".join(traceback.format_exception(kind, error, error.__traceback__))
-            log(text)
-            self._send(("exception", text), request.request_id)
+        """Waits for the next request of the trainer, see `RequestHandler.handle_next`."""
+        self._requests.handle_next()
 
     def report(self, text: str) -> None:
-        """Tells the trainer of an exception that will end Sprint."""
-        self._link.report(text)
-        self._leave()
-
-    def _leave(self) -> None:
-        self._exchange.end()
-        self.close()
+        """Sends the trainer an exception that will end Sprint."""
+        self._requests.report(text)
 
     def close(self) -> None:
-        """Closes the pipes; again does nothing."""
+        """Closes the pipes. Idempotent."""
         self._link.close()
 
     @property
@@ -242,29 +147,104 @@ class PythonControl(SegmentVisits):
     @property
     def is_inside_request(self) -> bool:
         """Whether this thread handles a request; what Sprint calls now is part of it."""
-        return self._handler == threading.get_ident()
+        return self._requests.is_inside_request
+
+    def exit(self, **_: Any) -> None:
+        """Called by Sprint at its end, in some modes."""
+        log("exit")
+        self._requests.end()
+
+    # ---- segments --------------------------------------------------------------------------
+
+    def segment_list_iterator(self) -> Iterator[str]:
+        """Names of the segments that the trainer asks for, until it ends."""
+        return self.visits.names()
+
+    @reported
+    def init_processing(
+        self, input_dim: int | None = None, output_dim: int | None = None, **_: Any
+    ) -> None:
+        """Called by Sprint before the first segment when it iterates over the corpus.
+
+        Args:
+            input_dim: of the features, -1 if none are extracted.
+            output_dim: number of classes, -1 without alignments.
+        """
+        log("init_processing", input_dim, output_dim)
+        self.visits.begin(output_dim)
+
+    @reported
+    def process_segment(
+        self,
+        name: str,
+        orthography: str | bytes | None = None,
+        features: NDArray[Any] | None = None,
+        alignment: NDArray[Any] | None = None,
+        soft_alignment: Any = None,
+        **_: Any,
+    ) -> None:
+        """Called by Sprint for each segment when it iterates over the corpus.
+
+        Args:
+            name: full name of the segment.
+            orthography: bytes (UTF-8) from Sprint; None for other than speech segments.
+            features: only their number counts, and only for a probe.
+            soft_alignment: not used.
+            alignment: (time,) uint32 class of each frame, or None.
+        """
+        self.visits.process(name, orthography, features, alignment)
+
+    @reported
+    def init_segment(self, segment_name: str | None = None, **_: Any) -> None:
+        """Called by Sprint's trainers at the start of a segment; None if they do not know it."""
+        if is_verbose():
+            log("init_segment", segment_name)
+        self.visits.current().check(segment_name)
+
+    @reported
+    def notify_segment_loss(
+        self, segment_name: str | None = None, loss: float = 0, **_: Any
+    ) -> None:
+        """Called by Sprint's trainers with the loss of a segment, whose name may be None."""
+        self.visits.record(loss=loss, name=segment_name)
+
+    def get_current_seg_posteriors(self, seg_len: int) -> NDArray[np.float32]:
+        """Log posteriors of the segment under way, (time, label).
+
+        Args:
+            seg_len: its length in Sprint, for checking.
+        """
+        return self.visits.posteriors(seg_len)
+
+    def set_current_seg_error_signal(self, seg_len: int, error_signal: NDArray[Any]) -> None:
+        """Records the error signal of the segment under way.
+
+        Args:
+            seg_len: its length in Sprint, for checking.
+            error_signal: (time, label) float.
+        """
+        self.visits.record(error_signal=error_signal, length=seg_len)
+
+    def set_current_seg_loss(self, seg_name: str | None, loss: float) -> None:
+        """Records the loss of the segment under way.
+
+        Args:
+            seg_name: its name, for checking, or None.
+            loss: of the whole segment.
+        """
+        self.visits.record(loss=loss, name=seg_name)
 
     # ---- control loops ---------------------------------------------------------------------
 
     @reported
     def run_control_loop(self, callback: Callable[..., Any], **_: Any) -> None:
-        """Handles requests until the trainer has had enough; called by Sprint in that mode."""
+        """Handles requests until the trainer ends; called by Sprint in that mode."""
         log("control loop:", callback("version"))
-        with self._exchange.cond:
-            if self.control_loop_started:
-                raise SprintError("a control loop is running already")
-            self.callback = callback
-            self.control_loop_started = True
-            self._exchange.cond.notify_all()
-        try:
-            while not self._exchange.has_ended:
-                self.handle_next()
-        finally:
-            self._exchange.end()
+        self._requests.run_loop(callback)
 
     def check_control_loop_running(self) -> None:
         """Starts the threaded control loop unless one is running."""
-        if not self.control_loop_started:
+        if not self._requests.has_loop:
             self.run_threaded_control_loop()
 
     def run_threaded_control_loop(self) -> None:
@@ -273,40 +253,20 @@ class PythonControl(SegmentVisits):
         Raises:
             SprintError: a loop is running already, or the thread did not start.
         """
-        if self.control_loop_started:
-            raise SprintError("a control loop is running already")
-        self._exchange.is_threaded = True
-        arguments = (self.own_threaded_callback,)
-        threading.Thread(
-            target=self.run_control_loop, args=arguments, name="control loop", daemon=True
-        ).start()
-        cond = self._exchange.cond
-        with cond:
-            if not cond.wait_for(lambda: self.control_loop_started, _START_TIMEOUT):
-                raise SprintError("the control loop did not start")
+        self._requests.start_loop(lambda: self.run_control_loop(self.own_threaded_callback))
 
     def own_threaded_callback(self, cmd: str, *args: Any) -> Any:
-        """Stands for Sprint's callback in a control loop of our own.
-
-        What is no command of ours goes to Sprint's, where it has handed one.
-        """
+        """The callback of `run_threaded_control_loop`: our commands, then those of Sprint."""
         function = getattr(self, f"own_tcb_{cmd}", None)
-        if function is not None:
-            return function(*args)
-        if self.sprint_callback is None:
-            raise SprintError(
-                f"{cmd} needs Sprint's callback, and in this mode Sprint has handed none:"
-                " it comes with --action=python-control"
-            )
-        return self.sprint_callback(cmd, *args)
+        return self.state.command(cmd, *args) if function is None else function(*args)
 
     def own_tcb_version(self) -> str:
-        """Version string of our own control loop."""
+        """Version string of the threaded control loop."""
         return "<version>sprint_ctl.control</version>"
 
     def own_tcb_get_loss_and_error_signal(
         self, seg_name: str, seg_len: int, posteriors: NDArray[np.float32]
-    ) -> Reply:
+    ) -> tuple[Any, ...]:
         """Waits until Sprint has visited the segment; its loss and error signal.
 
         Args:
@@ -314,12 +274,7 @@ class PythonControl(SegmentVisits):
             seg_len: frames.
             posteriors: (time, label) float32.
         """
-        return self._exchange.wait_done(seg_name)
-
-    def exit(self, **_: Any) -> None:
-        """Called by Sprint at its end, in some modes."""
-        log("exit")
-        self._leave()
+        return self._requests.exchange.wait_done(seg_name)
 
 
 def _is_pipe(fd: int) -> bool:

@@ -7,34 +7,32 @@ takes the functions from here. Sprint calls from its main thread only.
 
 from __future__ import annotations
 
-import functools
-import traceback
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sprint_ctl._sequences.targets import targets_of
 from sprint_ctl.errors import SprintError
 
+from .reporting import Reporter, reporting_to
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
 __all__ = [
-    "PythonControl",
+    "IterateCorpusControl",
     "SegmentSink",
     "deliver_to",
     "feedInputAndTarget",
     "feedInputAndTargetAlignment",
     "feedInputAndTargetSegmentOrth",
     "feedInputUnsupervised",
-    "reported",
+    "reported_to_sink",
     "sink",
 ]
 
-_F = TypeVar("_F", bound="Callable[..., Any]")
 
-
-class SegmentSink(Protocol):
+class SegmentSink(Reporter, Protocol):
     """Where segments go."""
 
     def start(self, input_dim: int, output_dim: int) -> None:
@@ -47,9 +45,6 @@ class SegmentSink(Protocol):
 
     def finish(self) -> None:
         """No more segments will come."""
-
-    def report(self, text: str) -> None:
-        """An exception will end Sprint."""
 
 
 _sinks: list[SegmentSink] = []
@@ -65,26 +60,13 @@ def sink() -> SegmentSink | None:
     return _sinks[0] if _sinks else None
 
 
-def reported(function: _F) -> _F:
-    """Tells of an exception in what Sprint calls, before it ends Sprint."""
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except Exception:
-            where = sink()
-            if where is not None:
-                where.report(traceback.format_exc())
-            raise
-
-    return cast("_F", wrapper)
+reported_to_sink = reporting_to(lambda *_, **__: sink())
 
 
 # ---- PythonTrainer ---------------------------------------------------------------------------
 
 
-@reported
+@reported_to_sink
 def feedInputAndTarget(  # noqa: N802
     features: NDArray[Any],
     segmentName: str | None = None,  # noqa: N803
@@ -142,14 +124,14 @@ def feedInputUnsupervised(  # noqa: N802
 # ---- PythonControl ---------------------------------------------------------------------------
 
 
-class PythonControl:
+class IterateCorpusControl:
     """What ``init`` of a module returns to Sprint for its PythonControl."""
 
     def __init__(self, where: SegmentSink) -> None:
         """Takes where the segments go."""
         self._sink = where
 
-    @reported
+    @reported_to_sink
     def init_processing(self, input_dim: int, output_dim: int, **kwargs: Any) -> None:
         """Called before the first segment.
 
@@ -160,7 +142,7 @@ class PythonControl:
         """
         self._sink.start(input_dim, output_dim)
 
-    @reported
+    @reported_to_sink
     def process_segment(
         self,
         name: str,
@@ -190,7 +172,7 @@ class PythonControl:
         )
         self._sink.send(name, features, targets)
 
-    @reported
+    @reported_to_sink
     def run_control_loop(self, **kwargs: Any) -> None:
         """Called in a loop type that delivers nothing."""
         raise SprintError(
@@ -205,7 +187,7 @@ class PythonControl:
     def notify_segment_loss(self, **kwargs: Any) -> None:
         """Called by trainers that are under control; nothing to do."""
 
-    @reported
+    @reported_to_sink
     def exit(self, **kwargs: Any) -> None:
         """Called at the end."""
         self._sink.finish()

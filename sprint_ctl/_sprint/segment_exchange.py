@@ -1,10 +1,10 @@
-"""Hands a request from where it is read to where Sprint works on its segment, and back.
+"""SegmentExchange: the request under way, between its arrival and the answer.
 
-One request is under way at a time. It is put by whoever reads the pipe and taken by what Sprint
-calls. Without a thread that reads, the side of Sprint reads itself whenever it needs a request, and
-answers itself as soon as loss and error signal are there. With one (``is_threaded``), that thread
-waits for the two and answers; ``cond`` guards what both touch. Waiting ends with the answer, the
-next request, or ``end``; how long a segment may take is for the trainer to say.
+One request is under way at a time: read from the pipe, put here, filled with loss and error signal
+by what Sprint calls, taken out when both are known. Without a thread that reads the pipe, the side
+of Sprint takes the finished request out. With one (``is_threaded``), that thread waits for it;
+``cond`` guards what both touch. Waiting ends with the answer, the next request, or ``end``; the
+trainer decides how long a segment may take.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from sprint_ctl.errors import SprintError
 from .log import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from .segment_request import SegmentRequest
@@ -33,116 +31,89 @@ class SegmentExchange:
 
     Attributes:
         cond: guards it.
-        is_threaded: whether a thread of its own reads the pipe.
+        is_threaded: whether a separate thread reads the pipe.
         has_ended: no more requests will come.
+        request: the request under way, or None.
     """
 
-    def __init__(self, read: Callable[[], None], answer: Callable[[SegmentRequest], None]) -> None:
-        """Begins without a request.
-
-        Args:
-            read: reads one message and handles it, which may put a request or end all.
-            answer: sends loss and error signal of a request.
-        """
-        self._lock = threading.RLock()
-        self.cond = threading.Condition(self._lock)
+    def __init__(self) -> None:
+        self.cond = threading.Condition(threading.RLock())
         self.is_threaded = False
         self.has_ended = False
-        self._read = read
-        self._answer = answer
-        self._request: SegmentRequest | None = None
+        self.request: SegmentRequest | None = None
 
     # ---- the side of the trainer -----------------------------------------------------------
 
     def put(self, request: SegmentRequest) -> None:
-        """A request has come."""
+        """Accepts a request."""
         with self.cond:
-            self._request = request
+            self.request = request
             self.cond.notify_all()
 
     def wait_done(self, name: str) -> tuple[float | None, NDArray[np.float32] | None]:
-        """Loss and error signal of the request under way, for the thread that reads.
+        """Waits for loss and error signal of the request under way, and takes it out.
 
         Raises:
             SprintError: no request for this segment is under way.
         """
         with self.cond:
-            request = self._request
+            request = self.request
             if request is None:
                 raise SprintError(f"segment {name!r} is not under way")
             request.check(name)
             self.cond.wait_for(lambda: request.is_done or self.has_ended)
-            self._request = None
+            self.request = None
             request.skip()
             if request.error is not None:
                 raise request.error
             return request.loss, request.error_signal
 
     def end(self) -> None:
-        """No more requests will come."""
+        """Declares that no more requests will come."""
         with self.cond:
             self.has_ended = True
             self.cond.notify_all()
 
     # ---- the side of Sprint ----------------------------------------------------------------
 
-    def next(self, last: SegmentRequest | None = None) -> SegmentRequest | None:
-        """Waits for a request other than the last one; None when there are no more."""
-        if self.is_threaded:
-            with self.cond:
-                self.cond.wait_for(
-                    lambda: self.has_ended or self._request not in (None, last),
-                )
-        else:
-            while self._request is None and not self.has_ended:
-                self._read()
-        return None if self.has_ended else self._request
-
-    def current(self) -> SegmentRequest:
-        """The request that Sprint works on; waits for one if there is none.
-
-        Raises:
-            SystemExit: the trainer has had enough while Sprint is inside of its corpus; Sprint ends
-                with status 0.
-        """
-        request = self._request or self.next()
-        if request is None:
-            raise SystemExit(0)
-        return request
+    def wait_next(self, last: SegmentRequest | None = None) -> None:
+        """Waits until another thread has put a request other than the last one, or the end."""
+        with self.cond:
+            self.cond.wait_for(lambda: self.has_ended or self.request not in (None, last))
 
     def refuse(self, error: Exception) -> None:
-        """The request under way is answered with an exception; Sprint goes on with the segment.
-
-        The answer waits until Sprint is through, as every answer does.
-        """
-        request = self._request
+        """Lets the request under way be answered with an exception, once Sprint has finished it."""
+        request = self.request
         if request is not None and request.error is None:
             request.error = error
 
-    def give(
+    def record(
         self,
         *,
         loss: float | None = None,
         error_signal: NDArray[Any] | None = None,
         name: str | None = None,
         length: int | None = None,
-    ) -> None:
-        """Takes loss or error signal, (time, label), of the request under way, if there is one.
+    ) -> SegmentRequest | None:
+        """Records loss or error signal, (time, label), of the request under way, if there is one.
 
         Args:
             loss: of the whole segment.
             error_signal: of the shape of the posteriors.
             name, length: of the segment, for checking.
 
+        Returns:
+            The request, if it is to be answered now.
+
         Raises:
             SprintError: it is of another segment.
         """
-        request = self._request
+        request = self.request
         if request is None:  # answered already
-            return
+            return None
         refused = request.error is not None
         request.check(name, None if refused else length)
-        with self._lock:
+        with self.cond:
             if loss is not None:
                 request.loss = float(loss)
             if error_signal is not None:
@@ -153,24 +124,24 @@ class SegmentExchange:
                         found=error_signal.shape,
                     )
                 request.error_signal = np.asarray(error_signal, np.float32)
-        self._answer_if_done(request)
+        return self._take_finished(request)
 
-    def leave(self, request: SegmentRequest) -> None:
-        """Sprint has left the segment: what is not known by now stays unknown."""
-        with self._lock:
-            if self._request is not request or self.has_ended:
-                return
+    def leave(self, request: SegmentRequest) -> SegmentRequest | None:
+        """Fills in what Sprint did not provide; returns a request that is to be answered now."""
+        with self.cond:
+            if self.request is not request or self.has_ended:
+                return None
             if not request.is_done:
                 log(f"Sprint has skipped segment {request.name!r}")
                 request.skip()
-        self._answer_if_done(request)
+        return self._take_finished(request)
 
-    def _answer_if_done(self, request: SegmentRequest) -> None:
-        with self._lock:
-            if not request.is_done or self._request is not request:
-                return
+    def _take_finished(self, request: SegmentRequest) -> SegmentRequest | None:
+        with self.cond:
+            if not request.is_done or self.request is not request:
+                return None
             if self.is_threaded:
                 self.cond.notify_all()
-                return
-            self._request = None
-        self._answer(request)
+                return None
+            self.request = None
+        return request

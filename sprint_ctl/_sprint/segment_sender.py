@@ -19,7 +19,8 @@ from sprint_ctl.errors import SprintError
 
 from .link import TrainerLink
 from .log import configure_log, is_verbose, log
-from .segment_calls import deliver_to, reported, sink
+from .reporting import reported
+from .segment_calls import deliver_to, sink
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,94 +1,103 @@
-"""What Sprint calls for each segment, whichever way it comes to one.
+"""SegmentVisits: brings Sprint's visits to its segments and the trainer's requests together.
 
-Names and keywords are Sprint's (interface facts, sections 1.3 and 1.4).
+A request comes from the `RequestHandler`, waits in its exchange for what Sprint calls here, and
+goes back to the handler as an answer when loss and error signal are known. Without a thread that
+reads requests, they are read here, where Sprint waits for the next one.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sprint_ctl.errors import SprintError
-
 from .criterion import loss_by_callback, skipped
-from .log import is_verbose, log
-from .reporting import reported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from .segment_exchange import SegmentExchange
+    from .request_handler import RequestHandler
+    from .segment_request import SegmentRequest
 
 __all__ = ["SegmentVisits"]
 
 
 class SegmentVisits:
-    """The part of PythonControl that brings requests and segments together.
+    """The calls of Sprint about single segments."""
 
-    Attributes:
-        sprint_callback: Sprint's callback, or None.
-        criterion: the one of the configuration, or None.
-    """
+    def __init__(self, requests: RequestHandler) -> None:
+        self._requests = requests
+        self._exchange = requests.exchange
+        self._output_dim: int | None = None
 
-    sprint_callback: Callable[..., Any] | None
-    criterion: str | None
-    _exchange: SegmentExchange
-    _output_dim: int | None = None
+    # ---- requests --------------------------------------------------------------------------
 
-    def report(self, text: str) -> None:
-        """Tells the trainer of an exception that will end Sprint."""
-        raise NotImplementedError
-
-    def segment_list_iterator(self) -> Iterator[str]:
-        """Names of the segments the trainer asks for, until it has had enough."""
-        request = self._exchange.next()
+    def names(self) -> Iterator[str]:
+        """Names of the segments that the trainer asks for, until it ends."""
+        request = self._next()
         while request is not None:
             yield request.name
-            self._exchange.leave(request)
-            request = self._exchange.next(request)
+            self._answer(self._exchange.leave(request))
+            request = self._next(request)
 
-    @reported
-    def init_processing(
-        self, input_dim: int | None = None, output_dim: int | None = None, **_: Any
-    ) -> None:
-        """Called by Sprint before the first segment when it iterates over the corpus.
+    def current(self) -> SegmentRequest:
+        """The request that Sprint works on; waits for one if there is none.
 
-        Args:
-            input_dim: of the features, -1 if none are extracted.
-            output_dim: number of classes, -1 without alignments.
+        Raises:
+            SystemExit: the trainer has ended while Sprint is inside of its corpus; Sprint ends with
+                status 0.
         """
-        log("init_processing", input_dim, output_dim)
-        self._output_dim = output_dim if output_dim and output_dim > 0 else None
-        self._criterion_callback()
+        request = self._exchange.request or self._next()
+        if request is None:
+            raise SystemExit(0)
+        return request
 
-    @reported
-    def process_segment(
+    def _next(self, last: SegmentRequest | None = None) -> SegmentRequest | None:
+        """Waits for a request other than the last one; None when there are no more."""
+        exchange = self._exchange
+        if exchange.is_threaded:
+            exchange.wait_next(last)
+        else:
+            while exchange.request is None and not exchange.has_ended:
+                self._requests.handle_next()
+        return None if exchange.has_ended else exchange.request
+
+    def _answer(self, finished: SegmentRequest | None) -> None:
+        if finished is not None:
+            self._requests.answer(finished)
+
+    # ---- what Sprint provides ----------------------------------------------------------------
+
+    def begin(self, output_dim: int | None) -> None:
+        """Sprint begins to iterate over its corpus.
+
+        Raises:
+            SprintError: Sprint has passed no callback.
+        """
+        self._output_dim = output_dim if output_dim and output_dim > 0 else None
+        self._requests.state.criterion_callback()
+
+    def process(
         self,
         name: str,
-        orthography: str | bytes | None = None,
-        features: NDArray[Any] | None = None,
-        alignment: NDArray[Any] | None = None,
-        soft_alignment: Any = None,
-        **_: Any,
+        orthography: str | bytes | None,
+        features: NDArray[Any] | None,
+        alignment: NDArray[Any] | None,
     ) -> None:
-        """Called by Sprint for each segment when it iterates over the corpus.
+        """Asks Sprint for loss and error signal of a segment, and answers the request.
 
-        Args:
-            name: full name of the segment.
-            orthography: bytes (UTF-8) from Sprint; None for other than speech segments.
-            features: only their number counts, and only for a probe.
-            soft_alignment: not used.
-            alignment: (time,) uint32 class of each frame, or None.
+        Raises:
+            SprintError: the request is for another segment.
         """
-        request = self._exchange.current()
+        request = self.current()
         request.check(name)
         frames = alignment if alignment is not None else features
         request.fit(None if frames is None else frames.shape[-1], self._output_dim)
         if not request.log_posteriors.size:
-            return  # a probe, and nobody knows the sizes
-        callback = self._criterion_callback()
+            return  # a probe, of sizes that are not known
+        state = self._requests.state
+        callback = state.criterion_callback()
         try:
             loss, error_signal = loss_by_callback(
                 callback,
@@ -96,64 +105,27 @@ class SegmentVisits:
                 request.log_posteriors,
                 orthography=orthography,
                 alignment=alignment,
-                criterion=self.criterion,
+                criterion=state.criterion,
             )
-        except Exception as error:  # of this segment: the next one may be sound
-            self._exchange.refuse(error)
+        except Exception as error:  # concerns this segment only
+            self.refuse(error)
             loss, error_signal = skipped(request.log_posteriors)
-        self._exchange.give(loss=loss, error_signal=error_signal)
+        self.record(loss=loss, error_signal=error_signal)
 
-    @reported
-    def init_segment(self, segment_name: str | None = None, **_: Any) -> None:
-        """Called by Sprint's trainers at the start of a segment; None where they do not know it."""
-        if is_verbose():
-            log("init_segment", segment_name)
-        self._exchange.current().check(segment_name)
+    def record(self, **values: Any) -> None:
+        """Records loss or error signal, see `SegmentExchange.record`, and answers with both."""
+        self._answer(self._exchange.record(**values))
 
-    @reported
-    def notify_segment_loss(
-        self, segment_name: str | None = None, loss: float = 0, **_: Any
-    ) -> None:
-        """Called by Sprint's trainers with the loss of a segment, whose name may be None."""
-        self.set_current_seg_loss(segment_name, loss)
-
-    def refuse_current_seg(self, error: Exception) -> None:
-        """Has the request under way answered with an exception; Sprint goes on."""
+    def refuse(self, error: Exception) -> None:
+        """Lets the request under way be answered with an exception; Sprint continues."""
         self._exchange.refuse(error)
 
-    def fit_current_seg(self, seg_len: int, labels: int | None) -> None:
-        """Tells the request under way the sizes that Sprint has, which a probe takes over."""
-        self._exchange.current().fit(seg_len, labels)
+    def posteriors(self, length: int) -> NDArray[np.float32]:
+        """Log posteriors of the request under way, (time, label).
 
-    def get_current_seg_posteriors(self, seg_len: int) -> NDArray[np.float32]:
-        """Log posteriors of the segment under way, (time, label).
-
-        Args:
-            seg_len: its length in Sprint, for checking.
+        Raises:
+            SprintError: Sprint's segment has another length.
         """
-        request = self._exchange.current()
-        request.check(length=seg_len)
+        request = self.current()
+        request.check(length=length)
         return request.log_posteriors
-
-    def set_current_seg_error_signal(self, seg_len: int, error_signal: NDArray[Any]) -> None:
-        """Takes the error signal of the segment under way.
-
-        Args:
-            seg_len: its length in Sprint, for checking.
-            error_signal: (time, label) float.
-        """
-        self._exchange.give(error_signal=error_signal, length=seg_len)
-
-    def set_current_seg_loss(self, seg_name: str | None, loss: float) -> None:
-        """Takes the loss of the segment under way.
-
-        Args:
-            seg_name: its name, for checking, or None.
-            loss: of the whole segment.
-        """
-        self._exchange.give(loss=loss, name=seg_name)
-
-    def _criterion_callback(self) -> Callable[..., Any]:
-        if self.sprint_callback is None:
-            raise SprintError("Sprint has handed no callback, which the criterion needs")
-        return self.sprint_callback

@@ -1,4 +1,4 @@
-"""PythonControl: the object that ``init`` of the module returns, and what Sprint does with it.
+"""ControlUnit: the object that ``init`` of the module returns, and what Sprint does with it.
 
 For nn-trainer ``action=python-control`` (unit ``NnTrainer.pythonControl``): iterate-corpus or
 python-control-loop. Trainers and the feature scorer use the same class for their units.
@@ -17,10 +17,10 @@ from .embedding import Embedding, capsule
 from .extraction import AcousticModel, Extraction
 from .visiting import CorpusDescription, orthography
 
-__all__ = ["PythonControl", "run"]
+__all__ = ["ControlUnit", "run"]
 
 
-class PythonControl:
+class ControlUnit:
     """A unit of Sprint under the control of Python."""
 
     def __init__(self, app: Application, config: Configuration, unit: str) -> None:
@@ -104,7 +104,7 @@ def run(app: Application) -> None:
         "python-control-loop",
         ("python-control-loop", "iterate-corpus"),
     )
-    control = PythonControl(app, app.config, "NnTrainer.pythonControl")
+    control = ControlUnit(app, app.config, "NnTrainer.pythonControl")
     app.log(f"PythonControl: {loop}")
     if loop == "iterate-corpus":
         control.run_iterate_corpus()

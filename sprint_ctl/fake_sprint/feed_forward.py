@@ -1,4 +1,4 @@
-"""FeedForwardTrainer: a network of one Python layer below a softmax, and PythonControl beside it.
+"""FeedForwardTrainer: a network of one Python layer below a softmax, with a ControlUnit.
 
 The layer is the one whose ``layer-type`` is ``python``; it is built with the first minibatch. Its
 output goes through a softmax into the criterion, and the error signal before the softmax comes back
@@ -17,7 +17,7 @@ from sprintcache.bliss import Segment
 from .application import Application, CriticalError
 from .callback import create_criterion
 from .config import Configuration
-from .control import PythonControl
+from .control import ControlUnit
 from .criteria import log_softmax, softmax
 from .embedding import Embedding
 from .visiting import orthography
@@ -39,9 +39,9 @@ class FeedForwardTrainer:
         """Creates the control, if ``python-control-enabled``; the layer comes with the data."""
         self.app = app
         self.criterion = create_criterion(app, app.config)
-        self.control: PythonControl | None = None
+        self.control: ControlUnit | None = None
         if app.config.boolean("python-control-enabled", False):
-            self.control = PythonControl(app, app.config, "FeedForwardTrainer")
+            self.control = ControlUnit(app, app.config, "FeedForwardTrainer")
         self.layer: PythonLayer | None = None
 
     def process(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .application import Application, CriticalError
-from .control import PythonControl
+from .control import ControlUnit
 from .extraction import AcousticModel, Extraction
 from .python_trainer import PythonTrainer
 from .visiting import CorpusDescription
@@ -33,7 +33,7 @@ def run(app: Application) -> None:
     if kind != "python-feature-scorer":
         raise CriticalError(f"feature-scorer-type = {kind!r} is not in this stand-in")
     extraction = Extraction(app, app.config)
-    control = PythonControl(app, config, "PythonFeatureScorer")
+    control = ControlUnit(app, config, "PythonFeatureScorer")
     input_dim = config.integer("feature-dimension", 0)
     output_dim = config.integer("python-feature-scorer-output-dimension", -1)
     if output_dim < 0:
@@ -65,7 +65,7 @@ def run(app: Application) -> None:
 
 
 def _score(
-    control: PythonControl, features: np.ndarray[Any, np.dtype[np.float32]], output_dim: int
+    control: ControlUnit, features: np.ndarray[Any, np.dtype[np.float32]], output_dim: int
 ) -> int:
     """Buffers these frames and asks for their scores; returns how many they were."""
     for time, frame in enumerate(features):

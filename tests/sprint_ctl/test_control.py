@@ -647,7 +647,7 @@ def test_units_share_one_instance(trainer: Trainer) -> None:
     instance = control.init("Sprint.PythonControl", object(), trainer.config, sprint_unit="A")
     again = control.init("Sprint.PythonControl", object(), trainer.config, sprint_unit="B", x=1)
     assert again is instance is control.PythonControl.instance
-    assert instance.units == ["A", "B"]
+    assert instance.state.units == ["A", "B"]
 
 
 @first_only
