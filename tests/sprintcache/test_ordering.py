@@ -17,7 +17,9 @@ from sprintcache.ordering import Ordering, part
 
 COUNTS = st.integers(1, 40)
 RULES = st.one_of(
-    st.sampled_from(["default", "reverse", "sorted", "sorted_reverse", "random"]),
+    st.sampled_from(["default", "reverse", "sorted", "sorted_reverse", "random", "random_sample"]),
+    st.builds("default_every_n:{}".format, COUNTS),
+    st.builds("random_sample:{}".format, st.integers(1, 3)),
     st.sampled_from(["laplace", "sort_bin_shuffle", "sort_bin_shuffle_x2"]),
     st.builds("random:{}".format, st.integers(1, 3)),
     st.builds(
@@ -50,6 +52,8 @@ def peer() -> Any:
     parts=st.integers(1, 7),
     repeat=st.integers(1, 3),
     shards=st.integers(1, 5),
+    unique=st.booleans(),
+    by_function=st.booleans(),
     data=st.data(),
 )
 def test_the_order_is_that_of_returnn(
@@ -61,29 +65,39 @@ def test_the_order_is_that_of_returnn(
     parts: int,
     repeat: int,
     shards: int,
+    unique: bool,
+    by_function: bool,
     data: st.DataObject,
 ) -> None:
     if repeat > 1:  # there, not together with parts
         parts = 1
     shard = data.draw(st.integers(0, shards - 1))
     lengths = np.array(sizes)
-    theirs = peer()(
-        seq_ordering=rule,
+
+    def function(*, epoch: int, **_: object) -> str:
+        return "reverse" if epoch % 5 == 0 else rule
+
+    seq_ordering: Any = function if by_function else rule
+    dataset = peer()(
+        seq_ordering=seq_ordering,
         partition_epoch=parts,
         repeat_epoch=repeat,
         fixed_random_seed=seed,
         random_seed_offset=offset,
         _num_shards=shards,
         _shard_index=shard,
-    ).get_seq_order_for_epoch(epoch, len(sizes), lengths.__getitem__)
-    ours = Ordering(rule, parts, repeat, seed, offset, shards, shard)
+        unique_seq_tags=unique,
+    )
+    dataset.get_all_tags = lambda: list(range(len(sizes)))
+    theirs = dataset.get_seq_order_for_epoch(epoch, len(sizes), lengths.__getitem__)
+    ours = Ordering(seq_ordering, parts, repeat, seed, offset, shards, shard, unique)
     found = ours.order(epoch, len(sizes), lengths if ours.needs_lengths else None)
     assert found.dtype == np.int64
     assert found.tolist() == list(theirs)
 
 
 @given(
-    rule=RULES,
+    rule=RULES.filter(lambda rule: not rule.startswith(("random_sample", "default_every_n"))),
     sizes=st.lists(st.integers(0, 9), max_size=60),
     parts=st.integers(1, 5),
     repeat=st.integers(1, 3),
@@ -132,10 +146,11 @@ def test_the_seed_changes_with_the_full_epoch_and_the_order_with_the_seed() -> N
     "text",
     ["", "Random", "sorted:2", "random:", "random:.2", "random:0", "laplace:", "laplace:.",
      "laplace:0", "laplace:.00", "laplace:-2", "laplace:2:0", "laplace:2:3:4", "laplace:²",
-     "sort_bin_shuffle_x3:2", " default", "default\n"],
+     "sort_bin_shuffle_x3:2", " default", "default\n", "default_every_n", "default_every_n:0",
+     "random_sample:", "default_every_n:2:3"],
 )  # fmt: skip
 def test_other_orderings_are_refused_when_they_are_named(text: str) -> None:
-    with pytest.raises(ValueError, match=r"none of default, reverse.*laplace:\.N"):
+    with pytest.raises(ValueError, match=r"not one of default, reverse.*laplace:\.N"):
         Ordering(text)
 
 
@@ -155,12 +170,52 @@ def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
 
 
 def test_wrong_calls() -> None:
-    with pytest.raises(ValueError, match="counted from 1, got 0"):
-        Ordering("random").order(0, 5)
+    with pytest.raises(ValueError, match=r"counted from 1 \(or 0\), got -1"):
+        Ordering("random").order(-1, 5)
     with pytest.raises(ValueError, match=r"needs 5 lengths, got an array of shape \(0,\)"):
         Ordering("laplace:.2").order(1, 5)
     with pytest.raises(ValueError, match=r"shape \(4,\)"):
         Ordering("sorted").order(1, 5, [1, 2, 3, 4])
+
+
+def test_an_epoch_before_the_first() -> None:
+    """For loops that count from 0: another order, and the part before that of epoch 1."""
+    ordering = Ordering("random")
+    epochs = [ordering.order(epoch, 100).tolist() for epoch in range(4)]
+    assert len({tuple(order) for order in epochs}) == 4
+    assert epochs[0] == np.random.RandomState(0).permutation(100).tolist()
+    parts = Ordering("default", partition_epoch=3)
+    assert [parts.order(epoch, 6).tolist() for epoch in range(4)] == [
+        [4, 5],
+        [0, 1],
+        [2, 3],
+        [4, 5],
+    ]
+    assert Ordering("random", random_seed_offset=-3).order(0, 9).tolist() == (
+        np.random.RandomState(2**32 - 3).permutation(9).tolist()
+    )
+
+
+def by_epoch(epoch: int, **_: object) -> str:
+    return ("sorted", "random:2", "nothing", None)[epoch - 1]  # type: ignore[return-value]
+
+
+def test_a_function_as_rule() -> None:
+    ordering = Ordering(by_epoch)
+    assert ordering.order(1, 3, [3, 1, 2]).tolist() == [1, 2, 0]
+    assert (
+        ordering.order(2, 9).tolist()
+        == Ordering("random", fixed_random_seed=1).order(1, 9).tolist()
+    )
+    assert pickle.loads(pickle.dumps(ordering)) == ordering
+    assert "test_ordering.by_epoch" in ordering.description
+    with pytest.raises(ValueError, match="'nothing' is not one of"):
+        ordering.order(3, 9)
+    with pytest.raises(TypeError, match="function that returns one: None"):
+        ordering.order(4, 9)
+    for wrong in (None, 3, Ordering):
+        with pytest.raises(TypeError, match="seq_ordering must be a str or a function"):
+            Ordering(wrong)  # type: ignore[arg-type]
 
 
 def test_it_is_a_value() -> None:
