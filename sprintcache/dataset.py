@@ -1,55 +1,66 @@
-"""SprintCacheDataset: archives as the backend of a training.
+"""SprintCacheDataset: archives as the data of a training.
 
-Who owns what. A dataset owns one `SprintCacheReader`, and so one archive, for each data key, and a
-`Corpus` with arrays of one number per sequence at most. `read_batch` changes nothing and may be
-called from any number of threads, each with `BatchBuffers` of its own; the methods of an epoch,
-from `init_seq_order` to `get_targets`, belong to one thread. A dataset goes over ``fork`` as it is.
-Over ``pickle`` go its options and what was left out of the corpus; archives are opened again, and
-lengths and order, which follow from these, are made anew where they are needed.
+Ownership. A dataset owns one `SprintCacheReader`, and so one archive, for each data key, and a
+`Corpus` with arrays of at most one number per sequence. `read_batch` changes nothing and may be
+called from any number of threads, each with separate `BatchBuffers`; the methods of an epoch,
+from `init_seq_order` to `get_targets`, belong to one thread. A dataset survives ``fork``. Pickled,
+it keeps its options and which sequences were left out; archives are opened again, and lengths and
+order, which follow from these, are computed again where they are needed.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ._checks import check_arguments
+from ._checks import check_arguments, integer
 from ._dataset.corpus import Corpus, Mismatch, Missing
-from ._dataset.name_lookup import contained
-from ._dataset.reader import Batch, BatchBuffers
+from ._dataset.reader import BatchBuffers, PaddedArrays
 from ._dataset.reader import SprintCacheReader as _Reader
-from .dataset_base import Dataset, DatasetSeq, read_seq_list
+from ._segment_list import read_segment_list
+from .dataset_base import Dataset, DatasetSeq, read_seq_lengths
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ._path_map import PathMap
+
 __all__ = ["BatchBuffers", "DatasetReport", "SprintCacheDataset"]
+
+logger = logging.getLogger(__name__)
+
+Limit = int | Mapping[str, int]
 
 
 class DatasetReport(NamedTuple):
-    """What a dataset has, and what it leaves out.
+    """The size of a dataset, and what it leaves out.
 
     Attributes:
-        num_seqs: sequences in the corpus, those included that the filter leaves out.
+        num_seqs: sequences in the corpus, including those that filter and limits leave out.
         missing: data key to the segments of its archive that another key lacks.
         mismatched: target key to the sequences whose length does not match the features; with
             ``length_mismatch="skip"`` they are not in the corpus, else they are.
         filtered: sequences of the corpus that `seq_list_filter_file` leaves out.
+        unknown: names in `seq_list_filter_file` that are not in the corpus.
+        out_of_range: further sequences left out by `min_seq_length` and `max_seq_length`.
     """
 
     num_seqs: int
     missing: dict[str, int]
     mismatched: dict[str, int]
     filtered: int
+    unknown: int
+    out_of_range: int
 
 
 class SprintCacheDataset(Dataset):
-    """Sequences of several data keys, each key from its own archive, bundle or directory.
+    """Sequences of several data keys, each key from one archive, bundle or directory.
 
     The corpus is the segments of "data" (without it: of the first key), in the order of the
-    archive; a *corpus index* is a place in it.
+    archive; a *corpus index* counts them.
 
     Attributes:
         data: dict of data key to its `SprintCacheReader`.
@@ -63,7 +74,11 @@ class SprintCacheDataset(Dataset):
         *,
         missing: Missing = "error",
         length_mismatch: Mismatch = "error",
+        trim_tolerance: int | None = 10,
         reduce_target_factor: int = 1,
+        min_seq_length: Limit = 1,
+        max_seq_length: Limit | None = None,
+        path_map: PathMap | None = None,
         **kwargs: Any,
     ) -> None:
         """Opens the archives and compares their segments.
@@ -73,18 +88,26 @@ class SprintCacheDataset(Dataset):
                 ``{"data": {"filename": "features.bundle"}, "classes": {"filename": ...,
                 "allophone_labeling": {...}}}``.
             missing: what to do with segments that not every key has: "error", or "skip" them.
-            length_mismatch: what to do where a target has not one frame per (reduced) frame of
+            length_mismatch: what to do if a target does not have one frame per (reduced) frame of
                 "data": "error" when the sequence is read; "trim" both to what they share; "skip"
                 such sequences, which measures all lengths now. `report` counts them.
+            trim_tolerance: most frames of "data" by which "trim" accepts a difference; more are
+                an error. None: any number.
             reduce_target_factor: targets have one frame for that many frames of "data", the last
                 one perhaps for less.
+            min_seq_length, max_seq_length: shortest and longest sequence that is used, in frames
+                of "data"; or a dict of data key to frames. Other sequences are left out of the
+                order after parts and shards are cut. By default sequences without frames are left
+                out; 0 keeps them.
+            path_map: for all archives, see `open_archive`.
             **kwargs: see `Dataset`: window, seq_ordering, partition_epoch, repeat_epoch,
                 fixed_random_seed, random_seed_offset, seq_list_filter_file, num_shards,
-                shard_index, name.
+                shard_index, name, and the others.
 
         Raises:
             EntryNotFoundError: if the keys have different segments, or none in common.
-            ValueError: if an option is out of range, or no tag of the filter is in the corpus.
+            ValueError: if an option is out of range, or filter and limits leave no sequence.
+            LabelError: if ``length_mismatch="skip"`` leaves no sequence.
             FormatError, OSError: if a file cannot be read.
         """
         super().__init__(**kwargs)
@@ -94,12 +117,27 @@ class SprintCacheDataset(Dataset):
         for key, options in data.items():
             if not isinstance(options, Mapping) or "filename" not in options:
                 raise TypeError(f"{key}: expected a dict with 'filename', found {options!r}")
+            options = {"path_map": path_map, **options}
             check_arguments(key, self.SprintCacheReader, data_key=key, **options)
             self.data[key] = self.SprintCacheReader(data_key=key, **options)
-        self._corpus = Corpus(self.data, missing, length_mismatch, reduce_target_factor)
-        self._chosen = self._filtered()
+        self._corpus = Corpus(
+            self.data, missing, length_mismatch, reduce_target_factor, trim_tolerance
+        )
+        self._limits = {
+            "min_seq_length": self._limit("min_seq_length", min_seq_length),
+            "max_seq_length": self._limit("max_seq_length", max_seq_length),
+        }
+        self._unknown = 0
+        self._listed = self._read_filter()
+        self._chosen: NDArray[np.bool_] | None = None
+        self._has_chosen = False
+        if max_seq_length is not None or any(
+            n > 1 for n in self._limits["min_seq_length"].values()
+        ):
+            self._choose()
+        self._order_lengths: NDArray[Any] | None = None
         self._order: NDArray[np.int64] | None = None
-        self._seq_list: list[str] | None = None
+        self._begun: tuple[list[str] | None, list[int] | None] = (None, None)
         self._loaded: dict[int, DatasetSeq] = {}
         for reader in self.data.values():
             self.num_outputs.update(reader.outputs)
@@ -110,19 +148,65 @@ class SprintCacheDataset(Dataset):
             raise ValueError("a window needs features under the data key 'data'")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_order": None, "_loaded": {}}
+        return {**self.__dict__, "_order": None, "_order_lengths": None, "_loaded": {}}
 
-    def _filtered(self) -> NDArray[np.bool_] | None:
-        """(N,) whether the filter has each sequence of the corpus; None without a filter."""
+    def _limit(self, name: str, limit: Limit | None) -> dict[str, int]:
+        """Data key to a limit of its lengths."""
+        if limit is None:
+            return {}
+        limits = limit if isinstance(limit, Mapping) else {self._corpus.reference: limit}
+        for key in limits:
+            if key not in self.data:
+                raise ValueError(f"{name}: no data key {key!r} among {', '.join(self.data)}")
+        return {key: integer(name, value) for key, value in limits.items()}
+
+    def _read_filter(self) -> NDArray[np.bool_] | None:
+        """(N,) whether each sequence of the corpus is listed; None without a filter."""
         path = self.seq_list_filter_file
         if path is None:
             return None
-        wanted = set(read_seq_list(path))
-        chosen = contained(self._corpus.tags, wanted)
-        if not chosen.any():
-            example = f", such as {min(wanted)!r}" if wanted else ""
-            raise ValueError(f"{path}: none of its {len(wanted)} tags{example}, is in the corpus")
-        return chosen
+        tags = set(read_segment_list(path))
+        listed = np.fromiter(map(tags.__contains__, self._corpus.tags), np.bool_, len(self._corpus))
+        self._unknown = len(tags) - int(listed.sum())
+        if self._unknown:
+            known = set(self._corpus.tags)
+            example = min(tags - known)
+            if self._unknown == len(tags):
+                raise ValueError(
+                    f"{path}: none of its {len(tags)} tags, such as {example!r}, is in the corpus"
+                )
+            logger.warning(
+                "%s: %d of %d tags, such as %r, are not in the corpus",
+                path,
+                self._unknown,
+                len(tags),
+                example,
+            )
+        elif not tags:
+            raise ValueError(f"{path}: none of its 0 tags, is in the corpus")
+        return listed
+
+    def _choose(self) -> None:
+        """Applies filter and limits."""
+        chosen = np.ones(len(self._corpus), np.bool_) if self._listed is None else self._listed
+        lower, upper = self._limits["min_seq_length"], self._limits["max_seq_length"]
+        in_range = np.ones(len(self._corpus), np.bool_)
+        if lower == {self._corpus.reference: 1}:
+            in_range &= self._corpus.has_frames()
+        else:
+            for key, frames in lower.items():
+                in_range &= frames <= 0 or self._corpus.lengths(key) >= frames
+        for key, frames in upper.items():
+            in_range &= self._corpus.lengths(key) <= frames
+        left_out = int(np.sum(chosen & ~in_range))
+        if left_out:
+            chosen = chosen & in_range
+            limits = {name: value for name, value in self._limits.items() if value}
+            if not chosen.any():
+                raise ValueError(f"{self}: no sequence is left by {limits}")
+            logger.warning("%s: %d sequences are left out by %s", self, left_out, limits)
+        self._chosen = None if chosen.all() else chosen
+        self._has_chosen = True
 
     def close(self) -> None:
         """Closes the archives."""
@@ -135,13 +219,23 @@ class SprintCacheDataset(Dataset):
         """The tags of the corpus, by corpus index, as a sequence that decodes on demand."""
         return self._corpus.tags
 
-    def get_total_num_seqs(self) -> int:
+    def get_tags(self, seqs: Sequence[int] | NDArray[np.int64]) -> list[str]:
+        """The tags of some sequences, by corpus index; much faster than one by one."""
+        return self._corpus.tags.at(seqs)
+
+    def get_total_num_seqs(self, *, fast: bool = False) -> int:
         """Number of sequences in the corpus."""
         return len(self._corpus)
 
     @property
     def chosen(self) -> NDArray[np.bool_] | None:
-        """(N,) whether the filter has each sequence, by corpus index; None without a filter."""
+        """(N,) whether each sequence, by corpus index, passes filter and limits; None: all do.
+
+        Raises:
+            ValueError: if none does.
+        """
+        if not self._has_chosen:
+            self._choose()
         return self._chosen
 
     def get_lengths(self, key: str | None = None) -> NDArray[np.int64]:
@@ -151,55 +245,136 @@ class SprintCacheDataset(Dataset):
             key: the data key; None: "data", or the first one.
 
         Returns:
-            (N,) int64 by corpus index: what stands in the archive of that key, before trimming.
+            (N,) int64 by corpus index: as stored in the archive of that key, before trimming.
         """
         return self._corpus.lengths(key)
 
+    def get_order_lengths(self) -> NDArray[Any]:
+        """(N,) lengths that orders by length use, by corpus index.
+
+        The frames of "data" (without it: of the first key). Where "data" is alignments, the bytes
+        of its entries, as in RETURNN. With ``seq_order_seq_lens_file``: the lengths of the file.
+        """
+        if self._order_lengths is None:
+            if self.seq_order_seq_lens_file is None:
+                self._order_lengths = self._corpus.order_lengths()
+            else:
+                path = self.seq_order_seq_lens_file
+                self._order_lengths = read_seq_lengths(path, self._corpus.tags)
+        return self._order_lengths
+
     def report(self) -> DatasetReport:
         """Counts what is left out or does not match; measures all lengths."""
-        filtered = 0 if self._chosen is None else int(np.sum(~self._chosen))
+        filtered = 0 if self._listed is None else int(np.sum(~self._listed))
+        left_out = 0 if self.chosen is None else int(np.sum(~self.chosen))
         return DatasetReport(
-            len(self._corpus), self._corpus.dropped, self._corpus.mismatched(), filtered
+            len(self._corpus),
+            self._corpus.dropped,
+            self._corpus.mismatched(),
+            filtered,
+            self._unknown,
+            left_out - filtered,
         )
+
+    def have_corpus_seq_idx(self) -> bool:
+        """Whether sequences have a corpus index (`get_corpus_seq_idx`): True."""
+        return True
+
+    def get_corpus_seq_idx(self, seq_idx: int) -> int:
+        """The corpus index of a sequence of this epoch.
+
+        Raises:
+            IndexError: if this epoch has no such sequence, or none has begun.
+        """
+        order = self.get_current_seq_order()
+        if not 0 <= seq_idx < len(order):
+            has_begun = self.epoch is not None or self._begun != (None, None)
+            hint = "" if has_begun else "; init_seq_order(epoch=1) begins an epoch"
+            raise IndexError(f"sequence {seq_idx} of {len(order)}{hint}")
+        return int(order[seq_idx])
+
+    def have_get_corpus_seq(self) -> bool:
+        """Whether `get_corpus_seq` can be used: True."""
+        return True
+
+    def get_corpus_seq(self, corpus_seq_idx: int) -> DatasetSeq:
+        """All data of a sequence, by corpus index.
+
+        Raises:
+            IndexError: if there is no such sequence.
+            FormatError, LabelError, ArchiveChangedError: see `read_batch`.
+        """
+        return self._read(corpus_seq_idx, -1)
 
     # ---- the epoch
 
     def init_seq_order(
-        self, epoch: int | None = None, seq_list: Sequence[str] | None = None
+        self,
+        epoch: int | None = None,
+        seq_list: Sequence[str] | None = None,
+        *,
+        seq_order: Sequence[int] | None = None,
     ) -> bool:
         """Begins an epoch.
 
         Args:
-            epoch: counted from 1; None: no sequences, unless there is a `seq_list`.
-            seq_list: the tags of exactly the sequences to give, in this order.
+            epoch: counted from 1 (or 0, see `ordering`); None: no sequences, unless there is a
+                list.
+            seq_list: the tags of exactly the sequences to deliver, in this order.
+            seq_order: the same by corpus index.
 
         Returns:
             whether the order changed.
 
         Raises:
             EntryNotFoundError: if a tag of `seq_list` is not in the corpus.
-            ValueError: if `epoch` is below 1.
+            IndexError: if an index of `seq_order` is not in the corpus.
+            ValueError: if `epoch` is negative, or filter and limits leave no sequence.
         """
-        wanted = None if seq_list is None else list(seq_list)
-        if self._order is not None and (epoch, wanted) == (self.epoch, self._seq_list):
+        begun = (
+            None if seq_list is None else list(seq_list),
+            None if seq_order is None else [int(index) for index in seq_order],
+        )
+        if self._order is not None and (epoch, begun) == (self.epoch, self._begun):
             return False
-        order = self._make_order(epoch, wanted)
-        self.epoch, self._seq_list, self._order, self._loaded = epoch, wanted, order, {}
+        order = self._make_order(epoch, *begun)
+        self.epoch, self._begun, self._order, self._loaded = epoch, begun, order, {}
         return True
 
-    def _make_order(self, epoch: int | None, seq_list: list[str] | None) -> NDArray[np.int64]:
+    def _make_order(
+        self, epoch: int | None, seq_list: list[str] | None, seq_order: list[int] | None
+    ) -> NDArray[np.int64]:
         if seq_list is not None:
             return self._corpus.indices(seq_list)
+        if seq_order is not None:
+            return self._corpus.indices(seq_order)
         if epoch is None:
             return np.zeros(0, np.int64)
-        lengths = self._corpus.lengths() if self.ordering.needs_lengths else None
+        lengths = self.get_order_lengths() if self.ordering.needs_lengths else None
         order = self.ordering.order(epoch, len(self._corpus), lengths)
-        return order if self._chosen is None else order[self._chosen[order]]
+        chosen = self.chosen
+        order = order if chosen is None else order[chosen[order]]
+        if not len(order):
+            logger.warning("%s: epoch %d has no sequence", self, epoch)
+        return order
+
+    def finish_epoch(self, *, free_resources: bool = False) -> None:
+        """Ends the epoch: drops its order and what is loaded."""
+        self.init_seq_order(None)
+
+    def set_sharding(self, *, num_shards: int, shard_index: int) -> None:
+        """Selects a shard from the next epoch on; see `ordering.Ordering`.
+
+        Raises:
+            ValueError: if `shard_index` is out of range.
+        """
+        super().set_sharding(num_shards=num_shards, shard_index=shard_index)
+        self._order = None
 
     def get_current_seq_order(self) -> NDArray[np.int64]:
         """(num_seqs,) int64 corpus indices of this epoch."""
         if self._order is None:
-            self._order = self._make_order(self.epoch, self._seq_list)
+            self._order = self._make_order(self.epoch, *self._begun)
         return self._order
 
     @property
@@ -215,23 +390,24 @@ class SprintCacheDataset(Dataset):
         """Data key to the number of frames of this epoch; measures all lengths."""
         order = self.get_current_seq_order()
         frames = {key: self._corpus.lengths(key)[order] for key in self.data}
-        return {key: int(n.sum()) for key, n in self._corpus.agreed(frames, self.get_tag).items()}
+        return {key: int(n.sum()) for key, n in self._corpus.agreed(frames, order).items()}
 
     # ---- sequences
 
     def load_seqs(self, start: int, end: int) -> None:
-        """Reads sequences `start` to `end` (exclusive, may lie behind the last one).
+        """Reads sequences `start` to `end` (exclusive, may be beyond the last one).
 
-        Other sequences are forgotten; what is loaded already is not read again.
+        Drops other sequences; does not read a loaded one again.
 
         Raises:
+            ValueError: if `start` to `end` is not a range.
             FormatError, LabelError, ArchiveChangedError: see `read_batch`.
         """
         if not 0 <= start <= end:
             raise ValueError(f"not a range of sequences: {start} to {end}")
         loaded = self._loaded
         self._loaded = {
-            i: loaded.get(i) or self.get_dataset_seq_for_name(self.get_tag(i), i)
+            i: loaded.get(i) or self._read(self.get_corpus_seq_idx(i), i)
             for i in range(start, min(end, self.num_seqs))
         }
 
@@ -245,25 +421,28 @@ class SprintCacheDataset(Dataset):
         Raises:
             IndexError: if this epoch has no such sequence, or none has begun.
         """
-        order = self.get_current_seq_order()
-        if not 0 <= sorted_seq_idx < len(order):
-            begun = self.epoch is not None or self._seq_list is not None
-            hint = "" if begun else "; init_seq_order(epoch=1) begins an epoch"
-            raise IndexError(f"sequence {sorted_seq_idx} of {len(order)}{hint}")
-        return self._corpus.tags[int(order[sorted_seq_idx])]
+        return self._corpus.tags[self.get_corpus_seq_idx(sorted_seq_idx)]
 
     def get_seq_length(self, sorted_seq_idx: int) -> dict[str, int]:
         """Data key to the length of a sequence; decodes only sparse soft targets."""
         if sorted_seq_idx in self._loaded or self.data.keys() != self.num_outputs.keys():
             return self._seq(sorted_seq_idx).num_frames
-        tag = self.get_tag(sorted_seq_idx)
-        frames = {k: np.array([r.archive.num_frames(tag)]) for k, r in self.data.items()}
-        return {key: int(n[0]) for key, n in self._corpus.agreed(frames, lambda _: tag).items()}
+        index = self.get_corpus_seq_idx(sorted_seq_idx)
+        frames = {}
+        for key, reader in self.data.items():
+            _, name = self._corpus.location(key, index)
+            frames[key] = np.array([reader.archive.num_frames(name)])
+        agreed = self._corpus.agreed(frames, np.array([index]))
+        return {key: int(n[0]) for key, n in agreed.items()}
+
+    def get_estimated_seq_length(self, seq_idx: int) -> int:
+        """Frames of a sequence of this epoch, as stored, that need not be loaded."""
+        return int(self._corpus.lengths()[self.get_corpus_seq_idx(seq_idx)])
 
     def get_data(self, seq_idx: int, key: str) -> NDArray[Any]:
         """Features (T, D) float32, labels (T,) int32, or soft targets of a sequence.
 
-        A sequence that `load_seqs` has not read is read now, and the others are forgotten.
+        Reads a sequence that `load_seqs` has not loaded, and drops the others.
 
         Raises:
             IndexError: if this epoch has no such sequence.
@@ -272,12 +451,12 @@ class SprintCacheDataset(Dataset):
         """
         features = self._seq(seq_idx).features
         if key not in features:
-            raise KeyError(f"no data key {key!r}; there are {', '.join(map(repr, features))}")
+            raise KeyError(f"no data key {key!r}; known: {', '.join(map(repr, features))}")
         return features[key]
 
     def _seq(self, seq_idx: int) -> DatasetSeq:
         if seq_idx not in self._loaded:
-            self.get_tag(seq_idx)
+            self.get_corpus_seq_idx(seq_idx)
             self.load_seqs(seq_idx, seq_idx + 1)
         return self._loaded[seq_idx]
 
@@ -285,12 +464,32 @@ class SprintCacheDataset(Dataset):
         """All data of one sequence, by its tag.
 
         Raises:
-            EntryNotFoundError: if an archive has no such entry.
+            EntryNotFoundError: if there is no such sequence.
             FormatError, LabelError, ArchiveChangedError: see `read_batch`.
         """
-        batch = self.read_batch([name])
+        return self._read(int(self._corpus.indices([name])[0]), seq_idx)
+
+    def _read(self, index: int, seq_idx: int) -> DatasetSeq:
+        """A sequence by corpus index."""
+        batch = self.read_batch([index])
         data = {key: array[0, : lengths[0]] for key, (array, lengths) in batch.items()}
-        return DatasetSeq(seq_idx, name, data)
+        return DatasetSeq(seq_idx, self._corpus.tags[index], data)
+
+    def find(self, tags: Sequence[str]) -> NDArray[np.int64]:
+        """(B,) int64 corpus indices of sequences.
+
+        Raises:
+            EntryNotFoundError: if a tag is not in the corpus.
+        """
+        return self._corpus.indices(tags)
+
+    def read_unmatched(self, index: int) -> dict[str, NDArray[Any]]:
+        """Data key to array of one sequence, by corpus index, without comparing lengths."""
+        (index,) = self._corpus.indices([index]).tolist()
+        data: dict[str, NDArray[Any]] = {}
+        for key, reader in self.data.items():
+            data |= reader.read_one(self._corpus.numbers(key, np.array([index])))
+        return data
 
     def read_batch(
         self,
@@ -300,64 +499,61 @@ class SprintCacheDataset(Dataset):
         pad: int = -1,
         num_threads: int = 1,
         buffers: BatchBuffers | None = None,
-    ) -> Batch:
+    ) -> PaddedArrays:
         """A padded batch of each data key, by one copy from the page cache.
 
         Args:
-            seqs: B sequences, by corpus index (not their place in an epoch) or by tag.
+            seqs: B sequences, by corpus index (not their index in an epoch) or by tag.
             keys: data keys to read (of `data`); None: all. Lengths are compared, and trimmed,
                 among these.
-            pad: what stands beyond the end of labels; beyond features stand zeros.
-            num_threads: threads to decode with, this one included.
+            pad: value beyond the end of labels; beyond features it is zero.
+            num_threads: threads to decode with, including the calling one.
             buffers: memory to read into; the arrays are then overwritten by the next batch that is
                 read into it. None: new arrays.
 
         Returns:
             dict of data key to (array, lengths): features (B, Tmax, D) float32, labels (B, Tmax)
-            int32, soft targets as `SprintCacheReader` says; the lengths are (B,) int64.
+            int32, soft targets as for `SprintCacheReader`; the lengths are (B,) int64.
 
         Raises:
-            EntryNotFoundError: if an archive has no such entry.
+            EntryNotFoundError: if a tag is not in the corpus.
             FormatError, LabelError: if an entry is damaged, cannot be turned into labels, or if
                 lengths do not match.
             ArchiveChangedError: if a file was changed after opening.
             IndexError: if there is no such corpus index.
         """
-        names = self._names(seqs)
+        if isinstance(seqs, (str, bytes)):
+            raise TypeError("seqs must be several sequences, not one")
+        corpus = self._corpus
+        indices = corpus.indices(seqs)
         readers = self.data if keys is None else {key: self.data[key] for key in keys}
-        fetched, frames = {}, {}
-        reference, longest = self._corpus.reference, self._corpus.longest(seqs)
-        for key in sorted(readers, key=reference.__ne__):
-            fetched[key], frames[key] = readers[key].fetch(
-                names,
-                expected=self._corpus.guess(key, longest),
-                pad=pad,
-                num_threads=num_threads,
-                buffers=buffers,
-            )
-            if key == reference:
-                longest = int(frames[key].max(initial=0))
-        agreed = self._corpus.agreed(frames, names.__getitem__)
-        batch: Batch = {}
+        entries, fetched, frames = {}, {}, {}
         for key, reader in readers.items():
-            arrays = reader.arrays(names, fetched[key], agreed[key], pad=pad, buffers=buffers)
+            entries[key] = corpus.numbers(key, indices)
+            fetched[key], frames[key] = reader.fetch(
+                entries[key], pad=pad, num_threads=num_threads, buffers=buffers
+            )
+        agreed = corpus.agreed(frames, indices)
+        batch: PaddedArrays = {}
+        for key, reader in readers.items():
+            arrays = reader.arrays(
+                entries[key], fetched[key], agreed[key], pad=pad, buffers=buffers
+            )
             batch.update(arrays)
         if self.window > 1 and "data" in batch:
             batch["data"] = _windowed(*batch["data"], self.window, buffers), batch["data"][1]
         return batch
 
-    def _names(self, seqs: Sequence[int] | Sequence[str] | NDArray[np.int64]) -> list[str]:
-        if isinstance(seqs, (str, bytes)):
-            raise TypeError("seqs must be several sequences, not one")
-        if len(seqs) and isinstance(seqs[0], str):
-            return list(seqs)
-        return self._corpus.tags.at(seqs)  # type: ignore[arg-type]
-
     # ---- keys
 
     def get_target_list(self) -> list[str]:
-        """The data keys of alignments."""
-        return [k for r in self.data.values() if r.type == "align" for k in r.outputs]
+        """The data keys of alignments, except "data", which is an input whatever it holds."""
+        return [
+            output
+            for key, reader in self.data.items()
+            if reader.type == "align" and key != "data"
+            for output in reader.outputs
+        ]
 
     def is_data_sparse(self, key: str) -> bool:
         """Whether the key holds indices."""
@@ -375,11 +571,11 @@ def _windowed(
     shape = num_seqs, longest, window, dim
     memory = BatchBuffers() if buffers is None else buffers
     out = memory.take("data, window", shape, np.float32)
-    for place in range(window):
-        shift = place - window // 2
+    for column in range(window):
+        shift = column - window // 2
         count, to, source = max(longest - abs(shift), 0), max(-shift, 0), max(shift, 0)
-        out[:, :to, place] = 0
-        out[:, to : to + count, place] = batch[:, source : source + count]
-        out[:, to + count :, place] = 0
+        out[:, :to, column] = 0
+        out[:, to : to + count, column] = batch[:, source : source + count]
+        out[:, to + count :, column] = 0
     out[np.arange(longest) >= lengths[:, None]] = 0
     return out.reshape(num_seqs, longest, window * dim)

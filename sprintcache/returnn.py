@@ -1,6 +1,6 @@
-"""The dataset of a RETURNN config, in place of RETURNN's own SprintCacheDataset.
+"""The dataset class of a RETURNN config, in place of RETURNN's own SprintCacheDataset.
 
-A config changes one line, and gets one import: RETURNN takes a class where a name may stand::
+A config changes one line and adds an import: RETURNN accepts a class in place of a name::
 
     from sprintcache.returnn import SprintCacheDataset
 
@@ -14,12 +14,14 @@ A config changes one line, and gets one import: RETURNN takes a class where a na
         "partition_epoch": 20,
     }
 
-Tags, data, dtypes and order are those of RETURNN's class, by RETURNN's own code where they are
-common to its datasets: every option of these works. Besides, bundles can be ordered by length,
-sequences can be read by corpus index or in an order that is given, targets are told as such with a
-state tying too, and a dataset can be pickled (workers of a DataLoader open the archives anew).
+Once this module is imported, the name ``"sprintcache.returnn.SprintCacheDataset"`` works as well.
 
-As with all of RETURNN's datasets one thread uses a dataset at a time.
+Tags, data, dtypes and order are those of RETURNN's class, by RETURNN's own code where its datasets
+share it: every option of these works. In addition, bundles can be ordered by length, sequences can
+be read by corpus index or in a given order, targets are listed with a state tying, too, and a
+dataset can be pickled (workers of a DataLoader open the archives again).
+
+As with all of RETURNN's datasets, one thread uses a dataset at a time.
 """
 
 from __future__ import annotations
@@ -30,11 +32,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from . import dataset
-from ._dataset.name_lookup import places
 from ._dataset.reader import SprintCacheReader
-from .errors import EntryNotFoundError
+from ._segment_list import read_segment_list
 
 try:
+    import returnn.datasets.sprint
+    from returnn.datasets import basic
     from returnn.datasets.basic import DatasetSeq
     from returnn.datasets.cached2 import CachedDataset2
 except ModuleNotFoundError as error:
@@ -43,9 +46,24 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SprintCacheDataset"]
+    from ._path_map import PathMap
+
+__all__ = ["SprintCacheDataset", "register"]
 
 _WITHOUT_LENGTHS = ("default", "reverse", "random")
+
+
+def register(dataset_class: type[Any]) -> None:
+    """Makes a class known to RETURNN by its module and name, for configs that name it by a string.
+
+    Args:
+        dataset_class: a subclass of RETURNN's ``Dataset``.
+    """
+    name = f"{dataset_class.__module__}.{dataset_class.__qualname__}"
+    # RETURNN collects the classes of its modules when the first dataset is made
+    setattr(returnn.datasets.sprint, name, dataset_class)
+    if basic._dataset_classes:
+        basic._dataset_classes[name] = dataset_class
 
 
 class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
@@ -61,7 +79,9 @@ class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
         *,
         missing: Literal["error", "skip"] = "error",
         length_mismatch: Literal["ignore", "error", "trim", "skip"] = "ignore",
+        trim_tolerance: int | None = 10,
         reduce_target_factor: int = 1,
+        path_map: PathMap | None = None,
         **kwargs: Any,
     ) -> None:
         """Opens the archives and compares their segments.
@@ -69,29 +89,38 @@ class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
         Args:
             data: data key to the arguments of `SprintCacheReader`: those of RETURNN's (filename,
                 data_type, allophone_labeling) and ours.
-            missing, reduce_target_factor: see `sprintcache.SprintCacheDataset`.
-            length_mismatch: "ignore" gives features and targets of different length as they are,
+            missing, trim_tolerance, reduce_target_factor, path_map: see
+                `sprintcache.SprintCacheDataset`.
+            length_mismatch: "ignore" delivers features and targets of different length as stored,
                 as RETURNN does; for the others see `sprintcache.SprintCacheDataset`.
-            **kwargs: the options of all datasets of RETURNN; `window` has to be 1, since RETURNN's
-                SprintCacheDataset does nothing with it.
+            **kwargs: the options of all datasets of RETURNN; `window` must be 1, since RETURNN's
+                SprintCacheDataset ignores it.
 
         Raises:
             EntryNotFoundError: if the keys have different segments.
             ValueError: for wrong arguments.
             FormatError, OSError: if a file cannot be read.
         """
+        seq_list = kwargs.pop("seq_list_filter_file", None)
         super().__init__(**kwargs)
+        if seq_list is not None:
+            self._seq_list_filter_file = seq_list
+            self.seq_tags_filter = set(read_segment_list(seq_list))
         if self.window not in (None, 0, 1):
             raise ValueError(f"window must be 1, not {self.window}: it would have no effect")
         self._data = data  # RETURNN pickles a dataset by the arguments that it finds as attributes
         self._missing = missing
         self._length_mismatch = length_mismatch
+        self._trim_tolerance = trim_tolerance
         self._reduce_target_factor = reduce_target_factor
+        self._path_map = path_map
         self._archives = dataset.SprintCacheDataset(
             data,
             missing=missing,
             length_mismatch="error" if length_mismatch == "ignore" else length_mismatch,
+            trim_tolerance=trim_tolerance,
             reduce_target_factor=reduce_target_factor,
+            path_map=path_map,
         )
         self.data = self._archives.data
         self.num_outputs = dict(self._archives.num_outputs)
@@ -129,8 +158,8 @@ class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
         return True
 
     def get_corpus_seq(self, corpus_seq_idx: int) -> Any:
-        """A sequence by its place in `get_all_tags`, in any order."""
-        return self.get_dataset_seq_for_name(self._tags[corpus_seq_idx], corpus_seq_idx)
+        """A sequence by its index in `get_all_tags`, in any order."""
+        return self._read(corpus_seq_idx, corpus_seq_idx)
 
     # ---- the epoch
 
@@ -143,8 +172,8 @@ class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
         """Begins an epoch.
 
         Args:
-            epoch: counted from 1; None: no sequences, unless an order is given.
-            seq_list: tags of exactly the sequences to give, in this order.
+            epoch: counted from 1; None: no sequences, unless there is an order.
+            seq_list: tags of exactly the sequences to deliver, in this order.
             seq_order: the same by corpus index.
 
         Returns:
@@ -156,7 +185,7 @@ class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
         super().init_seq_order(epoch=epoch, seq_list=seq_list, seq_order=seq_order)
         order: Any = seq_order
         if seq_list is not None:
-            order = self._places(seq_list)
+            order = self._archives.find(seq_list)
         elif seq_order is None:
             lengths = None if epoch is None else self._length_function()
             order = self.get_seq_order_for_epoch(epoch, len(self._tags), lengths)
@@ -165,28 +194,18 @@ class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
         return True
 
     def _length_function(self) -> Any:
-        """From corpus index to frames; None for orders that need none, since it may take a while.
-
-        RETURNN's class orders by the bytes of an entry, which gives the same order.
-        """
+        """From corpus index to length; None for orders that need none: measuring takes time."""
         ordering = self.seq_ordering
         if isinstance(ordering, str) and ordering.startswith(_WITHOUT_LENGTHS):
             return None
-        return self._archives.get_lengths().__getitem__
-
-    def _places(self, seq_list: Sequence[str]) -> NDArray[np.int64]:
-        found = places(seq_list, self._tags)
-        if np.any(found < 0):
-            missing = seq_list[int(np.argmax(found < 0))]
-            raise EntryNotFoundError("the tag is not in the corpus", entry=missing)
-        return found
+        return self._archives.get_order_lengths().__getitem__
 
     def get_current_seq_order(self) -> NDArray[np.int64]:
         """(num_seqs,) corpus indices of this epoch."""
         return self._order
 
     def get_corpus_seq_idx(self, seq_idx: int) -> int:
-        """The place in `get_all_tags` of a sequence of this epoch."""
+        """The index in `get_all_tags` of a sequence of this epoch."""
         return int(self._order[seq_idx])
 
     def get_tag(self, sorted_seq_idx: int) -> str:
@@ -202,7 +221,7 @@ class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
     def _collect_single_seq(self, seq_idx: int) -> Any:
         if seq_idx >= len(self._order):
             return None
-        return self.get_dataset_seq_for_name(self.get_tag(seq_idx), seq_idx)
+        return self._read(self.get_corpus_seq_idx(seq_idx), seq_idx)
 
     def get_dataset_seq_for_name(self, name: str, seq_idx: int = -1) -> Any:
         """All data of one sequence, by its tag, as RETURNN's DatasetSeq.
@@ -211,18 +230,18 @@ class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
             EntryNotFoundError: if there is no such sequence.
             FormatError, LabelError, ArchiveChangedError: as for `SprintCacheReader.read`.
         """
+        return self._read(int(self._archives.find([name])[0]), seq_idx)
+
+    def _read(self, index: int, seq_idx: int) -> Any:
+        """A sequence by corpus index."""
         if self._length_mismatch == "ignore":
-            features: dict[str, NDArray[Any]] = {}
-            for reader in self.data.values():
-                found = reader.read(name)
-                arrays = found if isinstance(found, tuple) else (found,)
-                features |= zip(reader.outputs, arrays, strict=True)
+            features = self._archives.read_unmatched(index)
         else:
-            features = self._archives.get_dataset_seq_for_name(name).features
+            features = self._archives.get_corpus_seq(index).features
         converted = {
             key: array.astype(self._dtypes[key], copy=False) for key, array in features.items()
         }
-        return DatasetSeq(seq_idx=seq_idx, seq_tag=name, features=converted)
+        return DatasetSeq(seq_idx=seq_idx, seq_tag=self._tags[index], features=converted)
 
     # ---- keys
 
@@ -231,7 +250,7 @@ class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
         return list(self.num_outputs)
 
     def get_target_list(self) -> list[str]:
-        """The data keys of alignments."""
+        """The data keys of alignments, except "data"."""
         return self._archives.get_target_list()
 
     def get_data_dtype(self, key: str) -> str:
@@ -248,3 +267,6 @@ def _dtypes(reader: SprintCacheReader) -> dict[str, str]:
     known = 0 < reader.num_labels < 1 << 15
     small = "int8" if reader.num_labels < 1 << 7 else "int16"
     return {reader.data_key: small if known else "int32"}
+
+
+register(SprintCacheDataset)

@@ -19,8 +19,8 @@ ROOT = PACKAGE.parent
 # rows from the ground up: a module imports from rows below its row only, never from its own row
 SPRINTCACHE = """
 errors entries alignment batching _checks _directory _path_map _threads
-_text_file _analysis.accumulators _analysis.boundaries _analysis.name_sample _dataset.name_lookup
-_write.combine_plan
+_pickled_list _renaming _text_file _analysis.accumulators _analysis.boundaries
+_analysis.name_sample _dataset.name_lookup _write.combine_plan
 _reader _attributes _files _segment_list bliss lexicon ordering states _write.alignment_encoding
 _bundle _analysis.alignment_use _analysis.units _write.encoding _write.partial_file
 _write.write_buffer
@@ -52,6 +52,7 @@ interface _sprint.layer _trainer.batch_run _trainer.doctor _trainer.epoch_reader
 _trainer.reader_thread
 _trainer.pool
 automata control dataset error_signals torch
+returnn
 fake_sprint
 """
 # folders whose modules count as one

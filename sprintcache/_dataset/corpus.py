@@ -1,47 +1,45 @@
-"""Corpus: which sequences the archives of several data keys have in common, and how long they are.
+"""Corpus: the sequences that the archives of several data keys have in common, and their lengths.
 
 The sequences are the segments of one key, the reference, in the order of its archive; a *corpus
-index* is a place among them. All that is kept is arrays of one number per sequence, and these only
-where something was left out or a length was asked for; the names stay in the archives.
+index* counts them. All that is kept is arrays of one number per sequence, and these only where
+something was left out, ordered differently, or a length was needed; the names stay in the archives.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from sprintcache._checks import integer
 from sprintcache.errors import EntryNotFoundError, LabelError
 
-from .name_lookup import Subset, contained, is_same_list, places
+from .name_lookup import NameIndex, NameView, is_same_list
 from .reader import SprintCacheReader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from sprintcache.archive import Segments
 
 __all__ = ["Corpus", "Mismatch", "Missing"]
 
 Missing = Literal["error", "skip"]
 Mismatch = Literal["error", "trim", "skip"]
 Frames = dict[str, "NDArray[np.int64]"]
-Count = TypeVar("Count", int, "NDArray[np.int64]")
 
 logger = logging.getLogger(__name__)
 
-_THREADS = 4  # to measure all lengths: on a cold disk more than one request is under way
+_THREADS = 4  # to measure all lengths: on a cold disk more than one request is pending
+_MAX_EMPTY_BYTES = 128  # an entry without frames is a datatype name and a count, or nothing
 
 
 class Corpus:
     """The sequences of a dataset.
 
     Attributes:
-        reference: the data key whose archive gives the order, and the lengths to go by.
-        tags: their names, decoded when asked for.
+        reference: the data key whose archive defines the order and the lengths.
+        tags: their names, decoded on demand.
         dropped: data key to the number of its segments that another key lacks.
         skipped: target key to the number of sequences left out since their lengths differ.
     """
@@ -52,6 +50,7 @@ class Corpus:
         missing: Missing,
         length_mismatch: Mismatch,
         reduce_target_factor: int,
+        trim_tolerance: int | None,
     ) -> None:
         """Compares the segments; see `SprintCacheDataset` for arguments and errors."""
         if missing not in ("error", "skip"):
@@ -63,24 +62,30 @@ class Corpus:
         reduce_target_factor = integer("reduce_target_factor", reduce_target_factor)
         if reduce_target_factor < 1:
             raise ValueError(f"reduce_target_factor must be at least 1, not {reduce_target_factor}")
+        if trim_tolerance is not None and integer("trim_tolerance", trim_tolerance) < 0:
+            raise ValueError(f"trim_tolerance must be 0 or more, not {trim_tolerance}")
         self._readers = dict(readers)
         self._policy = length_mismatch
         self._factor = reduce_target_factor
+        self._tolerance = trim_tolerance
         self.reference = "data" if "data" in readers else next(iter(readers))
         self._targets = [
             key for key, reader in readers.items()
             if reader.type == "align" and self._readers[self.reference].type == "feat"
         ]  # fmt: skip
-        self._segments = self._readers[self.reference].archive.segments
         self._lengths: Frames = {}
-        self._told = False
-        self.tags: Segments | Subset = self._segments
+        self._has_warned = False
+        self.tags: NameView = self._readers[self.reference].names
         self._kept: NDArray[np.int64] | None = None  # corpus index -> segment; None: all of them
-        self._other_order = [
+        self._index: NameIndex | None = None
+        # data key -> corpus index -> segment, of keys whose archive has another order
+        self._numbers: dict[str, NDArray[np.integer[Any]] | None] = dict.fromkeys(
             key for key, reader in self._readers.items()
-            if not is_same_list(self._segments, reader.archive.segments)
-        ]  # fmt: skip
-        self.dropped = self._common(missing)
+            if not is_same_list(self.tags, reader.names)
+        )  # fmt: skip
+        if self._readers[self.reference].rename is not None:
+            self._index = NameIndex(self.tags)  # refuses names that are no longer unique
+        self.dropped = self._match(missing)
         self.skipped: dict[str, int] = {}
         if length_mismatch == "skip":
             self._skip_mismatched()
@@ -89,121 +94,192 @@ class Corpus:
         return len(self.tags)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_lengths": {}}
+        numbers = dict.fromkeys(self._numbers)
+        return {**self.__dict__, "_lengths": {}, "_numbers": numbers, "_index": None}
 
     # ---- which sequences
 
-    def _common(self, missing: Missing) -> dict[str, int]:
-        """Keeps what all keys have; the number of segments each key has beyond that."""
-        shared = np.ones(len(self._segments), np.bool_)
-        for key in self._other_order:
-            shared &= contained(self._segments, self._readers[key].archive.segments)
+    def _match(self, missing: Missing) -> dict[str, int]:
+        """Keeps what all keys have; returns the number of segments each key has beyond that."""
+        shared = np.ones(len(self.tags), np.bool_)
+        for key in self._numbers:
+            shared &= self._all_numbers(key) >= 0
         count = int(shared.sum())
-        extra = {k: len(r.archive.segments) - count for k, r in self._readers.items()}
+        extra = {key: len(reader.names) - count for key, reader in self._readers.items()}
         if any(extra.values()):
             if missing == "error" or not count:
                 raise self._different(extra, count)
-            told = ", ".join(f"{n} of {key!r}" for key, n in extra.items())
-            logger.warning("segments that not every data key has are left out: %s", told)
+            counts = ", ".join(f"{n} of {key!r}" for key, n in extra.items())
+            logger.warning("segments that not every data key has are left out: %s", counts)
             if count < len(shared):
                 self._keep(np.flatnonzero(shared))
+        if not count:
+            path = self._readers[self.reference].archive.path
+            raise EntryNotFoundError("the archive has no segment", path=path)
         return extra
 
     def _different(self, extra: dict[str, int], count: int) -> EntryNotFoundError:
         """The error that names one segment which an archive lacks."""
         holder = next(key for key, n in extra.items() if n)
-        names = self._readers[holder].archive.segments
+        names = self._readers[holder].names
         for reader in self._readers.values():
-            found = contained(names, reader.archive.segments)
-            if not found.all():
+            numbers = NameIndex(reader.names).find(names)
+            if np.any(numbers < 0):
                 break
-        told = ", ".join(f"{n} more in {key!r}" for key, n in extra.items())
+        counts = ", ".join(f"{n} more in {key!r}" for key, n in extra.items())
         hint = " (missing='skip' leaves them out)" if count else ""
         return EntryNotFoundError(
-            f"no such segment, but {holder!r} has it; {count} segments in common, {told}{hint}",
+            f"no such segment, but {holder!r} has it; {count} segments in common, {counts}{hint}",
             path=reader.archive.path,
-            entry=names[int(np.argmin(found))],
+            entry=names[int(np.argmin(numbers))],
         )
 
-    def _keep(self, chosen: NDArray[np.int64]) -> None:
+    def _keep(self, indices: NDArray[np.int64]) -> None:
         """Keeps these sequences only, given by corpus index."""
-        self._kept = chosen if self._kept is None else self._kept[chosen]
-        self.tags = Subset(self._segments, self._kept)
-        self._lengths = {key: lengths[chosen] for key, lengths in self._lengths.items()}
+        self._kept = indices if self._kept is None else self._kept[indices]
+        self.tags = self.tags.subset(indices)
+        self._index = None
+        self._lengths = {key: lengths[indices] for key, lengths in self._lengths.items()}
+        self._numbers = {
+            key: None if numbers is None else numbers[indices]
+            for key, numbers in self._numbers.items()
+        }
 
-    def indices(self, tags: Sequence[str]) -> NDArray[np.int64]:
-        """The corpus indices of some names.
+    def find(self, tags: Sequence[str]) -> NDArray[np.int64]:
+        """The corpus indices of some tags; -1 for a tag that is not in the corpus."""
+        if self._index is None:
+            self._index = NameIndex(self.tags)
+        return self._index.find(tags)
+
+    def indices(self, seqs: Sequence[int] | Sequence[str] | NDArray[np.int64]) -> NDArray[np.int64]:
+        """(B,) corpus indices of some sequences, given by corpus index or by tag.
 
         Raises:
-            EntryNotFoundError: if a name is not in the corpus.
+            EntryNotFoundError: if a tag is not in the corpus.
+            IndexError: if there is no such corpus index.
         """
-        at = places(tags, self._segments)
-        if self._kept is not None:
-            index = np.full(len(self._segments) + 1, -1, np.int64)
-            index[self._kept] = np.arange(len(self._kept))
-            at = index[at]  # -1, the name is nowhere, finds the last place: -1
-        if np.any(at < 0):
-            path = self._readers[self.reference].archive.path
-            raise EntryNotFoundError(
-                "no such sequence in the corpus", path=path, entry=tags[int(np.argmin(at))]
-            )
-        return at
+        if len(seqs) and isinstance(seqs[0], str):
+            indices = self.find(seqs)  # type: ignore[arg-type]
+            if np.any(indices < 0):
+                path = self._readers[self.reference].archive.path
+                tag = str(seqs[int(np.argmin(indices))])
+                raise EntryNotFoundError("no such sequence in the corpus", path=path, entry=tag)
+            return indices
+        indices = np.asarray(seqs, np.int64)
+        # as unsigned numbers, negative ones are large
+        if len(indices) and indices.view(np.uint64).max() >= len(self):
+            wrong = next(i for i in indices.tolist() if not 0 <= i < len(self))
+            raise IndexError(f"sequence {wrong} of {len(self)}")
+        return indices
+
+    def numbers(self, key: str, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(B,) segment numbers, in the archive of a key, of sequences given by corpus index."""
+        if key not in self._numbers:
+            return indices if self._kept is None else self._kept[indices]
+        return self._all_numbers(key)[indices].astype(np.int64, copy=False)
+
+    def _all_numbers(self, key: str) -> NDArray[np.integer[Any]]:
+        numbers = self._numbers[key]
+        if numbers is None:  # the first time, and after pickling
+            names = self._readers[key].names
+            dtype = np.int32 if len(names) < 1 << 31 else np.int64
+            numbers = self._numbers[key] = NameIndex(names).find(self.tags).astype(dtype)
+        return numbers
+
+    def _of_all(self, key: str, values: NDArray[np.int64]) -> NDArray[np.int64]:
+        """From one value per segment of the archive of a key to one per sequence."""
+        numbers = self._all_numbers(key) if key in self._numbers else self._kept
+        selected: NDArray[np.int64] = values if numbers is None else values[numbers]
+        return selected
+
+    def location(self, key: str, index: int) -> tuple[str, str]:
+        """Path and name of the entry that holds a sequence, for errors."""
+        archive = self._readers[key].archive
+        (name,) = archive.segments.at(self.numbers(key, np.array([index])))
+        return archive.entry(name).archive_path, name
 
     # ---- how long they are
 
     def lengths(self, key: str | None = None) -> NDArray[np.int64]:
         """(N,) int64 frames of every sequence as stored, of the reference or another data key.
 
-        Measured without decoding where possible, when first asked for, and kept.
+        Measured without decoding where possible, at the first call, and kept.
         """
         key = key or self.reference
         if key not in self._lengths:
-            archive = self._readers[key].archive
-            frames = archive.num_frames_all(_THREADS)
-            if key in self._other_order:
-                frames = frames[places(self.tags, archive.segments)]
-            elif self._kept is not None:
-                frames = frames[self._kept]
+            frames = self._of_all(key, self._readers[key].archive.num_frames_all(_THREADS))
             frames.flags.writeable = False
             self._lengths[key] = frames
         return self._lengths[key]
+
+    def order_lengths(self) -> NDArray[np.int64]:
+        """(N,) lengths that the order uses: frames; bytes where "data" is alignments, as RETURNN.
+
+        RETURNN orders by the bytes of the entry of "data". For features this is the order by
+        frames; alignments are run-length coded.
+        """
+        reader = self._readers[self.reference]
+        if self.reference == "data" and reader.type == "align":
+            return self._of_all("data", reader.archive.segment_sizes())
+        return self.lengths()
+
+    def has_frames(self) -> NDArray[np.bool_]:
+        """(N,) whether each sequence has frames, after trimming; measures short entries only."""
+        present = np.ones(len(self), np.bool_)
+        for key in {self.reference, *(self._targets if self._policy == "trim" else ())}:
+            if key in self._lengths:
+                present &= self._lengths[key] > 0
+                continue
+            archive = self._readers[key].archive
+            sizes = self._of_all(key, archive.segment_sizes())
+            short = np.flatnonzero((sizes <= _MAX_EMPTY_BYTES) & present)
+            names = archive.segments.at(self.numbers(key, short))
+            present[short] = [archive.num_frames(name) > 0 for name in names]
+        return present
 
     def mismatched(self) -> dict[str, int]:
         """Target key to the number of sequences whose length does not match the features."""
         if self._policy == "skip":
             return self.skipped
-        return {key: int(self._wrong(key, self._all(key)).sum()) for key in self._targets}
+        return {key: int(self._differs(key, self._all(key)).sum()) for key in self._targets}
 
-    def agreed(self, frames: Frames, name: Callable[[int], str]) -> Frames:
-        """How many frames of each sequence to give.
+    def agreed(self, frames: Frames, indices: NDArray[np.int64]) -> Frames:
+        """How many frames of each sequence to deliver.
 
         Args:
             frames: data key to the stored frames, (B,) each.
-            name: place among the B sequences to its name.
+            indices: (B,) their corpus indices, for errors.
 
         Returns:
             the same where all lengths match; else what the sequences share.
 
         Raises:
-            LabelError: if lengths differ and the policy is not "trim".
+            LabelError: if lengths differ, unless the policy is "trim" and they differ by at most
+                the tolerance.
         """
         targets = [key for key in self._targets if key in frames and self.reference in frames]
-        wrong = {key: self._wrong(key, frames) for key in targets}
-        if not any(places.any() for places in wrong.values()):
+        features = frames.get(self.reference)
+        differs = {key: self._differs(key, frames) for key in targets}
+        if features is None or not any(rows.any() for rows in differs.values()):
             return frames
-        if self._policy != "trim":
-            raise self._mismatch(frames, wrong, name)
-        if not self._told:
-            self._told = True
+        if self._policy == "trim" and self._tolerance is not None:
+            too_far = {key: self._excess(key, frames) > self._tolerance for key in targets}
+        else:
+            too_far = {} if self._policy == "trim" else differs
+        for key, rows in too_far.items():
+            if rows.any():
+                raise self._mismatch(key, frames, int(np.argmax(rows)), indices)
+        if not self._has_warned:
+            self._has_warned = True
+            first = int(np.argmax(np.any(list(differs.values()), axis=0)))
             logger.warning(
                 "features and targets of different length are trimmed, first %r (logged once)",
-                name(int(np.argmax(np.any(list(wrong.values()), axis=0)))),
+                self.tags[int(indices[first])],
             )
-        features = frames[self.reference]
-        for key in wrong:
+        for key in targets:
             features = np.minimum(features, frames[key] * self._factor)
         return {
-            key: self.expected(features) if key in wrong
+            key: self._expected(features) if key in differs
             else features if key == self.reference else count
             for key, count in frames.items()
         }  # fmt: skip
@@ -211,47 +287,54 @@ class Corpus:
     def _all(self, key: str) -> Frames:
         return {key: self.lengths(key), self.reference: self.lengths()}
 
-    def longest(self, seqs: Sequence[int] | Sequence[str] | NDArray[np.int64]) -> int | None:
-        """Frames of the longest of some sequences; None where they were not measured yet."""
-        known = self._lengths.get(self.reference)
-        if known is None or not len(seqs) or isinstance(seqs[0], str):
-            return None
-        return int(known[np.asarray(seqs, np.int64)].max())
-
-    def guess(self, key: str, longest: int | None) -> int | None:
-        """Frames of the longest entry of a key, if that of the reference has so many."""
-        if longest is None or key == self.reference:
-            return longest
-        return self.expected(longest) if key in self._targets else None
-
-    def expected(self, frames: Count) -> Count:
+    def _expected(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many frames a target should have for that many frames of the features."""
         return frames if self._factor == 1 else -(-frames // self._factor)
 
-    def _wrong(self, key: str, frames: Frames) -> NDArray[np.bool_]:
-        """(B,) whether a target has not one frame per reduced frame of the features."""
-        return np.not_equal(frames[key], self.expected(frames[self.reference]))
+    def _differs(self, key: str, frames: Frames) -> NDArray[np.bool_]:
+        """(B,) whether a target does not have one frame per reduced frame of the features."""
+        return np.not_equal(frames[key], self._expected(frames[self.reference]))
+
+    def _excess(self, key: str, frames: Frames) -> NDArray[np.int64]:
+        """(B,) frames of the features that a target lacks, or has in excess."""
+        features, labels = frames[self.reference], frames[key]
+        surplus = (labels - self._expected(features)) * self._factor
+        excess: NDArray[np.int64] = np.maximum(features - labels * self._factor, surplus)
+        return excess
 
     def _mismatch(
-        self, frames: Frames, wrong: dict[str, NDArray[np.bool_]], name: Callable[[int], str]
+        self, key: str, frames: Frames, row: int, indices: NDArray[np.int64]
     ) -> LabelError:
-        key = next(key for key, places in wrong.items() if places.any())
-        place = int(np.argmax(wrong[key]))
         per = "" if self._factor == 1 else f" at one label for {self._factor} frames"
-        tag = name(place)
+        hint = "length_mismatch='trim' or 'skip' accept that"
+        if self._policy == "trim":
+            hint = f"'trim' accepts {self._tolerance} frames, see trim_tolerance"
+        path, name = self.location(key, int(indices[row]))
         return LabelError(
-            f"{key!r} does not match the {frames[self.reference][place]} frames of"
-            f" {self.reference!r}{per} (length_mismatch='trim' or 'skip' accept that)",
-            path=self._readers[key].archive.entry(tag).archive_path,
-            entry=tag,
-            expected=f"{self.expected(frames[self.reference])[place]} frames",
-            found=frames[key][place],
+            f"{key!r} does not match the {frames[self.reference][row]} frames of"
+            f" {self.reference!r}{per} ({hint})",
+            path=path,
+            entry=name,
+            expected=f"{self._expected(frames[self.reference])[row]} frames",
+            found=frames[key][row],
         )
 
     def _skip_mismatched(self) -> None:
-        wrong = {key: self._wrong(key, self._all(key)) for key in self._targets}
-        self.skipped = {key: int(places.sum()) for key, places in wrong.items()}
-        if any(self.skipped.values()):
-            self._keep(np.flatnonzero(~np.any(list(wrong.values()), axis=0)))
-            told = ", ".join(f"{n} of {key!r}" for key, n in self.skipped.items())
-            logger.warning("sequences of another length than the features are left out: %s", told)
+        differs = {key: self._differs(key, self._all(key)) for key in self._targets}
+        self.skipped = {key: int(rows.sum()) for key, rows in differs.items()}
+        if not any(self.skipped.values()):
+            return
+        kept = np.flatnonzero(~np.any(list(differs.values()), axis=0))
+        counts = ", ".join(f"{n} of {key!r}" for key, n in self.skipped.items())
+        if not len(kept):
+            key = max(self.skipped, key=self.skipped.__getitem__)
+            error = self._mismatch(
+                key, self._all(key), int(np.argmax(differs[key])), np.arange(len(self))
+            )
+            raise LabelError(
+                f"no sequence is left: the lengths of all {len(self)} differ ({counts}); perhaps"
+                " reduce_target_factor is missing",
+                path=error.path, entry=error.entry, expected=error.expected, found=error.found,
+            )  # fmt: skip
+        self._keep(kept)
+        logger.warning("sequences of another length than the features are left out: %s", counts)

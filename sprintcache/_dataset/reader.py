@@ -1,11 +1,11 @@
 """SprintCacheReader: one data key of a dataset, from an archive to padded batches.
 
-A batch is read in two steps, since a dataset may find that features and targets differ in length:
-`SprintCacheReader.fetch` says how many frames each sequence has, `SprintCacheReader.arrays` gives
-the arrays, cut to fewer frames where that was decided. Only soft alignments, and what is cut, take
-a second copy.
+A batch is read in two steps, since features and targets may differ in length:
+`SprintCacheReader.fetch` reads and returns the number of frames of each sequence,
+`SprintCacheReader.arrays` returns the arrays, cut to fewer frames where the dataset decides so.
+Only soft alignments and cut batches take a second copy.
 
-Any number of threads may read at once, each with `BatchBuffers` of its own.
+Any number of threads may read at once, each with separate `BatchBuffers`.
 """
 
 from __future__ import annotations
@@ -17,37 +17,41 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from sprintcache._path_map import PathMap
+from sprintcache._renaming import Rename, renamer
 from sprintcache.alignment import Alignment, OnMismatch, checks_alphabet
 from sprintcache.allophones import AllophoneLabeling
-from sprintcache.errors import FormatError, LabelError, SprintCacheError, naming
+from sprintcache.errors import FormatError, LabelError, naming
 from sprintcache.opening import open_archive
+
+from .name_lookup import NameView
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Batch", "BatchBuffers", "SprintCacheReader"]
+__all__ = ["BatchBuffers", "PaddedArrays", "SprintCacheReader"]
 
 StrPath = str | os.PathLike[str]
 Padded = tuple["NDArray[Any]", "NDArray[np.int64]"]
-Batch = dict[str, Padded]
+PaddedArrays = dict[str, Padded]
 Fetched = Padded | list[Alignment]
 Items = tuple["NDArray[np.int32]", "NDArray[np.int32]", "NDArray[np.float32]"]
 
-# per item: times are read from the file, and must not ask for any amount of memory
-_MOST_FRAMES = 1000
+# per item: times are read from the file, and must not request unlimited memory
+_MAX_FRAMES_PER_ITEM = 1000
 
 # RETURNN's names for time, label and weight of the items of a sparse target
 _SPARSE = ("[sparse:coo:2:0]", "[sparse:coo:2:1]", "[sparse:coo:2:2]")
 
 
 class BatchBuffers:
-    """Memory for batches, used again: a batch is overwritten by the next one read into it."""
+    """Reusable memory for batches: a batch is overwritten by the next one read into it."""
 
     def __init__(self) -> None:
         self._memory: dict[str, NDArray[Any]] = {}
 
     def take(self, key: str, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
-        """A C-contiguous array of this shape; what stands in it is arbitrary."""
+        """A C-contiguous array of this shape, with arbitrary content."""
         size = math.prod(shape)
         memory = self._memory.get(key)
         if memory is None or memory.size < size or memory.dtype != dtype:
@@ -65,6 +69,7 @@ class SprintCacheReader:
         archive: the `Archive`.
         labeling: the `AllophoneLabeling`, or None.
         soft: None, "dense" or "sparse".
+        rename: from a name in the archive to the name in the corpus, or None.
         num_labels: dimension of features, number of labels of alignments; 0 if it is not known.
     """
 
@@ -79,6 +84,8 @@ class SprintCacheReader:
         soft: Literal["dense", "sparse"] | None = None,
         on_alphabet_mismatch: OnMismatch = "error",
         io: str = "auto",
+        path_map: PathMap | None = None,
+        rename: Rename | None = None,
     ) -> None:
         """Opens the archive.
 
@@ -88,18 +95,21 @@ class SprintCacheReader:
             type: "feat" or "align"; None: "feat" for "data", "align" for "classes", else "align"
                 with a labeling and "feat" without.
             allophone_labeling: an `AllophoneLabeling` or its arguments; not needed for alignments
-                of emission ids.
+                of emission ids. Features ignore it, as in RETURNN.
             data_type: another name of `type`.
-            soft: gives alignments with weights, or with several items per frame, as a target that
+            soft: reads alignments with weights, or with several items per frame, as a target that
                 is "dense": (T, num_labels) float32, the sum of the weights of each label; or
                 "sparse": three arrays (N,) int32 time, int32 label and float32 weight of the items
                 as they are stored, under the keys ``classes[sparse:coo:2:0]``, ``:1]``, ``:2]``.
                 None: one label per frame.
             on_alphabet_mismatch: as for `Archive.read_labels`.
-            io: as for `open_archive`.
+            io, path_map: as for `open_archive`.
+            rename: the segments' names in the corpus: a mapping of old to new prefixes
+                (``{"train-960/": "train/"}``), a substitution ``"s/PATTERN/NEW/"``, or a function
+                of the name in the archive.
 
         Raises:
-            ValueError: if an option is none of these.
+            ValueError: if an option is out of range.
             FormatError, OSError: if a file cannot be read.
         """
         if type and data_type and type != data_type:
@@ -111,13 +121,16 @@ class SprintCacheReader:
             raise ValueError(f"{data_key}: type must be 'feat' or 'align', not {self.type!r}")
         if soft not in (None, "dense", "sparse"):
             raise ValueError(f"{data_key}: soft must be 'dense' or 'sparse', not {soft!r}")
-        if self.type == "feat" and (soft or allophone_labeling):
-            raise ValueError(f"{data_key}: features take neither soft nor allophone_labeling")
+        if self.type == "feat" and soft:
+            raise ValueError(f"{data_key}: soft is an option of alignments, not of features")
         checks_alphabet(on_alphabet_mismatch)
         self.soft = soft
         self.on_alphabet_mismatch: OnMismatch = on_alphabet_mismatch
+        self.rename = None if rename is None else renamer(rename)
         self.labeling: AllophoneLabeling | None = None
-        if isinstance(allophone_labeling, AllophoneLabeling):
+        if self.type == "feat":
+            pass
+        elif isinstance(allophone_labeling, AllophoneLabeling):
             self.labeling = allophone_labeling
         elif allophone_labeling:
             try:
@@ -126,7 +139,7 @@ class SprintCacheReader:
                 raise TypeError(f"{data_key}: allophone_labeling: {error}") from None
         if soft == "dense" and self.labeling is None:
             raise ValueError(f"{data_key}: a dense soft target needs an allophone_labeling")
-        self.archive = open_archive(filename, io)
+        self.archive = open_archive(filename, io, path_map=path_map)
         self.num_labels = self.labeling.num_labels if self.labeling else 0
         if self.type == "feat":
             self.num_labels = self._dimension()
@@ -142,6 +155,11 @@ class SprintCacheReader:
         return 0
 
     @property
+    def names(self) -> NameView:
+        """The names of the segments in the corpus, in the order of the archive."""
+        return NameView(self.archive.segments, self.rename)
+
+    @property
     def outputs(self) -> dict[str, tuple[int, int]]:
         """Data key to (dimension, number of axes), see `Dataset.num_outputs`."""
         if self.soft == "sparse":
@@ -153,6 +171,9 @@ class SprintCacheReader:
     def read(self, name: str) -> Any:
         """The data of one entry.
 
+        Args:
+            name: in the archive, before `rename`.
+
         Returns:
             (T, D) float32 features; (T,) int32 labels; with ``soft="dense"`` (T, num_labels)
             float32, with ``soft="sparse"`` the tuple of three arrays.
@@ -161,16 +182,19 @@ class SprintCacheReader:
             EntryNotFoundError, FormatError, LabelError: as for `Archive.read_features` and
                 `Archive.read_labels`.
         """
-        fetched, frames = self.fetch([name])
-        batch = self.arrays([name], fetched, frames)
-        arrays = [array[0, : lengths[0]] for array, lengths in batch.values()]
+        arrays = list(self.read_one([name]).values())
         return tuple(arrays) if self.soft == "sparse" else arrays[0]
+
+    def read_one(self, entries: Sequence[str] | NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Data key to array of one entry, given as for `fetch`."""
+        fetched, frames = self.fetch(entries)
+        batch = self.arrays(entries, fetched, frames)
+        return {key: array[0, : lengths[0]] for key, (array, lengths) in batch.items()}
 
     def fetch(
         self,
-        names: Sequence[str],
+        entries: Sequence[str] | NDArray[np.int64],
         *,
-        expected: int | None = None,
         pad: int = -1,
         num_threads: int = 1,
         buffers: BatchBuffers | None = None,
@@ -178,48 +202,47 @@ class SprintCacheReader:
         """The first step of a batch.
 
         Args:
-            names: B entries.
-            expected: frames of the longest one, if there is a guess.
-            pad: what stands beyond the end of labels.
+            entries: B entries: names in the archive, or (B,) int64 segment numbers.
+            pad: value beyond the end of labels.
             num_threads: threads to decode with.
             buffers: memory to read into; None: new arrays.
 
         Returns:
-            something for `arrays`, and the number of frames of each, (B,) int64.
+            an argument for `arrays`, and the number of frames of each, (B,) int64.
 
         Raises:
             EntryNotFoundError, FormatError, LabelError: as for `read`.
             ArchiveChangedError: if a file was changed after opening.
         """
         if self.soft:
-            return self._alignments(names)
-        padded = None
+            return self._alignments(self._entry_names(entries))
+        out: Any = None
         if buffers is not None:
-            longest = expected
-            if longest is None:
-                longest = max(map(self.archive.num_frames, names), default=0)
-            if self.type == "feat":
-                shape = len(names), longest, self.num_labels
-                out = buffers.take(self.data_key, shape, np.float32)
-            else:
-                out = buffers.take(self.data_key, (len(names), longest), np.int32)
-            try:
-                padded = self._padded(names, out, pad, num_threads)
-            except ValueError as error:  # longer than expected, or features of another dimension
-                if isinstance(error, SprintCacheError):
-                    raise
-        if padded is None:
-            padded = self._padded(names, None, pad, num_threads)
-        if self.type == "feat" and padded[0].shape[2] != self.num_labels:
-            padded = self._no_frames(names, *padded)
+            dtype = np.float32 if self.type == "feat" else np.int32
+            out = lambda shape: buffers.take(self.data_key, shape, dtype)  # noqa: E731
+        padded: Padded
+        if self.type == "align":
+            padded = self.archive.read_labels_batch(
+                entries, self.labeling, pad, out, num_threads, self.on_alphabet_mismatch
+            )
+            return padded, padded[1]
+        padded = self.archive.read_features_batch(entries, out, num_threads)
+        if padded[0].shape[2] != self.num_labels:
+            padded = self._no_frames(entries, *padded)
         return padded, padded[1]
 
+    def _entry_names(self, entries: Sequence[str] | NDArray[np.int64]) -> Sequence[str]:
+        return self.archive.segments.at(entries) if isinstance(entries, np.ndarray) else entries
+
     def _no_frames(
-        self, names: Sequence[str], batch: NDArray[Any], lengths: NDArray[np.int64]
+        self,
+        entries: Sequence[str] | NDArray[np.int64],
+        batch: NDArray[Any],
+        lengths: NDArray[np.int64],
     ) -> Padded:
         """A batch of another dimension: an error, unless there are no frames at all."""
         if lengths.any():
-            name = names[int(np.argmax(lengths > 0))]
+            name = self._entry_names(entries)[int(np.argmax(lengths > 0))]
             raise FormatError(
                 "features of another dimension than before",
                 path=self.archive.entry(name).archive_path,
@@ -227,12 +250,13 @@ class SprintCacheReader:
                 expected=self.num_labels,
                 found=batch.shape[2],
             )
-        return np.zeros((len(names), 0, self.num_labels), np.float32), lengths
+        return np.zeros((len(entries), 0, self.num_labels), np.float32), lengths
 
     def _alignments(self, names: Sequence[str]) -> tuple[Fetched, NDArray[np.int64]]:
         alignments = [self.archive.read_alignment(name) for name in names]
         for name, alignment in zip(names, alignments, strict=True):
-            if self.soft == "dense" and alignment.num_frames > _MOST_FRAMES * len(alignment):
+            too_sparse = alignment.num_frames > _MAX_FRAMES_PER_ITEM * len(alignment)
+            if self.soft == "dense" and too_sparse:
                 raise LabelError(
                     f"{len(alignment)} items in {alignment.num_frames} frames: no dense target",
                     path=self.archive.entry(name).archive_path,
@@ -240,35 +264,28 @@ class SprintCacheReader:
                 )
         return alignments, np.array([a.num_frames for a in alignments], np.int64)
 
-    def _padded(
-        self, names: Sequence[str], out: NDArray[Any] | None, pad: int, num_threads: int
-    ) -> Padded:
-        if self.type == "feat":
-            return self.archive.read_features_batch(names, out, num_threads)
-        return self.archive.read_labels_batch(
-            names, self.labeling, pad, out, num_threads, self.on_alphabet_mismatch
-        )
-
     def arrays(
         self,
-        names: Sequence[str],
+        entries: Sequence[str] | NDArray[np.int64],
         fetched: Fetched,
         frames: NDArray[np.int64],
         *,
         pad: int = -1,
         buffers: BatchBuffers | None = None,
-    ) -> Batch:
+    ) -> PaddedArrays:
         """The second step: data key to (padded array, lengths).
 
         Args:
-            names, fetched: of the first step.
-            frames: (B,) how many frames to give of each, at most what there are.
+            entries, fetched: of the first step.
+            frames: (B,) how many frames to deliver of each, at most those stored.
             pad, buffers: as for `fetch`.
         """
         if not isinstance(fetched, tuple):
             items = [
                 self._items(name, alignment, int(n))
-                for name, alignment, n in zip(names, fetched, frames, strict=True)
+                for name, alignment, n in zip(
+                    self._entry_names(entries), fetched, frames, strict=True
+                )
             ]
             memory = BatchBuffers() if buffers is None else buffers
             if self.soft == "sparse":
@@ -292,7 +309,9 @@ class SprintCacheReader:
         chosen = alignment.time < frames
         return alignment.time[chosen].astype(np.int32), labels[chosen], alignment.weight[chosen]
 
-    def _dense(self, items: list[Items], frames: NDArray[np.int64], buffers: BatchBuffers) -> Batch:
+    def _dense(
+        self, items: list[Items], frames: NDArray[np.int64], buffers: BatchBuffers
+    ) -> PaddedArrays:
         shape = len(items), int(frames.max(initial=0)), self.num_labels
         batch = buffers.take(self.data_key, shape, np.float32)
         batch[:] = 0
@@ -300,9 +319,9 @@ class SprintCacheReader:
             np.add.at(row, (time, label), weight)
         return {self.data_key: (batch, frames)}
 
-    def _sparse(self, items: list[Items], pad: int, buffers: BatchBuffers) -> Batch:
+    def _sparse(self, items: list[Items], pad: int, buffers: BatchBuffers) -> PaddedArrays:
         counts = np.array([len(time) for time, _, _ in items], np.int64)
-        result: Batch = {}
+        result: PaddedArrays = {}
         for part, key in enumerate(self.outputs):
             dtype = np.float32 if part == 2 else np.int32
             batch = buffers.take(key, (len(items), int(counts.max(initial=0))), dtype)

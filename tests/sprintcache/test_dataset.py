@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import inspect
@@ -26,6 +27,7 @@ from sprintcache import (
     LabelError,
     SprintCacheDataset,
 )
+from sprintcache._pickled_list import parse_pickled_list
 from sprintcache.dataset import BatchBuffers
 from sprintcache.dataset_base import Dataset, sliding_window
 from tests.oracle import builder, reference
@@ -202,7 +204,7 @@ def test_the_types_of_the_reader() -> None:
     for options, message in [
         ({"type": "feats"}, "'feat' or 'align'"),
         ({"type": "feat", "data_type": "align"}, "type is 'feat' but data_type 'align'"),
-        ({"soft": "sparse"}, "features take neither soft"),
+        ({"soft": "sparse"}, "soft is an option of alignments"),
         ({"type": "align", "soft": "some"}, "soft must be"),
         ({"type": "align", "soft": "dense"}, "needs an allophone_labeling"),
         ({"type": "align", "on_alphabet_mismatch": "?"}, "on_alphabet_mismatch must be"),
@@ -330,7 +332,7 @@ def test_other_sets_of_segments(tmp_path: Path, caplog: pytest.LogCaptureFixture
         assert words in str(caught.value)
     ours = SprintCacheDataset(data, missing="skip")
     assert "left out: 1 of 'data', 1 of 'classes'" in caplog.text
-    assert ours.report() == (3, {"data": 1, "classes": 1}, {"classes": 0}, 0)
+    assert ours.report() == (3, {"data": 1, "classes": 1}, {"classes": 0}, 0, 0, 0)
     assert list(ours.get_all_tags()) == ["a", "b", "d"]
     assert ours.get_all_tags()[1:] == ["b", "d"]
     ours.init_seq_order(1)
@@ -369,7 +371,7 @@ def test_other_lengths(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
     }
     for policy in ("error", "trim"):
         counted = SprintCacheDataset(data, length_mismatch=policy)
-        assert counted.report() == (4, dict.fromkeys(data, 0), {"classes": 2, "other": 1}, 0)
+        assert counted.report() == (4, dict.fromkeys(data, 0), {"classes": 2, "other": 1}, 0, 0, 0)
     refusing = SprintCacheDataset(data)
     refusing.init_seq_order(1)
     assert refusing.get_data(1, "classes").tolist() == [*range(100, 108)]
@@ -407,7 +409,7 @@ def test_other_lengths(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
     skipping = SprintCacheDataset(data, length_mismatch="skip")
     assert "left out: 2 of 'classes', 1 of 'other'" in caplog.text
     assert list(skipping.get_all_tags()) == ["b", "d"]
-    assert skipping.report() == (2, dict.fromkeys(data, 0), {"classes": 2, "other": 1}, 0)
+    assert skipping.report() == (2, dict.fromkeys(data, 0), {"classes": 2, "other": 1}, 0, 0, 0)
     skipping.init_seq_order(1)
     assert skipping.get_num_timesteps() == dict.fromkeys(data, 18)
 
@@ -431,6 +433,312 @@ def test_targets_at_a_lower_rate(tmp_path: Path) -> None:
         SprintCacheDataset(data, reduce_target_factor=0)
 
 
+def test_trimming_has_a_tolerance(tmp_path: Path) -> None:
+    """Edges may differ by some frames; labels of a quarter of the frames are another mistake."""
+    data = {
+        "data": features(tmp_path / "f", {"a": 40, "b": 12, "c": 29, "d": 3}),
+        "classes": labels(tmp_path / "l", {"a": 10, "b": 22, "c": 40, "d": 1}),
+    }
+    ours = SprintCacheDataset(data, length_mismatch="trim")
+    assert ours.read_batch([1])["classes"][1].tolist() == [12]
+    assert ours.read_batch([3])["data"][1].tolist() == [1]
+    for seq, expected, found in ((0, 40, 10), (2, 29, 40)):
+        with pytest.raises(LabelError, match=f"expected {expected} frames, found {found}"):
+            ours.read_batch([1, seq])
+    with pytest.raises(LabelError, match="'trim' accepts 10 frames, see trim_tolerance"):
+        ours.init_seq_order(1) and ours.get_num_timesteps()
+    exact = SprintCacheDataset(data, length_mismatch="trim", trim_tolerance=30)
+    assert exact.read_batch([0, 2])["data"][1].tolist() == [10, 29]
+    with pytest.raises(LabelError):
+        SprintCacheDataset(data, length_mismatch="trim", trim_tolerance=29).read_batch([0])
+    unlimited = SprintCacheDataset(data, length_mismatch="trim", trim_tolerance=None)
+    assert unlimited.read_batch([0])["data"][1].tolist() == [10]
+    reduced = SprintCacheDataset(data, length_mismatch="trim", reduce_target_factor=4)
+    assert reduced.read_batch([0])["classes"][1].tolist() == [10]
+    with pytest.raises(LabelError):  # 22 labels are 19 more than 3: 76 frames
+        reduced.read_batch([1])
+    for wrong, error in ((-1, ValueError), ("5", TypeError)):
+        with pytest.raises(error, match="trim_tolerance must be"):
+            SprintCacheDataset(data, trim_tolerance=wrong)  # type: ignore[arg-type]
+
+
+def test_an_empty_training_set_is_an_error(tmp_path: Path) -> None:
+    data: dict[str, Any] = {
+        "data": features(tmp_path / "f", {"a": 40, "b": 12}),
+        "classes": labels(tmp_path / "l", {"a": 10, "b": 3}),
+    }
+    with pytest.raises(LabelError, match=r"no sequence is left.*all 2 differ") as caught:
+        SprintCacheDataset(data, length_mismatch="skip")
+    assert (caught.value.entry, caught.value.path) == ("a", str(tmp_path / "l"))
+    assert SprintCacheDataset(data, length_mismatch="skip", reduce_target_factor=4).have_seqs()
+    (tmp_path / "empty").write_bytes(builder.archive([]))
+    with pytest.raises(EntryNotFoundError, match="the archive has no segment"):
+        SprintCacheDataset({"data": {"filename": str(tmp_path / "empty")}})
+    for limits in ({"min_seq_length": 41}, {"max_seq_length": 11}):
+        with pytest.raises(ValueError, match=f"no sequence is left by .*{next(iter(limits))}"):
+            SprintCacheDataset({"data": data["data"]}, **limits)
+    (tmp_path / "list").write_text("b\n")
+    with pytest.raises(ValueError, match="no sequence is left"):
+        SprintCacheDataset(
+            {"data": data["data"]}, seq_list_filter_file=tmp_path / "list", min_seq_length=13
+        )
+    silent = SprintCacheDataset({"data": features(tmp_path / "g", {"a": 0, "b": 0})})
+    with pytest.raises(ValueError, match="no sequence is left"):
+        silent.init_seq_order(1)
+
+
+def test_a_part_without_sequences_is_named(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    ours = SprintCacheDataset({"data": features(tmp_path / "f", {"a": 4})}, partition_epoch=2)
+    ours.init_seq_order(1)
+    assert not caplog.records
+    ours.init_seq_order(2)
+    assert "epoch 2 has no sequence" in caplog.text
+
+
+def test_limits_of_lengths(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lengths = {"a": 0, "b": 10, "c": 12, "d": 9, "e": 0, "f": 1000}
+    data = {"data": features(tmp_path / "f", lengths)}
+
+    def used(**options: Any) -> list[str]:
+        ours = SprintCacheDataset(data, **options)
+        ours.init_seq_order(1)
+        tags = [ours.get_tag(i) for i in range(ours.num_seqs)]
+        report = ours.report()
+        assert report.out_of_range == 6 - len(tags) - report.filtered
+        assert ours.get_total_num_seqs() == 6
+        again = pickle.loads(pickle.dumps(ours))
+        assert [again.get_tag(i) for i in range(again.num_seqs)] == tags
+        return tags
+
+    assert used() == ["b", "c", "d", "f"]
+    assert "2 sequences are left out by {'min_seq_length': {'data': 1}}" in caplog.text
+    assert used(min_seq_length=0) == list(lengths)
+    assert used(max_seq_length=999) == ["b", "c", "d"]
+    assert used(max_seq_length=12, min_seq_length=10) == ["b", "c"]
+    assert used(max_seq_length={"data": 10}, min_seq_length=0) == ["a", "b", "d", "e"]
+    (tmp_path / "list").write_text("a\nb\nf\n")
+    assert used(seq_list_filter_file=tmp_path / "list", max_seq_length=999) == ["b"]
+    with pytest.raises(ValueError, match="max_seq_length: no data key 'classes' among data"):
+        SprintCacheDataset(data, max_seq_length={"classes": 75})
+    with pytest.raises(TypeError, match="min_seq_length must be an integer, not 'x'"):
+        SprintCacheDataset(data, min_seq_length="x")  # type: ignore[arg-type]
+    # by the labels, as in RETURNN: {"classes": 75}
+    data["classes"] = labels(tmp_path / "l", lengths)
+    assert used(max_seq_length={"classes": 10}) == ["b", "d"]
+    # trimmed to nothing
+    data["classes"] = labels(tmp_path / "l", {**lengths, "d": 0, "f": 1003})
+    assert used(length_mismatch="trim") == ["b", "c", "f"]
+
+
+def test_many_blocks_without_frames_are_measured(tmp_path: Path) -> None:
+    """Entries of no frames are known by their size, those near it are looked at."""
+    one = builder.features([[0.5]])
+    entries = [("a", b""), ("b", one), ("c", builder.features([])), ("d", builder.features([[]]))]
+    (tmp_path / "f").write_bytes(builder.archive([("x", builder.features([[1.0] * 99])), *entries]))
+    ours = SprintCacheDataset({"data": {"filename": str(tmp_path / "f")}})
+    assert ours.chosen is not None
+    measured = SprintCacheDataset({"data": {"filename": str(tmp_path / "f")}}, max_seq_length=9)
+    wanted = [n > 0 for n in measured.get_lengths().tolist()]
+    assert ours.chosen.tolist() == wanted == [True, False, True, False, True]
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".pkl", ".pkl.gz"])
+def test_lists_of_segments(ending: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Blanks and carriage returns are no part of a name; unknown names are counted."""
+    names = ["b", "d", "nowhere", "b", "elsewhere"]
+    content = b"b \r\n\td\r\n\r\nnowhere\r\nb\r\nelsewhere\r\n"
+    if "pkl" in ending:
+        content = pickle.dumps(names)
+    path = tmp_path / f"list{ending}"
+    path.write_bytes(gzip.compress(content) if ending.endswith("gz") else content)
+    data = {"data": features(tmp_path / "f", LENGTHS)}
+    ours = SprintCacheDataset(data, seq_list_filter_file=str(path))
+    ours.init_seq_order(1)
+    assert [ours.get_tag(i) for i in range(ours.num_seqs)] == ["b", "d"]
+    report = ours.report()
+    assert (report.num_seqs, report.filtered, report.unknown) == (4, 2, 2)
+    assert "2 of 4 tags, such as 'elsewhere', are not in the corpus" in caplog.text
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return Path.touch, (Path("touched"),)
+
+
+@settings(max_examples=150)
+@given(
+    names=st.lists(st.text(max_size=300), max_size=9), protocol=st.integers(0, 5), data=st.data()
+)
+def test_pickled_lists(names: list[str], protocol: int, data: st.DataObject) -> None:
+    """Those of every protocol are read; whatever else the bytes are, nothing is run or built."""
+    pickled = pickle.dumps(data.draw(st.sampled_from([list, tuple]))(names), protocol)
+    assert parse_pickled_list(pickled, "x") == names
+    broken = bytearray(pickled)
+    at = data.draw(st.integers(0, len(broken) - 1))
+    broken[at] = data.draw(st.integers(0, 255))
+    for wrong in (bytes(broken), pickled[:at]):
+        with contextlib.suppress(FormatError):
+            assert all(isinstance(name, str) for name in parse_pickled_list(wrong, "x"))
+
+
+def test_pickles_of_anything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    nested: list[Any] = []
+    for _ in range(300):
+        nested = [nested]
+    for value in (Evil(), {"a": 1}, [1], "a", [["a"]], nested, [b"a"], print):
+        with pytest.raises(FormatError, match="not a pickled list of segment names"):
+            parse_pickled_list(pickle.dumps(value), "x")
+    huge_memo = b"\x80\x02]r\xff\xff\xff\x7f(X\x01\0\0\0ae."
+    assert parse_pickled_list(huge_memo, "x") == ["a"]
+    for damaged in (b"", b"(((", b"\x80\x02]e.", b"\x80\x02h\x05.", b"\x8e" + b"\xff" * 8):
+        with pytest.raises(FormatError):
+            parse_pickled_list(damaged, "x")
+    assert not Path("touched").exists()
+
+
+# ---- names, paths, and the order of alignments -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "rename",
+    [
+        {"train-960/": "dev/", "train": "wrong/"},
+        "s/^train-960/dev/",
+        "s|train-9.0|dev|g",
+        lambda name: name.replace("train-960", "dev"),
+    ],
+)
+def test_a_key_of_another_corpus_name(rename: Any, tmp_path: Path) -> None:
+    lengths = {f"dev/{name}": n for name, n in LENGTHS.items()}
+    other = {f"train-960/{name}": n for name, n in reversed(LENGTHS.items())}
+    data = {
+        "data": features(tmp_path / "f", lengths),
+        "classes": {**labels(tmp_path / "l", other), "rename": rename},
+    }
+    ours = SprintCacheDataset(data)
+    assert list(ours.get_all_tags()) == list(lengths)
+    batch = ours.read_batch(["dev/c", "dev/a"])
+    assert batch["classes"][0][:, 0].tolist() == [100, 300]
+    assert batch["classes"][1].tolist() == [9, 7]
+    swapped = {
+        "data": {**data["classes"], "type": "align"},
+        "classes": {**data["data"], "type": "feat"},
+    }
+    ours = SprintCacheDataset(swapped, seq_ordering="sorted")
+    assert list(ours.get_all_tags()) == list(lengths)[::-1]
+    ours.init_seq_order(seq_list=["dev/b"])
+    assert ours.get_data(0, "data")[0] == 200
+    wrong = {**data, "classes": {**data["classes"], "rename": {"train-960": "x"}}}
+    with pytest.raises(EntryNotFoundError, match="0 segments in common"):
+        SprintCacheDataset(wrong)
+
+
+def test_names_that_are_renamed_to_one(tmp_path: Path) -> None:
+    data = {"data": {**features(tmp_path / "f", LENGTHS), "rename": "s/[ab]/x/"}}
+    with pytest.raises(ValueError, match="two segments are named 'x'"):
+        SprintCacheDataset(data)
+    for wrong in ("a/b", "s/a/b", "s/a/b/x", "s", "s//b/", "s/(/b/", "s/a/\\2/"):
+        data["data"]["rename"] = wrong
+        with pytest.raises(ValueError, match="rename"):
+            SprintCacheDataset(data)
+    with pytest.raises(TypeError, match="rename must be"):
+        SprintCacheDataset({"data": {**FEATURES, "rename": 5}})
+
+
+def test_archives_that_moved(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    features(tmp_path / "new" / "f", LENGTHS)
+    labels(tmp_path / "l", LENGTHS)
+    data: dict[str, Any] = {
+        "data": {"filename": "/old/f"},
+        "classes": {"filename": "/older/l", "path_map": {"/older": str(tmp_path)}},
+    }
+    ours = SprintCacheDataset(data, path_map={"/old": str(tmp_path / "new")})
+    assert ours.get_lengths().tolist() == list(LENGTHS.values())
+    assert pickle.loads(pickle.dumps(ours)).read_batch([1])["classes"][0][0, 0] == 100
+
+
+def test_alignments_as_data_are_ordered_by_bytes(tmp_path: Path) -> None:
+    """As RETURNN does; they are run-length coded, so frames give another order."""
+
+    def entry(count: int, step: int) -> bytes:
+        items = [(t, t // step % 2) for t in range(count)]
+        return builder.alignment_entry(builder.alignment_rle(items, magic=b"ALIGNEMI"))
+
+    entries = [("long", entry(100, 100)), ("short", entry(20, 1)), ("middle", entry(50, 4))]
+    (tmp_path / "l").write_bytes(builder.archive(entries))
+    wanted = [name for name, _ in sorted(entries, key=lambda pair: len(pair[1]))]
+    assert wanted == ["long", "middle", "short"]
+    data = {"data": {"filename": str(tmp_path / "l"), "type": "align"}}
+    ours = SprintCacheDataset(data, seq_ordering="sorted")
+    ours.init_seq_order(1)
+    assert [ours.get_tag(i) for i in range(3)] == wanted
+    assert ours.get_order_lengths().tolist() == [len(payload) for _, payload in entries]
+    assert ours.get_lengths().tolist() == [100, 20, 50]
+    assert ours.get_target_list() == []
+    by_file = tmp_path / "lengths"
+    by_file.write_text("{'long': 2.5, 'short': 0.5, 'middle': 9, 'other': 1}")
+    ours = SprintCacheDataset(data, seq_ordering="sorted", seq_order_seq_lens_file=by_file)
+    ours.init_seq_order(1)
+    assert [ours.get_tag(i) for i in range(3)] == ["short", "long", "middle"]
+    for text, message in (
+        ("{'long': 1}", "'short'.*no length"),
+        ("[1]", "not a dict"),
+        ("{'long': print()}", "not a dict"),
+        ("{'long': 'x'}", "not a dict"),
+    ):
+        by_file.write_text(text)
+        ours = SprintCacheDataset(data, seq_ordering="sorted", seq_order_seq_lens_file=by_file)
+        with pytest.raises((FormatError, EntryNotFoundError), match=message):
+            ours.init_seq_order(1)
+
+
+def test_features_ignore_a_labeling() -> None:
+    """One dict serves features and alignments in many configs; its files need not exist."""
+    labeling = {"allophone_file": "/nowhere", "anything": 1}
+    data = {**FEATURES, "data_type": "feat", "allophone_labeling": labeling}
+    ours = SprintCacheDataset({"data": data})
+    assert (ours.data["data"].labeling, ours.num_inputs) == (None, 16)
+
+
+def test_methods_of_every_dataset_of_returnn(tmp_path: Path) -> None:
+    ours = SprintCacheDataset(BOTH, seq_ordering="reverse", partition_epoch=2, estimated_num_seqs=5)
+    ours.initialize()
+    for method in ("have_corpus_seq_idx", "have_get_corpus_seq", "supports_sharding"):
+        assert getattr(ours, method)() is True
+    assert ours.supports_seq_order_sorting()
+    ours.init_seq_order(1, seq_order=[7, 3, 7])
+    assert [ours.get_corpus_seq_idx(i) for i in range(3)] == [7, 3, 7]
+    assert ours.init_seq_order(1, seq_order=np.array([7, 3, 7])) is False  # type: ignore[arg-type]
+    assert np.array_equal(ours.get_corpus_seq(3).features["data"], ours.get_data(1, "data"))
+    assert np.array_equal(ours.get_data_slice(1, "data", 5, 9), ours.get_data(1, "data")[5:9])
+    assert ours.get_estimated_seq_length(1) == len(ours.get_data(1, "data"))
+    assert (ours.get_data_shape("data"), ours.get_data_shape("classes")) == ([16], [])
+    assert ours.estimated_num_seqs == ours.num_seqs == 3
+    assert ours.get_complete_frac(1, allow_only_lr_suitable=True) == 2 / 3
+    assert ours.len_info(fast=True) == "SprintCacheDataset, sequences: 24"
+    assert not ours.can_serialize_data("classes")
+    with pytest.raises(IndexError, match="sequence 24 of 24"):
+        ours.init_seq_order(1, seq_order=[24])
+    ours.init_seq_order(1)
+    whole = ours.get_current_seq_order().tolist()
+    ours.set_sharding(num_shards=3, shard_index=1)
+    ours.init_seq_order(1)
+    assert ours.get_current_seq_order().tolist() == whole[4:8]
+    ours.finish_epoch(free_resources=True)
+    assert (ours.num_seqs, ours.epoch) == (0, None)
+    with pytest.raises(NotImplementedError, match="make_batches"):
+        ours.generate_batches(batch_size=5)
+    base = Dataset(estimated_num_seqs=8, _num_shards=2, _shard_index=1, window=None)
+    assert (base.ordering.num_shards, base.ordering.shard_index, base.window) == (2, 1, 1)
+    assert base.get_complete_frac(3) == 0.5
+    assert base.get_complete_frac(3, allow_only_lr_suitable=True) is None
+    assert base.len_info() == "Dataset, sequences: unknown"
+
+
 @pytest.mark.parametrize("window", [1, 3, 9, 15])
 def test_windows_of_short_sequences(window: int, tmp_path: Path) -> None:
     data = {"data": features(tmp_path / "f", {"a": 4, "b": 1, "c": 7})}
@@ -447,7 +755,7 @@ def test_entries_without_frames_or_of_another_dimension(tmp_path: Path) -> None:
     path = tmp_path / "f"
     entries = [("a", b""), ("b", builder.features([[1.0, 2.0]])), ("c", builder.features([[3.0]]))]
     path.write_bytes(builder.archive(entries))
-    ours = SprintCacheDataset({"data": {"filename": str(path)}})
+    ours = SprintCacheDataset({"data": {"filename": str(path)}}, min_seq_length=0)
     ours.init_seq_order(1)
     assert ours.num_inputs == 2
     assert ours.get_data(0, "data").shape == (0, 2)
@@ -630,8 +938,10 @@ def test_the_life_of_an_epoch() -> None:
     assert (seq.seq_idx, seq.seq_tag) == (-1, tags[1])
     assert seq.features.keys() == BOTH.keys()
     assert seq.num_frames == {key: len(array) for key, array in seq.features.items()}
+    ours.init_seq_order(0)
+    assert ours.num_seqs == 24
     with pytest.raises(ValueError, match="counted from 1"):
-        ours.init_seq_order(0)
+        ours.init_seq_order(-1)
     ours.close()
     with pytest.raises(ValueError, match="closed"):
         ours.get_dataset_seq_for_name(tags[1])
@@ -666,7 +976,7 @@ def test_wrong_options(tmp_path: Path) -> None:
         ({"window": 0}, "window must be at least 1"),
         ({"missing": "trim"}, "missing must be"),
         ({"length_mismatch": "ignore"}, "length_mismatch must be"),
-        ({"seq_ordering": "laplce:.5"}, "none of default"),
+        ({"seq_ordering": "laplce:.5"}, "not one of default"),
         ({"num_shards": 2, "shard_index": 2}, "shard_index 2 of 2"),
         ({"fixed_random_seed": -1}, "fixed_random_seed -1 is not of 32 bits"),
     ]:
@@ -675,15 +985,15 @@ def test_wrong_options(tmp_path: Path) -> None:
     for name in ("window", "partition_epoch", "num_shards", "reduce_target_factor"):
         with pytest.raises(TypeError, match=f"{name} must be an integer, not '2'"):
             SprintCacheDataset({"data": FEATURES}, **{name: "2"})  # type: ignore[arg-type]
-    for text in (None, min):
-        with pytest.raises(TypeError, match="seq_ordering must be a str, not"):
+    for text in (None, 3):
+        with pytest.raises(TypeError, match="seq_ordering must be a str or a function"):
             SprintCacheDataset({"data": FEATURES}, seq_ordering=text)
     with pytest.raises(FormatError, match="damaged gzip file"):
         SprintCacheDataset({"data": FEATURES}, seq_list_filter_file=tmp_path / "tags.gz")
     with pytest.raises(ValueError, match="no data key"):
         SprintCacheDataset({})
-    with pytest.raises(TypeError, match="chunking"):
-        SprintCacheDataset({"data": FEATURES}, chunking=5)
+    with pytest.raises(TypeError, match="unknown options: chunk"):
+        SprintCacheDataset({"data": FEATURES}, chunk=5)
     with pytest.raises(TypeError, match=r"data: .*'typ'; known: .*filename, type"):
         SprintCacheDataset({"data": {**FEATURES, "typ": "feat"}})
     with pytest.raises(TypeError, match=r"classes: allophone_labeling: .*'tying'"):

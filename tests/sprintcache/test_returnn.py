@@ -106,6 +106,7 @@ def same_epoch(ours: Any, theirs: Any, epoch: int) -> None:
 
 ORDERINGS = [
     *("default", "reverse", "sorted", "sorted_reverse", "random", "random:2", "random_sample"),
+    "default_every_n:4",
     *("laplace:3", "laplace:.4", "sort_bin_shuffle:3", "sort_bin_shuffle_x2:.5"),
 ]
 
@@ -196,6 +197,111 @@ def test_real_archives_and_the_dtype_of_labels(tmp_path: Path, largest: int, dty
     assert ours.get_target_list() == ["classes"]  # theirs has none with a state tying
 
 
+def test_alignments_as_data(data: dict[str, Any], tmp_path: Path) -> None:
+    """Their order is by bytes; they are inputs, so RETURNN's own dump writes them as inputs."""
+    pytest.importorskip("h5py", reason="h5py is not installed")
+    import h5py
+    from returnn.datasets.hdf import HDFDatasetWriter
+
+    entries = []
+    for number, tag in enumerate(TAGS):
+        items = [(time, time // (number % 4 + 1) % 3) for time in range(5 * number % 37 + 2)]
+        entries.append((tag, builder.alignment_entry(builder.alignment_rle(items))))
+    (tmp_path / "a.cache").write_bytes(builder.archive(entries))
+    key = {**data["classes"], "filename": str(tmp_path / "a.cache"), "data_type": "align"}
+    for rule in ("sorted", "sorted_reverse", "laplace:.5", "sort_bin_shuffle:3"):
+        ours, theirs = both({"data": key}, seq_ordering=rule)
+        for epoch in (1, 2):
+            same_epoch(ours, theirs, epoch)
+    by_frames = sorted(range(23), key=lambda number: 5 * number % 37 + 2)
+    ours.seq_ordering = "sorted"
+    ours.init_seq_order(epoch=1)
+    assert list(ours.get_current_seq_order()) != by_frames
+    assert ours.get_target_list() == []
+    writer = HDFDatasetWriter(str(tmp_path / "dump.hdf"))
+    writer.dump_from_dataset(ours, use_progress_bar=False)
+    writer.close()
+    with h5py.File(tmp_path / "dump.hdf") as file:
+        inputs = file["inputs"][()]
+    order = ours.get_current_seq_order()
+    wanted = [
+        time // (number % 4 + 1) % 3 for number in order for time in range(5 * number % 37 + 2)
+    ]
+    assert inputs.reshape(-1).tolist() == wanted
+
+
+def test_a_string_names_the_class(data: dict[str, Any]) -> None:
+    """In a config, in a dict in a string, and in RETURNN's short form."""
+    name = "sprintcache.returnn.SprintCacheDataset"
+    for config in (
+        {"class": name, "data": data},
+        repr({"class": name, "data": data}),
+        f"{name}:data={data!r}",
+        "{'class': __import__('sprintcache.returnn').returnn.SprintCacheDataset,"
+        f" 'data': {data!r}}}",
+    ):
+        assert type(basic.init_dataset(config)) is SprintCacheDataset
+    theirs = basic.init_dataset({"class": "SprintCacheDataset", "data": data})
+    assert type(theirs).__module__ == "returnn.datasets.sprint"
+
+
+def test_the_name_is_known_before_and_after_returnn_has_made_a_dataset() -> None:
+    code = """
+from returnn.datasets import basic
+{first}
+import sprintcache.returnn
+{second}
+kind = basic.get_dataset_class("sprintcache.returnn.SprintCacheDataset")
+assert kind is sprintcache.returnn.SprintCacheDataset
+assert basic.get_dataset_class("SprintCacheDataset").__module__ == "returnn.datasets.sprint"
+"""
+    use = "assert basic.get_dataset_class('HDFDataset')"
+    for first, second in ((use, ""), ("", use)):
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code.format(first=first, second=second)],
+            timeout=120,
+            check=True,
+        )
+
+
+def test_lists_of_segments(data: dict[str, Any], tmp_path: Path) -> None:
+    """Blanks at the ends of lines are not part of a name; pickled lists are read, not run."""
+    (tmp_path / "list").write_bytes("".join(f" {tag}\t\r\n" for tag in TAGS[3:9]).encode())
+    (tmp_path / "list.pkl").write_bytes(pickle.dumps(TAGS[3:9]))
+    for name in ("list", "list.pkl"):
+        options = {"data": data, "seq_list_filter_file": str(tmp_path / name)}
+        ours = basic.init_dataset({"class": SprintCacheDataset, **options})
+        ours.init_seq_order(epoch=1)
+        assert [ours.get_tag(i) for i in range(ours.num_seqs)] == TAGS[3:9]
+        again = pickle.loads(pickle.dumps(ours))
+        again.init_seq_order(epoch=1)
+        assert again.num_seqs == 6
+
+
+def test_batches_of_returnn(data: dict[str, Any]) -> None:
+    """Its own code makes them, with limits of lengths and chunks."""
+    for options, arguments in (
+        ({}, {"batch_size": 20, "max_seqs": 4}),
+        ({"chunking": "4:2"}, {"batch_size": 12, "max_seqs": 3}),
+        ({}, {"batch_size": 99, "max_seqs": 9, "min_seq_length": 3, "max_seq_length": 8}),
+    ):
+        found = []
+        for dataset in both(data, seq_ordering="random", **options):
+            dataset.init_seq_order(epoch=1)
+            generator = dataset.generate_batches(recurrent_net=True, **arguments)
+            batches = []
+            while generator.has_more():
+                (batch,) = generator.peek_next_n(1)
+                batches.append(
+                    [(s.seq_idx, s.seq_start_frame.dict, s.seq_end_frame.dict) for s in batch.seqs]
+                )
+                dataset.load_seqs(batch.start_seq, batch.end_seq)
+                generator.advance(1)
+            found.append(batches)
+        assert found[0] == found[1]
+        assert len(found[0]) > 1
+
+
 # ---- what RETURNN's class cannot do
 
 
@@ -272,6 +378,8 @@ def test_lengths_that_differ(data: dict[str, Any], tmp_path: Path) -> None:
     strict = SprintCacheDataset(data, length_mismatch="error")
     with pytest.raises(sprintcache.LabelError):
         strict.get_dataset_seq_for_name("x")
+    with pytest.raises(sprintcache.LabelError, match="accepts 1 frames"):
+        SprintCacheDataset(data, length_mismatch="trim", trim_tolerance=1).get_corpus_seq(0)
     trimmed = SprintCacheDataset(data, length_mismatch="trim").get_dataset_seq_for_name("x")
     assert trimmed.num_frames.dict == {"data": 2, "classes": 2}
     reduced = SprintCacheDataset(data, length_mismatch="error", reduce_target_factor=2)
