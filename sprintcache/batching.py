@@ -1,7 +1,7 @@
 """Batching: from the order of an epoch to its batches, by a budget of frames or a fixed size.
 
-A pure function of order and lengths: no state, no files. The result is two arrays however many
-sequences there are; a million of them take 0.1 to 0.2 s.
+A pure function of order and lengths: no state, no files. The result is two arrays for any number
+of sequences; a million of them take 0.1 to 0.2 s.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CHUNK = 4096  # lengths that are Python numbers at a time
 
 
 class Batches:
-    """Batches of sequences: batch i is ``order[offsets[i]:offsets[i + 1]]``; never changes.
+    """Batches of sequences: batch i is ``order[offsets[i]:offsets[i + 1]]``; immutable.
 
     Attributes:
         order: (N,) int64 sequences, batch after batch.
@@ -60,22 +60,26 @@ def make_batches(
     max_frames: int | None = None,
     max_seqs: int | None = None,
     buckets: int | ArrayLike | None = None,
+    min_seq_length: int = 1,
+    max_seq_length: int | None = None,
 ) -> Batches:
-    """Groups an order into batches; every sequence of it is in exactly one.
+    """Groups an order into batches; every sequence of allowed length is in exactly one.
 
-    A batch is as large as the limits allow. Without buckets, batches are stretches of the order.
-    With buckets, a batch has sequences of one bucket only, in their order, and the batches stand in
-    the order of their last sequences; the unfinished ones at the end may be small.
+    A batch is as large as the limits allow. Without buckets, batches are consecutive pieces of the
+    order. With buckets, a batch has sequences of one bucket only, in their order, and the batches
+    are ordered by their last sequences; the unfinished ones at the end may be small.
 
     Args:
-        order: (N,) sequences, as `Ordering.order` gives them.
-        lengths: length of every sequence, those not in the order included; may be None with
+        order: (N,) sequences, as `Ordering.order` returns them.
+        lengths: length of every sequence, including those not in the order; may be None with
             `max_seqs` alone.
-        max_frames: the most that a batch occupies once padded: its longest sequence times the
-            number of its sequences. A sequence that is longer alone is a batch of its own.
-        max_seqs: the most sequences of a batch.
+        max_frames: maximum size of a padded batch: its longest sequence times the number of its
+            sequences. A longer sequence is a batch by itself.
+        max_seqs: maximum number of sequences of a batch.
         buckets: upper bounds of lengths, ascending (above the last one is one more bucket); or a
             number of buckets, see `bucket_bounds`.
+        min_seq_length, max_seq_length: shorter and longer sequences are left out, where lengths
+            are given. By default sequences without frames are; 0 keeps them.
 
     Raises:
         ValueError: if neither limit is given or one is below 1, if lengths are needed and missing,
@@ -83,28 +87,47 @@ def make_batches(
     """
     if max_frames is None and max_seqs is None:
         raise ValueError("batches need max_frames, max_seqs, or both")
-    for name, limit in (("max_frames", max_frames), ("max_seqs", max_seqs)):
+    for name, limit in (
+        ("max_frames", max_frames),
+        ("max_seqs", max_seqs),
+        ("max_seq_length", max_seq_length),
+    ):
         if limit is not None and limit < 1:
             raise ValueError(f"{name} must be at least 1, not {limit}")
     seqs = np.asarray(order, np.int64)
-    if lengths is None and (max_frames is not None or buckets is not None):
-        raise ValueError("max_frames and buckets need the lengths of the sequences")
-    sizes = np.zeros(len(seqs), np.int64) if lengths is None else np.asarray(lengths)[seqs]
+    if lengths is None:
+        if not (max_frames is None and buckets is None and max_seq_length is None):
+            raise ValueError("max_frames, max_seq_length, buckets need the lengths of sequences")
+        sizes: NDArray[Any] = np.zeros(len(seqs), np.int64)
+    else:
+        sizes = np.asarray(lengths)[seqs]
+        seqs, sizes = _in_range(seqs, sizes, min_seq_length, max_seq_length)
     bounds = _bounds(sizes, buckets)
     bucket = np.searchsorted(bounds, sizes).astype(np.uint16)
-    places = np.argsort(bucket, kind="stable")  # by bucket, in each in the order
-    starts = np.searchsorted(bucket[places], np.arange(len(bounds) + 2)).tolist()
-    sizes = sizes[places]
+    by_bucket = np.argsort(bucket, kind="stable")  # in each bucket in the order
+    starts = np.searchsorted(bucket[by_bucket], np.arange(len(bounds) + 2)).tolist()
+    sizes = sizes[by_bucket]
     cuts = [0]
     for start, stop in pairwise(starts):
         cuts.extend(_cuts(sizes[start:stop], start, max_frames, max_seqs))
     ends = np.array(cuts[1:], np.int64)
-    by_last = np.argsort(places[ends - 1])
+    by_last = np.argsort(by_bucket[ends - 1])
     counts = np.diff(cuts)[by_last]
     offsets = np.append(0, np.cumsum(counts))
-    # where each sequence of the result stands among the places
+    # from each position of the result to the position among `by_bucket`
     moved = np.repeat(ends[by_last] - offsets[1:], counts) + np.arange(len(seqs))
-    return Batches(seqs[places[moved]], offsets)
+    return Batches(seqs[by_bucket[moved]], offsets)
+
+
+def _in_range(
+    seqs: NDArray[np.int64], sizes: NDArray[Any], lower: int, upper: int | None
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    if not len(sizes) or (sizes.min() >= lower and (upper is None or sizes.max() <= upper)):
+        return seqs, sizes
+    kept = sizes >= lower
+    if upper is not None:
+        kept &= sizes <= upper
+    return seqs[kept], sizes[kept]
 
 
 def bucket_bounds(lengths: ArrayLike, num_buckets: int) -> NDArray[np.int64]:
@@ -112,7 +135,7 @@ def bucket_bounds(lengths: ArrayLike, num_buckets: int) -> NDArray[np.int64]:
 
     Args:
         lengths: (N,) lengths.
-        num_buckets: how many; fewer where many sequences have the same length.
+        num_buckets: their number; fewer where many sequences have the same length.
 
     Returns:
         at most (num_buckets - 1,) int64 bounds: a length up to and including ``bounds[i]``, but
@@ -130,7 +153,7 @@ def bucket_bounds(lengths: ArrayLike, num_buckets: int) -> NDArray[np.int64]:
 
 
 def _bounds(lengths: NDArray[Any], buckets: int | ArrayLike | None) -> NDArray[Any]:
-    """What is given, or made of a number of buckets."""
+    """The bounds as given, or computed for a number of buckets."""
     if isinstance(buckets, (int, np.integer)):
         return bucket_bounds(lengths, int(buckets))
     array = np.asarray([] if buckets is None else buckets)
@@ -142,20 +165,20 @@ def _bounds(lengths: NDArray[Any], buckets: int | ArrayLike | None) -> NDArray[A
 def _cuts(
     sizes: NDArray[Any], start: int, max_frames: int | None, max_seqs: int | None
 ) -> Iterator[int]:
-    """Ends of the batches of consecutive sequences; the first of them stands at `start`."""
+    """Ends of the batches of consecutive sequences, the first of which has index `start`."""
     stop = start + len(sizes)
-    most = max_seqs or len(sizes)
+    limit = max_seqs or len(sizes)
     if max_frames is None:
-        yield from range(start + most, stop, most or 1)
+        yield from range(start + limit, stop, limit or 1)
     else:
         count = longest = 0
         numbers = (sizes[i : i + _CHUNK].tolist() for i in range(0, len(sizes), _CHUNK))
-        for place, size in enumerate(chain.from_iterable(numbers), start):
+        for index, size in enumerate(chain.from_iterable(numbers), start):
             count += 1
             if size > longest:
                 longest = size
-            if (longest * count > max_frames or count > most) and count > 1:
-                yield place
+            if (longest * count > max_frames or count > limit) and count > 1:
+                yield index
                 count = 1
                 longest = size
     if len(sizes):

@@ -1,4 +1,4 @@
-"""Batch: padded tensors of several sequences; `collate`, which makes one of single sequences."""
+"""Batch: padded tensors of several sequences; `collate`, which pads single sequences."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from torch.utils.data import get_worker_info
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from sprintcache._checks import expect
 
@@ -23,7 +24,18 @@ if TYPE_CHECKING:
 
     Sent = dict[str, SharedTensor | torch.Tensor]
 
-__all__ = ["Batch", "Item", "collate", "pool_of_worker"]
+__all__ = ["Batch", "Item", "PaddedTensors", "collate", "pool_of_worker"]
+
+
+class PaddedTensors(dict[str, torch.Tensor]):
+    """The data of a batch; marks it for PyTorch's ``default_collate``, which returns it as is."""
+
+
+def _keep(batch: Any, *, collate_fn_map: Any = None) -> Any:
+    return batch
+
+
+default_collate_fn_map[PaddedTensors] = _keep
 
 
 class Batch(NamedTuple):
@@ -34,8 +46,8 @@ class Batch(NamedTuple):
             labels (B, Tmax) int32, `pad` beyond.
         lengths: data key to (B,) int64.
         tags: the B names.
-        state: what `BatchSampler.load_state_dict` takes to go on behind this batch; None for a
-            batch that was not chosen by a `BatchSampler` of ours.
+        state: the position after this batch, for `BatchSampler.load_state_dict`; None for a batch
+            of another sampler.
     """
 
     data: dict[str, torch.Tensor]
@@ -44,9 +56,9 @@ class Batch(NamedTuple):
     state: State | None
 
     def to(self, device: Any, non_blocking: bool = False) -> Batch:
-        """The batch with its data on another device; the lengths stay where they are."""
+        """The batch with its data on another device; the lengths are not moved."""
         data = {key: x.to(device, non_blocking=non_blocking) for key, x in self.data.items()}
-        return self._replace(data=data)
+        return self._replace(data=PaddedTensors(data))
 
 
 class Item(NamedTuple):
@@ -65,22 +77,21 @@ def collate(items: Batch | Sequence[Item], pad: int = -1) -> Batch:
     """The `collate_fn` of a DataLoader.
 
     Args:
-        items: a batch as `MapDataset.__getitems__` has made it, which is given back; or single
-            sequences with the same data keys, which are padded.
-        pad: what stands beyond the end of signed integers; beyond other data stand zeros.
+        items: a batch of `MapDataset.__getitems__`, which is returned; or single sequences with
+            the same data keys, which are padded.
+        pad: value beyond the end of signed integers; beyond other data it is zero.
 
     Raises:
-        ValueError: if there is no sequence.
-        TypeError: if one is no `Item`.
+        ValueError: if the batch is empty.
+        TypeError: if a sequence is not an `Item`.
     """
     if isinstance(items, Batch):
         return items
     if not items:
         raise ValueError("a batch of no sequences")
     for item in items:
-        expect(item, "tag", "an Item, as MapDataset gives them")
-    data = {}
-    lengths = {}
+        expect(item, "tag", "an Item of a MapDataset")
+    data, lengths = PaddedTensors(), {}
     for key in items[0].data:
         rows = [item.data[key] for item in items]
         sizes = torch.tensor([len(row) for row in rows])
@@ -89,17 +100,17 @@ def collate(items: Batch | Sequence[Item], pad: int = -1) -> Batch:
         signed = rows[0].dtype.is_signed and not rows[0].is_floating_point()
         fill = pad if signed else 0
         batch = rows[0].new_full((len(rows), int(sizes.max()), *width), fill)
-        for place, row in zip(batch, rows, strict=True):
+        for padded, row in zip(batch, rows, strict=True):
             if len(row):
-                place[: len(row)] = row
+                padded[: len(row)] = row
         data[key], lengths[key] = batch, sizes
     return Batch(data, lengths, [item.tag for item in items], None)
 
 
 def pool_of_worker() -> SharedPool | None:
-    """The memory in which a worker of a DataLoader makes its batches; None in other processes.
+    """The memory for the batches of a DataLoader's worker; None in other processes.
 
-    The first call in a worker decides that batches leave it as their places in memory.
+    The first call in a worker registers that batches are sent as references to this memory.
     """
     if get_worker_info() is None or not is_possible():
         return None
@@ -109,19 +120,21 @@ def pool_of_worker() -> SharedPool | None:
 @functools.cache  # by process: workers are forked with what was cached before
 def _pool_of(process: int) -> SharedPool:
     pool = SharedPool()
-    ForkingPickler.register(Batch, functools.partial(_sending, pool))
+    ForkingPickler.register(Batch, functools.partial(_reduce_batch, pool))
     return pool
 
 
-def _sending(pool: SharedPool, batch: Batch) -> tuple[Any, ...]:
+def _reduce_batch(pool: SharedPool, batch: Batch) -> tuple[Any, ...]:
     # small tensors are quicker as bytes than as files
     lengths = {key: sizes.numpy() for key, sizes in batch.lengths.items()}
     data = {key: pool.sent(tensor) for key, tensor in batch.data.items()}
-    return _received, (data, lengths, batch.tags, batch.state)
+    return _rebuild_batch, (data, lengths, batch.tags, batch.state)
 
 
-def _received(
+def _rebuild_batch(
     data: Sent, lengths: dict[str, NDArray[np.int64]], tags: list[str], state: State | None
 ) -> Batch:
     opened = {k: x.open() if isinstance(x, SharedTensor) else x for k, x in data.items()}
-    return Batch(opened, {k: torch.from_numpy(x) for k, x in lengths.items()}, tags, state)
+    return Batch(
+        PaddedTensors(opened), {k: torch.from_numpy(x) for k, x in lengths.items()}, tags, state
+    )

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from sprintcache._checks import expect
 from sprintcache.sampling import BatchSeqs
 
-from .batch import Batch, Item, pool_of_worker
+from .batch import Batch, Item, PaddedTensors, pool_of_worker
 
 if TYPE_CHECKING:
     from sprintcache.dataset import SprintCacheDataset
@@ -22,10 +22,9 @@ __all__ = ["MapDataset"]
 class MapDataset(Dataset[Item]):  # type: ignore[misc]
     """Sequences by corpus index, one at a time or, as DataLoaders do where they can, by batches.
 
-    It holds no position and changes nothing, so it can be used by any number of workers; they
-    share the tables of the archives with the process that they were forked from, and open the
-    archives again when they are spawned. In a worker, batches are decoded right into the memory
-    that the training will read them from, see `memory`.
+    It has no position and no state, so any number of workers can use it. Forked workers share the
+    tables of the archives with their parent; spawned ones open the archives again. In a worker,
+    batches are decoded directly into the memory that the training reads, see `memory`.
     """
 
     def __init__(
@@ -36,17 +35,17 @@ class MapDataset(Dataset[Item]):  # type: ignore[misc]
         pad: int = -1,
         num_threads: int = 1,
     ) -> None:
-        """Takes the sequences of `dataset`; its epochs do not matter here.
+        """Wraps a dataset; its epochs have no effect here.
 
         Args:
-            dataset: what reads.
+            dataset: the sequences.
             keys: data keys to read; None: all.
-            pad: what stands beyond the end of labels.
+            pad: value beyond the end of labels.
             num_threads: threads that decode a batch, in each worker.
 
         Raises:
             ValueError: if `dataset` has no such key.
-            TypeError: if it is no dataset of archives.
+            TypeError: if it is not a dataset of archives.
         """
         expect(dataset, "read_batch", "a SprintCacheDataset")
         for key in keys or ():
@@ -68,9 +67,9 @@ class MapDataset(Dataset[Item]):  # type: ignore[misc]
             IndexError: if there is no such sequence.
             SprintCacheError: see `SprintCacheDataset.read_batch`.
         """
-        tag = self.dataset.get_all_tags()[seq]
-        batch = self.dataset.read_batch([tag], self.keys, pad=self.pad)
+        batch = self.dataset.read_batch([seq], self.keys, pad=self.pad)
         data = {key: array[0, : lengths[0]] for key, (array, lengths) in batch.items()}
+        tag = self.dataset.get_all_tags()[seq]
         return Item({key: torch.from_numpy(array) for key, array in data.items()}, tag)
 
     def __getitems__(self, seqs: Sequence[int]) -> Batch:
@@ -87,8 +86,7 @@ class MapDataset(Dataset[Item]):  # type: ignore[misc]
             num_threads=self.num_threads,
             buffers=pool_of_worker(),
         )
-        data = {key: torch.from_numpy(array) for key, (array, _) in read.items()}
+        data = PaddedTensors({key: torch.from_numpy(array) for key, (array, _) in read.items()})
         lengths = {key: torch.from_numpy(sizes) for key, (_, sizes) in read.items()}
-        tags = self.dataset.get_all_tags()
         state = seqs.state if isinstance(seqs, BatchSeqs) else None
-        return Batch(data, lengths, [tags[seq] for seq in seqs], state)
+        return Batch(data, lengths, self.dataset.get_tags(seqs), state)

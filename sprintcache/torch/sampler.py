@@ -32,6 +32,8 @@ class BatchSampler(sampling.BatchSampler, Sampler[list[int]]):  # type: ignore[m
         max_frames: int | None = None,
         max_seqs: int | None = None,
         buckets: int | ArrayLike | None = None,
+        min_seq_length: int = 0,
+        max_seq_length: int | None = None,
         rank: int | None = None,
         world_size: int | None = None,
         remainder: Remainder = "repeat",
@@ -39,47 +41,54 @@ class BatchSampler(sampling.BatchSampler, Sampler[list[int]]):  # type: ignore[m
         """Takes sequences, lengths and the options of the order from a dataset.
 
         Args:
-            dataset: its `seq_ordering`, `partition_epoch`, `repeat_epoch`, seeds and
-                `seq_list_filter_file` count here as well.
+            dataset: its `seq_ordering`, `partition_epoch`, `repeat_epoch`, seeds,
+                `seq_list_filter_file` and limits of lengths apply here as well.
             max_frames, max_seqs, buckets: limits of a batch, see `batching.make_batches`.
-            rank, world_size: which of how many processes this is; None: as torch.distributed
-                says, and one alone where that is not initialised.
+            min_seq_length, max_seq_length: leave out further sequences than the dataset does.
+            rank, world_size: number of this process, and of all processes; None: those of
+                torch.distributed, and 0 of 1 if that is not initialized.
             remainder: "repeat" or "drop", see `sampling.BatchSampler`.
 
         Raises:
             ValueError: if an option is out of range.
-            TypeError: if `dataset` is none of archives.
+            TypeError: if `dataset` is not a dataset of archives.
 
-        To iterate is a RuntimeError where torch.distributed was initialised since, with another
-        place: every rank would take all batches.
+        Iterating raises a RuntimeError if torch.distributed was initialized in the meantime with
+        another rank: every rank would take all batches.
         """
-        self._is_told = rank is not None
+        self._has_rank = rank is not None
         if (rank is None) != (world_size is None):
             raise ValueError("rank and world_size are given together, or neither")
         if rank is None or world_size is None:
-            rank, world_size = _place_in_group()
+            rank, world_size = _group_rank()
         source = dataset.dataset if isinstance(dataset, MapDataset) else dataset
         expect(source, "chosen", "a MapDataset or SprintCacheDataset")
-        sized = source.ordering.needs_lengths or max_frames is not None or buckets is not None
+        limits = max_frames, buckets, max_seq_length, min_seq_length or None
+        lengths = None
+        if any(limit is not None for limit in limits):
+            lengths = source.get_lengths()
         super().__init__(
             source.get_total_num_seqs(),
-            source.get_lengths() if sized else None,
+            lengths,
+            order_lengths=source.get_order_lengths() if source.ordering.needs_lengths else None,
             ordering=source.ordering,
             chosen=source.chosen,
             tags=source.get_all_tags(),
             max_frames=max_frames,
             max_seqs=max_seqs,
             buckets=buckets,
+            min_seq_length=min_seq_length,
+            max_seq_length=max_seq_length,
             rank=rank,
             world_size=world_size,
             remainder=remainder,
         )
 
     def deal(self, first: int = 0, every: int = 1) -> Iterator[BatchSeqs]:
-        """As `sampling.BatchSampler.deal`."""
-        rank, size = _place_in_group()
-        # spawned workers know of no group
-        if not self._is_told and size > 1 and (rank, size) != (self.rank, self.world_size):
+        """See `sampling.BatchSampler.deal`."""
+        rank, size = _group_rank()
+        # spawned workers are in no group
+        if not self._has_rank and size > 1 and (rank, size) != (self.rank, self.world_size):
             raise RuntimeError(
                 f"this is rank {rank} of {size}, but the sampler was made for rank"
                 f" {self.rank} of {self.world_size}: make it after init_process_group"
@@ -87,7 +96,7 @@ class BatchSampler(sampling.BatchSampler, Sampler[list[int]]):  # type: ignore[m
         return super().deal(first, every)
 
 
-def _place_in_group() -> tuple[int, int]:
+def _group_rank() -> tuple[int, int]:
     distributed = torch.distributed
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()

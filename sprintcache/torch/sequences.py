@@ -1,4 +1,4 @@
-"""SequenceStream: batches of a dataset that only knows what comes next, in its own order."""
+"""SequenceStream: batches of a dataset that delivers sequences one after another."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["SequenceStream"]
 class SequenceStream(IterableDataset[Batch]):  # type: ignore[misc]
     """An epoch of sequences as batches, for ``DataLoader(stream, batch_size=None)``.
 
-    It is for data that Sprint extracts (`sprint_ctl.dataset.ExternSprintDataset`); archives have
+    For data that Sprint extracts (`sprint_ctl.dataset.ExternSprintDataset`); archives have
     `MapDataset`, which can be resumed anywhere. Ranks and workers each take a shard of the dataset
-    (``num_shards``), so every worker starts a Sprint of its own; ranks may get different numbers of
+    (``num_shards``), so every worker starts a separate Sprint; ranks may get different numbers of
     batches.
     """
 
@@ -33,23 +33,27 @@ class SequenceStream(IterableDataset[Batch]):  # type: ignore[misc]
         *,
         max_frames: int | None = None,
         max_seqs: int | None = None,
+        min_seq_length: int = 1,
+        max_seq_length: int | None = None,
         pad: int = -1,
         rank: int = 0,
         num_ranks: int = 1,
     ) -> None:
-        """Takes what delivers.
+        """Wraps a dataset.
 
         Args:
             dataset: the sequences, with their order; not sharded itself.
-            keys: data keys to take; None: all that a sequence has.
-            max_frames: the most frames of the first key that a batch occupies once padded; a
-                sequence that is longer alone is a batch of its own.
-            max_seqs: the most sequences of a batch.
-            pad: what stands beyond the end of labels.
-            rank, num_ranks: of this process among those that train together.
+            keys: data keys to use; None: all that a sequence has.
+            max_frames: maximum size of a padded batch, in frames of the first key; a longer
+                sequence is a batch by itself.
+            max_seqs: maximum number of sequences of a batch.
+            min_seq_length, max_seq_length: shorter and longer sequences are left out, by frames of
+                the first key. By default sequences without frames are.
+            pad: value beyond the end of labels.
+            rank, num_ranks: number of this process, and of all processes of the training.
 
         Raises:
-            ValueError: no limit, one below 1, or a rank that is none.
+            ValueError: if there is no limit, one is below 1, or the rank is out of range.
         """
         limits = [limit for limit in (max_frames, max_seqs) if limit is not None]
         if not limits or min(limits) < 1:
@@ -62,27 +66,32 @@ class SequenceStream(IterableDataset[Batch]):  # type: ignore[misc]
         self.keys = keys
         self.max_frames = max_frames
         self.max_seqs = max_seqs
+        self.min_seq_length = min_seq_length
+        self.max_seq_length = max_seq_length
         self.pad = pad
         self.rank = rank
         self.num_ranks = num_ranks
         self._epoch = torch.ones(1, dtype=torch.int64).share_memory_()  # workers see it change
 
     def set_epoch(self, epoch: int) -> None:
-        """Has the next iteration deliver this epoch, also in workers that exist already.
+        """Sets the epoch of the next iteration, also in existing workers.
+
+        Args:
+            epoch: counted from 1, or from 0 by loops that begin there.
 
         Raises:
-            ValueError: if `epoch` is below 1.
+            ValueError: if `epoch` is negative.
         """
         self.dataset.ordering.seed(epoch)  # checks it
         self._epoch[0] = epoch
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
-        number, count = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        number, num_workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
         self.dataset.ordering = dataclasses.replace(
             self.dataset.ordering,
-            num_shards=self.num_ranks * count,
-            shard_index=self.rank * count + number,
+            num_shards=self.num_ranks * num_workers,
+            shard_index=self.rank * num_workers + number,
         )
         self.dataset.init_seq_order(epoch=int(self._epoch[0]))
         return self._batches()
@@ -91,15 +100,18 @@ class SequenceStream(IterableDataset[Batch]):  # type: ignore[misc]
         items: list[Item] = []
         longest = 0
         for item in self._items():
-            longest = max(longest, len(next(iter(item.data.values()))))
-            if items and self._is_over(len(items) + 1, longest):
+            length = len(next(iter(item.data.values())))
+            if length < self.min_seq_length or length > (self.max_seq_length or length):
+                continue
+            longest = max(longest, length)
+            if items and self._is_full(len(items) + 1, longest):
                 yield collate(items, self.pad)
-                items, longest = [], len(next(iter(item.data.values())))
+                items, longest = [], length
             items.append(item)
         if items:
             yield collate(items, self.pad)
 
-    def _is_over(self, num_seqs: int, longest: int) -> bool:
+    def _is_full(self, num_seqs: int, longest: int) -> bool:
         frames = self.max_frames is not None and num_seqs * longest > self.max_frames
         return frames or (self.max_seqs is not None and num_seqs > self.max_seqs)
 
@@ -108,7 +120,7 @@ class SequenceStream(IterableDataset[Batch]):  # type: ignore[misc]
         while dataset.is_less_than_num_seqs(index):
             dataset.load_seqs(index, index + 1)
             keys = dataset.get_data_keys() if self.keys is None else self.keys
-            # "data" first: it measures the batch
+            # "data" first: its lengths count
             arrays = {k: dataset.get_data(index, k) for k in sorted(keys, key="data".__ne__)}
             data = {key: torch.from_numpy(array) for key, array in arrays.items()}
             yield Item(data, dataset.get_tag(index))

@@ -20,10 +20,20 @@ LIMITS = st.one_of(
 )
 
 
+RANGES = st.fixed_dictionaries(
+    {}, optional={"min_seq_length": st.integers(0, 9), "max_seq_length": st.integers(1, 30)}
+)
+
+
+def in_range(order: list[int], lengths: list[int], limits: dict[str, int]) -> list[int]:
+    lower, upper = limits.get("min_seq_length", 1), limits.get("max_seq_length", 99)
+    return [seq for seq in order if lower <= lengths[seq] <= upper]
+
+
 def greedy(order: list[int], lengths: list[int], limits: dict[str, int]) -> list[list[int]]:
     """Each sequence goes to the last batch if it fits in there."""
     batches: list[list[int]] = []
-    for seq in order:
+    for seq in in_range(order, lengths, limits):
         grown = [*batches[-1], seq] if batches else []
         occupied = max([lengths[i] for i in grown], default=0) * len(grown)
         fits = occupied <= limits.get("max_frames", occupied)
@@ -34,28 +44,36 @@ def greedy(order: list[int], lengths: list[int], limits: dict[str, int]) -> list
     return batches
 
 
-@given(lengths=LENGTHS, limits=LIMITS, seed=st.integers(1, 99))
+@given(lengths=LENGTHS, limits=LIMITS, ranges=RANGES, seed=st.integers(1, 99))
 def test_batches_are_the_longest_stretches_that_fit(
-    lengths: list[int], limits: dict[str, int], seed: int
+    lengths: list[int], limits: dict[str, int], ranges: dict[str, int], seed: int
 ) -> None:
     order = Ordering("random", fixed_random_seed=seed).order(1, len(lengths)).tolist()
-    batches = make_batches(order, lengths, **limits)
-    assert [batch.tolist() for batch in batches] == greedy(order, lengths, limits)
+    batches = make_batches(order, lengths, **limits, **ranges)
+    assert [batch.tolist() for batch in batches] == greedy(order, lengths, {**limits, **ranges})
     if "max_frames" not in limits:
-        assert [b.tolist() for b in make_batches(order, **limits)] == greedy(order, lengths, limits)
+        wanted = greedy(order, lengths, {**limits, "min_seq_length": 0})
+        assert [b.tolist() for b in make_batches(order, **limits)] == wanted
 
 
 @given(
     lengths=LENGTHS,
     limits=LIMITS,
+    ranges=RANGES,
     seed=st.integers(1, 99),
     buckets=st.integers(1, 6) | st.lists(st.integers(0, 31), unique=True, max_size=5).map(sorted),
 )
 def test_with_buckets(
-    lengths: list[int], limits: dict[str, int], seed: int, buckets: int | list[int]
+    lengths: list[int],
+    limits: dict[str, int],
+    ranges: dict[str, int],
+    seed: int,
+    buckets: int | list[int],
 ) -> None:
     order = Ordering("random", fixed_random_seed=seed).order(1, len(lengths)).tolist()
-    bounds = bucket_bounds(lengths, buckets).tolist() if isinstance(buckets, int) else buckets
+    limits = {**limits, **ranges}
+    used = [lengths[seq] for seq in in_range(order, lengths, limits)]
+    bounds = bucket_bounds(used, buckets).tolist() if isinstance(buckets, int) else buckets
     of = [sum(bound < length for bound in bounds) for length in lengths]
     wanted = []
     for bucket in range(len(bounds) + 1):
@@ -92,6 +110,15 @@ def test_buckets_save_padding() -> None:
     assert share(make_batches(order, lengths, max_frames=20_000, buckets=30)) > 0.96
 
 
+def test_no_batch_without_frames_unless_asked_for() -> None:
+    lengths = [0, 10, 12, 9, 0, 1000]
+    batches = make_batches(range(6), lengths, max_seqs=1, max_seq_length=999)
+    assert [batch.tolist() for batch in batches] == [[1], [2], [3]]
+    batches = make_batches(range(6), lengths, max_seqs=1, min_seq_length=0)
+    assert [batch.tolist() for batch in batches] == [[0], [1], [2], [3], [4], [5]]
+    assert len(make_batches([0, 4], lengths, max_frames=9, buckets=2)) == 0
+
+
 def test_a_batch_is_a_view_and_batches_a_sequence() -> None:
     batches = make_batches(range(10), max_seqs=4)
     assert len(batches) == 3
@@ -112,6 +139,8 @@ def test_a_batch_is_a_view_and_batches_a_sequence() -> None:
         ({"max_seqs": 0}, "max_seqs must be at least 1, not 0"),
         ({"max_frames": 0, "lengths": [1, 2]}, "max_frames must be at least 1"),
         ({"max_frames": 5}, "need the lengths"),
+        ({"max_seqs": 5, "max_seq_length": 7}, "need the lengths"),
+        ({"max_seqs": 5, "max_seq_length": 0, "lengths": [1, 2]}, "max_seq_length must be at"),
         ({"max_seqs": 5, "buckets": 5}, "need the lengths"),
         ({"max_seqs": 5, "lengths": [1, 2], "buckets": [3, 3]}, "ascending bounds"),
         ({"max_seqs": 5, "lengths": [1, 2], "buckets": np.int64(0)}, "num_buckets must be"),

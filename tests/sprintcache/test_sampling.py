@@ -63,7 +63,7 @@ def wanted(corpus: dict[str, Any], times: int = 1) -> Counter[int]:
         {
             seq: times * corpus["ordering"].repeat_epoch
             for seq in range(corpus["num_seqs"])
-            if chosen is None or chosen[seq]
+            if (chosen is None or chosen[seq]) and corpus["lengths"][seq]
         }
     )
 
@@ -262,7 +262,7 @@ def test_a_state_of_something_else_is_refused(change: dict[str, Any]) -> None:
         BatchSampler(**{**options, **change}).load_state_dict(state)
 
 
-@pytest.mark.parametrize("change", [{"epoch": None}, {"epoch": 0}, {"batch": -1}, {"seed": "1"}])
+@pytest.mark.parametrize("change", [{"epoch": None}, {"epoch": -1}, {"batch": -1}, {"seed": "1"}])
 def test_what_is_no_state(change: dict[str, Any]) -> None:
     sampler = BatchSampler(10, max_seqs=3)
     with pytest.raises(ValueError, match="not a state of a BatchSampler"):
@@ -297,8 +297,50 @@ def test_sharding_twice_is_refused() -> None:
     assert len(list(BatchSampler(10, ordering=ordering, max_seqs=1))) == 5
     with pytest.raises(ValueError, match="2 ranks, and the ordering takes shard 1 of 2"):
         BatchSampler(10, ordering=ordering, max_seqs=1, world_size=2)
-    with pytest.raises(ValueError, match="epochs are counted from 1"):
-        BatchSampler(10, max_seqs=1).set_epoch(0)
+    with pytest.raises(ValueError, match=r"epochs are counted from 1 \(or 0\), got -1"):
+        BatchSampler(10, max_seqs=1).set_epoch(-1)
+
+
+def test_epochs_counted_from_either_end() -> None:
+    """The loop of PyTorch's documentation begins with 0; no two numbers have the same order."""
+    sampler = BatchSampler(24, max_seqs=3)
+    epochs = []
+    for epoch in range(4):
+        sampler.set_epoch(epoch)
+        assert (sampler.epoch, len(sampler)) == (epoch, 8)
+        epochs.append(list(sampler))
+    assert len({str(batches) for batches in epochs}) == 4
+    counted = BatchSampler(24, max_seqs=3)
+    assert [list(counted) for _ in range(3)] == epochs[1:]
+    state = epochs[0][2].state
+    assert state["epoch"] == 0
+    counted.load_state_dict(state)
+    counted.set_epoch(0)  # the loop goes on in the loaded epoch
+    assert list(counted) == epochs[0][3:]
+    assert list(counted) == epochs[1]
+
+
+def by_epoch(epoch: int, **_: object) -> str:
+    return "random" if epoch % 2 else "reverse"
+
+
+def test_a_function_as_order() -> None:
+    """It takes part in the checksum by its name, which is the same in every process."""
+    sampler = BatchSampler(9, range(9), ordering=Ordering(by_epoch), max_seqs=2)
+    wanted = [seq for seq in Ordering("random").order(1, 9).tolist() if seq]  # 0 has no frames
+    assert [seq for batch in sampler for seq in batch] == wanted
+    assert [seq for batch in sampler for seq in batch] == [8, 7, 6, 5, 4, 3, 2, 1]
+    other = BatchSampler(9, range(9), ordering=Ordering(by_epoch), max_seqs=2)
+    other.load_state_dict(sampler.state_dict())
+    different = BatchSampler(9, range(9), ordering="random", max_seqs=2)
+    with pytest.raises(ValueError, match="other data or options"):
+        different.load_state_dict(sampler.state_dict())
+
+
+def test_lengths_that_only_the_order_uses() -> None:
+    sizes = [3, 1, 2]
+    sampler = BatchSampler(3, [9, 5, 7], order_lengths=sizes, ordering="sorted", max_frames=14)
+    assert [list(batch) for batch in sampler] == [[1, 2], [0]]
 
 
 def test_numbers_of_numpy_mean_the_same() -> None:

@@ -181,6 +181,57 @@ def test_collate_single_sequences() -> None:
         collate([])
 
 
+def test_a_forgotten_collate_function(dataset: MapDataset) -> None:
+    """PyTorch's own one returns batches that are made already, from workers, too."""
+    for workers in (0, 1):
+        batches = DataLoader(
+            dataset,
+            batch_sampler=BatchSampler(dataset, **OPTIONS),
+            num_workers=workers,
+            multiprocessing_context="fork" if workers else None,
+        )
+        assert epoch(batches) == epoch(loader(dataset, BatchSampler(dataset, **OPTIONS)))
+    with pytest.raises(TypeError, match="an Item of a MapDataset, found dict"):
+        collate([{"x": torch.zeros(3)}])  # type: ignore[list-item]
+
+
+def test_accelerate_counts_from_zero(dataset: MapDataset) -> None:
+    accelerate = pytest.importorskip("accelerate", reason="accelerate is not installed")
+    sampler = BatchSampler(dataset, **OPTIONS)
+    prepared = accelerate.Accelerator(cpu=True).prepare(loader(dataset, sampler))
+    epochs = [epoch(prepared) for _ in range(3)]
+    assert sorted(chain(*epochs[1], *epochs[2])) == list(range(NUM_SEQS))
+    alone = BatchSampler(dataset, **OPTIONS)
+    for number, batches in enumerate(epochs):
+        alone.set_epoch(number)
+        assert [list(seqs) for seqs in alone] == batches
+    state = next(iter(prepared)).state
+    resumed = BatchSampler(dataset, **OPTIONS)
+    resumed.load_state_dict(state)
+    again = accelerate.Accelerator(cpu=True).prepare(loader(dataset, resumed))
+    again.set_epoch(resumed.epoch)
+    alone.set_epoch(3)
+    assert epoch(again) == [list(seqs) for seqs in alone][1:]
+
+
+def test_no_batch_without_frames(tmp_path: Path) -> None:
+    with ArchiveWriter(tmp_path / "f.cache") as writer:
+        for seq, frames in enumerate((0, 10, 12, 9, 0, 1000)):
+            writer.add_features(f"seq{seq}", np.ones((frames, 2), np.float32))
+    data = {"data": {"filename": tmp_path / "f.cache"}}
+    for options, limits, wanted in (
+        ({}, {}, [1, 2, 3, 5]),
+        ({"max_seq_length": 999}, {}, [1, 2, 3]),
+        ({}, {"max_seq_length": 999, "min_seq_length": 10}, [1, 2]),
+        ({"min_seq_length": 0}, {}, [0, 1, 2, 3, 4, 5]),
+    ):
+        source = MapDataset(SprintCacheDataset(data, **options))
+        batches = list(loader(source, BatchSampler(source, max_seqs=1, **limits)))
+        assert [int(batch.tags[0][3:]) for batch in batches] == wanted
+        if 0 not in wanted:
+            assert all(batch.data["data"].shape[1] for batch in batches)
+
+
 def test_samplers_of_others(dataset: MapDataset) -> None:
     generator = torch.Generator().manual_seed(1)
     own = DataLoader(
@@ -342,6 +393,8 @@ def test_workers_of_a_stream_agree(plan: list[Any], corpus: Path) -> None:
 
 def test_the_last_epoch_of_a_stream(dataset: MapDataset) -> None:
     stream = BatchStream(dataset, **OPTIONS)
+    stream.set_epoch(0)
+    assert [{batch.state["epoch"] for batch in stream} for _ in range(2)] == [{0}, {1}]
     stream.set_epoch((1 << 20) - 1)
     assert {batch.state["epoch"] for batch in stream} == {(1 << 20) - 1}
     with pytest.raises(ValueError, match="no epoch 1048576"):
