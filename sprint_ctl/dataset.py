@@ -20,6 +20,7 @@ import contextlib
 import os
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sprintcache._checks import check_not_negative
@@ -100,6 +101,13 @@ class ExternSprintDataset(SprintDatasetBase):
             start_timeout=start_timeout,
             exit_timeout=exit_timeout,
         )
+        if self.seq_order_seq_lens_file is not None:
+            raise ValueError("seq_order_seq_lens_file: Sprint orders by the lengths it knows")
+        if str(self.seq_list_filter_file or "").endswith((".pkl", ".pkl.gz")):
+            raise ValueError(
+                f"seq_list_filter_file {self.seq_list_filter_file}: Sprint reads text files, not"
+                " pickled lists"
+            )
         find_executable(sprintTrainerExecPath)
         self.prefetch_epochs = prefetch_epochs
         self._options = StreamOptions(
@@ -165,7 +173,11 @@ class ExternSprintDataset(SprintDatasetBase):
     # ---- the epoch -------------------------------------------------------------------------
 
     def init_seq_order(
-        self, epoch: int | None = None, seq_list: Sequence[str] | None = None
+        self,
+        epoch: int | None = None,
+        seq_list: Sequence[str] | None = None,
+        *,
+        seq_order: Sequence[int] | None = None,
     ) -> bool:
         """Begins an epoch; one that is under way ends.
 
@@ -173,14 +185,18 @@ class ExternSprintDataset(SprintDatasetBase):
             epoch: counted from 1; None: 1.
             seq_list: tags of exactly the sequences to deliver, in this order; from the whole
                 corpus, whatever the partition.
+            seq_order: not possible: Sprint's segments have no index.
 
         Returns:
             False if just this epoch has begun already, and nothing was taken from it.
 
         Raises:
             SprintStartError: Sprint cannot be started.
-            ValueError: an epoch below 1.
+            ValueError: a negative epoch.
+            NotImplementedError: there is a `seq_order`.
         """
+        if seq_order is not None:
+            return super().init_seq_order(epoch, seq_list, seq_order=seq_order)
         epoch = 1 if epoch is None else epoch
         wanted = None if seq_list is None else list(seq_list)
         running = self._running
@@ -205,7 +221,7 @@ class ExternSprintDataset(SprintDatasetBase):
     def _start(self, epoch: int, seq_list: Sequence[str] | None = None) -> SegmentStream:
         """Starts the Sprint of an epoch."""
         ordering = self.ordering
-        corpus = [f"--*.seed={max(ordering.seed(epoch) - 1, 0)}"]
+        corpus = [f"--*.seed={(ordering.seed(epoch) - 1) % (1 << 31)}"]
         config: dict[str, Any] = {"epoch": epoch}
         if seq_list is None:
             parts = ordering.partition_epoch * ordering.num_shards
@@ -218,9 +234,10 @@ class ExternSprintDataset(SprintDatasetBase):
                 ]
             if self.seq_list_filter_file is not None:
                 corpus.append(f"--*.corpus.segments.file={self.seq_list_filter_file}")
-            if ordering.seq_ordering != "default":
-                config.update(seq_ordering=ordering.seq_ordering, seq_seed=ordering.seed(epoch))
-            if ordering.needs_lengths:
+            rule = ordering.rule(epoch)
+            if rule != "default":
+                config.update(seq_ordering=rule, seq_seed=ordering.seed(epoch))
+            if replace(ordering, seq_ordering=rule).needs_lengths:
                 corpus.append("--*.python-segment-order-with-segment-info=true")
         return SegmentStream(self._options, epoch, corpus, config, seq_list)
 

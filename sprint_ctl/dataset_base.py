@@ -97,6 +97,7 @@ class SprintDatasetBase(Dataset):
         self._targets = TargetConverter(
             target_maps, str_add_final_zero, orth_post_process, bpe, orth_vocab
         )
+        self.labels = self._targets.labels()
         self._maker = SequenceMaker(
             self._targets, self.window, input_stddev, reduce_target_factor, length_mismatch
         )
@@ -221,18 +222,26 @@ class SprintDatasetBase(Dataset):
     # ---- the side of the training ----------------------------------------------------------
 
     def init_seq_order(
-        self, epoch: int | None = None, seq_list: Sequence[str] | None = None
+        self,
+        epoch: int | None = None,
+        seq_list: Sequence[str] | None = None,
+        *,
+        seq_order: Sequence[int] | None = None,
     ) -> bool:
         """The training begins an epoch.
 
         Args:
             epoch: counted from 1.
             seq_list: tags of exactly the sequences that must come, in this order.
+            seq_order: not possible: Sprint's segments have no index.
 
         Returns:
             True.
+
+        Raises:
+            NotImplementedError: if there is a `seq_order`.
         """
-        self.epoch = epoch
+        super().init_seq_order(epoch, seq_order=seq_order)
         self.predefined_seq_list_order = None if seq_list is None else list(seq_list)
         self._cache.want(epoch)
         return True
@@ -337,11 +346,21 @@ class SprintDatasetBase(Dataset):
         """Sprint says which part of the epoch the sequences added so far are."""
         self._complete_frac = frac
 
-    def get_complete_frac(self, sorted_seq_idx: int) -> float:
-        """Which part of the epoch is done with this sequence: above 0, at most 1; for people."""
+    def get_complete_frac(
+        self, sorted_seq_idx: int, *, allow_only_lr_suitable: bool = False
+    ) -> float | None:
+        """Which part of the epoch is done with this sequence: above 0, at most 1; for progress.
+
+        Args:
+            sorted_seq_idx: the sequence.
+            allow_only_lr_suitable: None instead of an estimate.
+        """
         frac, num_added = self._complete_frac, self._cache.num_added
-        if self.predefined_seq_list_order is not None or self._is_complete() or frac is None:
-            return super().get_complete_frac(sorted_seq_idx)
+        is_known = self.predefined_seq_list_order is not None or self._is_complete()
+        if is_known or frac is None or allow_only_lr_suitable:
+            return super().get_complete_frac(
+                sorted_seq_idx, allow_only_lr_suitable=allow_only_lr_suitable
+            )
         part = (sorted_seq_idx + 1) / num_added if num_added else 1.0
         return min(max(frac * part, 1e-9), 1.0)
 

@@ -83,6 +83,14 @@ class TargetConverter:
             outputs[key] = len(known), 1
         return outputs
 
+    def labels(self) -> dict[str, list[str]]:
+        """Data key to label names, for "orth" and for vocabularies that know theirs."""
+        labels = {"orth": [chr(byte) for byte in range(256)]}
+        for key, known in self._vocabularies.items():
+            if hasattr(known, "labels"):
+                labels[key] = list(known.labels)
+        return labels
+
     def is_text(self, key: str) -> bool:
         """Whether a key holds the bytes of a text."""
         name = key[:-1] if self._add_final_zero and key.endswith("0") else key
