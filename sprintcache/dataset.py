@@ -229,7 +229,7 @@ class SprintCacheDataset(Dataset):
 
     @property
     def chosen(self) -> NDArray[np.bool_] | None:
-        """(N,) whether each sequence, by corpus index, passes filter and limits; None: all do.
+        """(N,) whether each sequence, by corpus index, passes filter and limits, or None if all do.
 
         Raises:
             ValueError: if none does.
