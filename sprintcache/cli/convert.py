@@ -1,4 +1,4 @@
-"""`sprintcache convert`: archives to HDF5, Kaldi and NumPy files, and back."""
+"""`sprintcache convert`: archives to HDF5, Kaldi, NumPy and text files, and back."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from sprintcache.errors import LabelError
 
 from ._console import report
 from ._options import (
-    ReadOptions,
-    StateNameOptions,
     add_command,
     add_list,
     add_mismatch,
@@ -21,9 +19,11 @@ from ._options import (
     add_select,
     add_state_names,
     add_threads,
+    positive_seconds,
 )
 from ._task import Task
 from ._text import pluralize
+from ._words import WordOptions, add_words, is_text
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -34,7 +34,7 @@ __all__ = ["Options", "add_parser", "run"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(StateNameOptions, ReadOptions):
+class Options(WordOptions):
     """Arguments of the command."""
 
     sources: list[str]
@@ -47,8 +47,14 @@ class Options(StateNameOptions, ReadOptions):
     skip_missing: bool
     num_labels: int | None
     key: str | None
-    frame_shift: float
+    frame_shift: float | None
     frame_length: float
+    tier: list[str]
+    format: str | None
+    textgrid_form: Literal["long", "short"]
+    encoding: Literal["utf-8", "utf-16"]
+    states: int | None
+    recordings: bool
     on_alphabet_mismatch: Literal["error", "map", "ignore"]
     threads: int | None
 
@@ -58,16 +64,23 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "convert",
-        "convert to HDF5, Kaldi and NumPy files, and back",
+        "convert to HDF5, Kaldi, NumPy and text files, and back",
         "Converts archives to HDF5 for RETURNN's HDFDataset (.hdf, .hdf5, .h5), to Kaldi (.ark and"
         " .scp) or NumPy (.npz) files, and such files to an archive; the ending of the destination"
         " decides. With --allophones and --state-tying, alignments become labels. In the other"
-        " direction, labels become alignments of emission ids. .attribs entries are left out.",
+        " direction, labels become alignments of emission ids. .attribs entries are left out.\n\n"
+        "The words, phones or states of alignments become CTM (.ctm), TextGrid (.TextGrid),"
+        " Audacity (.txt) or JSON lines (.jsonl) files; --lexicon and --corpus give the names of"
+        " words. Such files become each other, and with --lexicon and --allophones alignments: the"
+        " frames of a phone are divided evenly among its states.\n\n"
+        "exit status: 1 if segments were left out",
         "  sprintcache convert alignment.cache --to labels.hdf --allophones allophones \\\n"
         "      --state-tying tying\n"
         "  sprintcache convert features.bundle --to train.hdf --targets align.cache \\\n"
         "      --allophones allophones --state-tying tying\n"
-        "  sprintcache convert feats.scp --to features.cache --frame-shift 0.01",
+        "  sprintcache convert feats.scp --to features.cache --frame-shift 0.01\n"
+        "  sprintcache convert alignment.cache --to words.ctm --lexicon lexicon.xml \\\n"
+        "      --corpus corpus.xml",
     )
     add_paths(parser, "sources", "SOURCE", "archives or files, converted one after the other")
     parser.add_argument("--to", metavar="FILE", required=True, help="the file to write")
@@ -99,15 +112,54 @@ def add_parser(subparsers: Subparsers) -> None:
         help="what to read from a file: data, classes, ... (default: data, or the only one)",
     )
     group = parser.add_argument_group("archives")
-    for option, default in (("--frame-shift", 0.01), ("--frame-length", 0.025)):
-        group.add_argument(
-            option,
-            metavar="SECONDS",
-            type=float,
-            default=default,
-            help="used if the source has no times (default: %(default)s)",
-        )
+    group.add_argument(
+        "--frame-shift",
+        metavar="SECONDS",
+        type=positive_seconds,
+        help="used if the source has no times (default: 0.01); for words of alignments instead of"
+        " the archive's own",
+    )
+    group.add_argument(
+        "--frame-length",
+        metavar="SECONDS",
+        type=float,
+        default=0.025,
+        help="used if the source has no times (default: %(default)s)",
+    )
     add_mismatch(group)
+    add_words(parser)
+    group = parser.add_argument_group("words, phones and states")
+    group.add_argument(
+        "--tier",
+        action="append",
+        default=[],
+        choices=["words", "phones", "states"],
+        help="what to write; repeat it for .TextGrid and .jsonl (default there: words and phones;"
+        " else words)",
+    )
+    group.add_argument(
+        "--format",
+        choices=["ctm", "textgrid", "audacity", "jsonl"],
+        help="kind of file (default: by the ending); if --to is a folder, it gets a file for each"
+        " segment",
+    )
+    group.add_argument(
+        "--recordings", action="store_true", help="count times from the start of the recordings"
+    )
+    group.add_argument(
+        "--textgrid-form", choices=["long", "short"], default="long", help="of a TextGrid"
+    )
+    group.add_argument(
+        "--encoding", choices=["utf-8", "utf-16"], default="utf-8", help="of a TextGrid"
+    )
+    group.add_argument(
+        "--states",
+        metavar="N",
+        type=int,
+        choices=range(1, 17),
+        help="states of a phone in alignments that are made of words (default: those of the state"
+        " tying, or 3)",
+    )
     add_threads(parser)
     add_read_options(parser)
     add_state_names(parser, "for the labels of alignments; needs --state-tying")
@@ -115,6 +167,16 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(options: Options) -> int:
     """Converts archives or files."""
+    from ._convert_words import convert_to_alignments, convert_words, writes_words
+
+    if writes_words(options):
+        return convert_words(options)
+    if any(is_text(path) for path in options.sources):
+        return convert_to_alignments(options)
+    return _convert(options)
+
+
+def _convert(options: Options) -> int:
     from sprintcache.convert import convert
 
     from ._copying import explain_existing
@@ -138,7 +200,7 @@ def run(options: Options) -> int:
                 num_labels=options.num_labels,
                 dtype=options.dtype,
                 key=options.key,
-                frame_shift=options.frame_shift,
+                frame_shift=options.frame_shift or 0.01,
                 frame_length=options.frame_length,
                 overwrite=options.overwrite,
                 num_threads=options.threads,

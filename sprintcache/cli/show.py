@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from ._console import report, write_line
 from ._options import (
-    ReadOptions,
-    StateNameOptions,
     add_archive,
     add_command,
     add_json,
     add_read_options,
     add_state_names,
     frame_range,
+    positive_seconds,
     stored_name,
 )
 from ._parser import UsageError
+from ._words import WordOptions, add_words
 
 if TYPE_CHECKING:
     from sprintcache.archive import Archive
@@ -30,7 +30,7 @@ __all__ = ["Options", "add_parser", "run"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(StateNameOptions, ReadOptions):
+class Options(WordOptions):
     """Arguments of the command."""
 
     archive: str
@@ -39,6 +39,8 @@ class Options(StateNameOptions, ReadOptions):
     archiver_format: bool
     attributes: bool
     json: bool
+    words: bool
+    frame_shift: float | None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,6 +48,8 @@ class Options(StateNameOptions, ReadOptions):
             raise UsageError("--archiver-format prints whole entries, without --frames or --json")
         if self.attributes and self.frames:
             raise UsageError("--attributes cannot be combined with --frames")
+        if self.words and self.frames:
+            raise UsageError("--words cannot be combined with --frames")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -55,7 +59,9 @@ def add_parser(subparsers: Subparsers) -> None:
         "show",
         "print one entry",
         "Prints one entry: features frame by frame, an alignment run by run, attributes or text.",
-        "  sprintcache show features.cache corpus/rec000/1 --frames 0:10",
+        "  sprintcache show features.cache corpus/rec000/1 --frames 0:10\n"
+        "  sprintcache show alignment.cache corpus/rec000/1 --words \\\n"
+        "      --lexicon lexicon.xml --corpus corpus.xml",
     )
     add_archive(parser)
     parser.add_argument("segment", metavar="SEGMENT", type=stored_name, help="name of the entry")
@@ -69,9 +75,19 @@ def add_parser(subparsers: Subparsers) -> None:
     group.add_argument(
         "--archiver-format", action="store_true", help="print as Sprint's archiver does"
     )
+    group.add_argument(
+        "--words", action="store_true", help="print the words and phones of an alignment"
+    )
     group.add_argument("--attributes", action="store_true", help="print the entry's attributes")
+    parser.add_argument(
+        "--frame-shift",
+        metavar="SECONDS",
+        type=positive_seconds,
+        help="of the words (default: that of the archive)",
+    )
     add_json(parser)
     add_read_options(parser)
+    add_words(parser)
     add_state_names(parser, "for the names of states", silence="to report its share")
 
 
@@ -92,7 +108,9 @@ def _lines(options: Options, archive: Archive) -> Iterator[str]:
     from ._entry_text import entry_lines
 
     name, state_names = options.segment, options.read_state_names()
-    if options.attributes:
+    if options.words:
+        yield from _word_lines(options, archive)
+    elif options.attributes:
         attributes = archive.read_attributes(name)
         if not attributes:
             report(f"{name} has no attributes")
@@ -108,3 +126,38 @@ def _lines(options: Options, archive: Archive) -> Iterator[str]:
         yield from archiver_show(archive, name, state_names.allophones, tying)
     else:
         yield from entry_lines(archive, name, options.frames, state_names)
+
+
+def _word_lines(options: Options, archive: Archive) -> Iterator[str]:
+    """A line for each word and for each silence, with its phones."""
+    from sprintcache.segmentation import iter_segmentations
+    from sprintcache.segmentation.json_lines import json_object
+
+    name = options.segment
+    segmenter = options.segmenter()
+    orthographies = options.read_orthographies([name])
+    (found,) = iter_segmentations(
+        archive, segmenter, orthographies, [name], frame_shift=options.frame_shift
+    )
+    if options.json:
+        yield json.dumps(json_object(found))
+        return
+    yield f"# {name}: {found.num_frames} frames of {1000 * found.frame_shift:g} ms"
+    yield "#  start      end duration  word                  phones with their ends"
+    words = iter([*found.words, None])
+    word = next(words)
+    line: list[str] = []
+    for phone in found.phones:
+        is_inside = word is not None and word.start <= phone.start < word.end
+        line.append(f"{phone.symbol} {phone.end:.3f}")
+        if not is_inside:
+            yield _word_line(phone.start, phone.end, phone.symbol, "")
+            line.clear()
+        elif word is not None and phone.end >= word.end:
+            yield _word_line(word.start, word.end, word.symbol, "  ".join(line))
+            line.clear()
+            word = next(words)
+
+
+def _word_line(start: float, end: float, symbol: str, phones: str) -> str:
+    return f"{start:8.3f} {end:8.3f} {end - start:8.3f}  {symbol:<20}  {phones}".rstrip()

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ._console import flush, report, write_line
 from ._options import (
-    ReadOptions,
-    StateNameOptions,
     add_command,
     add_json,
     add_list,
@@ -28,9 +26,12 @@ from ._options import (
 )
 from ._parser import UsageError
 from ._progress import Progress
+from ._words import TextNames, WordOptions, add_words, is_text, report_failures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from sprintcache.errors import SprintCacheError
 
     from ._options import Subparsers
 
@@ -38,7 +39,7 @@ __all__ = ["Options", "add_parser", "run"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(StateNameOptions, ReadOptions):
+class Options(WordOptions):
     """Arguments of the command."""
 
     archives: list[str]
@@ -49,7 +50,9 @@ class Options(StateNameOptions, ReadOptions):
     json: bool
     plot: bool
     output: str | None
-    frame_shift: float
+    frame_shift: float | None
+    tier: str | None
+    collars: tuple[int, ...]
     threads: int | None
     on_alphabet_mismatch: Literal["error", "map", "ignore"]
 
@@ -57,6 +60,8 @@ class Options(StateNameOptions, ReadOptions):
         super().__post_init__()
         if self.compare and len(self.archives) != 2:
             raise UsageError("--compare takes two archives")
+        if self.tier and not self.compare:
+            raise UsageError("--tier needs --compare")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -69,12 +74,16 @@ def add_parser(subparsers: Subparsers) -> None:
         " dimension, and how often each label or state occurs, with rare and unused ones. Several"
         " archives are read as one, as in a bundle: of a name in several of them, the last entry"
         " counts. With --compare, compares two archives of alignments: how many frames agree, what"
-        " is confused, and how far phone boundaries are shifted.\n\n"
+        " is confused, and how far phone boundaries are shifted. With --tier, or if one of the two"
+        " is a CTM, TextGrid, Audacity or JSON lines file, compares words or phones in seconds: the"
+        " first is the hypothesis, the second the reference, and frame shifts may differ.\n\n"
         "exit status: 1 if segments were left out, for example because they are damaged",
         "  sprintcache stats features.bundle\n"
         "  sprintcache stats alignment.cache --output labels.png \\\n"
         "      --allophones allophones --state-tying tying --silence '[SILENCE]'\n"
-        "  sprintcache stats --compare old.cache new.cache --allophones allophones",
+        "  sprintcache stats --compare old.cache new.cache --allophones allophones\n"
+        "  sprintcache stats --compare new.cache words.ctm --lexicon lexicon.xml \\\n"
+        "      --corpus corpus.xml",
     )
     add_paths(parser, "archives", "ARCHIVE")
     parser.add_argument("--compare", action="store_true", help="compare two archives")
@@ -94,10 +103,21 @@ def add_parser(subparsers: Subparsers) -> None:
         "--frame-shift",
         metavar="SECONDS",
         type=positive_seconds,
-        default=0.01,
-        help="time from one frame to the next in alignments, to report shifts in ms (default:"
-        " %(default)s)",
+        help="time from one frame to the next in alignments (default: 0.01; for words and phones"
+        " that of each archive)",
     )
+    group = parser.add_argument_group("words and phones")
+    group.add_argument(
+        "--tier", choices=["words", "phones"], help="compare words or phones, with --compare"
+    )
+    group.add_argument(
+        "--collars",
+        metavar="MS,MS",
+        type=_milliseconds,
+        default=(10, 20, 50, 100, 200),
+        help="distances in whole milliseconds (default: 10,20,50,100,200)",
+    )
+    add_words(parser)
     add_threads(parser, "number of processors, at most 8; for alignments 1")
     add_read_options(parser)
     add_state_names(parser, "for the names of states and labels", silence="to report its share")
@@ -110,7 +130,12 @@ def run(options: Options) -> int:
 
     with_picture = options.plot or options.output is not None
     picture = Picture(options.output) if with_picture else None
-    result = _compare(options) if options.compare else _collect(options)
+    if not options.compare:
+        result = _collect(options)
+    elif options.tier or any(is_text(path) for path in options.archives):
+        result = _compare_tiers(options)
+    else:
+        result = _compare(options)
     for line in result.lines:
         write_line(line)
     if picture is not None:
@@ -118,7 +143,7 @@ def run(options: Options) -> int:
         picture.finish(result.draw(picture.figure))
     if result.problem:
         report(f"left out, the first one: {result.problem}")
-    return 1 if result.problem else 0
+    return 1 if result.problem or result.is_incomplete else 0
 
 
 class _Result(NamedTuple):
@@ -127,6 +152,7 @@ class _Result(NamedTuple):
     lines: list[str]
     draw: Callable[[Figure | None], Figure]
     problem: str
+    is_incomplete: bool = False
 
 
 def _collect(options: Options) -> _Result:
@@ -197,7 +223,7 @@ def _compare(options: Options) -> _Result:
             num_threads=options.threads,
             progress=progress,
         )
-    frame_shift = options.frame_shift
+    frame_shift = options.frame_shift or 0.01
 
     def draw(figure: Figure | None) -> Figure:
         from sprintcache.plot import plot_comparison
@@ -213,6 +239,60 @@ def _compare(options: Options) -> _Result:
     return _Result(lines, draw, result.problem)
 
 
+def _compare_tiers(options: Options) -> _Result:
+    from sprintcache.segmentation import compare_tiers
+
+    from ._tier_comparison import tier_comparison_lines, tier_comparison_record
+
+    tier = options.tier or "words"
+    titles = options.archives[0], options.archives[1]
+    failures: list[SprintCacheError] = []
+    segmenter = None
+    if not all(is_text(path) for path in titles):
+        segmenter = options.segmenter(options.on_alphabet_mismatch)
+    sources = [
+        options.read_words(
+            path,
+            None,
+            failures,
+            tier=tier,
+            frame_shift=options.frame_shift,
+            segmenter=segmenter,
+        )
+        for path in titles
+    ]
+    names = choose_segments(options, titles, [*sources[0], *sources[1]])
+    silence = {"", "[SILENCE]"} | ({segmenter.names.silence} if segmenter is not None else set())
+    result = compare_tiers(
+        sources[0], sources[1], tier, names=names, silence=silence, collars=options.collars
+    )
+    report_failures(failures)
+
+    def draw(figure: Figure | None) -> Figure:
+        from sprintcache.plot import plot_tier_comparison
+
+        return plot_tier_comparison(
+            result, names=short_titles(*titles), collars=options.collars, figure=figure
+        )
+
+    if options.json:
+        record = tier_comparison_record(titles, result, options.collars)
+        lines = [json.dumps({**record, "left_out": [str(error) for error in failures]})]
+    else:
+        lines = list(tier_comparison_lines(titles, result, options.collars))
+    return _Result(lines, draw, "", bool(failures))
+
+
+def choose_segments(
+    options: Options, titles: tuple[str, str], names: list[str]
+) -> list[str] | None:
+    """The segments of both sources that were selected; None for all."""
+    from ._selection import choose_names
+
+    known = TextNames(" and ".join(titles), dict.fromkeys(names))
+    return choose_names(known, options.select, options.list_file, segments_only=True)
+
+
 def short_titles(*paths: str) -> tuple[str, str]:
     """File names of two paths, with as many folders as distinguish them."""
     first, second = (path.split(os.sep) for path in paths)
@@ -222,6 +302,13 @@ def short_titles(*paths: str) -> tuple[str, str]:
     if first == second:
         length = 1
     return os.sep.join(first[-length:]), os.sep.join(second[-length:])
+
+
+def _milliseconds(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.isascii() and part.isdigit() and len(part) < 7 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not whole milliseconds, such as 10,20,50")
+    return tuple(sorted({int(part) for part in parts}))
 
 
 def _num_frames(text: str) -> float:

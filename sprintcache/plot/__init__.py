@@ -14,6 +14,7 @@ from .canvas import new_figure
 from .features import plot_features, plot_line
 from .segments import plot_segment
 from .summaries import plot_comparison, plot_statistics
+from .tiers import plot_tier_comparison
 
 __all__ = [
     "new_figure",
@@ -24,4 +25,5 @@ __all__ = [
     "plot_line",
     "plot_segment",
     "plot_statistics",
+    "plot_tier_comparison",
 ]

@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from sprintcache.alignment import Alignment
+    from sprintcache.segmentation import Interval
 
 __all__ = ["is_soft", "phone_starts", "plot_alignment"]
 
 _TINTS = "#CFE6F5", "#FBE6BD"  # phones in turn, light enough for black letters
 _SILENCE = "#E4E4E4"
+_WORDS = "#D5EBDD", "#F3DDE9"  # words in turn
 _GREYS = "#FFFFFF", "#DCDCDC", "#BBBBBB", "#9A9A9A"  # by state
 _SMALL = 7  # points: the size of names inside
 _MOST_OUTLINED = 600  # spans; outlines of more hide them
@@ -57,9 +59,12 @@ def plot_alignment(
     names: states.Names | None = None,
     times: ArrayLike | None = None,
     *,
+    words: Sequence[Interval] = (),
     axes: Axes | None = None,
 ) -> Figure:
     """An alignment: phones above their states; or of a soft one, a row of weights for each state.
+
+    Words are drawn above the phones.
 
     Names are shown where there is room: more of them when a window is zoomed. With a labeling, the
     labels stand in the place of the numbers of the states, and silence is grey.
@@ -69,6 +74,8 @@ def plot_alignment(
         names: symbols of the states and a labeling; where these contradict the alignment's own
             alphabet, or are not given, that alphabet.
         times: (T, 2) seconds, start and end of each frame; None: the axis counts frames.
+        words: words with seconds, drawn above the phones of an alignment that is not soft; `times`
+            must be given.
         axes: where to draw; None: a new figure.
 
     Raises:
@@ -84,12 +91,15 @@ def plot_alignment(
     edges, unit = frame_edges(times, count)
     if count < alignment.num_frames:
         raise ValueError(f"times of {count} frames for an alignment of {alignment.num_frames}")
-    draw = _draw_weights if is_soft(alignment) else _draw_path
-    axes = axes_of(axes, width_for(edges, unit), 1.6 if draw is _draw_path else 6)
+    soft = is_soft(alignment)
+    axes = axes_of(axes, width_for(edges, unit), 6 if soft else 1.6 + 0.4 * bool(words))
     axes.set_xlabel(unit)
     if edges[-1] > edges[0]:
         axes.set_xlim(edges[0], edges[-1])
-    draw(axes, alignment, known, edges)
+    if soft:
+        _draw_weights(axes, alignment, known, edges)
+    else:
+        _draw_path(axes, alignment, known, edges, words)
     return figure_of(axes)
 
 
@@ -107,13 +117,21 @@ def phone_starts(alignment: Alignment, times: NDArray[np.float64]) -> list[float
 
 
 def _draw_path(
-    axes: Axes, alignment: Alignment, known: states.Names, edges: NDArray[np.float64]
+    axes: Axes,
+    alignment: Alignment,
+    known: states.Names,
+    edges: NDArray[np.float64],
+    words: Sequence[Interval],
 ) -> None:
     phones, parts = _spans(alignment, known, edges)
     below = "state" if known.labeling is None else "label"
     if alignment.label_type == "emission":
         phones, below = [], "id"
+    rows: list[tuple[list[_Span], str, tuple[str, ...]]]
     rows = [(parts, below, _GREYS)] + [(phones, "phone", (*_TINTS, _SILENCE))] * bool(phones)
+    if words:
+        spans = [_Span(one.start, one.end, one.symbol, i % 2) for i, one in enumerate(words)]
+        rows.append((spans, "word", _WORDS))
     labels: list[tuple[Text, _Span]] = []
     for bottom, (spans, _, colours) in enumerate(rows):
         outlined = len(spans) < _MOST_OUTLINED

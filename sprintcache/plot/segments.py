@@ -17,13 +17,14 @@ from .canvas import check_length, frame_edges, new_figure, points_across, set_ti
 from .features import plot_features, plot_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from sprintcache.archive import Archive
+    from sprintcache.segmentation import Interval
     from sprintcache.states import Names
 
 __all__ = ["plot_segment"]
@@ -41,6 +42,7 @@ def plot_segment(
     frames: slice | None = None,
     normalize: bool = False,
     frame_shift: float = 0.01,
+    words: Sequence[Interval] = (),
     figure: Figure | None = None,
 ) -> Figure:
     """Features as an image, scalars and audio as a line, and the alignment underneath.
@@ -54,6 +56,7 @@ def plot_segment(
             None: all.
         normalize: as for `plot_features`.
         frame_shift: seconds between the frames of an alignment that stands alone or below audio.
+        words: words with seconds, drawn above the phones.
         figure: an empty one; None: a new one.
 
     Raises:
@@ -67,7 +70,9 @@ def plot_segment(
     for source in (archive, archive if alignments is None else alignments):
         expect(source, "source_paths", "an open Archive")
     try:
-        return _draw(archive, name, alignments, names, frames, normalize, frame_shift, figure)
+        return _draw(
+            archive, name, alignments, names, frames, normalize, frame_shift, words, figure
+        )
     except SprintCacheError:
         raise
     except ValueError as error:
@@ -82,6 +87,7 @@ def _draw(
     frames: slice | None,
     normalize: bool,
     frame_shift: float,
+    words: Sequence[Interval],
     figure: Figure,
 ) -> Figure:
     datatype = archive.datatype(name)
@@ -112,7 +118,8 @@ def _draw(
     if alignment is not None:
         lower, lower_times = _within(alignment, _times_for(alignment, times, frame_shift), span)
         states = len(np.unique(lower.emission))
-        heights.append(min(max(0.05 * states, 2.5), 10.0) if is_soft(lower) else 0.9)
+        height = 1.3 if words else 0.9
+        heights.append(min(max(0.05 * states, 2.5), 10.0) if is_soft(lower) else height)
     figure.set_size_inches(width_for(np.array(span), "time (s)"), sum(heights) + 0.8)
     set_title(figure, title)
     grid = {"height_ratios": heights}
@@ -120,7 +127,8 @@ def _draw(
     if draw is not None:
         draw(axes=panels[0])
     if alignment is not None:
-        plot_alignment(lower, names, lower_times, axes=panels[-1])
+        shown = [word for word in words if word.end > span[0] and word.start < span[1]]
+        plot_alignment(lower, names, lower_times, words=shown, axes=panels[-1])
         if draw is not None:
             panels[0].set_xlabel("")
             _mark(panels[0], phone_starts(lower, lower_times))

@@ -6,6 +6,7 @@ from .audacity import read_audacity, write_audacity
 from .ctm import read_ctm, to_recordings, to_segments, write_ctm
 from .formats import FORMATS, format_of, read_tiers, write_tiers
 from .intervals import TIERS, Interval, Segmentation
+from .iteration import iter_segmentations
 from .json_lines import read_json_lines, write_json_lines
 from .metrics import COLLARS, TierComparison, compare_tiers
 from .readings import LexiconIndex
@@ -34,6 +35,7 @@ __all__ = [
     "archive_frame_shift",
     "compare_tiers",
     "format_of",
+    "iter_segmentations",
     "read_audacity",
     "read_ctm",
     "read_json_lines",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from .audacity import read_audacity, write_audacity
 from .ctm import read_ctm, write_ctm
@@ -92,6 +93,9 @@ def write_tiers(
     tiers: Mapping[str, Segmentation],
     tier_names: Sequence[str] | None = None,
     format_name: str | None = None,
+    *,
+    form: Literal["long", "short"] = "long",
+    encoding: Literal["utf-8", "utf-16"] = "utf-8",
 ) -> None:
     """Writes segmentations.
 
@@ -102,6 +106,7 @@ def write_tiers(
         tiers: segmentations by name.
         tier_names: tiers to write; None: words for CTM and Audacity, else all.
         format_name: one of `FORMATS`; None: by the ending of `path`.
+        form, encoding: of TextGrids, as for `write_textgrid`.
 
     Raises:
         OSError: if a file cannot be written.
@@ -112,14 +117,17 @@ def write_tiers(
         for name, segmentation in tiers.items():
             target = _file_of(os.fspath(path), name, FORMATS[known])
             os.makedirs(os.path.dirname(target), exist_ok=True)
-            write_tiers(target, {name: segmentation}, tier_names, known)
+            write_tiers(
+                target, {name: segmentation}, tier_names, known, form=form, encoding=encoding
+            )
         return
     if known == "jsonl":
         write_json_lines(path, tiers, tier_names)
         return
     if known == "textgrid":
         segments = list(tiers.values())
-        write_textgrid(path, segments[0] if len(segments) == 1 else tiers, tier_names)
+        grid = segments[0] if len(segments) == 1 else tiers
+        write_textgrid(path, grid, tier_names, form=form, encoding=encoding)
         return
     names = ["words"] if tier_names is None else list(tier_names)
     if len(names) != 1:

@@ -1,16 +1,17 @@
 """Readings: all pronunciations of an orthography, and which one an alignment follows.
 
 The readings form an acceptor as Sprint builds it: lemmas at every position of the orthography,
-compounds included, optional silence between them, states that may loop and be skipped. A state is
-skipped inside a word only, never two in a row, and never the last one of a word. The heaviest items
-of a soft alignment are no search result: there, no state is skipped but the last ones of a phone.
+compounds included, optional silence between them, states that may loop and be skipped. Sprint skips
+a state inside a word only, never two in a row, and never the last one of a word. The heaviest items
+of a soft alignment are not a search result: the last states of a phone may be missing, no others.
+Alignments of other origin may lack any states of a phone, but not a phone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sprintcache.errors import SegmentationError
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Arc", "LexiconIndex", "Node", "Readings"]
 
+Skips = Literal["sprint", "last", "any"]
 # an arc and a position in its chain of states
 Node = tuple["Arc", int]
 
@@ -122,16 +124,16 @@ class Readings:
         orthography: the words.
         index: the lexicon.
         num_states: states of each phone but silence, which has one.
-        is_soft: whether the alignment is made of the heaviest items of frames.
+        skips: which states may be skipped: as "sprint" does, the "last" of a phone, or "any".
 
     Raises:
         SegmentationError: if a word is unknown or has no pronunciation.
     """
 
     def __init__(
-        self, orthography: str, index: LexiconIndex, num_states: int, is_soft: bool = False
+        self, orthography: str, index: LexiconIndex, num_states: int, skips: Skips = "sprint"
     ) -> None:
-        self._is_soft = is_soft
+        self._skips = skips
         self.index = index
         self.tokens = index.tokens(orthography)
         self.end = len(self.tokens)
@@ -216,16 +218,19 @@ class Readings:
 
     def _ends_word(self, node: Node) -> bool:
         arc, position = node
-        return position >= arc.length - (arc.states if self._is_soft else 1)
+        return position >= arc.length - (1 if self._skips == "sprint" else arc.states)
 
     def after(self, node: Node) -> Iterator[Node]:
         """Yields the states after a state, itself excluded."""
         arc, position = node
         following: Iterable[int]
-        if not self._is_soft:
-            following = range(position + 1, min(position + 3, arc.length))
+        next_phone = (position // arc.states + 1) * arc.states
+        if self._skips == "sprint":
+            following = range(position + 1, position + 3)
+        elif self._skips == "last":
+            following = {position + 1, next_phone}
         else:
-            following = {position + 1, (position // arc.states + 1) * arc.states}
+            following = range(position + 1, next_phone + arc.states)
         for number in following:
             if number < arc.length:
                 yield arc, number
@@ -237,9 +242,9 @@ class Readings:
             for arc in self._silences[position]:
                 yield arc, 0
         for arc in self._words[position]:
-            yield arc, 0
-            if arc.length > 1 and not self._is_soft:
-                yield arc, 1
+            count = {"sprint": 2, "last": 1, "any": arc.states}[self._skips]
+            for number in range(min(count, arc.length)):
+                yield arc, number
 
     def may_follow(self, node: Node, after: Node, left: Allophone, right: Allophone) -> bool:
         """Whether the contexts of two successive allophones agree.

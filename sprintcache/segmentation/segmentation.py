@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from sprintcache.errors import SegmentationError
+from sprintcache.errors import AmbiguousSegmentationError, SegmentationError
 
 from .allophone import AllophoneNames
 from .emissions import EmissionMatcher
@@ -20,7 +20,7 @@ from .intervals import Interval, Segmentation
 from .matching import Match, match
 from .paths import heaviest_path
 from .readings import LexiconIndex, Readings
-from .runs import FramePhone, FrameWord, heaviest_items, phones_of, runs_of, words_of
+from .runs import FramePhone, FrameWord, Run, heaviest_items, phones_of, runs_of, words_of
 from .timing import stored_frame_shift
 
 if TYPE_CHECKING:
@@ -141,13 +141,30 @@ class Segmenter:
         known = weight if alignment.weighted else None
         if self.index is not None and orthography is not None:
             num_states = 1 + max(run.state for run in runs)
-            readings = Readings(orthography, self.index, num_states, not alignment.is_viterbi)
-            return match(runs, readings, self._first_of_several), known
+            if not alignment.is_viterbi:
+                readings = Readings(orthography, self.index, num_states, "last")
+                return match(runs, readings, self._first_of_several), known
+            return self._match_path(runs, orthography, num_states), known
         phones = phones_of(runs)
         words = words_of(phones, self.names.silence)
         if orthography is not None:
             _name_words(words, orthography, self.names.silence)
         return Match(phones, words), known
+
+    def _match_path(self, runs: list[Run], orthography: str, num_states: int) -> Match:
+        """The reading by Sprint's rules; without one, that with any states skipped."""
+        try:
+            return match(runs, self._readings(orthography, num_states), self._first_of_several)
+        except AmbiguousSegmentationError:
+            raise
+        except SegmentationError as error:
+            if num_states == 1 or self.index is None:
+                raise
+            readings = Readings(orthography, self.index, num_states, "any")
+            try:
+                return match(runs, readings, self._first_of_several)
+            except SegmentationError:
+                raise error from None
 
     def _readings(self, orthography: str, num_states: int) -> Readings:
         if self.index is None:

@@ -1,9 +1,10 @@
 """alignment_of: an alignment of allophone states made of words or phones with times.
 
 The frames of a phone are divided evenly among its states: frame i of n is in state
-``i * num_states // n``, so a phone with fewer frames than states skips some. The frames of a word
-without phones are divided evenly among the states of its pronunciation. What is not covered is
-silence.
+``i * num_states // n``. With fewer frames than states, the first and the last frame are in the
+first and the last state; a single frame is in the last state of a word, else in a middle state. The
+frames of a word without phones are divided evenly among the states of its pronunciation. What is
+not covered is silence.
 """
 
 from __future__ import annotations
@@ -186,11 +187,21 @@ def _emission(
         )
         count = 1 if phone.is_silence else num_states
         length = phone.end - phone.start
-        states = (np.arange(length) * count // length).astype(np.uint32)
+        states = _states(length, count, phone.final)
         emission[phone.start : phone.end] = states << STATE_SHIFT | np.uint32(indices[symbol])
         for state in np.unique(states).tolist():
             alphabet[indices[symbol] | state << STATE_SHIFT] = f"{symbol}.{state}"
     return emission, alphabet
+
+
+def _states(num_frames: int, num_states: int, is_final: bool) -> NDArray[np.uint32]:
+    """The state of each frame of a phone."""
+    frames = np.arange(num_frames)
+    if num_frames >= num_states:
+        return (frames * num_states // num_frames).astype(np.uint32)
+    if num_frames == 1:
+        return np.array([num_states - 1 if is_final else num_states // 2], np.uint32)
+    return (frames * (num_states - 1) // (num_frames - 1)).astype(np.uint32)
 
 
 def _context(

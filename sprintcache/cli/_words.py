@@ -1,0 +1,161 @@
+"""Words and phones of any source: archives of alignments, and files of text formats."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ._console import report
+from ._options import ReadOptions, StateNameOptions
+from ._text import pluralize
+
+if TYPE_CHECKING:
+    from sprintcache.errors import SprintCacheError
+    from sprintcache.segmentation import LexiconIndex, Segmentation, Segmenter
+
+    from ._options import Parser
+
+__all__ = ["TextNames", "WordOptions", "add_words", "is_text", "report_failures"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordOptions(StateNameOptions, ReadOptions):
+    """Files that name words."""
+
+    lexicon: str | None
+    corpus: str | None
+
+    def read_lexicon(self) -> LexiconIndex | None:
+        """Reads the lexicon, if there is one."""
+        if self.lexicon is None:
+            return None
+        from sprintcache.lexicon import Lexicon
+        from sprintcache.segmentation import LexiconIndex
+
+        return LexiconIndex(Lexicon.read(self.lexicon))
+
+    def read_orthographies(self, names: Iterable[str] | None = None) -> dict[str, str | None]:
+        """The words of segments by name; {} without a corpus.
+
+        Args:
+            names: the segments that are wanted; None: all.
+        """
+        if self.corpus is None:
+            return {}
+        from sprintcache.bliss import Corpus
+
+        wanted = None if names is None else frozenset(names)
+        return {
+            segment.name: segment.orthography
+            for segment in Corpus(self.corpus)
+            if wanted is None or segment.name in wanted
+        }
+
+    def segmenter(
+        self, on_alphabet_mismatch: Literal["error", "map", "ignore"] = "error"
+    ) -> Segmenter:
+        """A segmenter with the lexicon and the names of states."""
+        from sprintcache.segmentation import Segmenter
+
+        state_names = self.read_state_names()
+        return Segmenter(
+            state_names.labeling or state_names.allophones,
+            self.read_lexicon(),
+            silence=self.silence,
+            on_alphabet_mismatch=on_alphabet_mismatch,
+        )
+
+    def read_words(
+        self,
+        path: str,
+        names: Iterable[str] | None,
+        failures: list[SprintCacheError],
+        *,
+        tier: str = "words",
+        frame_shift: float | None = None,
+        segmenter: Segmenter | None = None,
+        orthographies: Mapping[str, str | None] | None = None,
+    ) -> dict[str, Segmentation]:
+        """Segmentations of an archive of alignments, or of a text file.
+
+        Args:
+            path: the archive or file.
+            names: segments that are wanted; None: all.
+            failures: errors of segments that are left out are added here.
+            tier: the tier of files that hold one.
+            frame_shift: seconds between frames; None: by the archive's times.
+            segmenter, orthographies: as read before; None: read now.
+        """
+        from sprintcache.segmentation import iter_segmentations, read_tiers
+
+        if is_text(path):
+            found = read_tiers(path, tier)
+            if names is None:
+                return found
+            return {name: found[name] for name in names if name in found}
+        with self.open(path) as archive:
+            chosen = archive.segments if names is None else [n for n in names if n in archive]
+            if orthographies is None:
+                orthographies = self.read_orthographies(chosen)
+            return {
+                segmentation.name: segmentation
+                for segmentation in iter_segmentations(
+                    archive,
+                    segmenter or self.segmenter(),
+                    orthographies,
+                    chosen,
+                    frame_shift=frame_shift,
+                    failures=failures,
+                )
+            }
+
+
+def add_words(parser: Parser) -> None:
+    """The fields of `WordOptions` beyond those of its bases."""
+    group = parser.add_argument_group("words")
+    group.add_argument(
+        "--lexicon", metavar="FILE", help="Bliss lexicon, for names and pronunciations of words"
+    )
+    group.add_argument(
+        "--corpus", metavar="FILE", help="Bliss corpus, for the words of each segment"
+    )
+
+
+def is_text(path: str) -> bool:
+    """Whether a source is a file, or a folder of files, with words or phones and their times."""
+    from sprintcache.segmentation import format_of
+
+    if not os.path.isdir(path):
+        return format_of(path) is not None
+    return any(
+        format_of(name) in ("textgrid", "audacity")
+        for _, _, names in os.walk(path)
+        for name in names
+    )
+
+
+class TextNames:
+    """The segments of a text file, as `choose_names` takes an archive."""
+
+    def __init__(self, path: str, names: Iterable[str]) -> None:
+        self.path = path
+        self.segments = list(names)
+        self._names = frozenset(self.segments)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.segments)
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+
+def report_failures(failures: list[SprintCacheError]) -> None:
+    """One line on the segments that were left out, and the first reason."""
+    if failures:
+        count = pluralize(len(failures), "segment was", "segments were")
+        report(f"{count} left out, the first one: {failures[0]}")
