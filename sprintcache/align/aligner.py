@@ -18,7 +18,7 @@ from sprintcache.alignment import STATE_SHIFT, Alignment
 from sprintcache.automata.builder import AutomatonBuilder
 from sprintcache.automata.config import Source
 from sprintcache.errors import AutomatonError, LabelError
-from sprintcache.lexicon import tokens
+from sprintcache.lexicon import SILENCE, tokens
 
 from .result import AlignedWord, AlignResult
 from .sprint_parameters import ALIGNMENT_NODE, aligner_keywords
@@ -102,7 +102,7 @@ class Aligner:
         }
         self._searches = local()
         self._known_symbols: dict[int, str] = {}
-        self._known_pronunciations: dict[int, tuple[str, str]] = {}
+        self._known_pronunciations: dict[int, tuple[str, str, bool]] = {}
 
     @classmethod
     def from_sprint_config(
@@ -306,17 +306,19 @@ class Aligner:
         text = tokens(orthography)
         words = []
         for number, (first, last), start, end in rows:
-            symbol, phones = self._pronunciation(number)
-            words.append(AlignedWord(" ".join(text[first:last]) or symbol, start, end, phones))
+            symbol, phones, is_silence = self._pronunciation(number)
+            symbol = " ".join(text[first:last]) or symbol
+            words.append(AlignedWord(symbol, start, end, phones, is_silence))
         return tuple(words)
 
-    def _pronunciation(self, number: int) -> tuple[str, str]:
-        """(symbol of the lemma, phones) of a pronunciation."""
+    def _pronunciation(self, number: int) -> tuple[str, str, bool]:
+        """(symbol of the lemma, phones, whether it is silence) of a pronunciation."""
         names = self._known_pronunciations.get(number)
         if names is None:
             lemma, pronunciation = self.builder.pronunciations[number]
             phones = (self.builder.lexicon.phonemes[phone - 1] for phone in pronunciation.phones)
-            names = lemma.symbol, " ".join(phone.symbol for phone in phones)
+            text = " ".join(phone.symbol for phone in phones)
+            names = lemma.symbol, text, lemma.special == SILENCE
             self._known_pronunciations[number] = names
         return names
 

@@ -18,12 +18,14 @@ class AlignedWord(NamedTuple):
         symbol: orthography of the lemma; the symbol of the lemma where it has none.
         start, end: first frame, and the frame after the last one.
         pronunciation: phones, separated by blanks.
+        is_silence: whether the lemma is the silence of the lexicon.
     """
 
     symbol: str
     start: int
     end: int
     pronunciation: str
+    is_silence: bool
 
 
 @dataclass(frozen=True)

@@ -44,12 +44,14 @@ def align_segments(
     """
 
     def align(name: str) -> AlignResult:
+        if name not in scores:
+            return AlignResult(name, None, None, 0, reason="the archive has no scores for it")
         try:
             orthography = aligner.builder.orthography(name)
             values = scores.read_features(name)
             times = scores.read_times(name)
-        except EntryNotFoundError as error:
-            return AlignResult(name, None, None, 0, reason=str(error))
+        except EntryNotFoundError:
+            return AlignResult(name, None, None, 0, reason="the corpus has no such segment")
         except SprintCacheError as error:
             return AlignResult(name, None, None, 0, reason=f"{type(error).__name__}: {error}")
         start, end = (float(times[0, 0]), float(times[-1, 1])) if len(times) else (0.0, 0.0)

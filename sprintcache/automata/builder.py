@@ -328,6 +328,15 @@ class AutomatonBuilder:
         """
         return self.build([self.orthography(tag) for tag in tags], tags)
 
+    def segments(self) -> list[str]:
+        """Returns the names of the segments of the corpus, in its order.
+
+        Raises:
+            ValueError: without a corpus.
+            FormatError: if the corpus is not valid.
+        """
+        return list(self._corpus_orthographies())
+
     def orthography(self, tag: str) -> str:
         """Returns the orthography of a segment of the corpus, in the case that is configured.
 
@@ -336,13 +345,8 @@ class AutomatonBuilder:
             EntryNotFoundError: for a segment that the corpus does not have.
             FormatError: if the corpus is not valid.
         """
-        if self._orthographies is None:
-            if self._corpus is None:
-                raise ValueError("no corpus: give one to AutomatonBuilder")
-            corpus = self._corpus if isinstance(self._corpus, Corpus) else Corpus(self._corpus)
-            self._orthographies = {segment.name: segment.orthography for segment in corpus}
         try:
-            text = self._orthographies[tag] or ""
+            text = self._corpus_orthographies()[tag] or ""
         except KeyError:
             given = self._corpus
             path = given.path if isinstance(given, Corpus) else given
@@ -352,6 +356,14 @@ class AutomatonBuilder:
         if self._case == "lower":
             return text.lower()
         return text.upper() if self._case == "upper" else text
+
+    def _corpus_orthographies(self) -> dict[str, str | None]:
+        if self._orthographies is None:
+            if self._corpus is None:
+                raise ValueError("no corpus: give one to AutomatonBuilder")
+            corpus = self._corpus if isinstance(self._corpus, Corpus) else Corpus(self._corpus)
+            self._orthographies = {segment.name: segment.orthography for segment in corpus}
+        return self._orthographies
 
     def acceptor(self, orthography: str) -> Acceptor:
         """Returns the graph of an orthography before states are numbered for the export.

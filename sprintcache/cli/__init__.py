@@ -26,6 +26,7 @@ COMMANDS = (
     "show",
     "extract",
     "convert",
+    "align",
     "verify",
     "plot",
     "stats",

@@ -17,6 +17,7 @@ import sprintcache
 from sprintcache.align import Aligner, align_segments, write_result
 from sprintcache.automata.acceptor import Acceptor
 from sprintcache.automata.builder import AutomatonBuilder
+from sprintcache.cli import main
 from sprintcache.errors import FormatError, LabelError
 from tests.paths import DATA, full_data
 
@@ -256,7 +257,7 @@ def test_words_of_a_path(run: str) -> None:
         assert result.words[-1].end == result.num_frames
         assert all(a.end == b.start for a, b in zip(result.words, result.words[1:], strict=False))
         shift = float(scores.read_attributes(result.tag)["frame-shift"])
-        words = [word for word in result.words if word.symbol != "[SILENCE]"]
+        words = [word for word in result.words if not word.is_silence]
         for word, (symbol, start, end) in zip(words, expected[result.tag], strict=True):
             assert word.symbol.replace(" ", "_") == symbol
             assert word.start * shift == pytest.approx(start)
@@ -276,3 +277,64 @@ def test_prior_files(tmp_path: Path) -> None:
             aligner_of(
                 folder, "mono1-prior", **{"*.acoustic-model.mixture-set.prior-file": str(path)}
             )
+
+
+# ---- the command -------------------------------------------------------------------------------
+
+
+def command(folder: Path, run: str, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.chdir(folder)  # paths in the configurations start there
+    posteriors = f"posteriors/{RUNS[run]['posteriors']}.cache"
+    return main(["align", posteriors, "--config", f"configs/{run}.config", *arguments])
+
+
+def test_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, run = folder_of_runs(), "mini-plain"
+    out, ctm, table = (str(tmp_path / name) for name in ("out.cache", "w.ctm", "scores.tsv"))
+    outputs = ("--to", out, "--ctm", ctm, "--scores", table, "--worst", "1", "--compress")
+    assert command(folder, run, monkeypatch, *outputs) == 0
+    lines = capsys.readouterr().out.splitlines()
+    facts = RUNS[run]["scores"]
+    worst = max(facts, key=lambda name: facts[name]["total"] / facts[name]["frames"])
+    assert lines[0] == f"{len(facts)} of {len(facts)} segments aligned"
+    assert lines[2].split()[1] == worst
+    with gzip.open(folder / "words" / f"{run}.ctm.gz", "rt", encoding="utf-8") as file:
+        assert Path(ctm).read_text("utf-8") == file.read()
+    rows = [line.split("\t") for line in Path(table).read_text("utf-8").splitlines()[1:]]
+    assert {row[0]: float(row[2]) for row in rows} == pytest.approx(
+        {name: fact["total"] for name, fact in facts.items()}, rel=1e-5
+    )
+    real = sprintcache.open_archive(f"alignments/{run}.cache")
+    ours = sprintcache.open_archive(out)
+    assert all(ours.read_bytes(name) == real.read_bytes(name) for name in real)
+    assert command(folder, run, monkeypatch, *outputs) == 1  # the files exist
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_command_reports_what_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, run = folder_of_runs(), "mini-plain"
+    names = tmp_path / "names"
+    names.write_text("mini/rec000/1\nmini/rec009/1\nmini/nobody/1\n")
+    with sprintcache.open_archive(folder / "posteriors" / "mini.mono3.1x.mid.cache") as scores:
+        matrix = scores.read_features("mini/rec009/1")
+        with sprintcache.ArchiveWriter(tmp_path / "short.cache") as writer:
+            writer.add_features("mini/rec000/1", scores.read_features("mini/rec000/1"))
+            writer.add_features("mini/rec009/1", matrix[:5])
+    monkeypatch.chdir(folder)
+    arguments = ["align", str(tmp_path / "short.cache"), "--config", f"configs/{run}.config"]
+    for failed, written in (("empty", 2), ("omit", 1)):
+        out = tmp_path / f"{failed}.cache"
+        more = ["--to", str(out), "--list", str(names), "--failed", failed]
+        assert main([*arguments, *more]) == 1
+        captured = capsys.readouterr()
+        assert captured.out.startswith("1 of 3 segments aligned, 2 without an alignment\n")
+        assert "mini/rec009/1: too few frames: 5, " in captured.err
+        assert "mini/nobody/1: the archive has no scores for it" in captured.err
+        assert len(sprintcache.open_archive(out).segments) == written
+    assert (
+        len(sprintcache.open_archive(tmp_path / "empty.cache").read_alignment("mini/rec009/1")) == 0
+    )
