@@ -1,21 +1,19 @@
-"""What a user's engine has to have, to run inside a Sprint process.
+"""The interface of a user's engine that runs inside a Sprint process.
 
-The configuration string names its class: ``engine:package.module:Class``. It is made once in the
-process, with the pairs of that string (`sprint_ctl.config`), and has the methods that its use
-needs:
+The configuration string names its class: ``engine:package.module:Class``. It is instantiated once
+per process, with the parsed string (`sprint_ctl.config`), and has the methods that its use needs:
 
-* ``init(input_dim, output_dim)``, if it has one, as soon as Sprint knows the dimensions (below 1
-  where there are none).
-* ``train(dataset)`` where Sprint delivers data: runs in a thread of its own until it returns, and
-  takes epochs from the dataset. When it returns Sprint ends in order; an exception ends Sprint with
-  status 1.
+* ``init(input_dim, output_dim)``, optional, as soon as Sprint knows the dimensions (below 1 if
+  there are none).
+* ``train(dataset)`` where Sprint delivers data: runs in a separate thread and iterates over epochs
+  of the dataset. When it returns, Sprint exits normally; an exception ends Sprint with status 1.
 * ``forward(features, segment_name)`` where Sprint wants posteriors (target-mode forward-only or
   criterion-by-sprint, or a feature scorer). Runs in Sprint's thread.
 * ``backward(loss, error_signal, natural_pairing_type)`` after each ``forward`` of
-  criterion-by-sprint, or ``discard()``, if it has one, where Sprint drops the segment.
-* ``exit()``, if it has one, at the end.
+  criterion-by-sprint, or ``discard()``, optional, where Sprint drops the segment.
+* ``exit()``, optional, at the end.
 
-Methods that are missing are missed when Sprint first needs them.
+A missing method is an error when Sprint first needs it.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
         """An engine with all methods.
 
         Attributes:
-            dataset_options: of the `SprintDatasetBase` for ``train``, if it has any.
+            dataset_options: options of the `SprintDatasetBase` for ``train``; optional.
         """
 
         dataset_options: Mapping[str, Any]
@@ -47,7 +45,7 @@ if TYPE_CHECKING:
             """Sprint knows the dimensions."""
 
         def train(self, dataset: SprintDatasetBase) -> None:
-            """Takes epochs from the dataset: ``init_seq_order(epoch)``, then its sequences."""
+            """Iterates over epochs: ``init_seq_order(epoch)``, then the sequences."""
 
         def forward(
             self, features: NDArray[np.float32], segment_name: str | None
@@ -60,28 +58,28 @@ if TYPE_CHECKING:
             error_signal: NDArray[np.float32],
             natural_pairing_type: str | None,
         ) -> None:
-            """Takes loss and error signal (T, L) of the segment that was forwarded last.
+            """Receives loss and error signal (T, L) of the segment that was forwarded last.
 
-            The error signal is the derivative by the posteriors, or, with "softmax", by what they
-            are the softmax of.
+            The error signal is the derivative with respect to the posteriors, or, with "softmax",
+            to the input of the softmax.
             """
 
         def discard(self) -> None:
             """Sprint has dropped the segment that was forwarded last."""
 
         def exit(self) -> None:
-            """The end."""
+            """Called at the end."""
 
 
-__all__ = ["call_if_there", "load_engine", "log_posteriors", "needed"]
+__all__ = ["call_optional", "load_engine", "log_posteriors", "required_method"]
 
 
 def load_engine(config: Mapping[str, str]) -> Any:
     """The engine that a configuration names.
 
     Raises:
-        ValueError: it names none.
-        ImportError, AttributeError: there is no such class.
+        ValueError: no engine is named.
+        ImportError, AttributeError: the class does not exist.
     """
     name = config.get("engine", "")
     module, _, attribute = name.partition(":")
@@ -92,46 +90,46 @@ def load_engine(config: Mapping[str, str]) -> Any:
     return getattr(importlib.import_module(module), attribute)(dict(config))
 
 
-def needed(engine: Any, method: str) -> Any:
-    """A method of an engine. Raises SprintError where it has none."""
-    found = getattr(engine, method, None)
-    if found is None:
-        raise SprintError(f"{type(engine).__name__} has no {method}, which Sprint needs here")
-    return found
+def required_method(engine: Any, name: str) -> Any:
+    """A method of an engine. Raises SprintError if it is missing."""
+    method = getattr(engine, name, None)
+    if method is None:
+        raise SprintError(f"{type(engine).__name__} has no {name}, which Sprint needs here")
+    return method
 
 
-def call_if_there(engine: Any, method: str, *arguments: Any) -> None:
-    """Calls a method that an engine need not have."""
-    found = getattr(engine, method, None)
-    if found is not None:
-        found(*arguments)
+def call_optional(engine: Any, name: str, *arguments: Any) -> None:
+    """Calls an optional method of an engine."""
+    method = getattr(engine, name, None)
+    if method is not None:
+        method(*arguments)
 
 
 def log_posteriors(
-    engine: Any, features: NDArray[Any], segment_name: str | None, output_dim: int, shortest: int
+    engine: Any, features: NDArray[Any], segment_name: str | None, output_dim: int, min_frames: int
 ) -> NDArray[np.float32]:
-    """What an engine computes of a segment, checked.
+    """Forwards a segment, and checks the result.
 
     Args:
         engine: has ``forward``.
         features: (T, D).
-        segment_name: or None where Sprint does not tell.
-        output_dim: labels there must be.
-        shortest: frames there must be, at least; at most as many as came.
+        segment_name: full name, or None if not known.
+        output_dim: required number of labels.
+        min_frames: minimum number of frames of the result; at most as many as there are features.
 
     Returns:
         (T', output_dim) float32.
 
     Raises:
-        SprintError: something else.
+        SprintError: a result of another shape.
     """
-    result = np.asarray(needed(engine, "forward")(features, segment_name), np.float32)
+    result = np.asarray(required_method(engine, "forward")(features, segment_name), np.float32)
     if (
         result.ndim != 2
         or result.shape[1] != output_dim
-        or not shortest <= len(result) <= len(features)
+        or not min_frames <= len(result) <= len(features)
     ):
-        frames = f"{shortest} to {len(features)}" if shortest < len(features) else shortest
+        frames = f"{min_frames} to {len(features)}" if min_frames < len(features) else min_frames
         raise SprintError(
             f"{type(engine).__name__}.forward returns another shape than Sprint expects",
             segment=segment_name,

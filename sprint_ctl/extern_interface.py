@@ -1,9 +1,9 @@
-"""The module that Sprint loads to hand every segment to an ExternSprintDataset in the trainer.
+"""The module that Sprint loads to send every segment to an ExternSprintDataset in the trainer.
 
-It serves PythonTrainer (module functions) and PythonControl (the object that `init` returns), with
-or without segment order. Names and keywords are Sprint's (interface facts, sections 1, 3 and 6);
-what later versions add is taken and ignored. It runs on the standard library and numpy, on Python
-3.8 or newer, and does nothing when it is imported. The trainer's end is `sprint_ctl.dataset`.
+It supports PythonTrainer (module functions) and PythonControl (the object that `init` returns),
+with or without segment order. Names and keywords are Sprint's (sprint-interface.md, sections 1, 3
+and 6); keywords of later versions are ignored. It needs the standard library and numpy, Python 3.8
+or newer, and does nothing on import. The trainer's end is `sprint_ctl.dataset`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ._sprint.segment_calls import (
     sink,
 )
 from ._sprint.segment_order import ordered_names
-from ._sprint.segment_sender import SegmentSource
+from ._sprint.segment_sender import SegmentSender
 from .errors import SprintError
 
 if TYPE_CHECKING:
@@ -55,30 +55,30 @@ def getSegmentList(  # noqa: N802
         corpusName: of the corpus.
         segmentList: all its segments, or those of a list, in Sprint's order.
         config: configuration string, with ``seq_ordering`` and ``seq_seed`` for another order;
-            "" from a trainer that leaves the order to Sprint.
-        segmentsInfo: the length of each, where Sprint was asked to tell it.
-        kwargs: whatever later versions add.
+            "" if the trainer leaves the order to Sprint.
+        segmentsInfo: the length of each segment, if Sprint is configured to pass it.
+        kwargs: keywords of later versions.
     """
     if not config:
         return iter(segmentList)
-    source = SegmentSource.of(config)
-    names = _ordered(source, segmentList, segmentsInfo)
-    source.num_names = len(names)
-    return _while_wanted(source, names)
+    sender = SegmentSender.of(config)
+    names = _ordered(sender, segmentList, segmentsInfo)
+    sender.num_names = len(names)
+    return _while_wanted(sender, names)
 
 
 @reported_to_sink
 def _ordered(
-    source: SegmentSource, names: Sequence[str], info: Mapping[str, Mapping[str, Any]] | None
+    sender: SegmentSender, names: Sequence[str], info: Mapping[str, Mapping[str, Any]] | None
 ) -> list[str]:
-    rule = source.config.get("seq_ordering", "default")
-    seed = int(source.config.get("seq_seed", 1))
+    rule = sender.config.get("seq_ordering", "default")
+    seed = int(sender.config.get("seq_seed", 1))
     return ordered_names(Ordering(rule, fixed_random_seed=seed), 1, names, info)
 
 
-def _while_wanted(source: SegmentSource, names: Sequence[str]) -> Iterator[str]:
+def _while_wanted(sender: SegmentSender, names: Sequence[str]) -> Iterator[str]:
     for name in names:
-        if not source.is_wanted():
+        if not sender.is_wanted():
             return
         yield name
 
@@ -87,25 +87,25 @@ def _while_wanted(source: SegmentSource, names: Sequence[str]) -> Iterator[str]:
 
 
 def init(config: str, **kwargs: Any) -> IterateCorpusControl | None:
-    """Called by Sprint when it makes a PythonTrainer, with its first data, or a PythonControl.
+    """Called by Sprint when it creates a PythonTrainer, with its first data, or a PythonControl.
 
     Args:
         config: configuration string, see `sprint_ctl.config`.
         kwargs: ``name="Sprint.PythonControl"``, or inputDim, outputDim and targetMode.
 
     Returns:
-        what stands for PythonControl; None to a PythonTrainer.
+        the object for a PythonControl; None to a PythonTrainer.
     """
-    source = SegmentSource.of(config)
+    sender = SegmentSender.of(config)
     if kwargs.get("name") == "Sprint.PythonControl":
-        return IterateCorpusControl(source)
-    _init_trainer(source, **kwargs)
+        return IterateCorpusControl(sender)
+    _init_trainer(sender, **kwargs)
     return None
 
 
 @reported_to_sink
 def _init_trainer(
-    source: SegmentSource,
+    sender: SegmentSender,
     inputDim: int,  # noqa: N803
     outputDim: int,  # noqa: N803
     targetMode: str,  # noqa: N803
@@ -113,27 +113,27 @@ def _init_trainer(
 ) -> None:
     if targetMode in _NEEDS_OUTPUT:
         raise SprintError(
-            "the trainer only takes data, and Sprint wants the output of a network",
+            "the trainer only accepts data, and Sprint asks for the output of a network",
             expected="--*.target-mode=target-alignment, target-generic, target-segment-orth or"
             " unsupervised",
             found=targetMode,
         )
-    source.start(inputDim, outputDim)
+    sender.start(inputDim, outputDim)
 
 
 def exit(**kwargs: Any) -> None:
-    """Called by Sprint at its end, also where `init` was not."""
-    source = sink()
-    if isinstance(source, SegmentSource):
-        _exit_trainer(source)
-        source.finish()
+    """Called by Sprint at its end, even if it has not called `init`."""
+    sender = sink()
+    if isinstance(sender, SegmentSender):
+        _exit_trainer(sender)
+        sender.finish()
 
 
 @reported_to_sink
-def _exit_trainer(source: SegmentSource) -> None:
-    if source.is_started and not source.num_sent and source.is_wanted():
+def _exit_trainer(sender: SegmentSender) -> None:
+    if sender.is_started and not sender.num_sent and sender.is_wanted():
         raise SprintError(
-            "Sprint has made a PythonTrainer and handed it no data, which is all that it does with"
+            "Sprint has created a PythonTrainer and delivered no data, as it always does with"
             " --*.action=supervised-segmentwise-training: use --*.action=python-control with"
             " --*.python-control-loop-type=iterate-corpus instead"
         )

@@ -1,15 +1,14 @@
 """The module that Sprint loads to train or forward inside its own process, with a user's engine.
 
-It serves PythonTrainer in all target modes (module functions), PythonControl (segments of
+It supports PythonTrainer in all target modes (module functions), PythonControl (segments of
 iterate-corpus, notifications), PythonFeatureScorer, and the order of segments with epochs. Names
-and keywords are Sprint's (interface facts, sections 1, 3, 5 and 6); what later versions add is
-taken and ignored. The engine is the user's, see `sprint_ctl.engine`:
+and keywords are Sprint's (sprint-interface.md, sections 1, 3, 5 and 6); keywords of later versions
+are ignored. The user provides the engine, see `sprint_ctl.engine`:
 
     --*.pymod-name=sprint_ctl.interface
     --*.pymod-config=engine:my.module:Engine,epochs:10
 
-It runs on the standard library and numpy, on Python 3.8 or newer, and does nothing when it is
-imported.
+It needs the standard library and numpy, Python 3.8 or newer, and does nothing on import.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from ._sprint.segment_calls import (
     reported_to_sink,
     sink,
 )
-from .engine import call_if_there, needed
+from .engine import call_optional, required_method
 from .errors import SprintError
 
 if TYPE_CHECKING:
@@ -62,20 +61,20 @@ def getSegmentList(  # noqa: N802
     segmentsInfo: Mapping[str, Mapping[str, Any]] | None = None,  # noqa: N803
     **kwargs: Any,
 ) -> Iterator[str]:
-    """Called by Sprint for the order of segments: those of all epochs, one after the other.
+    """Called by Sprint for the order of segments: the names of all epochs in succession.
 
     Args:
         corpusName: of the corpus.
         segmentList: all its segments, in Sprint's order.
-        config: configuration string; the keys that count are those of `EngineRunner.segments`.
-        segmentsInfo: the length of each, where Sprint was asked to tell it.
-        kwargs: whatever later versions add.
+        config: configuration string; for its keys see `EngineRunner.segments`.
+        segmentsInfo: the length of each segment, if Sprint is configured to pass it.
+        kwargs: keywords of later versions.
     """
     return EngineRunner.of(config).segments(segmentList, segmentsInfo)
 
 
 def init(config: str, **kwargs: Any) -> IterateCorpusControl | PythonFeatureScorer | None:
-    """Called by Sprint when it makes a PythonTrainer, with its first data, or a PythonControl.
+    """Called by Sprint when it creates a PythonTrainer, with its first data, or a PythonControl.
 
     Args:
         config: configuration string.
@@ -83,7 +82,7 @@ def init(config: str, **kwargs: Any) -> IterateCorpusControl | PythonFeatureScor
             targetMode, allowDownsampling.
 
     Returns:
-        what stands for PythonControl or the feature scorer; None to a PythonTrainer.
+        the object for a PythonControl or a feature scorer; None to a PythonTrainer.
     """
     runner = EngineRunner.of(config)
     if kwargs.get("name") != "Sprint.PythonControl":
@@ -110,7 +109,7 @@ def _init_trainer(
 
 
 def exit(**kwargs: Any) -> None:
-    """Called by Sprint at its end, also where `init` was not."""
+    """Called by Sprint at its end, even if it has not called `init`."""
     runner = sink()
     if runner is not None:
         runner.finish()
@@ -134,7 +133,7 @@ def feedInputForwarding(  # noqa: N802
     Args:
         features: (dimension, time) float32.
         segmentName: full name, or None.
-        kwargs: weights, and whatever later versions add.
+        kwargs: weights, and keywords of later versions.
 
     Returns:
         (label, time) float32 posteriors.
@@ -164,14 +163,14 @@ def finishError(  # noqa: N802
     Args:
         error: the loss.
         errorSignal: (label, time) float32, see `sprint_ctl.engine`.
-        naturalPairingType: "softmax": by what the posteriors are the softmax of.
-        kwargs: whatever later versions add.
+        naturalPairingType: "softmax": the derivative is with respect to the input of the softmax.
+        kwargs: keywords of later versions.
     """
-    backward = needed(_runner().engine, "backward")
+    backward = required_method(_runner().engine, "backward")
     backward(error, np.ascontiguousarray(errorSignal.T), naturalPairingType)
 
 
 @reported_to_sink
 def finishDiscard(**kwargs: Any) -> None:  # noqa: N802
-    """Called where Sprint drops the segment that `feedInput` has answered."""
-    call_if_there(_runner().engine, "discard")
+    """Called if Sprint drops the segment that `feedInput` has answered."""
+    call_optional(_runner().engine, "discard")

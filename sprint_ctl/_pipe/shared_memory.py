@@ -1,11 +1,11 @@
 """A memory file for the arrays of one direction: written by one process, mapped by both.
 
-An array is copied into the file once, in the order of its elements, and read where it lies. Who
-writes it owns it: the next message begins at the front again, so a view is good until the next
-message of that direction is asked for. Requests and replies alternate, which makes this safe.
+An array is copied into the file once, in its memory order, and read in place. The writer owns the
+file: each message starts again at offset 0, so a view is valid until the next message of that
+direction is received. Requests and replies alternate, which makes this safe.
 
-The file has no name, lives as long as a descriptor of it, can grow and never shrink (a seal), so
-that a mapped page is always there.
+The file is anonymous and exists as long as a descriptor of it. It can grow but never shrink (a
+seal), so a mapped page always exists.
 """
 
 from __future__ import annotations
@@ -45,45 +45,45 @@ class ArrayMemory:
 
     @classmethod
     def create(cls, name: str) -> ArrayMemory:
-        """A new file, empty. Raises OSError where the system has none."""
+        """A new, empty file. Raises OSError if the system does not support it."""
         fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         fcntl.fcntl(fd, _ADD_SEALS, _SEAL_SHRINK)
         return cls(fd)
 
-    def write(self, placed: Iterable[tuple[int, Order, NDArray[Any]]], size: int) -> None:
-        """Copies arrays to their places, in some order; ``size`` is the end of the last one."""
+    def write(self, arrays: Iterable[tuple[int, Order, NDArray[Any]]], size: int) -> None:
+        """Copies arrays to offsets, in C or F order; ``size`` is the end of the last one."""
         if size > self._size:
             os.ftruncate(self.fd, max(-(-size // _STEP) * _STEP, os.fstat(self.fd).st_size))
             self._remap()
-        for place, order, array in placed:
-            if array.size:  # there may be no mapping yet
-                np.copyto(self._view(place, array.dtype, array.shape, order), array)
+        for offset, order, array in arrays:
+            if array.size:  # without any element, nothing may be mapped yet
+                np.copyto(self._view(offset, array.dtype, array.shape, order), array)
 
     def view(
-        self, place: int, dtype: np.dtype[Any], shape: Sequence[int], order: Order, nbytes: int
+        self, offset: int, dtype: np.dtype[Any], shape: Sequence[int], order: Order, nbytes: int
     ) -> NDArray[Any]:
-        """An array of the other end, where it lies; ValueError where the file is too small."""
-        if place + nbytes > self._size:
+        """An array of the other end, not copied. Raises ValueError if the file is too small."""
+        if offset + nbytes > self._size:
             self._remap()
-            if place + nbytes > self._size:
-                raise ValueError(f"bytes {place} to {place + nbytes} of {self._size}")
-        return self._view(place, dtype, shape, order)
+            if offset + nbytes > self._size:
+                raise ValueError(f"bytes {offset} to {offset + nbytes} of {self._size}")
+        return self._view(offset, dtype, shape, order)
 
     def _view(
-        self, place: int, dtype: np.dtype[Any], shape: Sequence[int], order: Order
+        self, offset: int, dtype: np.dtype[Any], shape: Sequence[int], order: Order
     ) -> NDArray[Any]:
         buffer: Any = self._map if self._map is not None else b""
-        array: NDArray[Any] = np.ndarray(tuple(shape), dtype, buffer, place, None, order)
+        array: NDArray[Any] = np.ndarray(tuple(shape), dtype, buffer, offset, None, order)
         return array
 
     def _remap(self) -> None:
-        # the old mapping goes with the last view of it
+        # the old mapping is unmapped with the last view of it
         self._size = os.fstat(self.fd).st_size
         if self._size:
             self._map = mmap.mmap(self.fd, self._size)
 
     def close(self) -> None:
-        """Closes the descriptor; views stay good."""
+        """Closes the descriptor; views stay valid."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
@@ -92,7 +92,7 @@ class ArrayMemory:
 
 
 def order_of(array: NDArray[Any]) -> Order:
-    """ "F" if the first axis runs fastest, else "C": how its elements are laid out in a message."""
+    """The memory order of an array in a message: "F" if the first axis varies fastest, else "C"."""
     if array.flags.c_contiguous or array.ndim < 2:
         return "C"
     return "F" if abs(array.strides[0]) < abs(array.strides[-1]) else "C"

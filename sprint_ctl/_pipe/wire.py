@@ -1,23 +1,22 @@
-"""Messages over two pipes: what both ends of the wire use.
+"""Wire: messages over two pipes, used by both ends.
 
 A message is a tuple of plain values: None, bool, int, float, str, bytes, tuple, list, dict, arrays
 and scalars of numpy of plain kinds. There are two framings; either end can read both at any time,
-and writes the first until ``version`` is set to 2:
+and writes the pickle framing until ``version`` is set to 2:
 
-1. the incumbent's (interface facts, section 10): length as signed 32-bit little-endian number, then
-   a pickle (`sprint_ctl._pipe.pickle_framing`).
-2. ``SPR2``, then as little-endian unsigned numbers the length of a JSON text (32 bit), the request
-   id and the size of the arrays that follow the text (64 bit each), then the text and the arrays
-   (`sprint_ctl._pipe.json_framing`). Arrays go from their own memory into the pipe and from the
-   pipe into the final array; with memory files (`sprint_ctl._pipe.shared_memory`) they do not go
-   through the pipe at all.
-   Request id 0 is for messages that answer no request.
+1. pickle framing, RETURNN's (sprint-interface.md, section 10): length as signed 32-bit
+   little-endian number, then a pickle (`sprint_ctl._pipe.pickle_framing`).
+2. JSON framing: ``SPR2``, then as little-endian unsigned numbers the length of a JSON text (32
+   bit), the request id and the size of the arrays that follow the text (64 bit each), then the text
+   and the arrays (`sprint_ctl._pipe.json_framing`). Arrays are written from their own memory and
+   read into the final array; with memory files (`sprint_ctl._pipe.shared_memory`) they do not go
+   through the pipe at all. Request id 0 is for messages that answer no request.
 
-All waiting is done in one place, ``_wait``: until the pipe is ready, the deadline has passed, or
-the watched process has ended. Deadlines are times of ``time.monotonic()``; None waits for ever.
-To sleep and be woken takes longer than a quick answer does. So where the last message came within
-0.2 ms, the next one is looked for that long, leaving the processor to whoever wants it, before the
-thread goes to sleep; where messages take longer, it sleeps at once.
+``_wait`` does all waiting: until the pipe is ready, the deadline has passed, or the watched process
+has ended. Deadlines are times of ``time.monotonic()``; None waits for ever.
+Going to sleep and waking up takes longer than a quick answer. So if the last message arrived within
+0.2 ms, the thread polls that long for the next one, yielding the processor, before it sleeps;
+otherwise it sleeps at once.
 Each direction of a Wire may be used by one thread at a time.
 """
 
@@ -53,22 +52,22 @@ _HEADER = struct.Struct("<4sIQQ")  # magic, size of the text, request id, size o
 _LENGTH = struct.Struct("<i")
 _MAX_TEXT = 1 << 26
 _MAX_PAYLOAD = 1 << 36
-_AHEAD = 1 << 12  # read at once, at the beginning of a message: most fit
-_CHUNK = 1 << 16  # of a body whose length is only declared
-_PIPE_SIZE = 1 << 20  # what the system grants without privileges
+_AHEAD = 1 << 12  # bytes read at the start of a message; most messages fit
+_CHUNK = 1 << 16  # first allocation for a body whose length is only declared
+_PIPE_SIZE = 1 << 20  # the default maximum without privileges
 _SET_PIPE_SIZE = 1031  # fcntl.F_SETPIPE_SZ, named from Python 3.10 on
 _MAX_PARTS = 1024  # IOV_MAX
-_SLICE = 0.1  # seconds between looks at a process that cannot be polled
-_SOON = 2e-4  # seconds in which a message is worth staying awake for
+_POLL_INTERVAL = 0.1  # seconds, of a process without a descriptor
+_SPIN_SECONDS = 2e-4  # for a message that may come soon
 _PICKLE_START = 0x80
 
 
 class Wire:
-    """One end of a pair of pipes. It owns the descriptors it is given.
+    """One end of a pair of pipes. Owns its descriptors.
 
     Attributes:
         version: the framing it writes, 1 or 2.
-        received_id: request id of the message received last; None for the first framing.
+        received_id: request id of the message received last; None in the pickle framing.
     """
 
     def __init__(
@@ -81,13 +80,13 @@ class Wire:
         process_fd: int | None = None,
         is_alive: Callable[[], bool] | None = None,
     ) -> None:
-        """Takes over the pipe ends.
+        """Takes ownership of the pipe ends.
 
         Args:
             read_fd, write_fd: ends of two pipes; they become non-blocking.
             read_memory, write_memory: memory files of the two directions.
             process_fd: becomes readable when the watched process ends; not owned.
-            is_alive: asked instead every 0.1 s of waiting, where there is no such descriptor.
+            is_alive: called instead every 0.1 s of waiting, without such a descriptor.
         """
         self.version = 1
         self.received_id: int | None = None
@@ -98,12 +97,12 @@ class Wire:
         self._packer = Packer(write_memory)
         self._process_fd = process_fd
         self._is_alive = is_alive
-        self._ahead = b""  # read, but of the next message
-        self._was_soon = False  # whether the last message was
+        self._ahead = b""  # bytes of the next message
+        self._was_soon = False  # whether the last message arrived within _SPIN_SECONDS
         self._pollers = {}
         for fd, event in ((read_fd, select.POLLIN), (write_fd, select.POLLOUT)):
             os.set_blocking(fd, False)
-            with contextlib.suppress(OSError):  # above the limit of the system: slower, no more
+            with contextlib.suppress(OSError):  # above the limit of the system: only slower
                 fcntl.fcntl(fd, _SET_PIPE_SIZE, _PIPE_SIZE)
             self._pollers[fd] = poller = select.poll()
             poller.register(fd, event)
@@ -118,15 +117,16 @@ class Wire:
         """Sends a message; returns when all of it is in the pipe.
 
         Raises:
-            TypeError, ValueError: it holds something that does not go over the wire; nothing was
-                sent.
-            PipeClosedError: nobody reads at the other end.
+            TypeError, ValueError: a value that is not plain; nothing was sent.
+            PipeClosedError: the other end is closed.
             SprintTimeoutError: the deadline has passed; part of the message may be sent.
         """
         if self.version == 1:
             body = pickle_framing.dumps(message)
             if len(body) >= 1 << 31:
-                raise ValueError(f"a message of {len(body)} bytes: the first framing ends at 2 GiB")
+                raise ValueError(
+                    f"a message of {len(body)} bytes: the pickle framing ends at 2 GiB"
+                )
             self._write([memoryview(_LENGTH.pack(len(body))), memoryview(body)], deadline)
             return
         text, arrays = self._packer.pack(message)
@@ -137,21 +137,21 @@ class Wire:
         self._write([memoryview(head), *bodies], deadline)
 
     def receive(self, *, deadline: float | None = None) -> tuple[Any, ...]:
-        """The next message. Arrays in the memory file are views, good until the next call.
+        """The next message. Arrays in the memory file are views, valid until the next call.
 
         Raises:
             PipeClosedError: the other end has closed the pipe, or its process has ended.
-            SprintProtocolError: no message.
+            SprintProtocolError: not a message.
             SprintTimeoutError: the deadline has passed.
         """
         self._read_ahead(4, deadline)
         if not self._ahead.startswith(_MAGIC):
-            return self._receive_first(self._take(4), deadline)
+            return self._receive_pickle(self._take(4), deadline)
         if len(self._ahead) < _HEADER.size:
             self._read_ahead(_HEADER.size, deadline)
-        return self._receive_second(deadline)
+        return self._receive_json(deadline)
 
-    def _receive_first(self, head: bytes, deadline: float | None) -> tuple[Any, ...]:
+    def _receive_pickle(self, head: bytes, deadline: float | None) -> tuple[Any, ...]:
         (size,) = _LENGTH.unpack(head)
         if size <= 0:
             raise SprintProtocolError(
@@ -161,7 +161,7 @@ class Wire:
         self.received_id = None
         return pickle_framing.loads(body, deadline)
 
-    def _receive_second(self, deadline: float | None) -> tuple[Any, ...]:
+    def _receive_json(self, deadline: float | None) -> tuple[Any, ...]:
         _, text_size, request_id, payload = _HEADER.unpack_from(self._ahead)
         if text_size > _MAX_TEXT or payload > _MAX_PAYLOAD:
             raise SprintProtocolError(
@@ -183,7 +183,7 @@ class Wire:
         return message
 
     def has_data(self) -> bool:
-        """Whether ``receive`` would find at least the beginning of a message, or the end."""
+        """Whether at least the beginning of a message, or the end of the pipe, can be read."""
         if self._ahead:
             return True
         poller = select.poll()
@@ -191,7 +191,7 @@ class Wire:
         return bool(poller.poll(0))
 
     def close(self) -> None:
-        """Closes the pipe ends and memory files; again does nothing."""
+        """Closes the pipe ends and memory files. Idempotent."""
         for fd in self._pollers:
             os.close(fd)
         self._pollers = {}
@@ -207,14 +207,14 @@ class Wire:
     # ---- bytes -----------------------------------------------------------------------------
 
     def _read_ahead(self, size: int, deadline: float | None) -> None:
-        """Until the beginning of the next message is there: so many bytes, and what came along."""
+        """Reads the beginning of the next message: at least ``size`` bytes."""
         while len(self._ahead) < size:
-            # it is rarely there already, and reading an empty pipe costs more than polling
+            # the pipe is usually empty, and reading an empty pipe costs more than polling
             begin = time.monotonic()
-            ready = self._was_soon and self._look(begin + _SOON)
+            ready = self._was_soon and self._spin(begin + _SPIN_SECONDS)
             if not ready and not self._wait(self._read_fd, deadline, (len(self._ahead), size)):
                 raise _closed("the process at the other end has ended", (len(self._ahead), size))
-            self._was_soon = time.monotonic() - begin < _SOON
+            self._was_soon = time.monotonic() - begin < _SPIN_SECONDS
             try:
                 chunk = os.read(self._read_fd, _AHEAD)
             except BlockingIOError:
@@ -233,9 +233,9 @@ class Wire:
         deadline: float | None,
         *,
         at_least: int,
-        doing: tuple[int, int] = (0, 0),
+        progress: tuple[int, int] = (0, 0),
     ) -> int:
-        """Fills the beginning of a view; the number of bytes, ``at_least`` or more."""
+        """Fills the beginning of a view; returns the number of bytes, ``at_least`` or more."""
         got = 0
         if self._ahead:
             got = min(len(self._ahead), len(view))
@@ -245,25 +245,25 @@ class Wire:
             try:
                 count = os.readv(self._read_fd, [view[got:]])
             except BlockingIOError:
-                facts = doing[0] + got, max(doing[1], at_least)
-                if not self._wait(self._read_fd, deadline, facts):
-                    raise _closed("the process at the other end has ended", facts) from None
+                reached = progress[0] + got, max(progress[1], at_least)
+                if not self._wait(self._read_fd, deadline, reached):
+                    raise _closed("the process at the other end has ended", reached) from None
                 continue
             if count == 0:
-                facts = doing[0] + got, max(doing[1], at_least)
-                raise _closed("the other end has closed the pipe", facts)
+                reached = progress[0] + got, max(progress[1], at_least)
+                raise _closed("the other end has closed the pipe", reached)
             got += count
         return got
 
     def _read_growing(self, size: int, deadline: float | None, first: int | None = None) -> bytes:
-        """So many bytes; memory is taken as they come, since the size is only declared."""
+        """Reads ``size`` bytes, and allocates as they arrive, since the size is only declared."""
         body = bytearray(min(size, _CHUNK))
         got = 0
         while got < size:
             if got == len(body):
                 body += bytes(min(size - got, got))
             with memoryview(body) as view:
-                got += self._read(view[got:], deadline, at_least=1, doing=(got, size))
+                got += self._read(view[got:], deadline, at_least=1, progress=(got, size))
             if first is not None and body[0] != first:
                 raise SprintProtocolError(
                     "not a message",
@@ -278,54 +278,54 @@ class Wire:
             try:
                 count = os.writev(self._write_fd, parts[:_MAX_PARTS])
             except BlockingIOError:
-                facts = sent, sent + sum(map(len, parts))
-                if self._wait(self._write_fd, deadline, facts):
+                reached = sent, sent + sum(map(len, parts))
+                if self._wait(self._write_fd, deadline, reached):
                     continue
-                raise _closed("the process at the other end has ended", facts) from None
+                raise _closed("the process at the other end has ended", reached) from None
             except BrokenPipeError:
-                facts = sent, sent + sum(map(len, parts))
-                raise _closed("the other end has closed the pipe", facts) from None
+                reached = sent, sent + sum(map(len, parts))
+                raise _closed("the other end has closed the pipe", reached) from None
             sent += count
             while parts and count >= len(parts[0]):
                 count -= len(parts.pop(0))
             if count:
                 parts[0] = parts[0][count:]
 
-    def _look(self, until: float) -> bool:
-        """Whether there is something to read by then, without going to sleep."""
+    def _spin(self, until: float) -> bool:
+        """Whether the pipe can be read by then; does not sleep."""
         poller = self._pollers[self._read_fd]
         while time.monotonic() < until:
-            for which, _ in poller.poll(0):
-                return which == self._read_fd
+            for ready_fd, _ in poller.poll(0):
+                return ready_fd == self._read_fd
             os.sched_yield()
         return False
 
-    def _wait(self, fd: int, deadline: float | None, facts: tuple[int, int]) -> bool:
+    def _wait(self, fd: int, deadline: float | None, progress: tuple[int, int]) -> bool:
         """True when a descriptor is ready, False when only the process has ended."""
         poller = self._pollers[fd]
         while True:
             alive = self._is_alive is None or self._is_alive()
             left = seconds_left(deadline)
             ready = poller.poll(
-                poll_milliseconds(left if self._is_alive is None else min(left, _SLICE))
+                poll_milliseconds(left if self._is_alive is None else min(left, _POLL_INTERVAL))
             )
-            for which, _ in ready:
-                if which == fd:
+            for ready_fd, _ in ready:
+                if ready_fd == fd:
                     return True
             if ready or not alive:
-                # what it wrote before it ended is in the pipe already: look once more
-                return any(which == fd for which, _ in poller.poll(0))
+                # what it wrote before it ended is in the pipe already: poll once more
+                return any(ready_fd == fd for ready_fd, _ in poller.poll(0))
             if left <= 0:
-                done, size = facts
+                done, size = progress
                 raise SprintTimeoutError(
-                    "nothing came over the pipe in time",
+                    "nothing arrived over the pipe in time",
                     expected=f"{size} bytes",
                     found=f"{done} bytes",
                 )
 
 
-def _closed(reason: str, facts: tuple[int, int]) -> PipeClosedError:
-    done, size = facts
+def _closed(reason: str, progress: tuple[int, int]) -> PipeClosedError:
+    done, size = progress
     if done == 0:
         return PipeClosedError(reason)
     return PipeClosedError(

@@ -1,7 +1,7 @@
-"""Loss and error signal of one segment, asked of Sprint through its callback.
+"""Loss and error signal of one segment, from Sprint's callback.
 
-The two ways that Sprint has (interface facts, sections 2 and 9), by the key ``criterion`` of the
-configuration, or else by what Sprint extracts for the segment:
+Sprint has two criteria (sprint-interface.md, sections 2 and 9). The key ``criterion`` of the
+configuration selects one, otherwise what Sprint extracts for the segment does:
 
 * ``cross-entropy``, with an alignment: probabilities, the alignment as float32 (Sprint's check
   demands it), ``output_error_type="error-signal-before-softmax"``
@@ -42,14 +42,15 @@ def loss_by_callback(
         log_posteriors: (time, label) float32.
         orthography: of the segment, UTF-8 where bytes.
         alignment: label of each frame, or None.
-        criterion: one of `CRITERIA`; None: by whether there is an alignment.
+        criterion: one of `CRITERIA`; None: cross-entropy if the segment has an alignment, else ctc.
 
     Returns:
         The loss, and the error signal, float32, of the shape of the posteriors; `skipped` where
         Sprint has discarded the segment.
 
     Raises:
-        ValueError: Sprint did not extract what the criterion needs, or answered something else.
+        ValueError: Sprint did not extract what the criterion needs, or its answer has another
+            shape.
     """
     if criterion is None:
         criterion = "ctc" if alignment is None else "cross-entropy"
@@ -67,7 +68,7 @@ def loss_by_callback(
     else:
         if orthography is None:
             raise ValueError(f"segment {name!r}: neither alignment nor orthography")
-        if np.isnan(log_posteriors[0, 0]):  # Sprint looks at this one, and aborts
+        if np.isnan(log_posteriors[0, 0]):  # Sprint checks this one, and aborts
             raise ValueError(f"segment {name!r}: the posteriors are not numbers (nan)")
         text = orthography.decode("utf-8") if isinstance(orthography, bytes) else orthography
         answer = callback(
@@ -89,7 +90,7 @@ def loss_by_callback(
 
 
 def _check_alignment(name: str, alignment: NDArray[Any], shape: tuple[int, ...]) -> None:
-    """Sprint dies of another length, and reads anything for a class that is not there."""
+    """Sprint aborts on another length, and reads out of bounds for a class out of range."""
     if alignment.shape != shape[:1]:
         raise ValueError(
             f"segment {name!r} has another length in Sprint than in the trainer:"
@@ -109,7 +110,7 @@ def loss_by_name(
     *,
     criterion: str | None = None,
 ) -> tuple[float, NDArray[np.float32]]:
-    """The same where Sprint does not visit its segments: the orthography is looked up."""
+    """The same where Sprint does not visit its segments: asks Sprint for the orthography."""
     orthography = None
     if criterion != "cross-entropy":
         orthography = callback("get_orthography_by_segment_name", name)
@@ -119,5 +120,5 @@ def loss_by_name(
 
 
 def skipped(log_posteriors: NDArray[Any]) -> tuple[float, NDArray[np.float32]]:
-    """What stands for a segment that Sprint discards: infinite loss, no gradient."""
+    """Loss and error signal of a segment that Sprint discards: infinite loss, no gradient."""
     return float("inf"), np.zeros(log_posteriors.shape, np.float32)

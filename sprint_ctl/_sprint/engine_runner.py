@@ -1,10 +1,10 @@
 """EngineRunner: a user's engine and the segments that Sprint hands it, in one process.
 
-Two threads. Sprint's own makes the calls; it forwards, or adds sequences to a dataset. The engine's
-runs ``train`` on that dataset, see `sprint_ctl.dataset_base` for how they wait for each other. When
-``train`` has returned, what Sprint still delivers is dropped and its list of segments ends; when it
-has failed, the next call of Sprint raises that, which ends Sprint. At its end Sprint waits until
-``train`` has dealt with what it was given, at most ``finish_timeout`` seconds (config; one day).
+There are two threads. Sprint's thread makes the calls: it forwards, or adds sequences to a dataset.
+The engine's thread runs ``train`` on that dataset; `sprint_ctl.dataset_base` says how they wait for
+each other. When ``train`` returns, further segments are dropped and the list of segments ends; when
+it fails, the next call of Sprint raises the error, which ends Sprint. At its end Sprint waits until
+``train`` has processed all sequences, at most ``finish_timeout`` seconds (config; one day).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from sprint_ctl.config import parse_config
 from sprint_ctl.dataset_base import SprintDatasetBase
-from sprint_ctl.engine import call_if_there, load_engine, log_posteriors, needed
+from sprint_ctl.engine import call_optional, load_engine, log_posteriors, required_method
 from sprint_ctl.errors import SprintError, SprintTimeoutError
 from sprintcache.ordering import Ordering
 
@@ -33,23 +33,23 @@ __all__ = ["EngineRunner"]
 
 
 class EngineRunner:
-    """Where segments go that an engine in this process deals with.
+    """Runs an engine in this process: the sink of the segments that Sprint delivers.
 
     Attributes:
         config: the pairs of all configuration strings of this process.
-        output_dim: number of classes, 0 where Sprint does not tell.
+        output_dim: number of classes, 0 if not known.
     """
 
     @classmethod
     def of(cls, config: str) -> EngineRunner:
-        """That of this process; the first call makes it, further ones add what they know."""
-        made = sink()
-        if not isinstance(made, cls):
-            made = cls()
-            deliver_to(made)
-        made.config.update(parse_config(config))
-        configure_log(made.config)
-        return made
+        """The one of this process, with the configurations of all calls so far."""
+        runner = sink()
+        if not isinstance(runner, cls):
+            runner = cls()
+            deliver_to(runner)
+        runner.config.update(parse_config(config))
+        configure_log(runner.config)
+        return runner
 
     def __init__(self) -> None:
         self.config: dict[str, str] = {}
@@ -59,19 +59,19 @@ class EngineRunner:
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._has_order = self._has_finished = False
-        self._epoch: int | None = None  # that Sprint visits, where it asks us for the order
-        self._shortest = 1.0  # part of the frames that posteriors must have
+        self._epoch: int | None = None  # that Sprint visits, where this module orders the segments
+        self._min_frames = 1.0  # fraction of the frames that posteriors must have
 
     @property
     def engine(self) -> Any:
-        """The engine, made when it is first needed."""
+        """The engine, created on first use."""
         if self._engine is None:
             self._engine = load_engine(self.config)
         return self._engine
 
     @property
     def dataset(self) -> SprintDatasetBase:
-        """What `train` takes from."""
+        """The dataset of ``train``."""
         if self._dataset is None:
             options = getattr(self.engine, "dataset_options", {})
             self._dataset = SprintDatasetBase(**options)
@@ -80,12 +80,12 @@ class EngineRunner:
     # ---- data ------------------------------------------------------------------------------
 
     def start(self, input_dim: int, output_dim: int) -> None:
-        """Begins to train; again does nothing."""
+        """Begins to train. Idempotent."""
         if self._thread is not None:
             return
         log("train:", input_dim, output_dim, dict(self.config))
-        needed(self.engine, "train")
-        call_if_there(self.engine, "init", input_dim, output_dim)
+        required_method(self.engine, "train")
+        call_optional(self.engine, "init", input_dim, output_dim)
         self.dataset.set_dimensions(input_dim, output_dim)
         if self._has_order:
             self.dataset.useMultipleEpochs()
@@ -109,7 +109,7 @@ class EngineRunner:
         self.dataset.addNewData(features, targets, name)
 
     def finish(self) -> None:
-        """Waits until the engine is through; again does nothing."""
+        """Waits until the engine has finished. Idempotent."""
         if self._has_finished:
             return
         self._has_finished = True
@@ -122,10 +122,10 @@ class EngineRunner:
             if self._thread.is_alive():
                 raise SprintTimeoutError(f"the engine still trains after {timeout:g} s")
             self._check()
-        call_if_there(self._engine, "exit")
+        call_optional(self._engine, "exit")
 
     def report(self, text: str) -> None:
-        """Has the engine raise, where it waits for data."""
+        """Makes the engine raise, where it waits for data."""
         log(text)
         if self._thread is not None:
             self.dataset.fail(SprintError("Sprint has failed", remote=text))
@@ -139,7 +139,7 @@ class EngineRunner:
     def segments(
         self, names: Sequence[str], info: Mapping[str, Mapping[str, Any]] | None
     ) -> Iterator[str]:
-        """The names of all epochs, as Sprint asks for them.
+        """The names of all epochs, lazily.
 
         Config keys: ``epoch``, the first one (1); ``epochs``, how many (1); ``seq_ordering``,
         ``partition_epoch``, see `sprintcache.ordering`.
@@ -149,19 +149,19 @@ class EngineRunner:
         ordering = Ordering(rule, int(self.config.get("partition_epoch", 1)))
         self._has_order = True
         for epoch in range(first, first + int(self.config.get("epochs", 1))):
-            # Sprint may not have called init by now: what the engine is, and its options, come then
+            # before Sprint has called init, neither engine nor options are known
             if self._thread is not None:
                 if epoch > first and not self.dataset.waitForCrnnEpoch(epoch):
                     break
                 self.dataset.initSprintEpoch(epoch)
             self._epoch = epoch
             order = ordered_names(ordering, epoch, names, info)
-            for place, name in enumerate(order):
+            for index, name in enumerate(order):
                 self._check()
                 if self._thread is not None:
                     if self.dataset.is_stopped:
                         break
-                    self.dataset.set_complete_frac(place / len(order))
+                    self.dataset.set_complete_frac(index / len(order))
                 yield name
             if self._thread is not None:
                 self.dataset.finishSprintEpoch()
@@ -171,23 +171,23 @@ class EngineRunner:
     # ---- posteriors ------------------------------------------------------------------------
 
     def prepare(self, input_dim: int, output_dim: int, allows_downsampling: bool) -> None:
-        """Sprint will want posteriors of so many labels."""
-        needed(self.engine, "forward")
-        call_if_there(self.engine, "init", input_dim, output_dim)
+        """Sprint will ask for posteriors of that many labels."""
+        required_method(self.engine, "forward")
+        call_optional(self.engine, "init", input_dim, output_dim)
         self.output_dim = output_dim
-        self._shortest = 0.0 if allows_downsampling else 1.0
+        self._min_frames = 0.0 if allows_downsampling else 1.0
 
     def posteriors(self, features: NDArray[Any], name: str | None) -> NDArray[np.float32]:
-        """Posteriors, probabilities, of a segment.
+        """Posteriors (probabilities) of a segment.
 
         Args:
-            features: (dimension, time), as Sprint gives them.
+            features: (dimension, time), as Sprint passes them.
             name: or None.
 
         Returns:
-            (label, time) float32, exactly an array, as Sprint takes them.
+            (label, time) float32, exactly an ndarray, as Sprint requires.
         """
         time_first = np.ascontiguousarray(features.T, np.float32)
-        shortest = int(len(time_first) * self._shortest)
-        scores = log_posteriors(self.engine, time_first, name, self.output_dim, shortest)
+        min_frames = int(len(time_first) * self._min_frames)
+        scores = log_posteriors(self.engine, time_first, name, self.output_dim, min_frames)
         return np.exp(scores).T

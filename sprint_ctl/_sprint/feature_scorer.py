@@ -1,7 +1,7 @@
-"""PythonFeatureScorer: scores for Sprint's aligner or recogniser from an engine's posteriors.
+"""PythonFeatureScorer: scores for Sprint's aligner or recognizer from an engine's posteriors.
 
-Sprint hands over single features and asks for single frames (interface facts, section 5): features
-are kept, and forwarded together when the first score is wanted. Scores are
+Sprint passes single features and asks for single frames (sprint-interface.md, section 5). Features
+are collected, and forwarded together when the first score is requested. Scores are
 ``-(log p(label | x) - prior_scale * log p(label))``.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sprint_ctl.engine import call_if_there, log_posteriors, needed
+from sprint_ctl.engine import call_optional, log_posteriors, required_method
 from sprint_ctl.errors import SprintError
 from sprintcache.errors import FormatError
 
@@ -27,15 +27,16 @@ __all__ = ["PythonFeatureScorer", "read_log_priors"]
 
 
 class PythonFeatureScorer:
-    """What ``init`` returns to Sprint for its feature scorer.
+    """The object that ``init`` returns to Sprint for its feature scorer.
 
     Config keys: ``prior_file``, logarithms of the priors, see `read_log_priors`; ``prior_scale``
-    (1); ``buffer_size``, features that Sprint hands over before it asks (-1: a whole segment).
+    (1); ``buffer_size``, number of features that Sprint passes before it asks for scores (-1: a
+    whole segment).
     """
 
     def __init__(self, engine: Any, config: Mapping[str, str]) -> None:
-        """Takes the engine."""
-        needed(engine, "forward")
+        """Accepts an engine."""
+        required_method(engine, "forward")
         self._engine = engine
         self._buffer_size = int(config.get("buffer_size", -1))
         self._prior_file = config.get("prior_file")
@@ -52,13 +53,13 @@ class PythonFeatureScorer:
         Args:
             input_dim: of the features.
             output_dim: number of labels.
-            kwargs: whatever later versions add.
+            kwargs: added by later versions.
 
         Raises:
             FormatError: priors of another number of labels.
         """
         self._input_dim, self._output_dim = input_dim, output_dim
-        call_if_there(self._engine, "init", input_dim, output_dim)
+        call_optional(self._engine, "init", input_dim, output_dim)
         if self._prior_file is not None:
             priors = read_log_priors(self._prior_file)
             if priors.shape != (output_dim,):
@@ -71,21 +72,21 @@ class PythonFeatureScorer:
             self._priors = np.float32(self._prior_scale) * priors
 
     def get_feature_buffer_size(self, **kwargs: Any) -> int:
-        """How many features may come before a score is wanted."""
+        """Number of features that Sprint may pass before it asks for a score."""
         return self._buffer_size
 
     @reported_to_sink
     def add_feature(self, feature: NDArray[Any], time: int, **kwargs: Any) -> None:
-        """Takes a feature.
+        """Appends a feature.
 
         Args:
             feature: (input_dim,) float32.
             time: counted from 0 since the last `reset`.
-            kwargs: whatever later versions add.
+            kwargs: added by later versions.
         """
         if feature.shape != (self._input_dim,) or time != len(self._features):
             raise SprintError(
-                "another feature than should come",
+                "not the next feature",
                 expected=f"({self._input_dim},) at time {len(self._features)}",
                 found=f"{feature.shape} at {time}",
             )
@@ -93,7 +94,7 @@ class PythonFeatureScorer:
         self._scores = None
 
     def reset(self, num_frames: int, **kwargs: Any) -> None:
-        """Forgets all features; may come twice, or without any `compute`."""
+        """Drops all features; may be called twice, or without any `compute`."""
         self._features = []
         self._scores = None
 
@@ -103,17 +104,17 @@ class PythonFeatureScorer:
 
         Args:
             num_frames: their number.
-            kwargs: whatever later versions add.
+            kwargs: added by later versions.
         """
         if num_frames != len(self._features) or not self._features:
             raise SprintError(
-                "scores of other frames than were added",
+                "another number of frames than were added",
                 expected=f"{len(self._features)}, at least one",
                 found=num_frames,
             )
         features = np.array(self._features, np.float32)
         posteriors = log_posteriors(
-            self._engine, features, None, self._output_dim, shortest=num_frames
+            self._engine, features, None, self._output_dim, min_frames=num_frames
         )
         if self._priors is not None:
             posteriors = posteriors - self._priors
@@ -125,7 +126,7 @@ class PythonFeatureScorer:
 
         Args:
             time: of the frame since the last `reset`.
-            kwargs: whatever later versions add.
+            kwargs: added by later versions.
         """
         if self._scores is None:
             self.compute(len(self._features))
@@ -136,7 +137,7 @@ class PythonFeatureScorer:
 
     def exit(self, **kwargs: Any) -> None:
         """Called at the end."""
-        call_if_there(self._engine, "exit")
+        call_optional(self._engine, "exit")
 
 
 def read_log_priors(path: str) -> NDArray[np.float32]:
@@ -144,7 +145,7 @@ def read_log_priors(path: str) -> NDArray[np.float32]:
 
     Raises:
         OSError: the file cannot be read.
-        FormatError: it is none of these.
+        FormatError: the file has another format.
     """
     with open(path, "rb") as file:
         if file.read(6) == b"\x93NUMPY":

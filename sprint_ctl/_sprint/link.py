@@ -1,7 +1,7 @@
-"""The child's end of the wire: what every module that Sprint loads talks to the trainer with.
+"""TrainerLink: the child's end of the wire, used by every module that Sprint loads.
 
-A trainer that is gone is no error here: nobody is left to miss what is not sent. Sending may come
-from any thread, one message at a time; receiving from one thread at a time.
+A trainer that has ended is not an error here, since no one misses what is not sent. Any thread may
+send, one message at a time; one thread at a time may receive.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _REPORT_TIMEOUT = 5.0  # seconds, for a trainer that does not read
 
 
 class TrainerLink:
-    """Owns the pipe ends and memory files that the trainer has handed down.
+    """Owns the pipe ends and memory files that were inherited from the trainer.
 
     Attributes:
         knows_json_framing: whether the trainer has offered it.
     """
 
     def __init__(self, c2p_fd: int, p2c_fd: int, config: Mapping[str, str]) -> None:
-        """Takes over the pipe ends.
+        """Takes ownership of the pipe ends.
 
         Args:
             c2p_fd: child-to-parent file descriptor.
@@ -62,7 +62,7 @@ class TrainerLink:
             self._watch.start()
 
     def use_json_framing(self) -> None:
-        """From here on, if the trainer has offered it."""
+        """Switches to the JSON framing, if the trainer has offered it."""
         if self.knows_json_framing:
             self._wire.version = 2
 
@@ -71,10 +71,10 @@ class TrainerLink:
         return self._wire.has_data()
 
     def receive(self) -> tuple[tuple[Any, ...], int] | None:
-        """The next message and its request id (0 in the first framing); None from no trainer.
+        """The next message and its request id (0 in the pickle framing); None if the trainer ended.
 
         Raises:
-            SprintProtocolError: no message.
+            SprintProtocolError: not a message.
         """
         try:
             message = self._wire.receive()
@@ -84,7 +84,7 @@ class TrainerLink:
         return message, self._wire.received_id or 0
 
     def send(self, message: tuple[Any, ...], request_id: int = 0) -> bool:
-        """Sends a message; False to no trainer."""
+        """Sends a message; False if the trainer has ended."""
         with self._sending:
             if self.is_closed:
                 return False
@@ -96,7 +96,7 @@ class TrainerLink:
         return True
 
     def report(self, text: str) -> None:
-        """Tells the trainer of an exception that will end Sprint, and closes the link."""
+        """Sends an exception that will end Sprint, and closes the link."""
         log(text)
         with self._sending:
             if not self.is_closed:
@@ -106,11 +106,11 @@ class TrainerLink:
                 except PipeClosedError:
                     log("the trainer has closed the pipe")
                 except (SprintError, OSError) as error:
-                    log("cannot tell the trainer:", error)
+                    log("cannot report to the trainer:", error)
         self.close()
 
     def close(self) -> None:
-        """Closes pipes and memory files; again does nothing."""
+        """Closes pipes and memory files. Idempotent."""
         if self._watch is not None:
             self._watch.stop()
         with self._sending:

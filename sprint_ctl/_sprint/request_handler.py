@@ -165,7 +165,7 @@ class RequestHandler:
         """Handles requests until the trainer ends.
 
         Args:
-            callback: Sprint's, or one that stands for it.
+            callback: Sprint's, or a substitute.
 
         Raises:
             SprintError: a loop is running already.

@@ -1,8 +1,8 @@
-"""The calls with which Sprint hands its segments over: to a pipe, or to an engine in its process.
+"""The functions that Sprint calls to deliver segments: to a pipe, or to an engine in its process.
 
-Names and keywords are Sprint's (interface facts, sections 1.3 and 3); what later versions add is
-taken and ignored. A module that Sprint loads says once where the segments go, `deliver_to`, and
-takes the functions from here. Sprint calls from its main thread only.
+Names and keywords are Sprint's (sprint-interface.md, sections 1.3 and 3); keywords of later
+versions are ignored. A module that Sprint loads sets the destination once, with `deliver_to`, and
+re-exports the functions. Sprint calls from its main thread only.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ __all__ = [
 
 
 class SegmentSink(Reporter, Protocol):
-    """Where segments go."""
+    """The destination of segments."""
 
     def start(self, input_dim: int, output_dim: int) -> None:
-        """The dimensions are known; below 1: there are none."""
+        """Accepts the dimensions, below 1 if there are none."""
 
     def send(
         self, name: str | None, features: NDArray[Any] | None, targets: Mapping[str, Any]
     ) -> None:
-        """Takes a segment: features (dimension, time)."""
+        """Accepts a segment: features (dimension, time)."""
 
     def finish(self) -> None:
-        """No more segments will come."""
+        """Called after the last segment."""
 
 
 _sinks: list[SegmentSink] = []
 
 
-def deliver_to(where: SegmentSink | None) -> None:
-    """Says where segments go from now on."""
-    _sinks[:] = [] if where is None else [where]
+def deliver_to(destination: SegmentSink | None) -> None:
+    """Sets the destination of segments."""
+    _sinks[:] = [] if destination is None else [destination]
 
 
 def sink() -> SegmentSink | None:
-    """Where segments go."""
+    """The destination of segments, or None."""
     return _sinks[0] if _sinks else None
 
 
@@ -83,13 +83,13 @@ def feedInputAndTarget(  # noqa: N802
         orthography: its text, or None.
         alignment: (time,) uint32 classes, or None.
         speaker_name: short name, or None.
-        kwargs: weights, speaker_gender, and whatever later versions add.
+        kwargs: weights, speaker_gender, and keywords of later versions.
     """
-    where = sink()
-    if where is None:
+    destination = sink()
+    if destination is None:
         raise SprintError("Sprint feeds data before it has called init")
     targets = targets_of(alignment=alignment, orthography=orthography, speaker_name=speaker_name)
-    where.send(segmentName, features, targets)
+    destination.send(segmentName, features, targets)
 
 
 def feedInputAndTargetAlignment(  # noqa: N802
@@ -125,11 +125,11 @@ def feedInputUnsupervised(  # noqa: N802
 
 
 class IterateCorpusControl:
-    """What ``init`` of a module returns to Sprint for its PythonControl."""
+    """The object that ``init`` returns to a PythonControl that iterates over the corpus."""
 
-    def __init__(self, where: SegmentSink) -> None:
-        """Takes where the segments go."""
-        self._sink = where
+    def __init__(self, destination: SegmentSink) -> None:
+        """Accepts the destination of segments."""
+        self._sink = destination
 
     @reported_to_sink
     def init_processing(self, input_dim: int, output_dim: int, **kwargs: Any) -> None:
@@ -138,7 +138,7 @@ class IterateCorpusControl:
         Args:
             input_dim: of the features, -1 if none are extracted.
             output_dim: number of classes, -1 without alignments.
-            kwargs: whatever later versions add.
+            kwargs: keywords of later versions.
         """
         self._sink.start(input_dim, output_dim)
 
@@ -162,7 +162,7 @@ class IterateCorpusControl:
             alignment: (time,) uint32 classes, or None.
             soft_alignment: times, classes and weights, each (N,), or None.
             speaker_name: short name, or None.
-            kwargs: whatever later versions add.
+            kwargs: keywords of later versions.
         """
         targets = targets_of(
             alignment=alignment,
@@ -174,7 +174,7 @@ class IterateCorpusControl:
 
     @reported_to_sink
     def run_control_loop(self, **kwargs: Any) -> None:
-        """Called in a loop type that delivers nothing."""
+        """Called in the loop type that delivers no segments."""
         raise SprintError(
             "Sprint delivers no segments in this mode",
             expected="--*.python-control-loop-type=iterate-corpus",
@@ -182,10 +182,10 @@ class IterateCorpusControl:
         )
 
     def init_segment(self, **kwargs: Any) -> None:
-        """Called by trainers that are under control; nothing to do."""
+        """Called by trainers under control; does nothing."""
 
     def notify_segment_loss(self, **kwargs: Any) -> None:
-        """Called by trainers that are under control; nothing to do."""
+        """Called by trainers under control; does nothing."""
 
     @reported_to_sink
     def exit(self, **kwargs: Any) -> None:

@@ -1,10 +1,10 @@
 """SegmentExchange: the request under way, between its arrival and the answer.
 
 One request is under way at a time: read from the pipe, put here, filled with loss and error signal
-by what Sprint calls, taken out when both are known. Without a thread that reads the pipe, the side
-of Sprint takes the finished request out. With one (``is_threaded``), that thread waits for it;
+by what Sprint calls, removed when both are known. Without a thread that reads the pipe, the side
+of Sprint removes the finished request. With one (``is_threaded``), that thread waits for it;
 ``cond`` guards what both touch. Waiting ends with the answer, the next request, or ``end``; the
-trainer decides how long a segment may take.
+trainer limits the time of a segment.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class SegmentExchange:
             self.cond.notify_all()
 
     def wait_done(self, name: str) -> tuple[float | None, NDArray[np.float32] | None]:
-        """Waits for loss and error signal of the request under way, and takes it out.
+        """Waits for loss and error signal of the request under way, and removes it.
 
         Raises:
             SprintError: no request for this segment is under way.

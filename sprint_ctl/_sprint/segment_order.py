@@ -1,6 +1,6 @@
-"""The order in which Sprint visits its segments, made by us when it asks (interface facts, 6).
+"""The order in which Sprint visits its segments, where Sprint asks for it.
 
-Sprint applies its own lists and partitions afterwards, to the order that is made here.
+See sprint-interface.md, section 6. Sprint applies its own lists and partitions to this order.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def ordered_names(
         ordering: the options.
         epoch: counted from 1.
         names: of all segments, in Sprint's order.
-        info: what Sprint knows of each: "nframes", or "time" in seconds.
+        info: per segment, "nframes", or "time" in seconds, as far as Sprint knows them.
 
     Raises:
-        ValueError: the order goes by length, and Sprint does not tell the lengths.
+        ValueError: the order needs lengths that Sprint does not provide.
     """
     lengths = None
     if ordering.needs_lengths:
@@ -39,14 +39,14 @@ def ordered_names(
         unknown = [name for name, length in zip(names, lengths) if not math.isfinite(length)]  # noqa: B905
         if unknown:
             raise ValueError(
-                f"seq_ordering {ordering.seq_ordering!r} goes by length, and Sprint does not know"
-                f" that of {len(unknown)} segments such as {unknown[0]!r}: give them an end in the"
-                " corpus, and set --*.python-segment-order-with-segment-info=true"
+                f"seq_ordering {ordering.seq_ordering!r} needs lengths, and Sprint does not know"
+                f" those of {len(unknown)} segments such as {unknown[0]!r}: specify their end in"
+                " the corpus, and set --*.python-segment-order-with-segment-info=true"
             )
     order = ordering.order(epoch, len(names), lengths)
-    # exactly str: Sprint dies of anything else
+    # exactly str: Sprint crashes otherwise
     return [str(names[index]) for index in order.tolist()]
 
 
-def _length(facts: Mapping[str, Any]) -> float:
-    return float(facts.get("nframes", facts.get("time", math.inf)))
+def _length(info: Mapping[str, Any]) -> float:
+    return float(info.get("nframes", info.get("time", math.inf)))

@@ -17,15 +17,15 @@ __all__ = ["ProbeRequest", "SegmentRequest"]
 
 
 class SegmentRequest:
-    """What the trainer wants, and what of it is there.
+    """A request, and the parts of its answer that are known.
 
     Attributes:
         name: of the segment, exactly a str.
         log_posteriors: (time, label) float32.
-        request_id: to be answered with.
+        request_id: id of the answer.
         loss: None until known.
         error_signal: (time, label) float32, None until known.
-        error: why there is no such answer, or None.
+        error: answers the request instead of loss and error signal; or None.
     """
 
     error: Exception | None = None
@@ -46,20 +46,20 @@ class SegmentRequest:
 
     @property
     def is_done(self) -> bool:
-        """Whether both are known."""
+        """Whether loss and error signal are known."""
         return self.loss is not None and self.error_signal is not None
 
     def skip(self) -> None:
-        """Fills in what Sprint has left out."""
+        """Fills in what Sprint did not provide."""
         loss, error_signal = skipped(self.log_posteriors)
         self.loss = loss if self.loss is None else self.loss
         self.error_signal = error_signal if self.error_signal is None else self.error_signal
 
     def fit(self, length: int | None = None, labels: int | None = None) -> None:
-        """Told the sizes that Sprint has, as far as it has any."""
+        """Accepts the sizes of Sprint, where known; only a probe adapts to them."""
 
     def check(self, name: str | None = None, length: int | None = None) -> None:
-        """Raises SprintError unless Sprint speaks of this segment; None is not checked."""
+        """Raises SprintError if Sprint works on another segment; None is not checked."""
         if name is not None and name != self.name:
             raise SprintError(
                 "Sprint visits another segment than the trainer asks for, see"
@@ -76,10 +76,10 @@ class SegmentRequest:
 
 
 class ProbeRequest(SegmentRequest):
-    """A request with uniform posteriors, for one who does not know the sizes that Sprint has."""
+    """A request with uniform posteriors, of the sizes that Sprint has."""
 
     def __init__(self, request_id: int, seg_name: Any, seg_len: int, labels: int) -> None:
-        """Takes sizes for where Sprint has none; 0: not known."""
+        """Accepts sizes for the case that Sprint does not know them; 0: not known."""
         self.name = segment_name(seg_name)
         self.request_id = request_id
         self.loss = None
@@ -87,7 +87,7 @@ class ProbeRequest(SegmentRequest):
         self.log_posteriors = _uniform(seg_len, labels)
 
     def fit(self, length: int | None = None, labels: int | None = None) -> None:
-        """Takes the sizes that Sprint has."""
+        """Adopts the sizes of Sprint."""
         ours = self.log_posteriors.shape
         self.log_posteriors = _uniform(length or ours[0], labels or ours[1])
 
@@ -97,5 +97,5 @@ def _uniform(length: int, labels: int) -> NDArray[np.float32]:
 
 
 def segment_name(name: Any) -> str:
-    """An exact str, which Sprint demands, of a str or bytes."""
+    """An exact str, as Sprint requires, of a str or bytes."""
     return name.decode("utf-8") if isinstance(name, bytes) else str(name)

@@ -1,13 +1,13 @@
-"""The stream of segments from a Sprint process to its trainer.
+"""SegmentSender: sends the segments of a Sprint process to its trainer.
 
-Messages, in this order (interface facts, section 10.2): ("init", (input dimension, output
+Messages, in this order (sprint-interface.md, section 10.2): ("init", (input dimension, output
 dimension, number of segments or None)), then for each segment ("data", (name, features (dimension,
-time), targets)), then ("exit", None). ("exception", traceback) may come at any place, and is the
-last one. The second framing is used as soon as it was offered.
+time), targets)), then ("exit", None). ("exception", traceback) may replace any of them and is the
+last message. The JSON framing is used if it was offered.
 
-A trainer that wants no more sends ("exit",), or closes its end. Sprint then ends in order: by the
-end of the list of segments, or, where another segment comes first, by SystemExit with status 0. All
-this happens in Sprint's own thread; the pipe holds it up when the trainer is slower.
+A trainer that wants no more segments sends ("exit",), or closes its end. Sprint then exits
+normally: at the end of the list of segments, or, if another segment follows, by SystemExit with
+status 0. All this runs in Sprint's own thread, which blocks on the pipe when the trainer is slower.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["SegmentSource"]
+__all__ = ["SegmentSender"]
 
 
-class SegmentSource:
-    """Our end of the pipes in a Sprint process that delivers segments.
+class SegmentSender:
+    """The child's end of the pipes in a Sprint process that delivers segments.
 
     Attributes:
-        config: the pairs of the configuration string it was made from.
-        num_names: names that Sprint was given to visit; None without segment order.
-        num_sent: segments sent.
-        is_started: the dimensions were sent.
+        config: the parsed configuration string.
+        num_names: number of names that Sprint will visit; None without segment order.
+        num_sent: number of segments sent.
+        is_started: whether the dimensions were sent.
     """
 
     @classmethod
-    def of(cls, config: str) -> SegmentSource:
-        """That of this process; the first call makes it of the configuration string.
+    def of(cls, config: str) -> SegmentSender:
+        """The one of this process; the first call creates it from the configuration string.
 
         Raises:
             ValueError: a configuration that does not connect to a trainer.
-            SprintError: it asks for something that is not there.
+            SprintError: it asks for something that is not supported.
         """
-        made = sink()
-        if not isinstance(made, cls):
-            made = cls(parse_config(config))
-            deliver_to(made)
-            made._check()
-        return made
+        sender = sink()
+        if not isinstance(sender, cls):
+            sender = cls(parse_config(config))
+            deliver_to(sender)
+            sender._check()
+        return sender
 
     def __init__(self, config: Mapping[str, str]) -> None:
         configure_log(config)
@@ -79,7 +79,7 @@ class SegmentSource:
             )
 
     def start(self, input_dim: int, output_dim: int) -> None:
-        """Sends the dimensions; again does nothing."""
+        """Sends the dimensions. Idempotent."""
         if not self.is_started:
             self.is_started = True
             self._send("init", (int(input_dim), int(output_dim), self.num_names))
@@ -87,10 +87,10 @@ class SegmentSource:
     def send(
         self, name: str | None, features: NDArray[Any] | None, targets: Mapping[str, Any]
     ) -> None:
-        """Sends a segment; returns when it is in the pipe.
+        """Sends a segment; returns when all of it is in the pipe.
 
         Raises:
-            SystemExit: the trainer wants no more.
+            SystemExit: the trainer wants no more segments.
         """
         if is_verbose():
             log("segment", name, None if features is None else features.shape, list(targets))
@@ -100,22 +100,22 @@ class SegmentSource:
         self.num_sent += 1
 
     def is_wanted(self) -> bool:
-        """Whether the trainer wants more; looks, and does not wait."""
+        """Whether the trainer wants more segments; does not wait."""
         while not self._link.is_closed and self._link.has_data():
             received = self._link.receive()
             if received is None or received[0][:1] == ("exit",):
-                log("the trainer wants no more")
+                log("the trainer wants no more segments")
                 self._link.close()
         return not self._link.is_closed
 
     def finish(self) -> None:
-        """Tells that all was sent, and closes the link; again does nothing."""
+        """Sends ("exit", None), and closes the link. Idempotent."""
         if not self._link.is_closed:
             self._link.send(("exit", None))
             self._link.close()
 
     def report(self, text: str) -> None:
-        """Tells the trainer of an exception that will end Sprint."""
+        """Sends an exception that will end Sprint."""
         self._link.report(text)
 
     def _send(self, kind: str, content: Any) -> None:

@@ -200,7 +200,7 @@ def test_segments_of_the_transcripts_reach_the_trainer(name: str, receiver: Rece
 
 @pytest.mark.parametrize("name", POSTERIOR_MODES)
 def test_modes_that_want_posteriors_are_refused(name: str, receiver: Receiver) -> None:
-    with pytest.raises(SprintError, match="wants the output of a network"):
+    with pytest.raises(SprintError, match="asks for the output of a network"):
         replay(extern_interface, name, receiver.config)
     assert receiver.finish()[-1][0] == "exception"
 

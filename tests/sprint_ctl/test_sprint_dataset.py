@@ -298,7 +298,7 @@ def test_orders_of_ours_in_sprint(make: Make) -> None:
     dataset.ordering = dataclasses.replace(dataset.ordering, seq_ordering="reverse")
     assert tags(dataset) == NAMES[::-1]
     dataset = make(SMALL, seq_ordering="sorted")
-    with pytest.raises(SprintStartError, match=r"goes by length.*24 segments"):
+    with pytest.raises(SprintStartError, match=r"needs lengths.*24 segments"):
         tags(dataset)
 
 

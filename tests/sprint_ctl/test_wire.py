@@ -637,7 +637,7 @@ def test_a_receiver_stays_awake_only_where_messages_come_soon(
     raw: Raw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[None] = []
-    monkeypatch.setattr("sprint_ctl._pipe.wire._SOON", 0.1)
+    monkeypatch.setattr("sprint_ctl._pipe.wire._SPIN_SECONDS", 0.1)
     monkeypatch.setattr(os, "sched_yield", lambda: looks.append(None))
     body = pickle.dumps(("ok",))
     message = struct.pack("<i", len(body)) + body
