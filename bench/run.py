@@ -30,6 +30,7 @@ SCRIPTS = (
     "convert",
     "error_signals",
     "extern",
+    "segmentation",
     "align",
 )
 

@@ -42,6 +42,7 @@ TITLES = {
     "error_signals": "Error signals",
     "extern": "Sequences from Sprint",
     "align": "Aligning",
+    "segmentation": "Words and phones",
 }
 _COMMAND = re.compile(r"^    ([a-z]+) {2,}\S", re.MULTILINE)
 

@@ -22,22 +22,26 @@ FLAGS = {"initial": INITIAL, "final": FINAL, "silence": SILENCE}
 
 cdef int64_t scan_runs(const int32_t *ids, int64_t frames, bint states, int32_t *start,
                        int32_t *first) noexcept nogil:
-    """Starts and first ids of the states, or of the phones; returns how many there are."""
-    cdef int64_t frame, count = 1
-    cdef int32_t last, id
-    if frames == 0:
-        return 0
-    last = ids[0]
-    start[0] = 0
-    first[0] = last
-    for frame in range(1, frames):
-        id = ids[frame]
-        if id == last:
-            continue
-        if states or id < last or id >> STATE_BITS != last >> STATE_BITS:
+    """Starts and first ids of the states, or of the phones; returns how many there are.
+
+    Runs are short, so a branch at each frame would be mispredicted often: every frame is written,
+    and the next one overwrites it unless it begins an interval.
+    """
+    cdef int64_t frame, count = 0
+    cdef int32_t last = -1, id
+    if states:
+        for frame in range(frames):
+            id = ids[frame]
             start[count] = <int32_t>frame
             first[count] = id
-            count += 1
+            count += id != last
+            last = id
+        return count
+    for frame in range(frames):
+        id = ids[frame]
+        start[count] = <int32_t>frame
+        first[count] = id
+        count += (id >> STATE_BITS != last >> STATE_BITS) | (id < last)
         last = id
     return count
 

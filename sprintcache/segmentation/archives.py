@@ -14,7 +14,7 @@ from sprintcache.allophones import AllophoneLabeling
 from sprintcache.errors import LabelError, SegmentationError, SprintCacheError, naming
 
 from ._boundaries import FLAGS, SHIFT, TIERS, find_intervals
-from .allophone import Allophone, AllophoneNames
+from .allophone import AllophoneNames
 from .runs import heaviest_items
 
 if TYPE_CHECKING:
@@ -209,12 +209,14 @@ def _intervals(
 
 
 def _flags(allophones: Sequence[str], silence: str) -> NDArray[np.uint8]:
-    flags = np.zeros(len(allophones), np.uint8)
-    for index, symbol in enumerate(allophones):
-        allophone = Allophone.parse(symbol)
-        flags[index] = (
-            FLAGS["initial"] * allophone.initial
-            | FLAGS["final"] * allophone.final
-            | FLAGS["silence"] * (allophone.phone == silence)
-        )
-    return flags
+    initial, final = FLAGS["initial"], FLAGS["final"]
+    begin = f"{silence}{{"
+    return np.array(
+        [
+            initial * ("@i" in symbol[-4:])
+            | final * symbol.endswith("@f")
+            | FLAGS["silence"] * symbol.startswith(begin)
+            for symbol in allophones
+        ],
+        np.uint8,
+    )
