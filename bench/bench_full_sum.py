@@ -1,10 +1,10 @@
 """The full-sum loss and its gradient: ours, RETURNN's native op, ctc_loss of PyTorch.
 
 Two batches: automata that Sprint exported, 300 frames and 79 labels; and CTC automata of random
-labels, 19,000 frames. Losses are checked before anything is timed: against sums in the log domain
-in float64, and, of CTC, against PyTorch. RETURNN's op compiles for about a minute when it is first
-used; ``--no-returnn`` leaves it out. On real automata ctc_loss stands for scale: labels as many as
-the automaton has frames at least, so another loss.
+labels, 19,000 frames. Results are compared before anything is timed, and ``--check`` does only
+that: with sums in the log domain, PyTorch, RETURNN and, where it is installed, k2. RETURNN's op
+compiles for about a minute when it is first used; ``--no-returnn`` leaves it out. On real automata
+ctc_loss is there for scale: half as many labels as the automaton has states, so another loss.
 """
 
 from __future__ import annotations
@@ -132,31 +132,127 @@ def ctc_peer(torch: ModuleType, problem: Problem, threads: int) -> Peer:
     return Peer(f"ctc_loss, {threads} thread{'s' if threads > 1 else ''}", plan)
 
 
-def returnn_losses(torch: ModuleType, op: ModuleType, problem: Problem) -> Any:
-    """Losses of RETURNN's op and, as its gradient, posteriors."""
+def returnn_run(torch: ModuleType, op: ModuleType, problem: Problem) -> tuple[Any, Any]:
+    """Losses of RETURNN's op and posteriors, which are minus its gradient."""
     automata = problem.automata
     mask = np.arange(len(problem.log_probs))[:, None] < problem.lengths[None]
-    _, scores = op.fast_baum_welch(
+    posteriors, scores = op.fast_baum_welch(
         am_scores=-torch.from_numpy(problem.log_probs),
         edges=torch.from_numpy(automata.edges.astype(np.int32)),
         weights=torch.from_numpy(automata.weights),
         start_end_states=torch.from_numpy(automata.start_end.astype(np.int32)),
         seq_mask=torch.from_numpy(mask),
     )
-    return scores[0].numpy()
+    return scores[0].numpy(), posteriors
 
 
-def check(report: Report, name: str, found: Any, expected: np.ndarray, tolerance: float) -> float:
-    """Raises unless losses agree; returns the largest relative difference."""
-    error = float(np.max(np.abs(found - expected) / np.abs(expected)))
-    if not error <= tolerance:
-        raise AssertionError(f"{name}: relative difference {error:.2g} of a loss")
-    report.say(f"equal: {name}, relative difference at most {error:.1g}")
+def k2_losses(torch: ModuleType, problem: Problem) -> Any:
+    """Losses of k2, for sequences of one length."""
+    import k2
+
+    from sprintcache.torch import to_k2
+
+    scores = torch.from_numpy(problem.log_probs).transpose(0, 1)
+    padded = torch.nn.functional.pad(scores, (1, 0), value=-1e9).contiguous()
+    spans = [[i, 0, int(length)] for i, length in enumerate(problem.lengths)]
+    dense = k2.DenseFsaVec(padded, torch.tensor(spans, dtype=torch.int32))
+    lattice = k2.intersect_dense(to_k2(problem.automata), dense, output_beam=1e9)
+    return -lattice.get_tot_scores(log_semiring=True, use_double_scores=True).numpy()
+
+
+class Agreement:
+    """Rows of a table: how far losses, and gradients by log probabilities, are apart."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[str]] = []
+
+    def add(
+        self,
+        peer: str,
+        problem: str,
+        losses: Any,
+        expected: Any,
+        tolerance: float,
+        gradients: float | None = None,
+    ) -> float:
+        """Adds a row; raises unless losses agree. Returns the largest relative difference."""
+        error = float(np.max(np.abs(losses - expected) / np.abs(expected)))
+        if not error <= tolerance or (gradients is not None and not gradients <= 1e-3):
+            raise AssertionError(f"{peer}: losses differ by {error:.2g}, gradients by {gradients}")
+        shown = "" if gradients is None else f"{gradients:.1g}"
+        self.rows.append([peer, problem, f"{error:.1g}", shown])
+        return error
+
+
+def log_domain_rows(agreement: Agreement, problems: dict[str, Problem]) -> float:
+    """Compares with sums in the log domain; returns the difference of the last problem."""
+    error = 0.0
+    for name, problem in problems.items():
+        loss = problem.automata.full_sum(problem.log_probs, problem.lengths).loss
+        error = agreement.add("log domain, float64", name, loss, problem.expected(), TOLERANCE)
     return error
+
+
+def ctc_row(torch: ModuleType, agreement: Agreement, problem: Problem) -> None:
+    """Compares with ctc_loss in float64, gradients by what the log_softmax is of."""
+    from sprintcache.torch import full_sum_loss
+
+    logits = torch.from_numpy(problem.log_probs).double().requires_grad_()
+    ours = full_sum_loss(logits.log_softmax(-1), problem.lengths, problem.automata)
+    theirs = torch.nn.functional.ctc_loss(
+        logits.log_softmax(-1),
+        torch.from_numpy(np.concatenate(problem.targets)),
+        torch.from_numpy(problem.lengths),
+        torch.tensor([len(labels) for labels in problem.targets]),
+        reduction="none",
+    )
+    (found,) = torch.autograd.grad(ours.sum(), logits)
+    (expected,) = torch.autograd.grad(theirs.sum(), logits)
+    agreement.add(
+        "ctc_loss of PyTorch, float64",
+        "CTC, 96 frames",
+        ours.detach().numpy(),
+        theirs.detach().numpy(),
+        TOLERANCE,
+        float((found - expected).abs().max()),
+    )
+
+
+def returnn_rows(
+    torch: ModuleType, op: ModuleType | None, agreement: Agreement, problems: dict[str, Problem]
+) -> bool:
+    """Compares with RETURNN's op; whether it could be compiled."""
+    if op is None:
+        agreement.rows.append(["RETURNN's op, float32", "", "not run", ""])
+        return False
+    for name, problem in problems.items():
+        try:
+            losses, posteriors = returnn_run(torch, op, problem)
+        except Exception as error:  # it needs a compiler and ninja
+            note(f"skipped: RETURNN's op ({error})")
+            agreement.rows.append(["RETURNN's op, float32", name, "does not compile here", ""])
+            return False
+        ours = problem.automata.full_sum(problem.log_probs, problem.lengths)
+        difference = np.abs(ours.posteriors - np.exp(-posteriors.numpy()))
+        agreement.add(
+            "RETURNN's op, float32", name, losses, ours.loss, 1e-4, float(difference.max())
+        )
+    return True
+
+
+def k2_rows(torch: ModuleType, agreement: Agreement, problems: dict[str, Problem]) -> None:
+    """Compares with k2 where it is installed."""
+    if harness.optional("k2") is None:
+        agreement.rows.append(["k2", "", "not installed", ""])
+        return
+    for name, problem in problems.items():
+        ours = problem.automata.full_sum(problem.log_probs, problem.lengths).loss
+        agreement.add("k2, float64", name, k2_losses(torch, problem), ours, 1e-5)
 
 
 def main() -> None:
     parser = harness.parser(__doc__)
+    parser.add_argument("--check", action="store_true", help="compare the results, time nothing")
     parser.add_argument("--no-returnn", action="store_true", help="leave out RETURNN's op")
     args = parser.parse_args()
     torch = harness.optional("torch")
@@ -172,22 +268,26 @@ def main() -> None:
 
     real = real_problem(sprintcache, 300, args.seed)
     long = real_problem(sprintcache, 1000, args.seed)
-    error = 0.0
-    for problem, frames in ((real, 300), (long, 1000)):
-        loss = problem.automata.full_sum(problem.log_probs, problem.lengths).loss
-        error = check(report, f"real, {frames} frames", loss, problem.expected(), TOLERANCE)
+    problems = {"real, 300 frames": real, "real, 1000 frames": long}
+    ctc = ctc_problem(sprintcache, 20 if args.quick else 200, args.seed)
+    agreement = Agreement()
+    error = log_domain_rows(agreement, problems)
+    ctc_row(torch, agreement, ctc)
+    has_op = returnn_rows(torch, op, agreement, problems)
+    k2_rows(torch, agreement, problems)
+    report.table(
+        "how far others are from full_sum_loss",
+        ["", "automata", "loss, relative", "gradient or posterior, absolute"],
+        agreement.rows,
+    )
+    if args.check:
+        report.finish()
+        return
     peers = [ours_peer(torch, real, threads) for threads in (1, 2)]
     peers.append(ctc_peer(torch, real, 2))
-    if op is not None:
-        try:
-            losses = returnn_losses(torch, op, real)
-            check(report, "RETURNN's op", losses, real.expected(), 1e-4)
-            peers.append(
-                Peer("RETURNN's op", lambda order: lambda: returnn_losses(torch, op, real))
-            )
-        except Exception as problem_of_peer:  # it needs a compiler and ninja
-            note(f"skipped: RETURNN's op ({problem_of_peer})")
-    timings = measure(peers, real.lengths, min(rounds, 7) if op else rounds, args.seed)
+    if has_op and op is not None:
+        peers.append(Peer("RETURNN's op", lambda order: lambda: returnn_run(torch, op, real)))
+    timings = measure(peers, real.lengths, min(rounds, 7) if has_op else rounds, args.seed)
     report.timings(
         "10 real automata, 300 frames, 79 labels: loss and gradient", timings, "ours, 2 threads"
     )
@@ -214,16 +314,6 @@ def main() -> None:
         "e-12",
     )
 
-    ctc = ctc_problem(sprintcache, 20 if args.quick else 200, args.seed)
-    loss = ctc.automata.full_sum(ctc.log_probs, ctc.lengths).loss
-    theirs = torch.nn.functional.ctc_loss(
-        torch.from_numpy(ctc.log_probs).double(),
-        torch.from_numpy(np.concatenate(ctc.targets)),
-        torch.from_numpy(ctc.lengths),
-        torch.tensor([len(labels) for labels in ctc.targets]),
-        reduction="none",
-    )
-    check(report, "ctc_loss of PyTorch", loss, theirs.numpy(), TOLERANCE)
     report.say(
         f"{len(ctc.automata)} CTC automata, {int(ctc.lengths.sum())} frames,"
         f" {ctc.automata.num_edges} edges"
