@@ -13,6 +13,7 @@
   * ``ArchiveChangedError``: somebody changed the file after it was opened
   * ``LabelError`` (also ``ValueError``): an alignment that cannot be turned into labels
   * ``AutomatonError`` (also ``ValueError``): an automaton that is malformed or cannot be built
+  * ``ConfigurationError`` (also ``ValueError``): a parameter of Sprint's that is not valid
 
 Every error keeps its facts as attributes and survives pickling. A wrong argument is a plain
 ``TypeError`` or ``ValueError``.
@@ -31,6 +32,7 @@ __all__ = [
     "ArchiveChangedError",
     "AutomatonError",
     "ClosedArchiveError",
+    "ConfigurationError",
     "CorruptError",
     "EntryNotFoundError",
     "FormatError",
@@ -134,6 +136,10 @@ class SegmentationError(SprintCacheError, ValueError):
 
 class AmbiguousSegmentationError(SegmentationError):
     """Raised when an alignment follows several readings of its orthography."""
+
+
+class ConfigurationError(SprintCacheError, ValueError):
+    """Raised for a parameter of Sprint's configuration that is missing or not valid."""
 
 
 @contextmanager

@@ -20,8 +20,9 @@ def main(arguments: list[str]) -> int:
     if "--help" in arguments:
         write_stream("stdout", documentation or "")
         return 0
+    from sprintcache.errors import ConfigurationError
+
     from .application import Application, CriticalError
-    from .config import ConfigurationError
 
     # as where Python is embedded: no argv, and no handler of Python for Ctrl-C; SIGPIPE is ignored,
     # as a trainer in Python hands it on

@@ -15,7 +15,8 @@ import time
 from html import escape
 from typing import TYPE_CHECKING, NoReturn
 
-from .config import Configuration
+from sprintcache._configuration import Configuration
+
 from .misbehaviour import Misbehaviour
 from .streams import write_stream
 

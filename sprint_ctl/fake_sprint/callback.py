@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sprintcache.errors import SprintCacheError
+from sprintcache._configuration import Configuration
+from sprintcache.errors import ConfigurationError, SprintCacheError
 
-from .allophone_graph import AllophoneGraph
 from .application import Application, CriticalError
 from .arguments import parse
 from .automata import Automaton, character_automaton
-from .config import Configuration, ConfigurationError
 from .criteria import Criterion, create
 from .embedding import Embedding
 from .extraction import AcousticModel, open_cache
@@ -26,6 +25,7 @@ from .visiting import CorpusDescription
 if TYPE_CHECKING:
     from sprintcache.alignment import Alignment
     from sprintcache.archive import Archive
+    from sprintcache.automata import AutomatonBuilder
 
 __all__ = ["Callback", "Transcriptions", "create_criterion"]
 
@@ -61,15 +61,27 @@ class Transcriptions:
         return self._corpus.characters() if given is None else given
 
     @cached_property
-    def _graph(self) -> AllophoneGraph | None:
+    def _builder(self) -> AutomatonBuilder | None:
         config = self.config.select("alignment-fsa-exporter")
-        tying = AcousticModel(config).state_tying_file
-        return AllophoneGraph(config) if tying else None
+        if not config.select("model-combination").select("lexicon").string("file", ""):
+            return None
+        # only this needs the compiled module
+        from sprintcache.automata import AutomatonBuilder
+
+        try:
+            return AutomatonBuilder.from_configuration(config)
+        except (OSError, SprintCacheError) as error:
+            raise CriticalError(f"automaton: {error}") from error
 
     def automaton(self, orthography: str) -> Automaton:
-        """Of allophone states where there is a state tying, else of characters."""
-        if self._graph is not None:
-            return self._graph.automaton(orthography)
+        """Of allophone states where there is a lexicon, else of characters."""
+        if self._builder is not None:
+            try:
+                automata = self._builder.build([orthography])
+            except SprintCacheError as error:
+                raise CriticalError(f"automaton: {error}") from error
+            num_states = int(automata.start_end[1, 0]) + 1
+            return Automaton(num_states, automata.edges[:3], automata.weights)
         classes = self.characters
         text = orthography.strip()
         if not text or set(text) - set(classes):

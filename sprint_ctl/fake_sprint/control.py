@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from sprintcache._configuration import Configuration
+
 from .application import Application, CriticalError
 from .callback import VERSION_NUMBER, Callback
-from .config import Configuration
 from .embedding import Embedding, capsule
 from .extraction import AcousticModel, Extraction
 from .visiting import CorpusDescription, orthography

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .config import Configuration
+    from sprintcache._configuration import Configuration
 
     Matrix = NDArray[np.floating]
 

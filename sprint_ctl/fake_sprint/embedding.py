@@ -21,7 +21,7 @@ from .streams import write_stream
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-    from .config import Configuration
+    from sprintcache._configuration import Configuration
 
 __all__ = ["Embedding", "capsule"]
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sprintcache._configuration import Configuration
 from sprintcache.errors import SprintCacheError
 
 from .application import Application, CriticalError
-from .config import Configuration
 from .files import read_xml
 
 if TYPE_CHECKING:

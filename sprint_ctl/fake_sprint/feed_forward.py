@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sprintcache._configuration import Configuration
 from sprintcache.bliss import Segment
 
 from .application import Application, CriticalError
 from .callback import create_criterion
-from .config import Configuration
 from .control import ControlUnit
 from .criteria import log_softmax, softmax
 from .embedding import Embedding

@@ -40,7 +40,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import NoReturn
 
-from .config import ConfigurationError
+from sprintcache.errors import ConfigurationError
+
 from .streams import write_stream
 
 __all__ = ["Misbehaviour"]

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from sprintcache._configuration import Configuration
 from sprintcache.bliss import Segment
 
 from .application import Application, CriticalError
-from .config import Configuration
 from .extraction import AcousticModel, Extraction
 from .visiting import CorpusDescription
 

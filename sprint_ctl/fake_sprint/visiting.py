@@ -12,11 +12,11 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+from sprintcache._configuration import Configuration
 from sprintcache.bliss import Corpus, Segment
 from sprintcache.errors import SprintCacheError
 
 from .application import Application, CriticalError
-from .config import Configuration
 from .embedding import Embedding
 from .extraction import Extraction
 from .files import read_file

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sprintcache._configuration import Source
 from sprintcache.alignment import STATE_SHIFT, Alignment
 from sprintcache.automata.builder import AutomatonBuilder
-from sprintcache.automata.config import Source
 from sprintcache.errors import AutomatonError, LabelError
 from sprintcache.lexicon import SILENCE, tokens
 

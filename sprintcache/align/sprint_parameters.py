@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sprintcache.automata.config import Configuration, Source
+from sprintcache._configuration import Configuration, Source
 from sprintcache.errors import FormatError, UnsupportedError
 
 if TYPE_CHECKING:

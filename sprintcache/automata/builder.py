@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from sprintcache._configuration import Configuration, Source
 from sprintcache.bliss import Corpus
 from sprintcache.errors import AutomatonError, EntryNotFoundError
 from sprintcache.lexicon import BLANK, SILENCE, UNKNOWN, Lemma, Lexicon, Pronunciation, tokens
@@ -17,7 +18,6 @@ from .acceptor import Acceptor
 from .alphabet import FINAL, INITIAL, Allophone, Alphabet
 from .automata import Automata
 from .compilation import NONE, boundary_arrays, pronunciation_arrays, tree_arrays
-from .config import Configuration, Source
 from .sprint_parameters import builder_keywords, exporter_of
 from .state_tying import StateTying, canonical_tying
 from .transitions import Transition, Transitions
@@ -273,7 +273,17 @@ class AutomatonBuilder:
             SprintCacheError: as `AutomatonBuilder` does.
         """
         config = Configuration.from_sources(sources, "neural-network-trainer")
-        config = config.at(exporter_of(config, selection))
+        return cls.from_configuration(config.at(exporter_of(config, selection)), base)
+
+    @classmethod
+    def from_configuration(
+        cls, config: Configuration, base: StrPath | None = None
+    ) -> AutomatonBuilder:
+        """Returns the builder that a configuration, seen from its selection, describes.
+
+        Raises:
+            OSError, SprintCacheError: as `from_sprint_config` does.
+        """
         folder = None if base is None else os.fspath(base)
         return cls(**builder_keywords(config, folder), _like_sprint=True)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from sprintcache.errors import UnsupportedError
+from sprintcache._configuration import Configuration
+from sprintcache.errors import ConfigurationError, UnsupportedError
 
-from .config import Configuration, ConfigurationError
 from .state_tying import TYINGS
 from .transitions import Transition, Transitions
 

@@ -18,8 +18,8 @@ import pytest
 
 import sprint_ctl
 import sprintcache
-from sprint_ctl.fake_sprint.config import ConfigurationError
 from sprint_ctl.fake_sprint.misbehaviour import Misbehaviour
+from sprintcache.errors import ConfigurationError
 from tests.paths import DATA, full_data
 
 CHILD_PROGRAMS = Path(__file__).parents[1] / "child_programs"
@@ -677,7 +677,7 @@ def test_help_lists_the_options() -> None:
     ("arguments", "message"),
     [
         ([], "Action not given"),
-        (["--*.action=train"], "'train' is none of python-control, supervised-training"),
+        (["--*.action=train"], "'train' is not one of python-control, supervised-training"),
         (["--*.action=python-control"], "need Python module name"),
         (["--*.action=python-control", "--*.pymod-name=no_such_module"], "cannot import module"),
         (["--*.action=python-control", "--*.python-control-loop-type=x"], "none of"),

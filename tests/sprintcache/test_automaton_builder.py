@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from sprintcache.automata import Automata, AutomatonBuilder, Transition, Transitions
 from sprintcache.automata._graph import pronunciation_scores
-from sprintcache.automata.config import ConfigurationError
 from sprintcache.errors import (
     AutomatonError,
+    ConfigurationError,
     EntryNotFoundError,
     SprintCacheError,
     UnsupportedError,

@@ -14,6 +14,7 @@ from sprintcache import (
     ArchiveChangedError,
     AutomatonError,
     ClosedArchiveError,
+    ConfigurationError,
     CorruptError,
     EntryNotFoundError,
     FormatError,
@@ -38,6 +39,7 @@ TREE: dict[type[SprintCacheError], tuple[type[Exception], ...]] = {
     ArchiveChangedError: (SprintCacheError,),
     LabelError: (SprintCacheError, ValueError),
     AutomatonError: (SprintCacheError, ValueError),
+    ConfigurationError: (SprintCacheError, ValueError),
 }
 classes = pytest.mark.parametrize("cls", TREE)
 FACTS = ("reason", "path", "entry", "offset", "expected", "found")

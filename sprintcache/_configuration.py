@@ -14,7 +14,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Optional, TypeVar, Union
 
-__all__ = ["Configuration", "ConfigurationError"]
+from .errors import ConfigurationError
+
+__all__ = ["Configuration", "Source"]
 
 _COMMENT = "#;%"
 _WORDS = {
@@ -29,10 +31,6 @@ _MAX_LEVELS = 64  # of files that include each other
 
 _Number = TypeVar("_Number", int, float)
 Source = Union[str, "os.PathLike[str]", Mapping[str, object], Sequence[str]]
-
-
-class ConfigurationError(ValueError):
-    """Raised for a value that its parameter does not accept."""
 
 
 class Configuration:
