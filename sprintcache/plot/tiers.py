@@ -23,7 +23,7 @@ __all__ = ["plot_tier_comparison"]
 
 _MAX_CONFUSIONS = 15
 _MAX_LETTERS = 30
-_NUM_BINS = 61
+_MAX_BINS = 60
 
 
 def plot_tier_comparison(
@@ -73,9 +73,10 @@ def _draw_shifts(axes: Axes, shifts: Counter[int], title: str, names: tuple[str,
         return
     steps = np.diff(values)
     step = max(int(np.gcd.reduce(steps)) if len(steps) else 10_000, 1000)
-    low, high = int(values[0]) // step, int(values[-1]) // step + 1
-    bins = min(high - low + 1, _NUM_BINS) if high - low > _NUM_BINS else high - low + 1
-    edges = np.linspace((low - 0.5) * step, (high + 0.5) * step, bins + 1)
+    # whole steps to a bin, or bins would hold different numbers of frames
+    width = step * -(-(int(values[-1] - values[0]) // step + 1) // _MAX_BINS)
+    num_bins = int(values[-1] - values[0]) // width + 1
+    edges = values[0] - step / 2 + width * np.arange(num_bins + 1)
     heights, _ = np.histogram(values, edges, weights=counts)
     axes.stairs(heights, edges / 1000, fill=True, color=BLUE)
     middle = values[np.searchsorted(np.cumsum(counts), counts.sum() / 2)] / 1000
