@@ -1,17 +1,17 @@
-"""ExternSprintDataset: the data of a training comes from Sprint processes, one for every epoch.
+"""ExternSprintDataset: training data from Sprint processes, one for every epoch.
 
-Who does what. The training's thread calls the methods. A thread for each epoch reads from its
-Sprint into the cache of that epoch and, when it is complete, starts the Sprint of the next one
-ahead (``prefetch_epochs``), which is held up by its pipe until its epoch begins. A cache belongs to
-one epoch: what is left of an interrupted one can never reach the next.
+Threads: the training's thread calls the methods. One thread per epoch reads from its Sprint into
+the cache of that epoch and, when the epoch is complete, starts the Sprint of the next one ahead
+(``prefetch_epochs``), which blocks on its pipe until its epoch begins. A cache belongs to one
+epoch, so sequences of an interrupted epoch cannot reach the next.
 
-Ends. An epoch that is left early ends in order: Sprint is asked, has ``exit_timeout`` seconds, and
-is then terminated. What Sprint does wrong is raised in the training's thread, in the place of the
-sequence that is missing. `close`, dropping the dataset and the end of the interpreter end all
-processes; the trainer's own death does too (`sprint_ctl._sprint.orphan`).
+Ends: if an epoch is left early, its Sprint is asked to end, and terminated after ``exit_timeout``
+seconds. Errors of Sprint are raised in the training's thread, instead of the sequence that is
+missing. `close`, dropping the dataset and the end of the interpreter end all processes; so does the
+death of the trainer (`sprint_ctl._sprint.orphan`).
 
-Other processes. A fork or a pickled copy is a dataset that has begun no epoch, and starts Sprints
-of its own; so it works in the workers of a DataLoader.
+Other processes: a fork or a pickled copy is a dataset without an epoch, which starts its own
+Sprints; so it works in the workers of a DataLoader.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _JOIN_TIMEOUT = 10.0  # seconds beyond exit_timeout, for a reader whose Sprint s
 
 
 class ExternSprintDataset(SprintDatasetBase):
-    """Sequences that a Sprint process extracts; Sprint decides the order, unless told otherwise."""
+    """Sequences that a Sprint process extracts, by default in the order of Sprint."""
 
     def __init__(
         self,
@@ -52,31 +52,30 @@ class ExternSprintDataset(SprintDatasetBase):
         sprintControlConfig: Mapping[str, Any] | None = None,  # noqa: N803
         **kwargs: Any,
     ) -> None:
-        """Takes the options; Sprint is started with the first epoch.
+        """Accepts the options; Sprint is started with the first epoch.
 
-        Where the dimensions are asked for before, the first epoch begins, and `init_seq_order` goes
-        on with it if that is the one.
+        Asking for the dimensions begins the first epoch, and `init_seq_order(1)` continues it.
 
         Args:
             sprintTrainerExecPath: Sprint's nn-trainer, see `sprint_ctl.command.find_executable`.
             sprintConfigStr: its arguments: a string as for a shell, a list, or a function. They
                 name the action: python-control with python-control-loop-type=iterate-corpus, or
-                supervised-training or unsupervised-training with buffer-type=utterance. What we
-                need for ourselves comes after them and wins.
+                supervised-training or unsupervised-training with buffer-type=utterance. Options
+                that this class needs are appended, and win.
             partitionEpoch: the same as ``partition_epoch``: an epoch is one of that many parts of
                 the corpus (``corpus.partition``); None: 1.
-            prefetch_epochs: epochs whose Sprint is started ahead, when one is complete.
+            prefetch_epochs: number of following epochs whose Sprint is started ahead.
             start_timeout: seconds until Sprint has started and extracted the first segment.
-            exit_timeout: seconds for Sprint to end when it is through, or asked to; it is then
+            exit_timeout: seconds for Sprint to exit at the end, or when asked to; it is then
                 terminated.
-            sprintControlConfig: further pairs of the configuration string of our module.
-            **kwargs: those of `SprintDatasetBase`. ``seq_ordering`` other than "default" has our
-                module order the segments (by the length in seconds that Sprint knows);
-                ``num_shards``, ``shard_index`` cut each part further; ``seq_list_filter_file`` goes
-                to Sprint as ``corpus.segments.file``.
+            sprintControlConfig: further pairs of the configuration string of the module.
+            **kwargs: those of `SprintDatasetBase`. With a ``seq_ordering`` other than "default"
+                our module orders the segments, by the length in seconds that Sprint knows;
+                ``num_shards``, ``shard_index`` cut each part further; ``seq_list_filter_file``
+                is passed to Sprint as ``corpus.segments.file``.
 
         Raises:
-            SprintStartError: there is no such executable.
+            SprintStartError: the executable does not exist.
             ValueError, TypeError: an option out of range.
         """
         self._arguments = (
@@ -127,7 +126,7 @@ class ExternSprintDataset(SprintDatasetBase):
         return _restored, (type(self), *self._arguments, self._dimensions)
 
     def _new_cache(self) -> SequenceCache:
-        """The cache of an epoch; whoever waits for it waits longer than its reader does."""
+        """The cache of an epoch; its consumer waits longer than its reader does."""
         options = self._options
         patience = options.start_timeout + options.data_timeout + options.exit_timeout
         old = self._cache
@@ -152,7 +151,7 @@ class ExternSprintDataset(SprintDatasetBase):
 
     @property
     def num_inputs(self) -> int:
-        """Dimension of "data" before the window; has Sprint started where it is not known."""
+        """Dimension of "data" before the window; starts Sprint if it is not known."""
         self._know_dimensions()
         return self._num_inputs
 
@@ -162,7 +161,7 @@ class ExternSprintDataset(SprintDatasetBase):
 
     @property
     def num_outputs(self) -> dict[str, tuple[int, int]]:
-        """Data key to (dimension or number of classes, axes); has Sprint started if need be."""
+        """Data key to (dimension or number of classes, axes); starts Sprint if not known."""
         self._know_dimensions()
         return self._num_outputs
 
@@ -179,7 +178,7 @@ class ExternSprintDataset(SprintDatasetBase):
         *,
         seq_order: Sequence[int] | None = None,
     ) -> bool:
-        """Begins an epoch; one that is under way ends.
+        """Begins an epoch, and ends the one under way.
 
         Args:
             epoch: counted from 1; None: 1.
@@ -188,7 +187,7 @@ class ExternSprintDataset(SprintDatasetBase):
             seq_order: not possible: Sprint's segments have no index.
 
         Returns:
-            False if just this epoch has begun already, and nothing was taken from it.
+            False if this epoch has begun already, and nothing was consumed.
 
         Raises:
             SprintStartError: Sprint cannot be started.
@@ -208,7 +207,7 @@ class ExternSprintDataset(SprintDatasetBase):
         cache = running.cache = self._new_cache()
         super().init_seq_order(epoch, wanted)
         running.begun = begun
-        if wanted is not None and not wanted:  # Sprint takes an empty list for none
+        if wanted is not None and not wanted:  # Sprint treats an empty list as none
             cache.begin(epoch)
             cache.finish(True)
             return True
@@ -249,13 +248,13 @@ class ExternSprintDataset(SprintDatasetBase):
                     self._running.start_ahead(epoch, following, self.ordering, self._start)
 
     def reader_thread_proc(self, child_pid: int, epoch: int) -> None:
-        """Waits until all that the Sprint of the epoch under way delivers was read.
+        """Waits until everything from the Sprint of the epoch under way was read.
 
-        A thread of its own reads, and begins with the epoch.
+        A separate thread reads, from the beginning of the epoch.
 
         Args:
-            child_pid: of that Sprint; another one is not waited for.
-            epoch: that it delivers.
+            child_pid: its process id; returns at once for another one.
+            epoch: its epoch.
         """
         self._running.wait(child_pid, epoch)
 
@@ -267,7 +266,7 @@ class ExternSprintDataset(SprintDatasetBase):
         """The training leaves the epoch.
 
         Args:
-            free_resources: Sprints that were started ahead end, too.
+            free_resources: also ends Sprints that were started ahead.
         """
         self._running.end_epoch()
         if free_resources:
@@ -276,7 +275,7 @@ class ExternSprintDataset(SprintDatasetBase):
     # ---- ends ------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Ends all Sprint processes; again does nothing. `init_seq_order` begins anew."""
+        """Ends all Sprint processes. Idempotent; `init_seq_order` starts new ones."""
         self._running.release(ask=True)
 
     def exit_handler(self) -> None:
@@ -290,7 +289,7 @@ class ExternSprintDataset(SprintDatasetBase):
         self.close()
 
     def _renew(self) -> None:
-        """In a fork: nothing of what runs belongs to us."""
+        """In a fork: drops the processes and threads of the parent."""
         self._finalizer.detach()
         self.epoch = None
         self._running = EpochReaders(self._new_cache(), self._options.exit_timeout + _JOIN_TIMEOUT)

@@ -1,11 +1,12 @@
-"""SprintDatasetBase: a dataset that Sprint fills while a training takes from it.
+"""SprintDatasetBase: a dataset that Sprint fills while a training consumes it.
 
-It stands in the trainer, as the base of `sprint_ctl.dataset.ExternSprintDataset`, and in a Sprint
-process, filled by `sprint_ctl.interface`. One thread adds, one takes, see
-`sprint_ctl._sequences.sequence_cache`; `close` and `stop` may come from any thread. Every method
-has the name of the reference documentation and today's; both are the same.
+It is used in the trainer, as the base of `sprint_ctl.dataset.ExternSprintDataset`, and in a Sprint
+process, filled by `sprint_ctl.interface`. One thread adds sequences, one consumes them, see
+`sprint_ctl._sequences.sequence_cache`; any thread may call `close` and `stop`. Methods have both
+the names of RETURNN's documentation and those of its current code.
 
-Standard library, numpy, and the pure modules of sprintcache only: Sprint's interpreter loads it.
+Sprint's interpreter loads this module: standard library, numpy, and the pure modules of sprintcache
+only.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sprintcache._checks import check_not_negative
 from sprintcache.dataset_base import Dataset, DatasetSeq
 
-from ._sequences.predefined_order import check_complete, check_place
+from ._sequences.predefined_order import check_complete, check_next
 from ._sequences.sequence_cache import SequenceCache
 from ._sequences.sequence_maker import SequenceMaker
 from ._sequences.targets import TargetConverter
@@ -34,8 +35,9 @@ class SprintDatasetBase(Dataset):
     """Sequences in the order in which Sprint delivers them.
 
     Attributes:
-        SprintCachedSeqsMax: sequences beyond those requested that hold the adding thread up.
-        SprintCachedSeqsMin: it goes on when no more than these are left.
+        SprintCachedSeqsMax: the adding thread blocks when more sequences are cached beyond the
+            requested ones.
+        SprintCachedSeqsMin: it continues when no more than these are left.
         window, num_inputs, num_outputs, epoch: see `sprintcache.dataset_base.Dataset`.
     """
 
@@ -59,31 +61,32 @@ class SprintDatasetBase(Dataset):
         consumer_timeout: float = 86400.0,
         **kwargs: Any,
     ) -> None:
-        """Takes the options.
+        """Accepts the options.
 
         Args:
-            target_maps: target key to a dict from its text to an index, or to a file with a text a
+            target_maps: target key to a dict of text to index, or to a file with one text per
                 line, such as ``{"speaker_name": "speakers.txt"}``. A single index is repeated for
                 every frame.
             str_add_final_zero: texts also come as "orth0", "speaker_name0", ending in NUL.
             input_stddev: "data" is divided by it.
-            orth_post_process: what to do with the orthography, see
+            orth_post_process: processing of the orthography, see
                 `sprint_ctl._sequences.orthography`.
             bpe: target "bpe" from the orthography; options: bpe_file, vocab_file, seq_postfix,
                 unknown_label, see `sprint_ctl._sequences.vocabulary`.
             orth_vocab: target "orth_classes", in the same way.
-            suppress_load_seqs_print: taken and ignored; nothing is printed.
-            reduce_target_factor: "classes" have one frame for that many frames of "data", the last
-                one perhaps for less.
-            length_mismatch: "error", or "trim" features and "classes" to what they share.
-            max_cached_bytes: bytes beyond what was requested that hold the adding thread up.
+            suppress_load_seqs_print: ignored; nothing is printed.
+            reduce_target_factor: "classes" has one frame per that many frames of "data"; the last
+                one may cover fewer.
+            length_mismatch: "error", or "trim": features and "classes" are cut to the shorter.
+            max_cached_bytes: the adding thread blocks when more bytes are cached beyond the
+                requested sequences.
             data_timeout: seconds to wait for a sequence.
-            consumer_timeout: seconds that a full cache waits to be emptied.
+            consumer_timeout: seconds that the adding thread waits while the cache is full.
             **kwargs: those of `sprintcache.dataset_base.Dataset`.
 
         Raises:
             ValueError: an option out of range.
-            OSError, FormatError: a map or vocabulary that cannot be read.
+            OSError, FormatError: a map or vocabulary cannot be read.
             ImportError: a library of an extra is missing.
         """
         super().__init__(**kwargs)
@@ -105,21 +108,21 @@ class SprintDatasetBase(Dataset):
         self._complete_frac: float | None = None
         self._keys: list[str] | None = None
 
-    # ---- the side of Sprint ----------------------------------------------------------------
+    # ---- producer --------------------------------------------------------------------------
 
     def useMultipleEpochs(self) -> None:  # noqa: N802
-        """Epochs count from now on: each is begun by `initSprintEpoch`, and both sides keep step.
+        """Enables epochs: each begins with `initSprintEpoch`, and both sides keep step.
 
-        Without it everything is one epoch, and what `init_seq_order` says does not matter.
+        Without it all sequences are one epoch, whatever `init_seq_order` says.
         """
         self._cache.keeps_step = True
 
     def setDimensions(self, inputDim: int, outputDim: int) -> None:  # noqa: N802, N803
-        """Sprint knows the dimensions, before the first sequence.
+        """Sets the dimensions, before the first sequence.
 
         Args:
-            inputDim: of the features; below 1: there are none.
-            outputDim: number of classes; below 1: there are none.
+            inputDim: dimension of the features, below 1 if there are none.
+            outputDim: number of classes, below 1 if there are none.
         """
         self.set_dimensions(inputDim, outputDim)
 
@@ -130,7 +133,7 @@ class SprintDatasetBase(Dataset):
         self.num_outputs = {**outputs, **self._targets.outputs(output_dim)}
 
     def initSprintEpoch(self, epoch: int | None) -> None:  # noqa: N802
-        """Sprint begins an epoch: what is left of the last one is forgotten."""
+        """Sprint begins an epoch; drops what is left of the last one."""
         self._complete_frac = None
         self._cache.begin(epoch)
 
@@ -138,10 +141,10 @@ class SprintDatasetBase(Dataset):
         """Sprint has delivered all of its epoch.
 
         Args:
-            seen_all: nothing of it is missing.
+            seen_all: whether no sequence is missing.
 
         Raises:
-            SprintProtocolError: a predefined list is not exhausted.
+            SprintProtocolError: sequences of a given list are missing.
         """
         if seen_all and not self.is_stopped:
             self._check_complete(self._cache.num_added)
@@ -163,7 +166,7 @@ class SprintDatasetBase(Dataset):
 
         Raises:
             SprintError: it is in a later one.
-            SprintTimeoutError: it does not come in ``consumer_timeout``.
+            SprintTimeoutError: it does not begin the epoch in ``consumer_timeout``.
         """
         return self._cache.wait_for_epoch(epoch)
 
@@ -185,20 +188,20 @@ class SprintDatasetBase(Dataset):
         """Adds a sequence, and waits while the cache is full.
 
         Args:
-            features: (dimension, time), as Sprint gives them; kept where possible, not copied.
-                None where it extracts none.
+            features: (dimension, time), as Sprint passes them, or None if it extracts none; not
+                copied if possible.
             targets: data key to array (time,), or text; a single array is "classes".
-            segment_name: its tag.
+            segment_name: the tag.
 
         Returns:
-            the sorted sequence index.
+            The sorted sequence index.
 
         Raises:
             SprintProtocolError: other features or lengths than announced, or another segment than
-                the predefined list has here.
-            LabelError: a text that a map or vocabulary does not have.
+                the next one of a given list.
+            LabelError: a text is missing in a map or vocabulary.
             SprintError: the epoch is over.
-            SprintTimeoutError: the cache is full, and nobody takes from it.
+            SprintTimeoutError: the cache stays full.
         """
         seq = self._sequence(self._cache.num_added, features, targets, segment_name)
         self._add([seq])
@@ -208,9 +211,9 @@ class SprintDatasetBase(Dataset):
         self._cache.add(seqs, self.SprintCachedSeqsMax, self.SprintCachedSeqsMin)
 
     def _sequence(self, index: int, features: Any, targets: Any, tag: str | None) -> DatasetSeq:
-        """A sequence of what Sprint tells."""
+        """A sequence from the data of a segment."""
         if self.predefined_seq_list_order is not None:
-            check_place(self.predefined_seq_list_order, index, tag)
+            check_next(self.predefined_seq_list_order, index, tag)
         return self._maker.make(index, features, targets, tag, self.num_inputs)
 
     use_multiple_epochs = useMultipleEpochs
@@ -219,7 +222,7 @@ class SprintDatasetBase(Dataset):
     finalize_sprint = finalizeSprint
     wait_for_returnn_epoch = waitForCrnnEpoch
 
-    # ---- the side of the training ----------------------------------------------------------
+    # ---- consumer --------------------------------------------------------------------------
 
     def init_seq_order(
         self,
@@ -232,7 +235,7 @@ class SprintDatasetBase(Dataset):
 
         Args:
             epoch: counted from 1.
-            seq_list: tags of exactly the sequences that must come, in this order.
+            seq_list: tags of exactly the sequences to deliver, in this order.
             seq_order: not possible: Sprint's segments have no index.
 
         Returns:
@@ -247,13 +250,13 @@ class SprintDatasetBase(Dataset):
         return True
 
     def iter_epochs(self, first: int = 1) -> Iterator[int]:
-        """Begins one epoch after another, as long as Sprint delivers any; gives their numbers.
+        """Begins one epoch after another, as long as Sprint delivers any; yields their numbers.
 
         Args:
             first: number of the first one.
 
         Raises:
-            SprintError: what went wrong on the side of Sprint, or no epoch in time.
+            SprintError: the producer has failed, or no epoch in time.
         """
         epoch = first
         while True:
@@ -266,26 +269,26 @@ class SprintDatasetBase(Dataset):
             epoch += 1
 
     def load_seqs(self, start: int, end: int) -> None:
-        """Waits for sequences `start` to `end` (exclusive, may lie behind the last one).
+        """Waits for sequences `start` to `end` (exclusive, may exceed their number).
 
-        Those before `start` are forgotten.
+        Sequences before `start` are dropped.
 
         Raises:
-            ValueError: no range, or one that begins in what is forgotten.
-            SprintError: what went wrong on the side of Sprint, or no sequence in time.
+            ValueError: not a range, or it begins with a dropped sequence.
+            SprintError: the producer has failed, or no sequence in time.
         """
         if not self._cache.start <= start <= end:
             raise ValueError(
                 f"not a range of sequences: {start} to {end}, those before {self._cache.start} are"
-                " forgotten"
+                " dropped"
             )
-        self._cache.forget(start)
+        self._cache.drop_below(start)
         if end > start:
             self._cache.reach(end)
 
     def is_cached(self, start: int, end: int) -> bool:
-        """Whether sequences `start` to `end` (exclusive) are there; never waits."""
-        return self._cache.is_there(start, end)
+        """Whether sequences `start` to `end` (exclusive) are cached; never waits."""
+        return self._cache.has(start, end)
 
     @property
     def num_seqs(self) -> int:
@@ -306,10 +309,10 @@ class SprintDatasetBase(Dataset):
             return cache.is_finished and (not cache.keeps_step or cache.epoch == self.epoch)
 
     def is_less_than_num_seqs(self, n: int) -> bool:
-        """Whether there is a sequence n; waits for it unless the number is known.
+        """Whether sequence n exists; waits for it unless the number is known.
 
         Raises:
-            SprintError: what went wrong on the side of Sprint, or no sequence in time.
+            SprintError: the producer has failed, or no sequence in time.
         """
         if self.predefined_seq_list_order is not None:
             return n < len(self.predefined_seq_list_order)
@@ -320,16 +323,16 @@ class SprintDatasetBase(Dataset):
         return self.is_less_than_num_seqs(0)
 
     def iter_seqs(self) -> Iterator[DatasetSeq]:
-        """The sequences of this epoch from the first that is not forgotten; each is then forgotten.
+        """The sequences of this epoch from the first that is cached; each is dropped when yielded.
 
         Raises:
-            SprintError: what went wrong on the side of Sprint, or no sequence in time.
+            SprintError: the producer has failed, or no sequence in time.
         """
         index = self._cache.start
         while self.is_less_than_num_seqs(index):
             seq = self._cache.get(index)
             index += 1
-            self._cache.forget(index)
+            self._cache.drop_below(index)
             yield seq
 
     def get_num_timesteps(self) -> dict[str, int]:
@@ -343,7 +346,7 @@ class SprintDatasetBase(Dataset):
         return dict(self._cache.num_frames)
 
     def set_complete_frac(self, frac: float) -> None:
-        """Sprint says which part of the epoch the sequences added so far are."""
+        """Sets the fraction of the epoch that the sequences added so far are."""
         self._complete_frac = frac
 
     def get_complete_frac(
@@ -368,7 +371,7 @@ class SprintDatasetBase(Dataset):
         """Data key to the length of a sequence; waits for it.
 
         Raises:
-            IndexError: there is no such sequence, or it is forgotten.
+            IndexError: the sequence does not exist, or was dropped.
         """
         return self._cache.get(sorted_seq_idx).num_frames
 
@@ -376,13 +379,13 @@ class SprintDatasetBase(Dataset):
         """Features (T, D) float32, classes (T,) int32, or the bytes of a text; waits for it.
 
         Raises:
-            IndexError: there is no such sequence, or it is forgotten.
+            IndexError: the sequence does not exist, or was dropped.
             KeyError: it has no such data key.
         """
         return self._cache.get(seq_idx).features[key]
 
     def get_tag(self, sorted_seq_idx: int) -> str:
-        """The name of a sequence; "seq-N" where Sprint tells none. Waits for it."""
+        """The name of a sequence; "seq-N" if Sprint passes none. Waits for it."""
         return self._cache.get(sorted_seq_idx).seq_tag
 
     def get_data_keys(self) -> list[str]:
@@ -404,11 +407,11 @@ class SprintDatasetBase(Dataset):
     # ---- ends ------------------------------------------------------------------------------
 
     def fail(self, error: BaseException) -> None:
-        """Sprint's side has failed: raised at the other in the place of what is missing."""
+        """Records an error of Sprint's side; raised in the training instead of what is missing."""
         self._cache.fail(error)
 
     def stop(self) -> None:
-        """The training takes nothing any more; what Sprint adds is dropped from now on."""
+        """Ends the consumption: sequences that Sprint adds from now on are dropped."""
         self._cache.stop()
 
     @property

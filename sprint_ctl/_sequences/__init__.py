@@ -1,1 +1,1 @@
-"""What a dataset makes of segments: the cache of sequences, targets, vocabularies."""
+"""From segments to sequences of a dataset: cache, targets, vocabularies."""

@@ -1,10 +1,10 @@
-"""What ``orth_post_process`` does to an orthography: names, functions, or several in turn.
+"""Processing of orthographies, the option ``orth_post_process``: names, functions, or a list.
 
-A name is one of a closed table, or ``package.module:function``; nothing is ever evaluated. The
-table has what RETURNN's configurations name:
+A name is in a closed table, or is ``package.module:function``; nothing is evaluated. The table has
+the names that RETURNN's configurations use:
 
 * ``lowercase``, ``lowercase_keep_special`` (not ``[...]`` and ``<...>``), ``collapse_whitespace``;
-* ``get_remove_chars(',/')`` (a blank for each, then collapse_whitespace),
+* ``get_remove_chars(',/')`` (replaces each by a blank, then collapse_whitespace),
   ``get_replace('old', 'new')``;
 * ``convert_to_ascii`` (library unidecode), ``normalize_numbers`` (library inflect);
 * ``basic_cleaners``: lowercase, collapse_whitespace; ``transliteration_cleaners``: that after
@@ -32,35 +32,35 @@ _SPECIAL = re.compile(r"\[\S*\]|<\S*>")
 
 
 def to_text(orthography: str | bytes) -> str:
-    """The orthography as str; Sprint's PythonControl hands it over as bytes of UTF-8."""
+    """The orthography as str; Sprint's PythonControl passes UTF-8 bytes."""
     if isinstance(orthography, bytes):
         return orthography.decode("utf-8")
     return orthography
 
 
-def post_processor(what: PostProcess | None) -> Function | None:
-    """The function of some ``orth_post_process``; None for none.
+def post_processor(option: PostProcess | None) -> Function | None:
+    """The function of an option ``orth_post_process``; None if there is nothing to do.
 
     Raises:
         ValueError: a name that is not in the table.
-        TypeError: something else than names and functions.
-        ImportError: a library or module that is not there.
+        TypeError: neither names nor functions.
+        ImportError: a library or module is missing.
     """
-    if callable(what):
-        return what
-    if what is None or what == "":
+    if callable(option):
+        return option
+    if option is None or option == "":
         return None
-    if isinstance(what, str):
-        return _named(what.strip())
-    if not isinstance(what, (list, tuple)):
-        raise TypeError(f"orth_post_process: names, functions, or a list of them, not {what!r}")
-    if not what:
+    if isinstance(option, str):
+        return _named(option.strip())
+    if not isinstance(option, (list, tuple)):
+        raise TypeError(f"orth_post_process: names, functions, or a list of them, not {option!r}")
+    if not option:
         return None
-    functions = [function for function in map(post_processor, what) if function is not None]
-    return _in_turn(functions)
+    functions = [function for function in map(post_processor, option) if function is not None]
+    return _chain(functions)
 
 
-def _in_turn(functions: Sequence[Function]) -> Function:
+def _chain(functions: Sequence[Function]) -> Function:
     def process(text: str) -> str:
         for function in functions:
             text = function(text)
@@ -73,22 +73,22 @@ def _named(name: str) -> Function:
     if name in _TABLE:
         return _TABLE[name]()
     call = _CALL.fullmatch(name)
-    if call is not None and call[1] in _MAKERS:
-        return _made(name, _MAKERS[call[1]], call[2])
+    if call is not None and call[1] in _FACTORIES:
+        return _call_factory(name, _FACTORIES[call[1]], call[2])
     module, colon, function = name.partition(":")
     if colon and function.isidentifier():
-        found: Function = getattr(importlib.import_module(module), function)
-        return found
+        imported: Function = getattr(importlib.import_module(module), function)
+        return imported
     raise ValueError(
-        f"orth_post_process: {name!r} is none of {', '.join([*_TABLE, *_MAKERS])},"
+        f"orth_post_process: {name!r} is not one of {', '.join([*_TABLE, *_FACTORIES])},"
         " nor package.module:function"
     )
 
 
-def _made(name: str, maker: Callable[..., Function], arguments: str) -> Function:
+def _call_factory(name: str, factory: Callable[..., Function], arguments: str) -> Function:
     try:
         values = ast.literal_eval(arguments)
-        return maker(*(values if isinstance(values, tuple) else (values,)))
+        return factory(*(values if isinstance(values, tuple) else (values,)))
     except (ValueError, SyntaxError, TypeError) as error:
         raise ValueError(f"orth_post_process: {name!r}: {error}") from None
 
@@ -128,9 +128,7 @@ def _numbers() -> Function:
 def _english(lowercase: Function) -> Function:
     from .spoken_numbers import expand_abbreviations
 
-    return _in_turn(
-        [_to_ascii(), lowercase, _numbers(), expand_abbreviations, _collapse_whitespace]
-    )
+    return _chain([_to_ascii(), lowercase, _numbers(), expand_abbreviations, _collapse_whitespace])
 
 
 def _library(name: str) -> Any:
@@ -139,7 +137,9 @@ def _library(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-        raise ImportError(f"orth_post_process: pip install {name}") from error
+        raise ImportError(
+            f"orth_post_process needs {name}: pip install 'sprintcache[cleaners]'"
+        ) from error
 
 
 _TABLE: dict[str, Callable[[], Function]] = {
@@ -148,12 +148,12 @@ _TABLE: dict[str, Callable[[], Function]] = {
     "collapse_whitespace": lambda: _collapse_whitespace,
     "convert_to_ascii": _to_ascii,
     "normalize_numbers": _numbers,
-    "basic_cleaners": lambda: _in_turn([str.lower, _collapse_whitespace]),
-    "transliteration_cleaners": lambda: _in_turn([_to_ascii(), str.lower, _collapse_whitespace]),
+    "basic_cleaners": lambda: _chain([str.lower, _collapse_whitespace]),
+    "transliteration_cleaners": lambda: _chain([_to_ascii(), str.lower, _collapse_whitespace]),
     "english_cleaners": lambda: _english(str.lower),
     "english_cleaners_keep_special": lambda: _english(_lowercase_keep_special),
 }
-_MAKERS: dict[str, Callable[..., Function]] = {
+_FACTORIES: dict[str, Callable[..., Function]] = {
     "get_remove_chars": _remove_chars,
     "get_replace": _replace,
 }

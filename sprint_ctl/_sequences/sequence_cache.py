@@ -1,14 +1,14 @@
 """Sequences on their way from the thread that adds them to the thread that trains on them.
 
-One thread adds (Sprint's, or one that reads a pipe), one takes; the lock guards what both touch.
-The one that takes *requests* a range of sorted sequence indices, which forgets the ones before. The
-one that adds is held up as soon as too many sequences, or bytes, lie beyond what was requested, and
-goes on when about half of them are gone; what was requested always fits.
+The producer thread adds sequences (Sprint's thread, or one that reads a pipe), the consumer thread
+reads them; the lock guards shared state. The consumer *requests* a range of sorted sequence
+indices, which drops earlier ones. The producer blocks when too many sequences, or bytes, are cached
+beyond the requested range, and continues when about half of them are consumed; a requested sequence
+always fits.
 
-Epochs are kept in step: each side says which epoch it is in, and the one that takes sees sequences
-of its own epoch only. All waits have a deadline. An error of the adding side is raised at the
-taking side, when everything that was added before it has been taken; a taking side that has stopped
-makes adding do nothing.
+Epochs are kept in step: each side declares its epoch, and the consumer sees sequences of its own
+epoch only. All waits have a deadline. An error of the producer is raised in the consumer, after
+everything that was added before it; once the consumer has stopped, adding does nothing.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ __all__ = ["SequenceCache"]
 
 
 class SequenceCache:
-    """The sequences of one epoch, as far as they are there.
+    """The cached sequences of one epoch.
 
     Attributes:
         cond: guards everything.
-        epoch: of the side that adds; None before the first, or where epochs do not count.
-        wanted_epoch: of the side that takes.
-        num_added: sequences added in this epoch.
-        num_frames: data key to frames added in this epoch.
+        epoch: epoch of the producer; None before the first, or where epochs do not count.
+        wanted_epoch: epoch of the consumer.
+        num_added: number of sequences added in this epoch.
+        num_frames: data key to number of frames added in this epoch.
         first_keys: data keys of its first sequence.
-        is_finished: the epoch is complete; `has_seen_all` says whether without a loss.
-        has_ended: no epoch will follow.
-        is_stopped: nothing is taken any more.
+        is_finished: whether the epoch is complete; `has_seen_all`: without missing sequences.
+        has_ended: whether no epoch will follow.
+        is_stopped: whether the consumer has stopped.
     """
 
     def __init__(self, max_bytes: int, take_timeout: float, add_timeout: float) -> None:
-        """Begins empty.
+        """Creates an empty cache.
 
         Args:
-            max_bytes: of the sequences that nobody has requested yet.
+            max_bytes: of the sequences that are not requested yet.
             take_timeout: seconds to wait for a sequence.
-            add_timeout: seconds to wait until sequences are taken.
+            add_timeout: seconds to wait until sequences are consumed.
         """
         self.cond = threading.Condition()
         self.max_bytes = max_bytes
@@ -67,35 +67,35 @@ class SequenceCache:
         self.num_frames: dict[str, int] = {}
         self.is_finished = False
         self.has_seen_all = False
-        self.start = 0  # what was before is forgotten
-        self._requested = 0  # end of what was requested
+        self.start = 0  # earlier sequences are dropped
+        self._requested = 0  # end of the requested range
         self._seqs: dict[int, DatasetSeq] = {}
-        self._bytes: dict[int, int] = {}  # of those beyond what was requested
+        self._bytes: dict[int, int] = {}  # by index, beyond the requested range
         self._bytes_ahead = 0
         self.first_keys: list[str] = []
         self._error: BaseException | None = None
 
-    # ---- the side that adds ----------------------------------------------------------------
+    # ---- producer --------------------------------------------------------------------------
 
     def begin(self, epoch: int | None) -> None:
-        """An epoch begins; what is left of the last one is forgotten."""
+        """Begins an epoch; drops what is left of the last one."""
         with self.cond:
             self.epoch = epoch
             self.has_ended = False
             self._reset()
             self.cond.notify_all()
 
-    def add(self, seqs: Sequence[DatasetSeq], most: int, least: int) -> None:
-        """Adds the next sequences, then waits while too many lie ahead.
+    def add(self, seqs: Sequence[DatasetSeq], max_ahead: int, min_ahead: int) -> None:
+        """Adds the next sequences, then waits while too many are cached ahead.
 
         Args:
-            seqs: consecutive ones; they get their ``seq_idx`` here.
-            most: sequences beyond the requested ones that are too many.
-            least: go on when no more than these are left.
+            seqs: consecutive ones; their ``seq_idx`` is set here.
+            max_ahead: waits if more sequences are cached beyond the requested ones.
+            min_ahead: continues when no more than these are left.
 
         Raises:
             SprintError: the epoch is over.
-            SprintTimeoutError: nothing was taken in time.
+            SprintTimeoutError: nothing was consumed in time.
         """
         with self.cond:
             if self.is_stopped:
@@ -106,13 +106,13 @@ class SequenceCache:
             for seq in seqs:
                 self._put(seq)
             self.cond.notify_all()
-            if self._is_full(most, 1.0):
+            if self._is_full(max_ahead, 1.0):
                 waiting = self._requested, self.epoch
                 self._wait(
-                    lambda: self.is_stopped or not self._is_full(least, 0.5),
+                    lambda: self.is_stopped or not self._is_full(min_ahead, 0.5),
                     self.add_timeout,
                     lambda: SprintTimeoutError(
-                        "nobody takes the sequences",
+                        "the sequences are not consumed",
                         expected=f"sequence {waiting[0]} of epoch {waiting[1]} to be requested",
                         found=f"{self.num_added} added, after {self.add_timeout:g} s",
                     ),
@@ -131,35 +131,35 @@ class SequenceCache:
             self._bytes[index] = size
             self._bytes_ahead += size
 
-    def _is_full(self, num_seqs: int, part: float) -> bool:
+    def _is_full(self, num_seqs: int, fraction: float) -> bool:
         ahead = len(self._bytes)
-        return ahead > num_seqs or (ahead > 0 and self._bytes_ahead > self.max_bytes * part)
+        return ahead > num_seqs or (ahead > 0 and self._bytes_ahead > self.max_bytes * fraction)
 
     def finish(self, seen_all: bool) -> None:
-        """The epoch is complete."""
+        """Declares the epoch complete."""
         with self.cond:
             self.is_finished = True
             self.has_seen_all = seen_all
             self.cond.notify_all()
 
     def end(self) -> None:
-        """No epoch will follow."""
+        """Declares that no epoch will follow."""
         with self.cond:
             self.has_ended = True
             self.cond.notify_all()
 
     def fail(self, error: BaseException) -> None:
-        """Adding has failed; raised at the other side in the place of what is missing."""
+        """Records an error of the producer; raised in the consumer instead of what is missing."""
         with self.cond:
             self._error = error
             self.cond.notify_all()
 
     def wait_for_epoch(self, epoch: int) -> bool:
-        """Waits until the other side is in an epoch; False if it has stopped.
+        """Waits until the consumer is in an epoch; False if it has stopped.
 
         Raises:
-            SprintError: it is further.
-            SprintTimeoutError: it does not come in time.
+            SprintError: it is in a later one.
+            SprintTimeoutError: it does not begin the epoch in time.
         """
         with self.cond:
             self._wait(
@@ -177,16 +177,16 @@ class SequenceCache:
                 )
             return not self.is_stopped
 
-    # ---- the side that takes ---------------------------------------------------------------
+    # ---- consumer --------------------------------------------------------------------------
 
     def want(self, epoch: int | None) -> None:
-        """This side is in an epoch now."""
+        """Declares the epoch of the consumer."""
         with self.cond:
             self.wanted_epoch = epoch
             self.cond.notify_all()
 
     def stop(self) -> None:
-        """Nothing is taken any more; adding does nothing from now on."""
+        """Stops the consumer; adding does nothing from now on."""
         with self.cond:
             self.is_stopped = True
             self._seqs.clear()
@@ -194,19 +194,19 @@ class SequenceCache:
 
     @property
     def is_untouched(self) -> bool:
-        """Whether nothing was requested yet, and nothing has gone wrong."""
+        """Whether nothing was requested yet, and no error was recorded."""
         with self.cond:
             return self._requested == self.start == 0 and self._error is None
 
-    def forget(self, start: int) -> None:
-        """Forgets sequences below `start`."""
+    def drop_below(self, start: int) -> None:
+        """Drops sequences below `start`."""
         with self.cond:
             for index in range(self.start, min(start, self.num_added)):
                 self._seqs.pop(index, None)
             self.start = max(self.start, start)
 
-    def is_there(self, start: int, end: int) -> bool:
-        """Whether these sequences were added and are not forgotten."""
+    def has(self, start: int, end: int) -> bool:
+        """Whether these sequences are cached."""
         with self.cond:
             return self._is_in_step() and all(i in self._seqs for i in range(start, end))
 
@@ -214,8 +214,8 @@ class SequenceCache:
         """Requests sequences up to `end`, waits for them; False if the epoch ends before.
 
         Raises:
-            SprintError: the side that adds has failed (with its cause), or is elsewhere.
-            SprintTimeoutError: they do not come in time.
+            SprintError: the producer has failed (with its cause), or is in another epoch.
+            SprintTimeoutError: they do not arrive in time.
         """
         with self.cond:
             if not self._is_settled(end):
@@ -225,7 +225,7 @@ class SequenceCache:
                     lambda: self._is_settled(end), self.take_timeout, lambda: self._too_late(end)
                 )
             if self.is_stopped:
-                raise SprintError("the epoch was left, or all closed; init_seq_order begins anew")
+                raise SprintError("the epoch was left or closed; init_seq_order begins another one")
             if self._is_in_step() and self.num_added >= end:
                 return True
             if self._is_in_step() and self.is_finished:
@@ -238,7 +238,7 @@ class SequenceCache:
             )
 
     def has_epoch(self) -> bool:
-        """Waits until the other side begins the epoch of this one; False if none will follow.
+        """Waits until the producer begins the consumer's epoch; False if none will follow.
 
         Raises:
             SprintError, SprintTimeoutError: see `reach`.
@@ -257,7 +257,7 @@ class SequenceCache:
         """A sequence; waits for it.
 
         Raises:
-            IndexError: this epoch has no such sequence, or it is forgotten.
+            IndexError: this epoch has no such sequence, or it was dropped.
             SprintError: see `reach`.
         """
         with self.cond:
@@ -267,7 +267,7 @@ class SequenceCache:
             if index >= self.start and index >= 0 and self.reach(index + 1):
                 return self._seqs[index]
             if 0 <= index < self.start:
-                raise IndexError(f"sequence {index} is forgotten: load_seqs began at {self.start}")
+                raise IndexError(f"sequence {index} was dropped: load_seqs began at {self.start}")
             raise IndexError(f"sequence {index} of {self.num_added}")
 
     def _request(self, end: int) -> None:
@@ -280,7 +280,7 @@ class SequenceCache:
         return not self.keeps_step or self.epoch == self.wanted_epoch
 
     def _is_settled(self, end: int) -> bool:
-        """Whether a wait for sequences up to `end` is over; requests them as soon as it can."""
+        """Whether a wait for sequences up to `end` is over; requests them as soon as possible."""
         if end > self._requested and self._is_in_step():
             self._request(end)
         if self._error is not None or self.is_stopped:
@@ -301,7 +301,7 @@ class SequenceCache:
 
     def _too_late(self, end: int) -> SprintTimeoutError:
         return SprintTimeoutError(
-            "no sequence came in time",
+            "no sequence arrived in time",
             expected=f"sequence {end - 1} of epoch {self.wanted_epoch}",
             found=f"{self.num_added} sequences of epoch {self.epoch} after {self.take_timeout:g} s",
         )

@@ -1,4 +1,4 @@
-"""SequenceMaker: what Sprint tells of a segment becomes a sequence of a dataset."""
+"""SequenceMaker: converts the data of a segment to a sequence of a dataset."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SequenceMaker:
         reduce_target_factor: int,
         length_mismatch: str,
     ) -> None:
-        """Takes the options; they are those of `SprintDatasetBase`.
+        """Accepts the options of `SprintDatasetBase` of the same names.
 
         Raises:
             ValueError: one is out of range.
@@ -52,15 +52,14 @@ class SequenceMaker:
 
         Args:
             index: its sorted sequence index.
-            features: (input_dim, time), as Sprint gives them; kept where possible, not copied. Or
-                None.
+            features: (input_dim, time), as Sprint passes them, or None; not copied if possible.
             targets: data key to array or text; a single array is "classes"; or None.
             tag: its name, or None.
             input_dim: of the features.
 
         Raises:
             SprintProtocolError: other features or lengths than announced.
-            LabelError: a text that a map or vocabulary does not have.
+            LabelError: a text is missing in a map or vocabulary.
         """
         if targets is None:
             targets = {}
@@ -95,8 +94,8 @@ class SequenceMaker:
             return data, classes
         if classes.ndim != 1 or not self._trims:
             raise SprintProtocolError(
-                "alignment and features differ in length (length_mismatch='trim' takes what they"
-                " share)",
+                "alignment and features differ in length (length_mismatch='trim' trims both to"
+                " the shorter one)",
                 segment=tag,
                 expected=f"{expected} classes for {len(data)} frames",
                 found=classes.shape,

@@ -1,8 +1,8 @@
 """English numbers and abbreviations as they are spoken, for the ``english_cleaners``.
 
-The rules are those that speech corpora have been cleaned with since the first open Tacotron
-implementations: thousands separators go, money and decimals get their words, years are read in
-pairs. The words themselves come from the library inflect.
+The rules are those of the first open Tacotron implementations, which RETURNN's cleaners share:
+thousands separators are dropped, money and decimals are spelled out, years are read in pairs. The
+words come from the library inflect, which has no rules for running text.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _ABBREVIATION = re.compile(rf"\b({'|'.join(_ABBREVIATIONS)})\.", re.IGNORECASE)
 
 
 def expand_abbreviations(text: str) -> str:
-    """Titles such as "dr." in full."""
+    """Spells out titles such as "dr."."""
     return _ABBREVIATION.sub(lambda match: _ABBREVIATIONS[match[1].lower()], text)
 
 
 class NumberSpeller:
-    """Writes the numbers of a text out."""
+    """Spells out the numbers of a text."""
 
     def __init__(self, engine: Any) -> None:
-        """Takes an ``inflect.engine``."""
+        """Accepts an ``inflect.engine``."""
         self._words = engine.number_to_words
 
     def __call__(self, text: str) -> str:
@@ -78,8 +78,8 @@ def _money(amount: str) -> str:
     units = "dollar", "cent"
     counts = [int(part or 0) for part in parts]
     spoken = [
-        f"{count} {units[place] if count == 1 else units[place] + 's'}"
-        for place, count in enumerate(counts)
+        f"{count} {units[index] if count == 1 else units[index] + 's'}"
+        for index, count in enumerate(counts)
         if count
     ]
     return ", ".join(spoken) or "zero dollars"

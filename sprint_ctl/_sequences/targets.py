@@ -1,8 +1,8 @@
-"""What Sprint tells of a segment beside its features, as the arrays of a sequence.
+"""Targets: alignment, orthography and speaker of a segment, as the arrays of a sequence.
 
-Sprint gives alignments as uint32 vectors, soft alignments as three vectors, orthography and speaker
-as text. A sequence has arrays only: "classes" int32, texts as uint8 (their bytes), and what the
-options make of them.
+Sprint passes alignments as uint32 vectors, soft alignments as three vectors, orthography and
+speaker as text. A sequence has arrays only: "classes" int32, texts as uint8 (their bytes), and
+what the options derive from them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def targets_of(
     orthography: str | bytes | None = None,
     speaker_name: str | None = None,
 ) -> dict[str, Any]:
-    """The targets of a segment from the arguments of Sprint's calls; what is None is left out."""
+    """The targets of a segment: the arguments of Sprint's call that are not None."""
     targets: dict[str, Any] = {}
     if alignment is not None:
         targets["classes"] = alignment
@@ -52,7 +52,7 @@ def targets_of(
 
 
 class TargetConverter:
-    """The options that concern targets, and what they do."""
+    """Applies the options that concern targets."""
 
     def __init__(
         self,
@@ -103,13 +103,13 @@ class TargetConverter:
 
         Args:
             targets: data key to array, str or bytes.
-            num_frames: that a single index of a map stands for.
+            num_frames: length of a target for which a map has a single index.
             tag: name of the sequence, for messages.
 
         Raises:
-            SprintProtocolError: something that is neither array nor text, or a target is missing
-                that an option needs.
-            LabelError: something that is not in a map or vocabulary.
+            SprintProtocolError: a target that is neither array nor text, or that an option needs is
+                missing.
+            LabelError: a text is missing in a map or vocabulary.
         """
         known = {
             key: to_text(value).strip() if isinstance(value, (str, bytes)) else value
@@ -119,9 +119,9 @@ class TargetConverter:
         if "orth" in known and self._post_process is not None:
             known["orth"] = self._post_process(known["orth"])
         for key, labels in self._vocabularies.items():
-            known[key] = np.array(labels.get_seq(_needed(known, "orth", key, tag)), np.int32)
+            known[key] = np.array(labels.get_seq(_required(known, "orth", key, tag)), np.int32)
         for key, indices in self._maps.items():
-            value = _needed(known, key, "target_maps", tag)
+            value = _required(known, key, "target_maps", tag)
             if value not in indices:
                 raise LabelError(f"target_maps: no {key} {value!r}", entry=tag)
             mapped = np.asarray(indices[value])
@@ -142,23 +142,23 @@ class TargetConverter:
         return arrays
 
 
-def _needed(known: Mapping[str, Any], key: str, of: str, tag: str | None) -> Any:
+def _required(known: Mapping[str, Any], key: str, option: str, tag: str | None) -> Any:
     if key not in known:
         raise SprintProtocolError(
-            f"{of} needs {key!r} of every segment", segment=tag, found=f"only {sorted(known)}"
+            f"{option} needs {key!r} of every segment", segment=tag, found=f"only {sorted(known)}"
         )
     return known[key]
 
 
 def _signed(array: NDArray[Any]) -> NDArray[Any]:
-    """Indices as int32: what Sprint gives as uint32 has the same bytes."""
+    """Indices as int32; uint32 from Sprint is reinterpreted without a copy."""
     if array.dtype == np.uint32:
         return array.view(np.int32)
     return array.astype(np.int32) if array.dtype.kind in "iu" and array.itemsize > 4 else array
 
 
 def _read_map(value: str | Mapping[str, Any]) -> Mapping[str, Any]:
-    """A map, or the lines of a file with their numbers from 0."""
+    """A map, or the lines of a file with their indices from 0."""
     if not isinstance(value, str):
         return value
     with open(value, encoding="utf-8") as file:

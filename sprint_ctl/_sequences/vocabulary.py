@@ -1,8 +1,8 @@
 """Orthographies as label indices: the options ``bpe`` and ``orth_vocab``.
 
-Byte pair encoding is the library subword-nmt's (extra ``bpe``). A vocabulary file is text, perhaps
-gzipped: a label a line, its index the number of the line from 0, or a dict of label to index as
-Python writes it (read as a literal, never evaluated).
+Byte pair encoding is that of the library subword-nmt (extra ``bpe``). A vocabulary file is text,
+gzipped or not: one label per line, whose index is the number of the line from 0, or a dict of label
+to index in Python's syntax (parsed as a literal, not evaluated).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["BytePairEncoding", "CharacterTargets", "Utf8ByteTargets", "Vocabular
 
 
 class Vocabulary:
-    """Labels, here words between blanks.
+    """Labels that are words.
 
     Attributes:
         labels: by index.
@@ -40,16 +40,16 @@ class Vocabulary:
         """Reads the labels.
 
         Args:
-            vocab_file: where they stand, unless `labels` are given.
-            unknown_label: stands for what is not in the vocabulary: a label or an index; None, or
-                a label that is itself not in it: that is an error.
+            vocab_file: file of the labels, unless `labels` are given.
+            unknown_label: replaces labels that are not in the vocabulary: a label or an index. With
+                None, or a label that is not in the vocabulary, they are an error.
             labels: the labels themselves.
-            num_labels: how many there must be.
-            seq_postfix: indices at the end of every sequence.
+            num_labels: required number of labels.
+            seq_postfix: indices that are appended to every sequence.
 
         Raises:
-            FormatError: no such file, or another number of labels.
-            OSError: it cannot be read.
+            FormatError: not a vocabulary, or another number of labels.
+            OSError: the file cannot be read.
         """
         self.labels = list(labels) if labels is not None else _read_labels(vocab_file)
         self.num_labels = len(self.labels)
@@ -70,7 +70,7 @@ class Vocabulary:
         """Indices of a sentence, with the postfix.
 
         Raises:
-            LabelError: something that is not in the vocabulary, and no label for that.
+            LabelError: a label is not in the vocabulary, which has none for unknown ones.
         """
         return [self._index(label) for label in self.split(sentence)] + self._postfix
 
@@ -81,7 +81,9 @@ class Vocabulary:
     def _index(self, label: str) -> int:
         index = self._indices.get(label, self._unknown)
         if index is None:
-            raise LabelError(f"{label!r} is not in the vocabulary, which has no label for unknowns")
+            raise LabelError(
+                f"{label!r} is not in the vocabulary, which has no label for unknown ones"
+            )
         return index
 
 
@@ -95,7 +97,7 @@ class CharacterTargets(Vocabulary):
         unknown_label: str | int | None = "@",
         **options: Any,
     ) -> None:
-        """Takes what `Vocabulary` takes."""
+        """Accepts the arguments of `Vocabulary`."""
         super().__init__(vocab_file, unknown_label=unknown_label, **options)
 
     def split(self, sentence: str) -> Sequence[str]:
@@ -107,7 +109,7 @@ class Utf8ByteTargets(Vocabulary):
     """The bytes of the UTF-8 text, 0 to 255; no file."""
 
     def __init__(self, **options: Any) -> None:
-        """Takes what `Vocabulary` takes, but no file."""
+        """Accepts the arguments of `Vocabulary`, except for a file."""
         labels = [chr(code) for code in range(256)]
         super().__init__(labels=labels, **{"unknown_label": None, **options})
 
@@ -120,12 +122,12 @@ class BytePairEncoding(Vocabulary):
     """Labels that are parts of words."""
 
     def __init__(self, vocab_file: str | None = None, *, bpe_file: str, **options: Any) -> None:
-        """Takes what `Vocabulary` takes.
+        """Accepts the arguments of `Vocabulary`.
 
         Args:
-            vocab_file: see there.
+            vocab_file: see `Vocabulary`.
             bpe_file: codes of the encoding, as subword-nmt writes them.
-            **options: see there.
+            **options: see `Vocabulary`.
 
         Raises:
             ImportError: subword-nmt is missing.
@@ -151,11 +153,11 @@ _CLASSES = {
 
 
 def vocabulary(options: Mapping[str, Any] | Any) -> Any:
-    """A vocabulary of its options, or what is one: with ``get_seq(str)`` and ``num_labels``.
+    """A vocabulary from its options, or an object with ``get_seq(str)`` and ``num_labels`` itself.
 
     Args:
         options: ``class``, one of the names above (default: BytePairEncoding with a ``bpe_file``,
-            else Vocabulary), and what that takes.
+            else Vocabulary), and the arguments of the class.
 
     Raises:
         ValueError: no such class.
@@ -187,16 +189,16 @@ def _read_labels(path: str | None) -> list[str]:
         return text.splitlines()
     try:
         indices = ast.literal_eval(text.strip())
-        found = sorted((int(index), str(label)) for label, index in indices.items())
+        pairs = sorted((int(index), str(label)) for label, index in indices.items())
     except (ValueError, SyntaxError, AttributeError) as error:
         raise FormatError(
             "not a vocabulary", path=path, expected="a dict of label to index", found=str(error)
         ) from None
-    if [index for index, _ in found] != list(range(len(found))):
+    if [index for index, _ in pairs] != list(range(len(pairs))):
         raise FormatError(
-            "vocabulary with gaps or doubles",
+            "vocabulary with gaps or duplicates",
             path=path,
-            expected=f"indices 0 to {len(found) - 1}",
-            found=f"{found[0][0]} to {found[-1][0]}" if found else "nothing",
+            expected=f"indices 0 to {len(pairs) - 1}",
+            found=f"{pairs[0][0]} to {pairs[-1][0]}" if pairs else "nothing",
         )
-    return [label for _, label in found]
+    return [label for _, label in pairs]

@@ -408,7 +408,7 @@ def test_a_scorer_says_what_is_wrong(engines: list[Engine], tmp_path: Path) -> N
     with pytest.raises(SprintError, match="at least one"):
         scorer.get_scores(time=0)
     scorer.add_feature(feature=np.zeros(2, np.float32), time=0)
-    with pytest.raises(SprintError, match="other frames"):
+    with pytest.raises(SprintError, match="another number of frames"):
         scorer.compute(num_frames=2)
     assert scorer.get_scores(time=0).shape == (79,)
     with pytest.raises(SprintError, match="no such frame"):

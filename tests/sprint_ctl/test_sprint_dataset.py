@@ -446,7 +446,7 @@ def test_an_exception_in_our_module_is_told() -> None:
         "--*.action=unsupervised-training",
         "--*.target-mode=forward-only",
     )
-    with pytest.raises(SprintStartError, match="wants the output of a network") as caught:
+    with pytest.raises(SprintStartError, match="asks for the output of a network") as caught:
         tags(dataset)
     assert caught.value.remote is not None
     dataset.close()
