@@ -1,4 +1,4 @@
-"""Types of the compiled module; the documentation stands in _reader.pyx and archive.py."""
+"""Types of the compiled module; the documentation is in _reader.pyx and archive.py."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
@@ -102,7 +102,7 @@ class Reader(Store):
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...
 
 @disjoint_base
-class Pass(Generic[_T]):
+class FileOrderIterator(Generic[_T]):
     def __init__(
         self,
         reader: Reader,

@@ -1,16 +1,20 @@
-"""The compiled core: map files, index names, decode payloads without the GIL.
+"""The compiled core: maps files, indexes names, decodes payloads without the GIL.
 
-Who owns what. A Reader owns its sources (mappings or descriptors), the index over their tables,
-and some resting Workers (buffers). After opening nothing of it changes but the resting workers,
-which are taken and put back with atomic exchanges; so any number of threads may read at once, with
-or without a GIL. A read counts itself in before it touches anything and out when it is done;
-``close`` marks the reader closed and counts its owner out, and whoever is last frees everything.
-No thread outlives a call, so a fork loses nothing; a forked child reads the same mapping, or the
-same descriptors with ``pread``, which has no position to share.
+Ownership. A Reader owns its sources (mappings or descriptors), the index over their tables, and
+some idle Workers (buffers). After opening only the idle workers change, which are taken and
+returned by atomic exchanges, so any number of threads may read at once, with or without a GIL. A
+read counts itself in before it touches anything and out when it is done; `close` marks the reader
+closed and drops its own count, and the last one out frees everything. No thread outlives a call, so
+a fork loses nothing; a forked child reads the same mapping, or the same descriptors with `pread`,
+which has no position to share.
 
-Code inside ``nogil`` gives a code and fills a Fault; `fault_error` is the one place that makes an
-exception of it. Bytes of a file are read through `_core/cursor.pxd` only; the copy loops in
-`_core/kernels.h` work on ranges that it has checked.
+Faults. A function without the GIL returns a code; for any other than NO_FAULT it has filled a
+Fault. `fault_error` turns a Fault into an exception, and nothing else does. A function that returns
+an object returns None and leaves the code in the Fault.
+
+Bytes of a file are read by the functions of `_core/cursor.pxd` only; the copy loops in
+`_core/kernels.h` work on ranges that it has checked. The parts below share one namespace and are
+included in the order of their needs; the top of each says what these are.
 """
 
 cimport numpy as np
@@ -38,40 +42,51 @@ np.import_array()
 
 include "_core/externs.pxi"
 include "_core/faults.pxi"
+# files
+include "_core/sources.pxi"
+include "_core/tables.pxi"
+include "_core/scan.pxi"
+include "_core/index.pxi"
+# payloads
+include "_core/workers.pxi"
+include "_core/inflate.pxi"
+include "_core/fetch.pxi"
+# what payloads hold
+include "_core/alignment_items.pxi"
 include "_core/packets.pxi"
 include "_core/alignments.pxi"
-include "_core/sources.pxi"
-include "_core/index.pxi"
-include "_core/fetch.pxi"
-include "_core/blocks.pxi"
 include "_core/labels.pxi"
-include "_core/tasks.pxi"
+include "_core/blocks.pxi"
+# many entries
+include "_core/parallel.pxi"
+include "_core/batch_tasks.pxi"
 include "_core/store.pxi"
 
 sc_choose_kernels()
 if sc_prepare_descriptors() != 0:
     raise MemoryError("pthread_atfork")
 
+
 def build_info() -> dict[str, str]:
-    """What this build uses: "inflate" (libdeflate, zlib or python) and "gather" (instructions)."""
-    return {"inflate": SC_INFLATE_BACKEND.decode(), "gather": sc_gather_name.decode()}
+    """How this build inflates ("inflate": libdeflate, zlib or python) and copies ("gather")."""
+    return {"inflate": SC_INFLATE_BACKEND.decode(), "gather": sc_kernel_name.decode()}
 
 
 def use_kernel(name: str) -> bool:
-    """For tests and benchmarks: takes the copy loop "plain", "avx2" or "avx512", if possible."""
+    """For tests and benchmarks: selects the copy loop "plain", "avx2" or "avx512" if possible."""
     return bool(sc_use_kernel(name.encode()))
 
 
 def check_threads(num_threads):
-    """Number of threads as an int from 1 to 64."""
+    """The number of threads as an int from 1 to 64."""
     num_threads = index(num_threads)
     if num_threads < 1:
         raise ValueError(f"num_threads must be at least 1, not {num_threads}")
-    return min(num_threads, MOST_THREADS)
+    return min(num_threads, MAX_THREADS)
 
 
 def check_out(out: np.ndarray, ndim: int, dtype: str) -> None:
-    """Is this an array to read into?
+    """Checks an array to read into.
 
     Raises:
         ValueError: if it has another dtype, number of dimensions or layout, or is read-only.
@@ -86,7 +101,12 @@ cdef str _describe(object out):
            f"{'' if out.flags.writeable else ', read-only'}"
 
 
-include "_core/writing.pxi"
+include "_core/packing.pxi"
+
+
+cdef struct EntryRead:          # one entry that is being read
+    int64_t entry
+    Worker *worker
 
 
 cdef class Reader(Store):
@@ -94,47 +114,66 @@ cdef class Reader(Store):
 
     # ---- one entry
 
+    cdef int _begin(self, object name, EntryRead *r) except -1:
+        """Counts the read in, looks up its entry and takes a worker; `_end` undoes it."""
+        self._enter()
+        try:
+            r.entry = self._entry(name)
+            r.worker = self._take_worker()
+        except:
+            self._leave()
+            raise
+        return 0
+
+    cdef void _end(self, EntryRead *r) noexcept:
+        self._return_worker(r.worker)
+        self._leave()
+
+    cdef int _fetch(self, EntryRead *r, Portion portion, Payload *p) except -1:
+        cdef Fault f
+        cdef int code
+        with nogil:
+            code = fetch(&self.core, r.entry, r.worker, portion, True, p, &f)
+        if code != NO_FAULT:
+            raise self._error(r.entry, &f)
+        return 0
+
     def read_bytes(self, name) -> bytes:
-        """The payload of an entry as it is, inflated where it was compressed.
+        """The payload of an entry as it is, inflated if it was compressed.
 
         Raises:
             EntryNotFoundError: if there is no entry of that name.
             FormatError: if the entry is damaged.
         """
-        return self._read(name, False)
+        cdef EntryRead r
+        cdef Payload p
+        self._begin(name, &r)
+        try:
+            self._fetch(&r, WHOLE, &p)
+            return PyBytes_FromStringAndSize(<char *>p.at, <Py_ssize_t>p.size)
+        finally:
+            self._end(&r)
 
     def read_blocks(self, name) -> list[Block]:
         """All blocks of a Flow cache entry, each packet as it is stored (format, section 6).
 
         Raises:
             EntryNotFoundError: if there is no entry of that name.
-            FormatError: if the entry is damaged, or is no Flow cache entry (UnsupportedError).
+            FormatError: if the entry is damaged or not a Flow cache entry (UnsupportedError).
         """
-        return self._read(name, True)
-
-    cdef object _read(self, object name, bint blocks):
+        cdef EntryRead r
         cdef Payload p
         cdef Fault f
-        cdef int64_t entry
-        cdef Worker *w
-        memset(&f, 0, sizeof(f))
-        self._enter()
+        f.code = NO_FAULT
+        self._begin(name, &r)
         try:
-            entry = self._entry(name)
-            w = self._worker()
-            try:
-                with nogil:
-                    fetch(&self.core, entry, w, WHOLE, True, &p, &f)
-                if f.code == NO_FAULT and not blocks:
-                    return PyBytes_FromStringAndSize(<char *>p.at, <Py_ssize_t>p.size)
-                data = read_all_blocks(&p, &f) if f.code == NO_FAULT else None
-                if f.code != NO_FAULT:
-                    raise self._error(entry, &f)
-                return data
-            finally:
-                self._rest(w)
+            self._fetch(&r, WHOLE, &p)
+            blocks = read_all_blocks(&p, &f)
+            if f.code != NO_FAULT:
+                raise self._error(r.entry, &f)
+            return blocks
         finally:
-            self._leave()
+            self._end(&r)
 
     def read_features(self, name, np.ndarray out=None) -> np.ndarray:
         """Features of all blocks of an entry.
@@ -153,28 +192,22 @@ cdef class Reader(Store):
                 numbers (UnsupportedError); `read_blocks` reads the latter two.
             ValueError: if `out` does not fit; nothing is written then.
         """
-        self._enter()
-        try:
-            return self._features(self._entry(name), out)
-        finally:
-            self._leave()
-
-    cdef object _features(self, int64_t entry, np.ndarray out):
+        cdef EntryRead r
         cdef Payload p
         cdef Fault f
         cdef Shape shape
         cdef int code
-        cdef Worker *w = self._worker()
+        self._begin(name, &r)
         try:
             with nogil:
-                code = fetch_features(&self.core, entry, w, WHOLE, True, &p, &shape, &f)
+                code = fetch_features(&self.core, r.entry, r.worker, WHOLE, True, &p, &shape, &f)
             if code != NO_FAULT:
-                raise self._error(entry, &f)
-            return self._gathered(entry, &p, shape, out)
+                raise self._error(r.entry, &f)
+            return self._feature_array(r.entry, &p, shape, out)
         finally:
-            self._rest(w)
+            self._end(&r)
 
-    cdef object _gathered(self, int64_t entry, Payload *p, Shape shape, np.ndarray out):
+    cdef object _feature_array(self, int64_t entry, Payload *p, Shape shape, np.ndarray out):
         """The features of a measured payload, in a new array or in `out`."""
         cdef Fault f
         cdef np.npy_intp dims[2]
@@ -193,7 +226,7 @@ cdef class Reader(Store):
             array = out if out.shape[0] == shape.frames else out[:shape.frames]
         to = <float *>np.PyArray_DATA(array)
         with nogil:
-            code = gather_features(p.at, p.size, shape, to, &f)
+            code = copy_features(p.at, p.size, shape, to, &f)
         if code != NO_FAULT:
             raise self._error(entry, &f)
         return array
@@ -208,33 +241,28 @@ cdef class Reader(Store):
             EntryNotFoundError: if there is no entry of that name.
             FormatError: if the entry is damaged or its datatype has no times.
         """
+        cdef EntryRead r
         cdef Payload p
         cdef Fault f
-        cdef int64_t entry, count = 0
+        cdef int64_t count = 0
         cdef np.ndarray array
         cdef double *times
-        cdef Worker *w
-        memset(&f, 0, sizeof(f))
-        self._enter()
+        cdef int code
+        self._begin(name, &r)
         try:
-            entry = self._entry(name)
-            w = self._worker()
-            try:
+            self._fetch(&r, WHOLE, &p)
+            with nogil:
+                code = count_packets(p.at, p.size, NULL, 0, &count, &f)
+            if code == NO_FAULT:
+                array = np.empty((count, 2), np.float64)
+                times = <double *>np.PyArray_DATA(array)
                 with nogil:
-                    if fetch(&self.core, entry, w, WHOLE, True, &p, &f) == NO_FAULT:
-                        count_packets(p.at, p.size, NULL, 0, &count, &f)
-                if f.code == NO_FAULT:
-                    array = np.empty((count, 2), np.float64)
-                    times = <double *>np.PyArray_DATA(array)
-                    with nogil:
-                        count_packets(p.at, p.size, times, count, &count, &f)
-                if f.code != NO_FAULT:
-                    raise self._error(entry, &f)
-                return array
-            finally:
-                self._rest(w)
+                    code = count_packets(p.at, p.size, times, count, &count, &f)
+            if code != NO_FAULT:
+                raise self._error(r.entry, &f)
+            return array
         finally:
-            self._leave()
+            self._end(&r)
 
     def read_alignment(self, name) -> Alignment:
         """The one alignment of an entry.
@@ -244,60 +272,33 @@ cdef class Reader(Store):
             FormatError: if the entry is damaged, holds something else or several alignments
                 (UnsupportedError; `read_blocks` reads these), or none (TruncatedError).
         """
+        cdef EntryRead r
         cdef Payload p
         cdef Fault f
-        cdef Cursor c
-        cdef int64_t entry, at = 0
-        cdef double start = 0, end = 0
-        cdef Worker *w
-        memset(&f, 0, sizeof(f))
-        self._enter()
+        self._begin(name, &r)
         try:
-            entry = self._entry(name)
-            w = self._worker()
-            try:
-                with nogil:
-                    if fetch(&self.core, entry, w, WHOLE, True, &p, &f) == NO_FAULT:
-                        c = cursor_over(p.at, p.size)
-                        only_alignment(&c, &at, &f)
-                if f.code == NO_FAULT:
-                    alignment = _alignment(&c, &f)
-                if f.code == NO_FAULT:
-                    after_alignment(&c, &start, &end, &f)
-                if f.code != NO_FAULT:
-                    raise self._error(entry, &f)
-                alignment.start = start
-                alignment.end = end
-                return alignment
-            finally:
-                self._rest(w)
+            self._fetch(&r, WHOLE, &p)
+            f.code = NO_FAULT
+            alignment = read_one_alignment(&p, &f)
+            if f.code != NO_FAULT:
+                raise self._error(r.entry, &f)
+            return alignment
         finally:
-            self._leave()
+            self._end(&r)
 
     def _read_labels(self, name, LabelTable table, bint check_alphabet) -> np.ndarray:
         """(T,) int32 labels; see `Archive.read_labels`."""
-        self._enter()
-        try:
-            return self._labels(self._entry(name), table, check_alphabet)
-        finally:
-            self._leave()
-
-    cdef object _labels(self, int64_t entry, LabelTable table, bint check_alphabet):
+        cdef EntryRead r
         cdef Payload p
-        cdef Fault f
-        cdef int code
-        cdef Worker *w = self._worker()
+        self._begin(name, &r)
         try:
-            with nogil:
-                code = fetch(&self.core, entry, w, WHOLE, True, &p, &f)
-            if code != NO_FAULT:
-                raise self._error(entry, &f, table)
-            return self._labelled(entry, &p, w, table, check_alphabet)
+            self._fetch(&r, WHOLE, &p)
+            return self._label_array(r.entry, &p, r.worker, table, check_alphabet)
         finally:
-            self._rest(w)
+            self._end(&r)
 
-    cdef object _labelled(self, int64_t entry, Payload *p, Worker *w, LabelTable table,
-                          bint check_alphabet):
+    cdef object _label_array(self, int64_t entry, Payload *p, Worker *w, LabelTable table,
+                             bint check_alphabet):
         """The labels of a payload, in a new array."""
         cdef Fault f
         cdef int64_t items = 0
@@ -313,7 +314,7 @@ cdef class Reader(Store):
             array = np.PyArray_SimpleNew(1, dims, np.NPY_INT32)
             out = <int32_t *>np.PyArray_DATA(array)
             with nogil:
-                code = gather_labels(p.at, p.size, labels,
+                code = decode_labels(p.at, p.size, labels,
                                      &w.used if check_alphabet else NULL, out, items, &f)
         if code != NO_FAULT:
             raise self._error(entry, &f, table)
@@ -322,64 +323,88 @@ cdef class Reader(Store):
     def num_frames(self, name) -> int:
         """Frames of an entry: of an alignment its last time + 1, else its packets.
 
-        Of plain features only the heads of blocks are looked at.
+        Of plain features only the heads of blocks are read.
 
         Raises:
             EntryNotFoundError: if there is no entry of that name.
-            FormatError: if the entry is damaged or no Flow cache entry.
+            FormatError: if the entry is damaged or not a Flow cache entry.
         """
+        cdef EntryRead r
         cdef Fault f
-        cdef int64_t entry, frames = 0
-        cdef Worker *w
-        memset(&f, 0, sizeof(f))
-        self._enter()
+        cdef int64_t frames = 0
+        cdef int code
+        self._begin(name, &r)
         try:
-            entry = self._entry(name)
-            w = self._worker()
-            try:
-                with nogil:
-                    count_frames(&self.core, entry, w, True, &frames, &f)
-                if f.code != NO_FAULT:
-                    raise self._error(entry, &f)
-                return frames
-            finally:
-                self._rest(w)
+            with nogil:
+                code = count_frames(&self.core, r.entry, r.worker, True, &frames, &f)
+            if code != NO_FAULT:
+                raise self._error(r.entry, &f)
+            return frames
         finally:
-            self._leave()
+            self._end(&r)
+
+    def _datatype(self, name) -> str | None:
+        """The datatype that an entry begins with; None if it is not a Flow cache entry."""
+        cdef EntryRead r
+        cdef Payload p
+        cdef Cursor c
+        cdef const uint8_t *text = NULL
+        cdef uint32_t size = 0
+        cdef const sc_datatype *datatype = NULL
+        self._begin(name, &r)
+        try:
+            self._fetch(&r, HEAD, &p)
+            if p.visible < min(p.size, <uint64_t>64):
+                self._fetch(&r, WHOLE, &p)
+            c = cursor_over(p.at, p.visible)
+            if take_string(&c, &text, &size):
+                datatype = sc_find_datatype(text, size)
+            return None if datatype == NULL else datatype.name.decode("ascii")
+        finally:
+            self._end(&r)
 
     # ---- many entries
 
-    cdef int _share(self, Task task, Batch *batch, int64_t items, int num_threads,
-                    LabelTable labels) except -1:
-        """Runs a task for every item of a batch; raises the error of the first item that failed.
+    cdef np.ndarray _begin_batch(self, BatchJob *b, np.ndarray entries):
+        """Fills a batch for these entries; returns its lengths, (B,) int64."""
+        cdef np.ndarray lengths = np.zeros(entries.shape[0], np.int64)
+        memset(b, 0, sizeof(BatchJob))
+        b.core = &self.core
+        b.entries = <int64_t *>np.PyArray_DATA(entries)
+        b.count = entries.shape[0]
+        b.lengths = <int64_t *>np.PyArray_DATA(lengths)
+        return lengths
+
+    cdef int _run_batch(self, Task task, BatchJob *b, int num_threads, LabelTable labels) except -1:
+        """Runs a task for every entry of a batch; raises the error of the first that failed.
 
         The caller has counted itself in.
         """
-        cdef Job job
-        cdef Hand hands[MOST_THREADS]
+        cdef ParallelJob job
+        cdef ThreadArg args[MAX_THREADS]
         cdef int i, ready = 0
         cdef int64_t item
         job.task = task
-        job.arguments = batch
-        job.items = items
+        job.arguments = b
+        job.items = b.count
         job.next = 0
-        num_threads = <int>min(<int64_t>num_threads, max(items, 1))
-        job.faults = <Fault *>calloc(items + 1, sizeof(Fault))
+        num_threads = <int>min(<int64_t>num_threads, max(b.count, 1))
+        job.faults = <Fault *>calloc(b.count + 1, sizeof(Fault))
         if job.faults == NULL:
             raise MemoryError()
         try:
             for i in range(num_threads):
-                hands[i].job = &job
-                hands[i].worker = self._worker()
+                args[i].job = &job
+                args[i].worker = self._take_worker()
                 ready += 1
             with nogil:
-                share(&job, hands, num_threads)
-            for item in range(items):
+                parallel_for(&job, args, num_threads)
+            for item in range(b.count):
                 if job.faults[item].code != NO_FAULT:
-                    raise self._error(batch.entries[item], &job.faults[item], labels)
+                    raise self._error(b.entries[item], &job.faults[item], labels)
         finally:
             for i in range(ready):
-                self._rest(hands[i].worker)
+                self._return_worker(args[i].worker)
             free(job.faults)
         return 0
 
@@ -406,7 +431,7 @@ cdef class Reader(Store):
                     self._check_source(source)
         with nogil:
             for i in range(count):
-                touch_entry(&self.core, entries[i], 192)
+                prefetch_entry(&self.core, entries[i], 192)
         return array
 
     cdef np.ndarray _numbered_entries(self, np.ndarray numbers):
@@ -428,28 +453,28 @@ cdef class Reader(Store):
         cdef Py_ssize_t count = len(listed), i
         cdef np.ndarray array = np.empty(count, np.int64)
         cdef int64_t *entries = <int64_t *>np.PyArray_DATA(array)
-        cdef Wanted *wanted = <Wanted *>malloc((count + 1) * sizeof(Wanted))
-        if wanted == NULL:
+        cdef NameQuery *queries = <NameQuery *>malloc((count + 1) * sizeof(NameQuery))
+        if queries == NULL:
             raise MemoryError()
         try:
             for i in range(count):
-                listed[i] = _utf8(listed[i], &wanted[i].name, &wanted[i].size)
+                listed[i] = _utf8(listed[i], &queries[i].name, &queries[i].size)
             with nogil:
-                find_entries(&self.core.index, wanted, entries, count)
+                find_entries(&self.core.index, queries, entries, count)
         finally:
-            free(wanted)
+            free(queries)
         for i in range(count):
             if entries[i] < 0:
                 raise self._missing(listed[i])
         return array
 
     cdef int _useful_threads(self, np.ndarray entries, bint heads, int num_threads):
-        """How many of the threads the work is worth: a thread costs as much to start and to wait
-        for as the copy of some hundred kilobytes. With `heads` only the heads are looked at."""
+        """The number of threads that pays off: to start one and wait for it costs as much as to
+        copy some hundred kilobytes. With `heads` only the heads are read."""
         cdef int64_t *entry = <int64_t *>np.PyArray_DATA(entries)
-        cdef Row row
+        cdef TableRow row
         cdef Py_ssize_t i
-        cdef uint64_t work = 0          # in bytes copied
+        cdef uint64_t work = 0          # in bytes to copy
         for i in range(entries.shape[0]):
             row = row_of(&self.core, entry[i])
             if heads:
@@ -458,7 +483,7 @@ cdef class Reader(Store):
                 work += 32 * <uint64_t>row.size if row.compressed else row.size
             if not source_of(&self.core, entry[i]).mapped:
                 work += 1 << 16         # a system call, perhaps a disk
-        return <int>min(<uint64_t>num_threads, 1 + work // WORTH_A_THREAD)
+        return <int>min(<uint64_t>num_threads, 1 + work // MIN_BYTES_PER_THREAD)
 
     def read_features_batch(self, names, out=None, num_threads: int = 1):
         """Features of many entries, padded with zeros.
@@ -479,99 +504,69 @@ cdef class Reader(Store):
             ArchiveChangedError: if a file was changed after opening.
             ValueError: if `out` does not fit; nothing is written then.
         """
-        cdef Batch batch
-        cdef np.ndarray entries, lengths, dims, array, room
-        cdef int64_t dim = -1, longest = 0, i, first = 0
-        cdef int64_t *length
+        cdef BatchJob b
+        cdef np.ndarray entries, lengths, dims, room
+        cdef int64_t i
         num_threads = check_threads(num_threads)
         self._enter()
         try:
             entries = self._entries(names)
-            count = entries.shape[0]
-            lengths = np.zeros(count, np.int64)
-            dims = np.empty(count, np.int64)
-            memset(&batch, 0, sizeof(batch))
-            batch.core = &self.core
-            batch.entries = <int64_t *>np.PyArray_DATA(entries)
-            batch.count = entries.shape[0]
-            batch.lengths = length = <int64_t *>np.PyArray_DATA(lengths)
-            batch.dims = <int64_t *>np.PyArray_DATA(dims)
-            self._share(measure_task, &batch, count,
-                        self._useful_threads(entries, True, num_threads), None)
-            for i in range(count):
-                longest = max(longest, length[i])
-                if batch.dims[i] < 0:
-                    continue
-                if dim < 0:
-                    dim = batch.dims[i]
-                    first = i
-                elif batch.dims[i] != dim:
-                    raise errors.FormatError(
-                        f"dimension differs from entry {self._name_at(batch.entries[first])!r}"
-                        " of the batch", path=self._path_of(batch.entries[i]),
-                        entry=self._name_at(batch.entries[i]), expected=dim, found=batch.dims[i])
-            if dim < 0:
-                dim = out.shape[2] if isinstance(out, np.ndarray) and out.ndim == 3 else 0
-            for i in range(count):
-                batch.dims[i] = dim
-            if out is None:
-                array = room = np.empty((count, longest, dim), np.float32)
-            else:
-                room = out((count, longest, dim)) if callable(out) else out
-                check_out(room, 3, "float32")
-                if room.shape[0] < count or room.shape[1] < longest or room.shape[2] != dim:
-                    raise ValueError(
-                        f"out of shape {(room.shape[0], room.shape[1], room.shape[2])} cannot hold"
-                        f" a batch of shape {(count, longest, dim)}")
-                array = room[:count, :longest]
-            batch.features = <float *>np.PyArray_DATA(room)
-            batch.stride = room.shape[1] * dim
-            batch.longest = longest
-            self._share(features_task, &batch, count,
-                        self._useful_threads(entries, False, num_threads), None)
-            return array, lengths
+            lengths = self._begin_batch(&b, entries)
+            dims = np.empty(b.count, np.int64)
+            b.dims = <int64_t *>np.PyArray_DATA(dims)
+            self._run_batch(measure_task, &b, self._useful_threads(entries, True, num_threads), None)
+            b.dim = self._common_dim(&b)
+            if b.dim < 0:
+                b.dim = out.shape[2] if isinstance(out, np.ndarray) and out.ndim == 3 else 0
+            for i in range(b.count):
+                b.longest = max(b.longest, b.lengths[i])
+            room = _room(out, (b.count, b.longest, b.dim), "float32")
+            b.features = <float *>np.PyArray_DATA(room)
+            b.stride = room.shape[1] * b.dim
+            self._run_batch(features_task, &b, self._useful_threads(entries, False, num_threads),
+                            None)
+            return room if out is None else room[:b.count, :b.longest], lengths
         finally:
             self._leave()
 
-    def _read_labels_batch(self, names, LabelTable table, int pad, out,
-                           num_threads: int, bint check_alphabet):
+    cdef int64_t _common_dim(self, BatchJob *b) except -2:
+        """The dimension of all entries that have frames; -1 if none has."""
+        cdef int64_t i, first = -1
+        for i in range(b.count):
+            if b.dims[i] < 0:
+                continue
+            if first < 0:
+                first = i
+            elif b.dims[i] != b.dims[first]:
+                raise errors.FormatError(
+                    f"dimension differs from entry {self._name_at(b.entries[first])!r} of the"
+                    " batch", path=self._path_of(b.entries[i]), entry=self._name_at(b.entries[i]),
+                    expected=b.dims[first], found=b.dims[i])
+        return -1 if first < 0 else b.dims[first]
+
+    def _read_labels_batch(self, names, LabelTable table, int pad, out, num_threads: int,
+                           bint check_alphabet):
         """((B, Tmax) int32, (B,) int64 lengths); see `Archive.read_labels_batch`."""
-        cdef Batch batch
-        cdef np.ndarray entries, lengths, array, room
-        cdef int64_t longest = 0, i
+        cdef BatchJob b
+        cdef np.ndarray entries, lengths, room
+        cdef int64_t i
         num_threads = check_threads(num_threads)
         self._enter()
         try:
             entries = self._entries(names)
-            count = entries.shape[0]
-            lengths = np.zeros(count, np.int64)
-            memset(&batch, 0, sizeof(batch))
-            batch.core = &self.core
-            batch.entries = <int64_t *>np.PyArray_DATA(entries)
-            batch.count = entries.shape[0]
-            batch.lengths = <int64_t *>np.PyArray_DATA(lengths)
-            batch.table = label_pointer(table)
-            batch.check_alphabet = check_alphabet
-            batch.pad = pad
-            self._share(items_task, &batch, count,
-                        self._useful_threads(entries, True, num_threads), table)
-            for i in range(count):
-                longest = max(longest, batch.lengths[i])
-            if out is None:
-                array = room = np.empty((count, longest), np.int32)
-            else:
-                room = out((count, longest)) if callable(out) else out
-                check_out(room, 2, "int32")
-                if room.shape[0] < count or room.shape[1] < longest:
-                    raise ValueError(f"out of shape {(room.shape[0], room.shape[1])} cannot hold a"
-                                     f" batch of shape {(count, longest)}")
-                array = room[:count, :longest]
-            batch.labels = <int32_t *>np.PyArray_DATA(room)
-            batch.stride = room.shape[1]
-            batch.longest = longest
-            self._share(labels_task, &batch, count,
-                        self._useful_threads(entries, False, num_threads), table)
-            return array, lengths
+            lengths = self._begin_batch(&b, entries)
+            b.table = label_pointer(table)
+            b.check_alphabet = check_alphabet
+            b.pad = pad
+            self._run_batch(items_task, &b, self._useful_threads(entries, True, num_threads), table)
+            for i in range(b.count):
+                b.longest = max(b.longest, b.lengths[i])
+            room = _room(out, (b.count, b.longest), "int32")
+            b.labels = <int32_t *>np.PyArray_DATA(room)
+            b.stride = room.shape[1]
+            self._run_batch(labels_task, &b, self._useful_threads(entries, False, num_threads),
+                            table)
+            return room if out is None else room[:b.count, :b.longest], lengths
         finally:
             self._leave()
 
@@ -582,83 +577,55 @@ cdef class Reader(Store):
             (len(segments),) int64.
 
         Raises:
-            FormatError: for the first segment that is damaged or no Flow cache entry.
+            FormatError: for the first segment that is damaged or not a Flow cache entry.
             ArchiveChangedError: if a file was changed after opening.
         """
-        cdef Batch batch
-        cdef np.ndarray entries, frames
-        cdef int64_t i
+        cdef BatchJob b
+        cdef np.ndarray frames
         num_threads = check_threads(num_threads)
         self.check_unchanged()
         self._enter()
         try:
-            entries = np.arange(self.core.index.segment_count, dtype=np.int64)
-            frames = np.zeros(entries.shape[0], np.int64)
-            memset(&batch, 0, sizeof(batch))
-            batch.core = &self.core
-            batch.entries = <int64_t *>np.PyArray_DATA(entries)
-            batch.count = entries.shape[0]
-            batch.lengths = <int64_t *>np.PyArray_DATA(frames)
-            if self.core.index.segments != NULL:
-                for i in range(entries.shape[0]):
-                    (<int64_t *>batch.entries)[i] = self.core.index.segments[i]
-            self._share(frames_task, &batch, entries.shape[0], num_threads, None)
+            entries = self._numbered_entries(np.arange(self.core.index.segment_count,
+                                                       dtype=np.int64))
+            frames = self._begin_batch(&b, entries)
+            self._run_batch(frames_task, &b, num_threads, None)
             return frames
         finally:
             self._leave()
 
-    def _datatype(self, name) -> str | None:
-        """The datatype that an entry begins with; None where it is no Flow cache entry."""
-        cdef Payload p
-        cdef Fault f
-        cdef Cursor c
-        cdef const uint8_t *text = NULL
-        cdef uint32_t size = 0
-        cdef int64_t entry
-        cdef const sc_datatype *datatype = NULL
-        cdef Worker *w
-        memset(&f, 0, sizeof(f))
-        self._enter()
-        try:
-            entry = self._entry(name)
-            w = self._worker()
-            try:
-                with nogil:
-                    if fetch(&self.core, entry, w, HEAD, True, &p, &f) == NO_FAULT:
-                        if p.visible < min(p.size, <uint64_t>64):
-                            fetch(&self.core, entry, w, WHOLE, True, &p, &f)
-                if f.code != NO_FAULT:
-                    raise self._error(entry, &f)
-                c = cursor_over(p.at, p.visible)
-                if take_string(&c, &text, &size):
-                    datatype = sc_find_datatype(text, size)
-                return None if datatype == NULL else datatype.name.decode("ascii")
-            finally:
-                self._rest(w)
-        finally:
-            self._leave()
-
     cdef np.ndarray _file_order(self):
-        """(segments,) int64 numbers of the segments' entries, as they lie in the files."""
+        """(segments,) int64 entry numbers of the segments, in the order of their offsets."""
         cdef int64_t count = self.core.index.segment_count, i
         cdef np.ndarray entries = np.arange(count, dtype=np.int64)
-        cdef np.ndarray places = np.empty(count, np.uint64)
+        cdef np.ndarray offsets = np.empty(count, np.uint64)
         cdef np.ndarray sources = np.zeros(count, np.uint32)
         cdef int64_t *entry = <int64_t *>np.PyArray_DATA(entries)
-        cdef uint64_t *place = <uint64_t *>np.PyArray_DATA(places)
+        cdef uint64_t *offset_of = <uint64_t *>np.PyArray_DATA(offsets)
         cdef uint32_t *source = <uint32_t *>np.PyArray_DATA(sources)
         cdef bint ordered = True
         with nogil:
             for i in range(count):
                 if self.core.index.segments != NULL:
                     entry[i] = self.core.index.segments[i]
-                place[i] = row_of(&self.core, entry[i]).position
+                offset_of[i] = row_of(&self.core, entry[i]).position
                 if self.core.index.source_of != NULL:
                     source[i] = self.core.index.source_of[entry[i]]
                 if i and (source[i] < source[i - 1]
-                          or (source[i] == source[i - 1] and place[i] < place[i - 1])):
+                          or (source[i] == source[i - 1] and offset_of[i] < offset_of[i - 1])):
                     ordered = False
-        return entries if ordered else entries[np.lexsort((places, sources))]
+        return entries if ordered else entries[np.lexsort((offsets, sources))]
 
 
-include "_core/pass.pxi"
+cdef np.ndarray _room(object out, tuple shape, str dtype):
+    """The array of a batch: a new one, `out`, or what the function `out` returns for the shape."""
+    if out is None:
+        return np.empty(shape, dtype)
+    array = out(shape) if callable(out) else out
+    check_out(array, len(shape), dtype)
+    if array.shape[0] < shape[0] or array.shape[1] < shape[1] or array.shape[2:] != shape[2:]:
+        raise ValueError(f"out of shape {array.shape} cannot hold a batch of shape {shape}")
+    return array
+
+
+include "_core/file_order.pxi"

@@ -1,13 +1,13 @@
-"""Archive: a mapping from entry names to what the entries hold.
+"""Archive: a mapping from entry names to the contents of the entries.
 
-One class serves archive files, bundles and directories; they differ only in the sources that the
-compiled reader is given. Reads are safe from any number of threads, ``close`` may come at any time
-(reads under way end in peace, later ones raise ClosedArchiveError), an archive goes over ``fork``
-as it is and over ``pickle`` by its path.
+One class serves archive files, bundles and directories; they differ only in the sources of the
+compiled reader. Any number of threads may read. ``close`` may be called at any time: reads in
+progress finish, later ones raise ClosedArchiveError. An archive survives ``fork`` and pickles as
+its path.
 
-With ``io="mmap"`` a file that is cut short by somebody else while it is read ends the process with
-SIGBUS, as mappings do; every batch and every pass checks the file first, single reads do not. With
-``io="pread"`` every read checks, and the worst is an ArchiveChangedError.
+With ``io="mmap"``, a file that another process truncates while it is read ends this process with
+SIGBUS, as for any mapping; batches and iterations check the file first, single reads do not. With
+``io="pread"`` every read checks, and raises an ArchiveChangedError at worst.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 
 from . import _attributes as attributes
-from ._reader import Pass, Reader, check_out, check_threads
+from ._reader import FileOrderIterator, Reader, check_out, check_threads
 from .alignment import OnMismatch, check_pad, checks_alphabet, label_table
 from .entries import Block, ScanReport
 from .errors import ArchiveChangedError, EntryNotFoundError, naming
@@ -41,7 +41,7 @@ _CHUNK = 1024
 
 
 class Segments(Sequence[str]):
-    """The names of an archive that do not end in ".attribs", decoded when asked for."""
+    """The names of an archive that do not end in ".attribs", decoded on access."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
@@ -60,18 +60,18 @@ class Segments(Sequence[str]):
             if step == 1:
                 return self._archive._names(start, stop, True)
             return [self[i] for i in range(start, stop, step)]
-        place = index + self._size if index < 0 else index
-        if not 0 <= place < self._size:
+        number = index + self._size if index < 0 else index
+        if not 0 <= number < self._size:
             raise IndexError(f"segment {index} of {self._size}")
-        return self._archive._names(place, place + 1, True)[0]
+        return self._archive._names(number, number + 1, True)[0]
 
     def __iter__(self) -> Iterator[str]:
         for start in range(0, self._size, _CHUNK):
             yield from self._archive._names(start, start + _CHUNK, True)
 
-    def at(self, places: Sequence[int] | NDArray[np.int64]) -> list[str]:
-        """The names at some places, such as those of a batch; they do not count from the end."""
-        return self._archive._names_at(places, True)
+    def at(self, numbers: Sequence[int] | NDArray[np.int64]) -> list[str]:
+        """The names of these segment numbers, which do not count from the end."""
+        return self._archive._names_at(numbers, True)
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and not name.endswith(".attribs") and name in self._archive
@@ -102,7 +102,7 @@ class Archive(Reader):
         """Opens and indexes files.
 
         Args:
-            path: what the user opened; for messages and pickling.
+            path: the path for messages.
             sources: (absolute path, whether it is a directory, its entry names) of each source, in
                 the order of the bundle.
             io: "auto", "mmap" or "pread".
@@ -143,12 +143,12 @@ class Archive(Reader):
 
     @property
     def scan_report(self) -> ScanReport | tuple[ScanReport, ...] | None:
-        """What a scan found and skipped; None if every table was sound.
+        """Report of the scan; None if every table was sound.
 
-        Of a bundle with scanned members: the one report, or a tuple of several.
+        For a bundle with scanned members: the one report, or a tuple of several.
         """
-        found = tuple(report for report in self.scan_reports if report is not None)
-        return found if len(found) > 1 else found[0] if found else None
+        reports = tuple(report for report in self.scan_reports if report is not None)
+        return reports if len(reports) > 1 else reports[0] if reports else None
 
     # ---- one entry
 
@@ -156,7 +156,7 @@ class Archive(Reader):
         """An entry in its most natural form.
 
         Returns:
-            By what the entry holds:
+            By the content of the entry:
 
             * an entry ".attribs": str;
             * blocks of one datatype: their ``data`` joined (see `Block`); a single alignment:
@@ -179,10 +179,10 @@ class Archive(Reader):
         return data
 
     def datatype(self, name: str) -> str | None:
-        """The datatype that an entry begins with; None where it is no Flow cache.
+        """The datatype that an entry begins with; None if it is not a Flow cache.
 
-        That is so for ".attribs", for empty entries, and where no known datatype name stands at
-        the start; all others can be read as blocks, unless they are damaged.
+        ".attribs", empty entries and entries that do not begin with the name of a datatype are not
+        Flow caches; all others can be read as blocks, unless they are damaged.
 
         Raises:
             EntryNotFoundError: if there is no entry of that name.
@@ -203,7 +203,7 @@ class Archive(Reader):
         return self.read_bytes(name).decode("utf-8", "surrogateescape")
 
     def read_attributes(self, name: str) -> dict[str, str]:
-        """The attributes that Sprint stored beside an entry; {} where there are none.
+        """The attributes of an entry; {} if it has none.
 
         Args:
             name: the entry, with or without ".attribs".
@@ -237,15 +237,15 @@ class Archive(Reader):
         Args:
             name: the entry.
             labeling: from allophone state to label; None for alignments of emission ids.
-            on_alphabet_mismatch: what to do where the alignment's own alphabet contradicts the
+            on_alphabet_mismatch: what to do if the alphabet of the alignment contradicts the
                 allophone file: "error", "map" (by symbol), or "ignore" (take the ids as they are).
 
         Returns:
-            (T,) int32. Alignments of emission ids (``ALIGNEMI``) give the ids.
+            (T,) int32. Alignments of emission ids (``ALIGNEMI``): the ids.
 
         Raises:
             EntryNotFoundError: if there is no entry of that name.
-            FormatError: if the entry is damaged or holds no alignment.
+            FormatError: if the entry is damaged or not an alignment.
             LabelError: if a frame has no item or several, if the alphabets contradict each other,
                 or if a state has no label.
         """
@@ -286,7 +286,7 @@ class Archive(Reader):
         Raises:
             EntryNotFoundError, FormatError, LabelError: as for `read_labels`.
             ArchiveChangedError: if a file was changed after opening.
-            ValueError: if `out` does not fit, or `pad` no int32; nothing is written then.
+            ValueError: if `out` does not fit, or `pad` is not an int32; nothing is written then.
         """
         check_pad(pad)
         check = checks_alphabet(on_alphabet_mismatch)
@@ -305,20 +305,20 @@ class Archive(Reader):
     # ---- everything
 
     def iter_features(self, prefetch: int = 1 << 24) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        """(name, features) of every segment, in the order in which they lie in the files.
+        """(name, features) of every segment, in the order of the files.
 
         Args:
-            prefetch: bytes that are read ahead of the current entry, so that a cold disk is busy
-                while entries are decoded; 0 leaves it to the operating system.
+            prefetch: bytes of read-ahead, so that a cold disk is busy while entries are decoded; 0
+                leaves it to the operating system.
 
         Yields:
-            the entry's name and its features, as `read_features` gives them.
+            the entry's name and its features, as of `read_features`.
 
         Raises:
-            FormatError: for an entry that is damaged or holds no features.
+            FormatError: for an entry that is damaged or not features.
             ArchiveChangedError: if a file was changed after opening.
         """
-        return Pass(self, "features", prefetch)
+        return FileOrderIterator(self, "features", prefetch)
 
     def iter_labels(
         self,
@@ -326,14 +326,14 @@ class Archive(Reader):
         on_alphabet_mismatch: OnMismatch = "error",
         prefetch: int = 1 << 24,
     ) -> Iterator[tuple[str, NDArray[np.int32]]]:
-        """(name, labels) of every segment, in the order in which they lie in the files.
+        """(name, labels) of every segment, in the order of the files.
 
         Args:
             labeling, on_alphabet_mismatch: as for `read_labels`.
             prefetch: as for `iter_features`.
 
         Yields:
-            the entry's name and its labels, as `read_labels` gives them.
+            the entry's name and its labels, as of `read_labels`.
 
         Raises:
             FormatError, LabelError: as for `read_labels`.
@@ -342,9 +342,9 @@ class Archive(Reader):
         check = checks_alphabet(on_alphabet_mismatch)
         table = label_table(labeling)
         if on_alphabet_mismatch == "map" and labeling is not None:
-            names: Pass[None] = Pass(self, "names", prefetch)
+            names: FileOrderIterator[None] = FileOrderIterator(self, "names", prefetch)
             return ((name, self._mapped_labels(name, labeling)) for name, _ in names)
-        return Pass(self, "labels", prefetch, table, check)
+        return FileOrderIterator(self, "labels", prefetch, table, check)
 
 
 def _is_attribs(name: str) -> bool:
@@ -377,7 +377,7 @@ def _reopen(
 
 
 def _joined(blocks: list[Block]) -> Any:
-    """The data of blocks of one datatype as one array, or as one list where it cannot be."""
+    """The data of blocks of one datatype as one array, or as a list if shapes differ."""
     parts = [block.data for block in blocks]
     if len(parts) == 1:
         return parts[0]
@@ -403,6 +403,6 @@ def _padded(
         raise ValueError(f"out of shape {out.shape} cannot hold a batch of shape {shape}")
     batch = out[: shape[0], : shape[1]]
     batch[:] = pad
-    for place, row in zip(batch, rows, strict=True):
-        place[: len(row)] = row
+    for target, row in zip(batch, rows, strict=True):
+        target[: len(row)] = row
     return batch, lengths

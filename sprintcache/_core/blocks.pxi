@@ -1,11 +1,10 @@
-# Blocks as Python objects: every datatype, nothing lost. The general way, with the GIL.
+# Blocks as Python objects: every datatype, with the GIL.
+# Needs: externs, faults, cursor, workers, alignment_items, packets, alignments.
+
+# Blocks as Python objects: every datatype, with the GIL.
 
 cdef tuple _ELEMENTS = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.float32, np.float64,
                         np.bool_, np.complex64, np.complex128)
-
-
-cdef str _name(const uint8_t *name, uint64_t size):
-    return PyUnicode_DecodeUTF8(<const char *>name, <Py_ssize_t>size, "surrogateescape")
 
 
 cdef object _elements(const uint8_t *at, uint64_t count, const sc_datatype *type):
@@ -46,8 +45,23 @@ cdef object _alignment(Cursor *c, Fault *f):
         weighted=head.weighted)
 
 
+cdef object read_one_alignment(const Payload *p, Fault *f):
+    """The one alignment of an entry, with its times; None on a fault."""
+    cdef Cursor c = cursor_over(p.at, p.size)
+    cdef int64_t at = 0
+    cdef double start = 0, end = 0
+    if only_alignment(&c, &at, f) != NO_FAULT:
+        return None
+    alignment = _alignment(&c, f)
+    if f.code != NO_FAULT or after_alignment(&c, &start, &end, f) != NO_FAULT:
+        return None
+    alignment.start = start
+    alignment.end = end
+    return alignment
+
+
 cdef object _alphabet(AlignmentHead *head, Cursor *whole, Fault *f):
-    """dict of id to symbol; the bytes were walked before."""
+    """Symbols by id; the bytes were checked before."""
     cdef Cursor c = cursor_over(whole.start, <uint64_t>(head.alphabet_end - whole.start))
     cdef uint32_t count = 0, id = 0, size = 0, i
     cdef const uint8_t *symbol = NULL
@@ -71,7 +85,7 @@ cdef object _packet(Cursor *c, const sc_datatype *type, int64_t index, int depth
     cdef uint32_t size = 0, columns = 0, again = 0, i
     cdef const uint8_t *at = NULL
     cdef uint8_t same = 0
-    cdef Block_ block
+    cdef BlockHead block
     cdef np.ndarray array
     data = None
     if depth > 16:
@@ -165,7 +179,7 @@ cdef object _packet(Cursor *c, const sc_datatype *type, int64_t index, int depth
     return data
 
 
-cdef object _block(Cursor *c, Block_ *block, int depth, Fault *f):
+cdef object _block(Cursor *c, BlockHead *block, int depth, Fault *f):
     """All packets of a block whose head was taken; None on a fault."""
     cdef const sc_datatype *type = block.type
     cdef uint32_t count = block.count, i
@@ -225,7 +239,7 @@ cdef object _vectors(Cursor *c, const sc_datatype *type, uint32_t count, double 
     to = <uint8_t *>np.PyArray_DATA(array)
     width = <uint64_t>dim * type.element_size
     with nogil:
-        sc_gather(c.at, to, count, dim, width, frame_head(type))
+        sc_copy_frames(c.at, to, count, dim, width, frame_head(type))
     c[0] = ahead
     if type.element == SC_BOOL:
         array = np.asarray(array.view(np.uint8) != 0)
@@ -235,7 +249,7 @@ cdef object _vectors(Cursor *c, const sc_datatype *type, uint32_t count, double 
 cdef object read_all_blocks(const Payload *p, Fault *f):
     """list[Block] of a payload; None on a fault."""
     cdef Cursor c = cursor_over(p.at, p.size)
-    cdef Block_ block
+    cdef BlockHead block
     blocks = []
     while left(&c) > 0:
         if take_block(&c, &block, f) != NO_FAULT:

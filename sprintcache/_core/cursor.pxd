@@ -1,6 +1,6 @@
-"""Bounds-checked little-endian reads: every byte of a file that decides anything comes from here.
+"""Bounds-checked little-endian reads: every byte of a file is read by these functions.
 
-A take gives False and moves nothing where fewer bytes are left than it needs. Sizes are unsigned
+A take returns False and moves nothing if fewer bytes are left than it needs. Sizes are unsigned
 and are compared with what is left before anything moves, so that no sum can wrap.
 """
 
@@ -66,7 +66,7 @@ cdef inline bint take_f64(Cursor *c, double *value) noexcept nogil:
 
 
 cdef inline bint take_span(Cursor *c, uint64_t size, const uint8_t **at) noexcept nogil:
-    """`size` bytes where they stand."""
+    """`size` bytes in place."""
     if left(c) < size:
         return False
     at[0] = c.at
@@ -75,7 +75,7 @@ cdef inline bint take_span(Cursor *c, uint64_t size, const uint8_t **at) noexcep
 
 
 cdef inline bint take_string(Cursor *c, const uint8_t **at, uint32_t *size) noexcept nogil:
-    """A u32 byte count and that many bytes, where they stand."""
+    """A u32 byte count and that many bytes, in place."""
     cdef const uint8_t *before = c.at
     if take_u32(c, size) and take_span(c, size[0], at):
         return True

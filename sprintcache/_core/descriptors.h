@@ -1,8 +1,8 @@
 /* Open files of all archives of the process, within one budget derived from RLIMIT_NOFILE.
  *
  * A source owns an sc_descriptor. Taking one that is open costs two atomic operations. The cache
- * holds one user of each open descriptor; to evict the least recently used one, it drops that user,
- * and whoever drops the last one closes the file. Files are opened outside of the lock. */
+ * is one user of each open descriptor; to evict the least recently used one, it drops that user. The
+ * last user closes the file. Files are opened outside of the lock. */
 #ifndef SPRINTCACHE_DESCRIPTORS_H
 #define SPRINTCACHE_DESCRIPTORS_H
 
@@ -50,7 +50,7 @@ static void sc_drop(sc_descriptor *d, int fd) {
     if (sc_count_out(&d->users)) close(fd);
 }
 
-/* Under the lock: the cache gives up one of its files. */
+/* Under the lock: removes a file from the cache. */
 static void sc_evict(int index) {
     sc_descriptor *d = sc_open_files[index];
     sc_num_open--;

@@ -6,9 +6,9 @@ cdef extern from "Python.h":
 cdef extern from "kernels.h" nogil:
     const size_t SC_TIMES
     const int SC_F32, SC_BOOL, SC_C64, SC_C128
-    int64_t sc_gather(const uint8_t *source, uint8_t *to, int64_t count, uint32_t size,
+    int64_t sc_copy_frames(const uint8_t *source, uint8_t *to, int64_t count, uint32_t size,
                       size_t width, size_t head)
-    const char *sc_gather_name
+    const char *sc_kernel_name
     void sc_choose_kernels()
     int sc_use_kernel(const char *name)
     void sc_to_float(int element, const uint8_t *source, float *to, size_t count)

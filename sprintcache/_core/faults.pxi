@@ -1,4 +1,5 @@
-# Code without the GIL reports a Fault; fault_error() below is the one place that makes it an error.
+# Faults: what code without the GIL reports; fault_error() below makes an exception of it.
+# Needs: externs.
 
 cdef enum FaultCode:
     NO_FAULT
@@ -6,7 +7,7 @@ cdef enum FaultCode:
     OS_FAILED               # a: errno
     NOT_REGULAR             # a: mode
     FILE_CHANGED
-    SHORT_READ              # a: bytes wanted, b: bytes read
+    SHORT_READ              # a: bytes queries, b: bytes read
     # the entry around the payload
     BAD_START_TAG           # a: found
     BAD_ENTRY_NAME
@@ -71,7 +72,7 @@ cdef struct Fault:
 
 cdef inline int fault(Fault *f, int code, int64_t offset, bint in_payload=True, int64_t a=0,
                       int64_t b=0, int64_t c=0, int64_t d=0) noexcept nogil:
-    """Notes what is wrong and gives the code back, for `return fault(...)`."""
+    """Records what is wrong and returns the code."""
     f.code = code
     f.text[0] = 0
     f.in_payload = in_payload
@@ -85,12 +86,16 @@ cdef inline int fault(Fault *f, int code, int64_t offset, bint in_payload=True, 
 
 cdef inline int fault_text(Fault *f, int code, int64_t offset, const uint8_t *text, uint64_t size,
                            int64_t a=0, int64_t b=0, int64_t c=0) noexcept nogil:
-    """The same with (the beginning of) a text from the file."""
+    """Records what is wrong with the beginning of a text from the file."""
     cdef uint64_t n = min(size, sizeof(f.text) - 1)
     fault(f, code, offset, True, a, b, c)
     memcpy(f.text, text, n)
     f.text[n] = 0
     return code
+
+
+cdef str _name(const uint8_t *name, uint64_t size):
+    return PyUnicode_DecodeUTF8(<const char *>name, <Py_ssize_t>size, "surrogateescape")
 
 
 cdef str _text(const char *text):
@@ -162,7 +167,7 @@ _FAULTS = {
                      None, None),
     BAD_PACKED: (errors.CorruptError, "packed number goes beyond 32 bits", None, None),
     ALPHABET_CUT: (errors.TruncatedError, "the alphabet of the alignment is cut", None, None),
-    ALPHABET_TWICE: (errors.CorruptError, "id {a} stands twice in the alphabet", None, None),
+    ALPHABET_TWICE: (errors.CorruptError, "id {a} occurs twice in the alphabet", None, None),
     STARTS_LATE: (errors.LabelError, "the first item is not at time 0", "0", "{a}"),
     TIME_GAP: (errors.LabelError, "frame {a} has no item: times are not contiguous", "{a}",
                "{b}"),
@@ -189,9 +194,12 @@ _FAULTS = {
 
 
 cdef object fault_error(Fault *f, str path, str entry, int64_t payload_at, bint compressed,
-                        LabelTable labels):
-    """The error for a fault; `payload_at` is where the entry's stored bytes begin, -1: unknown."""
-    cdef object place = None
+                        object labels):
+    """The exception for a fault.
+
+    `payload_at` is the offset of the entry's stored bytes, -1 if unknown; `labels` a LabelTable.
+    """
+    cdef object error_offset = None
     if f.code == NO_MEMORY:
         return MemoryError(f"{path}: entry {entry!r}: out of memory")
     if f.code == OS_FAILED:
@@ -203,14 +211,14 @@ cdef object fault_error(Fault *f, str path, str entry, int64_t payload_at, bint 
              "most": f.c // f.b if f.b else 0, "allophone": f.a & ALLOPHONE_MASK,
              "symbol": labels.symbol(f.a) if labels is not None else None}
     if f.offset >= 0 and not f.in_payload:
-        place = f.offset
+        error_offset = f.offset
     elif payload_at >= 0 and not compressed:
-        place = payload_at + max(f.offset, 0)
+        error_offset = payload_at + max(f.offset, 0)
     elif payload_at >= 0:
-        place = payload_at
+        error_offset = payload_at
         if f.offset >= 0:
             reason += " (byte {inflated} of the inflated data)"
             facts["inflated"] = f.offset
-    return cls(reason.format(**facts), path=path, entry=entry, offset=place,
+    return cls(reason.format(**facts), path=path, entry=entry, offset=error_offset,
                expected=None if expected is None else expected.format(**facts),
                found=None if found is None else found.format(**facts))

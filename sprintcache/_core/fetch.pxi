@@ -1,55 +1,49 @@
-# From an entry to the bytes of its payload: find, check, inflate. One Worker a thread at a time.
+# Fetch: from the number of an entry to the bytes of its payload, checked and inflated.
+# Needs: externs, faults, cursor, sources, tables, index, workers, inflate.
 
-cdef struct Worker:
-    uint8_t *raw                # an entry as stored, where it is not mapped
-    uint64_t raw_room
-    uint8_t *inflated
-    uint64_t inflated_room
-    void *inflater
-    sc_used used
+cdef struct Core:
+    Source *sources
+    uint32_t count
+    Index index
 
 
-cdef struct Payload:
-    const uint8_t *at
-    uint64_t size
-    uint64_t visible            # bytes of it that are here; all but for a peek
+cdef inline Source *source_of(Core *core, int64_t entry) noexcept nogil:
+    if core.index.source_of == NULL:
+        return core.sources
+    return core.sources + core.index.source_of[entry]
 
 
-cdef enum Portion:
-    WHOLE
-    HEAD                        # the first PEEK bytes of the payload; the end tag is checked
-    HEAD_ALONE                  # the same without the end tag, before all is fetched
+cdef inline TableRow row_of(const Core *core, int64_t entry) noexcept nogil:
+    return indexed_row(&core.index, entry)
 
 
-cdef enum:
-    PEEK = 512                  # enough for the head of any block
-    KEEP = 1 << 24              # a worker that rests keeps buffers up to this size
+cdef int fetch(Core *core, int64_t entry, Worker *w, Portion portion, bint check, Payload *p,
+               Fault *f) noexcept nogil:
+    """The payload of an entry; with `check`, a file read by pread must still be the same."""
+    cdef Source *s = source_of(core, entry)
+    cdef TableRow row = row_of(core, entry)
+    if s.kind == SOURCE_DIRECTORY:
+        return fetch_loose(s, &row, w, portion, p, f)
+    if not row_fits(&row, s.size):
+        return fault(f, FILE_CHANGED, -1, False)
+    return fetch_file(s, &row, w, portion, check, p, f)
 
 
-cdef int make_room(uint8_t **buffer, uint64_t *room, uint64_t need, Fault *f) noexcept nogil:
-    cdef uint8_t *at
-    if need <= room[0]:
-        return NO_FAULT
-    free(buffer[0])
-    room[0] = 0
-    at = <uint8_t *>malloc(need)
-    buffer[0] = at
-    if at == NULL:
-        return fault(f, NO_MEMORY, -1, False)
-    room[0] = need
-    return NO_FAULT
+cdef void prefetch_entry(const Core *core, int64_t entry, uint64_t limit) noexcept nogil:
+    """Prefetches the beginning and end of a mapped entry while others are decoded."""
+    cdef const Source *s = core.sources
+    cdef TableRow row = row_of(core, entry)
+    cdef uint64_t begin = entry_begin(&row), at
+    if core.index.source_of != NULL:
+        s += core.index.source_of[entry]
+    if s.map != NULL and row_fits(&row, s.size):
+        prefetch(s.map + begin + entry_extent(&row) - 4)
+        for at in range(0, min(stored_size(&row) + 64, limit), 64):
+            prefetch(s.map + begin + at)
 
 
-cdef void release_worker(Worker *w) noexcept nogil:
-    free(w.raw)
-    free(w.inflated)
-    free(w.used.stamps)
-    sc_inflate_free(w.inflater)
-    free(w)
-
-
-cdef int check_entry(const uint8_t *entry, uint64_t have, const uint8_t *end_tag, const Row *row,
-                     Fault *f) noexcept nogil:
+cdef int check_entry(const uint8_t *entry, uint64_t have, const uint8_t *end_tag,
+                     const TableRow *row, Fault *f) noexcept nogil:
     """Compares an entry with the table: tags, name, sizes, checksum field."""
     cdef Cursor c = cursor_over(entry, have)
     cdef uint32_t tag = 0, size = 0, compressed = 0, checksum = 0, end = 0
@@ -78,112 +72,7 @@ cdef int check_entry(const uint8_t *entry, uint64_t have, const uint8_t *end_tag
     return NO_FAULT
 
 
-# Sprint writes this gzip header and no other (section 3)
-cdef uint8_t[10] SPRINT_GZIP = [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 3]
-
-
-cdef bint skip_gzip_header(Cursor *c, bint strict) noexcept nogil:
-    """Passes over a gzip header (RFC 1952). In an archive (strict), one that differs from Sprint's
-    in a single bit of a field that says nothing about the data (time, level, system) is damage."""
-    cdef const uint8_t *head = NULL
-    cdef const uint8_t *skipped = NULL
-    cdef uint8_t low = 0, high = 0, byte = 1
-    cdef uint32_t size
-    cdef int bits = 0, i
-    if not take_span(c, 10, &head):
-        return False
-    if head[0] != 0x1F or head[1] != 0x8B or head[2] != 8 or head[3] & 0xE0:
-        return False
-    for i in range(10):
-        bits += popcount(head[i] ^ SPRINT_GZIP[i])
-    if strict and bits == 1 and head[3] & ~1 == 0:
-        return False
-    if head[3] & 4:
-        if not (take_u8(c, &low) and take_u8(c, &high)):
-            return False
-        size = low + 256 * <uint32_t>high
-        if not take_span(c, size, &skipped):
-            return False
-    for i in range(2):              # file name, comment
-        if head[3] & (8 << i):
-            byte = 1
-            while byte:
-                if not take_u8(c, &byte):
-                    return False
-    if head[3] & 2:
-        size = sc_crc32(head, <size_t>(c.at - head)) & 0xFFFF
-        if not (take_u8(c, &low) and take_u8(c, &high)):
-            return False
-        if not SC_INFLATE_PYTHON and size != low + 256 * <uint32_t>high:
-            return False
-    return True
-
-
-cdef int inflate_member(Worker *w, const uint8_t *member, uint64_t stored, uint64_t size,
-                        bint strict, Fault *f) noexcept nogil:
-    """One gzip member of exactly `stored` bytes into w.inflated, `size` bytes; all of it checked.
-
-    Stops at the declared size, and refuses one that deflate cannot reach.
-    """
-    cdef Cursor c = cursor_over(member, stored)
-    cdef size_t used = 0, made = 0
-    cdef uint32_t crc = 0, isize = 0, computed = 0
-    cdef int code
-    if not skip_gzip_header(&c, strict):
-        return fault(f, BAD_GZIP_HEADER, -1)
-    code = make_room(&w.inflated, &w.inflated_room, size + 1, f)
-    if code != NO_FAULT:
-        return code
-    if SC_INFLATE_PYTHON:
-        with gil:
-            code = python_inflate(c.at, left(&c), w.inflated, size, &used, &made, &computed)
-    else:
-        code = sc_inflate(&w.inflater, c.at, left(&c), w.inflated, size, &used, &made)
-    if code == SC_INFLATE_MEMORY:
-        return fault(f, NO_MEMORY, -1, False)
-    if code == SC_INFLATE_LONG:
-        return fault(f, BAD_INFLATED_SIZE, -1, True, <int64_t>size, -1)
-    if code != SC_INFLATE_OK:
-        return fault(f, BAD_DEFLATE, -1)
-    if made != size:
-        return fault(f, BAD_INFLATED_SIZE, -1, True, <int64_t>size, <int64_t>made)
-    c.at += used
-    if left(&c) != 8:
-        return fault(f, BAD_MEMBER_END, -1, True, 8, <int64_t>left(&c))
-    take_u32(&c, &crc)
-    take_u32(&c, &isize)
-    if not SC_INFLATE_PYTHON:
-        computed = sc_crc32(w.inflated, size)
-    if crc != computed:
-        return fault(f, BAD_CRC, -1, True, crc, computed)
-    if isize != <uint32_t>size:
-        return fault(f, BAD_ISIZE, -1, True, <int64_t>size, isize)
-    return NO_FAULT
-
-
-cdef int python_inflate(const uint8_t *data, uint64_t stored, uint8_t *to, uint64_t size,
-                        size_t *used, size_t *made, uint32_t *crc) noexcept:
-    """The same work by Python's zlib module, for builds that found neither C library."""
-    try:
-        import zlib
-        inflater = zlib.decompressobj(-15)
-        inflated = inflater.decompress((<char *>data)[:stored], size + 1)
-        if len(inflated) > size:
-            return SC_INFLATE_LONG
-        if not inflater.eof:
-            return SC_INFLATE_BAD
-        memcpy(to, <char *>inflated, len(inflated))
-        used[0] = stored - len(inflater.unused_data)
-        made[0] = len(inflated)
-        crc[0] = zlib.crc32(inflated)
-        return SC_INFLATE_OK
-    except MemoryError:
-        return SC_INFLATE_MEMORY
-    except Exception:
-        return SC_INFLATE_BAD
-
-
-cdef int fetch_file(Source *s, const Row *row, Worker *w, Portion portion, bint check,
+cdef int fetch_file(Source *s, const TableRow *row, Worker *w, Portion portion, bint check,
                     Payload *p, Fault *f) noexcept nogil:
     """The payload of an entry of a file archive; valid until the worker's next fetch.
 
@@ -225,7 +114,7 @@ cdef int read_entry(Source *s, uint64_t begin, uint64_t have, uint64_t extent, W
     return code
 
 
-cdef int unwrap(const uint8_t *entry, uint64_t have, const uint8_t *end_tag, const Row *row,
+cdef int unwrap(const uint8_t *entry, uint64_t have, const uint8_t *end_tag, const TableRow *row,
                 Worker *w, Portion portion, Payload *p, Fault *f) noexcept nogil:
     """The payload of an entry of which the first `have` bytes are given."""
     cdef uint64_t head = entry_head(row), stored = stored_size(row)
@@ -240,44 +129,7 @@ cdef int unwrap(const uint8_t *entry, uint64_t have, const uint8_t *end_tag, con
     return NO_FAULT
 
 
-cdef int unpack(Worker *w, Payload *p, uint64_t size, bint strict, Portion portion,
-                Fault *f) noexcept nogil:
-    """Replaces a stored gzip member by its data, or for a peek by its beginning."""
-    cdef Cursor c
-    cdef int64_t made = -1
-    cdef int code
-    if size > 1032 * p.size:
-        return fault(f, BAD_RATIO, -1, True, <int64_t>size, <int64_t>p.size,
-                     <int64_t>(1032 * p.size))
-    if portion != WHOLE and SC_INFLATE_PREFIX and size > PEEK:
-        c = cursor_over(p.at, p.visible)
-        if not skip_gzip_header(&c, strict):
-            if p.visible == p.size:
-                return fault(f, BAD_GZIP_HEADER, -1)
-            p.size = size               # perhaps it is just longer than what is here
-            p.visible = 0
-            return NO_FAULT
-        code = make_room(&w.inflated, &w.inflated_room, PEEK, f)
-        if code != NO_FAULT:
-            return code
-        made = sc_inflate_prefix(c.at, left(&c), w.inflated, PEEK)
-        if made < 0:
-            return fault(f, BAD_DEFLATE, -1)
-        p.at = w.inflated
-        p.size = size
-        p.visible = <uint64_t>made
-        return NO_FAULT
-    if p.visible < p.size:
-        p.size = max(size, <uint64_t>1)
-        p.visible = 0               # the peek did not bring enough to inflate it all
-        return NO_FAULT
-    code = inflate_member(w, p.at, p.size, size, strict, f)
-    p.at = w.inflated
-    p.size = p.visible = size
-    return code
-
-
-cdef int open_loose(Source *s, const Row *row, uint64_t *size, Fault *f) noexcept nogil:
+cdef int open_loose(Source *s, const TableRow *row, uint64_t *size, Fault *f) noexcept nogil:
     """A descriptor of an entry of a directory archive, and the size of the file; or -1."""
     cdef struct_stat status
     cdef int fd, folder
@@ -306,9 +158,9 @@ cdef int open_loose(Source *s, const Row *row, uint64_t *size, Fault *f) noexcep
     return fd
 
 
-cdef int loose_sizes(Source *s, const Row *row, uint64_t *file_size, uint64_t *size,
+cdef int loose_sizes(Source *s, const TableRow *row, uint64_t *file_size, uint64_t *size,
                      bint *gzip, Fault *f) noexcept nogil:
-    """Bytes of such a file, and of its data: a gzip file says so in its last four bytes."""
+    """Bytes of such a file and of its data; a gzip file has the latter in its last four bytes."""
     cdef uint8_t magic[2]
     cdef uint32_t isize = 0
     cdef int fd = open_loose(s, row, file_size, f)
@@ -325,7 +177,7 @@ cdef int loose_sizes(Source *s, const Row *row, uint64_t *file_size, uint64_t *s
     return NO_FAULT
 
 
-cdef int fetch_loose(Source *s, const Row *row, Worker *w, Portion portion, Payload *p,
+cdef int fetch_loose(Source *s, const TableRow *row, Worker *w, Portion portion, Payload *p,
                      Fault *f) noexcept nogil:
     """The payload of an entry of a directory archive: a file, plain or gzip (section 5)."""
     cdef uint64_t have = 0
@@ -347,50 +199,3 @@ cdef int fetch_loose(Source *s, const Row *row, Worker *w, Portion portion, Payl
     c = cursor_over(w.raw + have - 4, 4)
     take_u32(&c, &size)
     return unpack(w, p, size, False, portion, f)
-
-
-# ---- work shared between threads
-
-cdef enum:
-    MOST_THREADS = 64
-
-ctypedef int (*Task)(void *job, int64_t item, Worker *w, Fault *f) noexcept nogil
-
-cdef struct Job:
-    Task task
-    void *arguments
-    int64_t items
-    int64_t next                # taken with an atomic add
-    Fault *faults               # one for each item
-
-
-cdef struct Hand:
-    Job *job
-    Worker *worker
-
-
-cdef void *work(void *hand_) noexcept nogil:
-    cdef Hand *hand = <Hand *>hand_
-    cdef Job *job = hand.job
-    cdef int64_t item
-    while True:
-        item = fetch_add(&job.next, 1)
-        if item >= job.items:
-            return NULL
-        job.task(job.arguments, item, hand.worker, &job.faults[item])
-
-
-cdef void share(Job *job, Hand *hands, int num_threads) noexcept nogil:
-    """Does all items with up to num_threads threads, this one included; they end here.
-
-    Threads live for one call only, so that nothing is left for a fork to lose.
-    """
-    cdef pthread_t threads[MOST_THREADS]
-    cdef int i, started = 0
-    for i in range(1, num_threads):
-        if pthread_create(&threads[started], NULL, work, &hands[i]) != 0:
-            break
-        started += 1
-    work(&hands[0])
-    for i in range(started):
-        pthread_join(threads[i], NULL)

@@ -1,4 +1,6 @@
-# Names to entries: an open-addressing table of 8-byte slots over rows that stay where they are.
+# Index: from names to entries, an open-addressing table of 8-byte slots over rows in place.
+# Needs: externs, sources, tables.
+#
 # A slot holds 32 bits of the hash and the entry's number + 1. For a million entries: 16 MiB of
 # slots and 8 MiB of row pointers; the names stay in the file.
 
@@ -16,10 +18,10 @@ cdef struct Index:
 
 
 cdef enum:
-    LOOK_AHEAD = 16
+    PREFETCHED_SLOTS = 16
 
 
-cdef inline Row indexed_row(const Index *index, int64_t entry) noexcept nogil:
+cdef inline TableRow indexed_row(const Index *index, int64_t entry) noexcept nogil:
     cdef const Source *s = index.sources
     if index.source_of != NULL:
         s += index.source_of[entry]
@@ -28,9 +30,9 @@ cdef inline Row indexed_row(const Index *index, int64_t entry) noexcept nogil:
 
 cdef inline uint64_t find_slot(const Index *index, const uint8_t *name, uint32_t size,
                                uint64_t hash) noexcept nogil:
-    """The slot of this name, or the empty slot where it would go."""
+    """The slot of this name, or the empty slot for it."""
     cdef uint64_t at = hash & index.mask, slot
-    cdef Row row
+    cdef TableRow row
     while True:
         slot = index.slots[at]
         if slot == 0:
@@ -52,57 +54,57 @@ cdef inline int64_t find_entry(const Index *index, const uint8_t *name,
     return <int64_t><uint32_t>slot - 1
 
 
-cdef struct Wanted:             # a name to look up, and where the search for it stands
+cdef struct NameQuery:          # a name to look up
     const uint8_t *name
     Py_ssize_t size
     uint64_t hash
 
 
-cdef void find_entries(const Index *index, Wanted *wanted, int64_t *entries,
+cdef void find_entries(const Index *index, NameQuery *queries, int64_t *entries,
                        int64_t count) noexcept nogil:
-    """find_entry for many names. Each is a chain of cache misses: slot, row pointer, row; so all
-    chains go side by side, a link at a time."""
+    """Looks up many names. Each is a chain of cache misses: slot, row pointer, row; so all chains
+    advance together, a link at a time."""
     cdef int64_t i
     cdef uint64_t slot
     for i in range(count):
-        if wanted[i].size < 0:
-            wanted[i].name = <const uint8_t *>b""       # the empty name: no entry has it
-            wanted[i].size = 0
-        wanted[i].hash = sc_hash(wanted[i].name, wanted[i].size, index.key)
-        prefetch(&index.slots[wanted[i].hash & index.mask])
+        if queries[i].size < 0:
+            queries[i].name = <const uint8_t *>b""       # the empty name: no entry has it
+            queries[i].size = 0
+        queries[i].hash = sc_hash(queries[i].name, queries[i].size, index.key)
+        prefetch(&index.slots[queries[i].hash & index.mask])
     for i in range(count):
-        slot = index.slots[wanted[i].hash & index.mask]
+        slot = index.slots[queries[i].hash & index.mask]
         if slot:
             prefetch(&index.rows[<uint32_t>slot - 1])
     for i in range(count):
-        slot = index.slots[wanted[i].hash & index.mask]
+        slot = index.slots[queries[i].hash & index.mask]
         if slot:
             prefetch(index.rows[<uint32_t>slot - 1])
             prefetch(index.rows[<uint32_t>slot - 1] + 63)
     for i in range(count):
-        slot = index.slots[find_slot(index, wanted[i].name, <uint32_t>wanted[i].size,
-                                     wanted[i].hash)]
+        slot = index.slots[find_slot(index, queries[i].name, <uint32_t>queries[i].size,
+                                     queries[i].hash)]
         entries[i] = <int64_t><uint32_t>slot - 1
 
 
-cdef bint is_attributes(const Row *row) noexcept nogil:
+cdef bint is_attributes(const TableRow *row) noexcept nogil:
     return row.name_size >= 8 and memcmp(row.name + row.name_size - 8, b".attribs", 8) == 0
 
 
 cdef int build_index(Index *index, const Source *sources, uint32_t count) noexcept nogil:
     """Fills the index from the checked rows of all sources; -1: out of memory.
 
-    First duplicate wins within a source, last source wins across them; an entry stands where its
-    name came first. The slots of coming rows are fetched ahead, since each is a cache miss.
+    First duplicate wins within a source, last source wins across them; entries are in the order in
+    which their names occur first. The slots of the next rows are prefetched, since each is a cache miss.
     """
     cdef uint64_t total = 0, room = 16, slot
-    cdef uint64_t hashes[LOOK_AHEAD]
-    cdef const uint8_t *starts[LOOK_AHEAD]
-    cdef const uint8_t *names[LOOK_AHEAD]
-    cdef uint32_t sizes[LOOK_AHEAD]
+    cdef uint64_t hashes[PREFETCHED_SLOTS]
+    cdef const uint8_t *starts[PREFETCHED_SLOTS]
+    cdef const uint8_t *names[PREFETCHED_SLOTS]
+    cdef uint32_t sizes[PREFETCHED_SLOTS]
     cdef uint32_t i, n, k, entry, attributes = 0
     cdef Cursor c
-    cdef Row row
+    cdef TableRow row
     cdef void *memory
     for i in range(count):
         total += sources[i].count
@@ -131,7 +133,7 @@ cdef int build_index(Index *index, const Source *sources, uint32_t count) noexce
         n = sources[i].count
         while n:
             k = 0
-            while k < n and k < LOOK_AHEAD:
+            while k < n and k < PREFETCHED_SLOTS:
                 starts[k] = c.at
                 take_row(&c, &row)
                 names[k] = row.name
@@ -169,7 +171,7 @@ cdef int build_index(Index *index, const Source *sources, uint32_t count) noexce
 
 cdef inline void override(Index *index, uint32_t entry, uint32_t source,
                             const uint8_t *row) noexcept nogil:
-    """A later archive of a bundle has the name too: its data counts."""
+    """A later archive of a bundle has the name too: its entry counts."""
     if index.source_of[entry] != source:
         index.source_of[entry] = source
         index.rows[entry] = row

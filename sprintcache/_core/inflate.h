@@ -1,4 +1,4 @@
-/* One seam for inflating: libdeflate where it was found at build time, else zlib, else Python's.
+/* Inflates by libdeflate if it was available at build time, else zlib, else Python's zlib.
  *
  * SPRINTCACHE_LIBDEFLATE and SPRINTCACHE_ZLIB are set by setup.py; with neither, the caller uses
  * Python's zlib module (SC_INFLATE_PYTHON). */

@@ -1,7 +1,7 @@
 /* Copy loops over checked memory: frames out of packets, runs into labels, names into hashes.
  *
  * Nothing here checks bounds: the callers (the .pxi files) have done so with the cursor. Wider
- * instructions are chosen once, at run time; every variant gives the same bytes. */
+ * instructions are chosen once, at run time; every variant writes the same bytes. */
 #ifndef SPRINTCACHE_KERNELS_H
 #define SPRINTCACHE_KERNELS_H
 
@@ -20,25 +20,25 @@
 #define SC_TIMES 16   /* every packet ends with f64 start, f64 end */
 #define SC_AHEAD 8192 /* bytes fetched ahead: the hardware stops at page borders, we do not */
 
-/* Copies `count` rows of `width` bytes; a row stands `head` bytes into its packet and the packets
- * follow each other with 16 bytes of times between. With head == 4 each packet starts with its
+/* Copies `count` rows of `width` bytes; a row begins `head` bytes into its packet, and 16 bytes of times
+ * follow it. With head == 4 each packet starts with its
  * u32 size, which must be `size`. Returns count, or the index of the first packet of other size. */
-typedef int64_t (*sc_gather_fn)(const uint8_t *from, uint8_t *to, int64_t count, uint32_t size,
+typedef int64_t (*sc_copy_frames_fn)(const uint8_t *from, uint8_t *to, int64_t count, uint32_t size,
                                 size_t width, size_t head);
 
 static inline void sc_prefetch(const uint8_t *at, size_t size) {
     for (size_t line = 0; line < size; line += 64) __builtin_prefetch(at + line);
 }
 
-#define SC_GATHER_BODY(COPY_ROW)                                             \
+#define SC_COPY_FRAMES_BODY(COPY_ROW)                                             \
     const size_t stride = head + width + SC_TIMES;                           \
     const uint8_t *end = from + (size_t)count * stride;                      \
     sc_prefetch(from, (size_t)(end - from) < SC_AHEAD ? (size_t)(end - from) : SC_AHEAD); \
     for (int64_t row = 0; row < count; row++) {                              \
         if (head) {                                                          \
-            uint32_t found;                                                  \
-            memcpy(&found, from, 4);                                         \
-            if (found != size) return row;                                   \
+            uint32_t dim;                                                    \
+            memcpy(&dim, from, 4);                                           \
+            if (dim != size) return row;                                     \
         }                                                                    \
         if ((size_t)(end - from) > SC_AHEAD) sc_prefetch(from + SC_AHEAD, stride); \
         COPY_ROW(to, from + head, width);                                    \
@@ -72,9 +72,9 @@ static inline void sc_copy_16(uint8_t *to, const uint8_t *from, size_t width) {
     if (i < width) memcpy(to + width - 16, from + width - 16, 16);
 }
 
-static int64_t sc_gather_plain(const uint8_t *from, uint8_t *to, int64_t count, uint32_t size,
+static int64_t sc_copy_frames_plain(const uint8_t *from, uint8_t *to, int64_t count, uint32_t size,
                                size_t width, size_t head) {
-    SC_GATHER_BODY(sc_copy_16)
+    SC_COPY_FRAMES_BODY(sc_copy_16)
 }
 
 #if defined(__x86_64__)
@@ -92,10 +92,10 @@ __attribute__((target("avx2"))) static inline void sc_copy_32(uint8_t *to, const
                             _mm256_loadu_si256((const __m256i *)(from + width - 32)));
 }
 
-__attribute__((target("avx2"))) static int64_t sc_gather_avx2(const uint8_t *from, uint8_t *to,
+__attribute__((target("avx2"))) static int64_t sc_copy_frames_avx2(const uint8_t *from, uint8_t *to,
                                                               int64_t count, uint32_t size,
                                                               size_t width, size_t head) {
-    SC_GATHER_BODY(sc_copy_32)
+    SC_COPY_FRAMES_BODY(sc_copy_32)
 }
 
 __attribute__((target("avx512f,avx512bw"))) static inline void sc_copy_64(uint8_t *to,
@@ -110,25 +110,25 @@ __attribute__((target("avx512f,avx512bw"))) static inline void sc_copy_64(uint8_
     }
 }
 
-__attribute__((target("avx512f,avx512bw"))) static int64_t sc_gather_avx512(
+__attribute__((target("avx512f,avx512bw"))) static int64_t sc_copy_frames_avx512(
     const uint8_t *from, uint8_t *to, int64_t count, uint32_t size, size_t width, size_t head) {
-    SC_GATHER_BODY(sc_copy_64)
+    SC_COPY_FRAMES_BODY(sc_copy_64)
 }
 #endif
 
-static sc_gather_fn sc_gather = sc_gather_plain;
-static const char *sc_gather_name = "plain";
+static sc_copy_frames_fn sc_copy_frames = sc_copy_frames_plain;
+static const char *sc_kernel_name = "plain";
 
 /* Called once when the module is imported. */
 static void sc_choose_kernels(void) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")) {
-        sc_gather = sc_gather_avx512;
-        sc_gather_name = "avx512";
+        sc_copy_frames = sc_copy_frames_avx512;
+        sc_kernel_name = "avx512";
     } else if (__builtin_cpu_supports("avx2")) {
-        sc_gather = sc_gather_avx2;
-        sc_gather_name = "avx2";
+        sc_copy_frames = sc_copy_frames_avx2;
+        sc_kernel_name = "avx2";
     }
 #endif
 }
@@ -136,20 +136,20 @@ static void sc_choose_kernels(void) {
 /* For tests: take one variant by name; 0 if this processor does not have it. */
 static int sc_use_kernel(const char *name) {
     if (strcmp(name, "plain") == 0) {
-        sc_gather = sc_gather_plain;
-        sc_gather_name = "plain";
+        sc_copy_frames = sc_copy_frames_plain;
+        sc_kernel_name = "plain";
         return 1;
     }
 #if defined(__x86_64__)
     if (strcmp(name, "avx2") == 0 && __builtin_cpu_supports("avx2")) {
-        sc_gather = sc_gather_avx2;
-        sc_gather_name = "avx2";
+        sc_copy_frames = sc_copy_frames_avx2;
+        sc_kernel_name = "avx2";
         return 1;
     }
     if (strcmp(name, "avx512") == 0 && __builtin_cpu_supports("avx512f") &&
         __builtin_cpu_supports("avx512bw")) {
-        sc_gather = sc_gather_avx512;
-        sc_gather_name = "avx512";
+        sc_copy_frames = sc_copy_frames_avx512;
+        sc_kernel_name = "avx512";
         return 1;
     }
 #endif
@@ -194,10 +194,10 @@ typedef struct {
     uint32_t allophones;
     uint32_t states;
     const uint8_t *symbols;    /* all allophone symbols, one after another */
-    const uint32_t *symbol_at; /* allophones + 1 places in it */
+    const uint32_t *symbol_at; /* allophones + 1 offsets */
 } sc_labels;
 
-/* Which ids an alignment uses, to hold its alphabet to them. */
+/* The ids that an alignment uses, to compare with its alphabet. */
 typedef struct {
     uint32_t *stamps; /* [state, allophone] */
     uint64_t room;
@@ -205,14 +205,14 @@ typedef struct {
     uint32_t count;
 } sc_used;
 
-/* The label of an id, or -1; notes the id where `used` is given. */
+/* The label of an id, or -1; records the id unless `used` is NULL. */
 static inline int32_t sc_label(const sc_labels *labels, sc_used *used, uint32_t id) {
     uint32_t allophone = id & SC_ALLOPHONE_MASK, state = id >> SC_STATE_SHIFT;
     if (allophone >= labels->allophones || state >= labels->states) return -1;
-    size_t place = (size_t)state * labels->allophones + allophone;
-    int32_t label = labels->table[place];
-    if (used != NULL && label >= 0 && used->stamps[place] != used->stamp) {
-        used->stamps[place] = used->stamp;
+    size_t index = (size_t)state * labels->allophones + allophone;
+    int32_t label = labels->table[index];
+    if (used != NULL && label >= 0 && used->stamps[index] != used->stamp) {
+        used->stamps[index] = used->stamp;
         used->count++;
     }
     return label;
@@ -222,9 +222,9 @@ static inline int32_t sc_label(const sc_labels *labels, sc_used *used, uint32_t 
 
 /* Run-length items (section 7.2) to labels, as long as they are sound and far from the end of what
  * is given: stops before the first run that is damaged, has no label, does not follow in time, or
- * comes within SC_SLACK of `items`. The strict loop in alignments.pxi goes on from there. Returns
+ * comes within SC_SLACK of `items`. The strict loop in labels.pxi continues there. Returns
  * where it stopped; *done_ labels are written. */
-static inline __attribute__((always_inline)) const uint8_t *sc_label_runs_(const uint8_t *at, const uint8_t *end,
+static inline __attribute__((always_inline)) const uint8_t *sc_label_runs_body(const uint8_t *at, const uint8_t *end,
                                             const sc_labels *labels_, sc_used *used, int32_t *out,
                                             uint64_t *done_, uint64_t items) {
     const sc_labels labels = *labels_; /* a copy that no store can change: stays in registers */
@@ -248,7 +248,7 @@ static inline __attribute__((always_inline)) const uint8_t *sc_label_runs_(const
             at += 5;
         } else {
             if ((uint64_t)(end - at) < 1 + 4 * count) break;
-            /* mostly a single frame and the first of the next run: two without asking */
+            /* mostly a single frame and the first of the next run: two without a loop */
             out[done] = sc_label(&labels, used, word);
             memcpy(&word, at + 5, 4);
             out[done + 1] = sc_label(&labels, used, word);
@@ -274,8 +274,8 @@ static inline __attribute__((always_inline)) const uint8_t *sc_label_runs_(const
 #define SC_LABEL_RUNS(NAME)                                                                   \
     static const uint8_t *NAME(const uint8_t *at, const uint8_t *end, const sc_labels *labels, \
                                sc_used *used, int32_t *out, uint64_t *done, uint64_t items) {  \
-        if (used == NULL) return sc_label_runs_(at, end, labels, NULL, out, done, items);      \
-        return sc_label_runs_(at, end, labels, used, out, done, items);                        \
+        if (used == NULL) return sc_label_runs_body(at, end, labels, NULL, out, done, items);      \
+        return sc_label_runs_body(at, end, labels, used, out, done, items);                        \
     }
 
 SC_LABEL_RUNS(sc_label_runs_plain)
@@ -287,13 +287,13 @@ static inline const uint8_t *sc_label_runs(const uint8_t *at, const uint8_t *end
                                            const sc_labels *labels, sc_used *used, int32_t *out,
                                            uint64_t *done, uint64_t items) {
 #if defined(__x86_64__)
-    if (sc_gather != sc_gather_plain)
+    if (sc_copy_frames != sc_copy_frames_plain)
         return sc_label_runs_avx2(at, end, labels, used, out, done, items);
 #endif
     return sc_label_runs_plain(at, end, labels, used, out, done, items);
 }
 
-/* Keyed hash of a name; the key is drawn per archive, so nobody can choose colliding names. */
+/* Keyed hash of a name; the key is drawn per archive, so colliding names cannot be chosen. */
 static inline uint64_t sc_mix(uint64_t a, uint64_t b) {
     __uint128_t product = (__uint128_t)a * b;
     return (uint64_t)product ^ (uint64_t)(product >> 64);
@@ -312,7 +312,7 @@ static inline uint64_t sc_hash(const uint8_t *name, size_t size, uint64_t key) {
     return hash;
 }
 
-/* The inverse of the gather, for the writer: packets of one size from rows and times. */
+/* The inverse of copying frames, for the writer: packets of one size from rows and times. */
 static void sc_pack(uint8_t *to, const uint8_t *rows, const uint8_t *times, int64_t count,
                     const uint32_t *size, size_t width) {
     for (int64_t i = 0; i < count; i++) {

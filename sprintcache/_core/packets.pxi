@@ -1,21 +1,24 @@
+# Blocks and packets of Flow caches (archive format, section 6): walk, count, copy features.
+# Needs: externs, faults, cursor, alignment_items.
+
 # Blocks and packets of Flow caches (archive format, section 6): walk, count, gather features.
 
-cdef struct Block_:
+cdef struct BlockHead:
     const sc_datatype *type
     uint32_t count
 
 
 cdef enum:
-    LONGEST_NAME = 255          # of a datatype; those that there are have up to 30 bytes
+    MAX_NAME = 255              # of a datatype; the known ones have up to 30 bytes
 
 
-cdef int take_block(Cursor *c, Block_ *block, Fault *f) noexcept nogil:
-    """A block's head: string datatype, u32 count; the count is checked against what is left."""
+cdef int take_block(Cursor *c, BlockHead *block, Fault *f) noexcept nogil:
+    """The head of a block: string datatype, u32 count, which the bytes left must be able to hold."""
     cdef const uint8_t *name = NULL
     cdef uint32_t size = 0
     cdef int64_t at = offset(c)
     if not take_string(c, &name, &size):
-        if at == 0 and size > LONGEST_NAME:     # a text, a lattice: nothing of it is cut
+        if at == 0 and size > MAX_NAME:     # a text, a lattice: not a cut block
             return fault_text(f, NO_FLOW_ENTRY, at, c.at, min(left(c), 16))
         return fault(f, HEAD_CUT, at)
     block.type = sc_find_datatype(name, size)
@@ -45,11 +48,11 @@ cdef inline bint skip_elements(Cursor *c, uint64_t count, uint64_t size) noexcep
 
 cdef int skip_packet(Cursor *c, const sc_datatype *type, int64_t index, int depth, double *start,
                      double *end, Fault *f) noexcept nogil:
-    """Passes over one packet and gives its times; the slow way, for every datatype."""
+    """Skips one packet of any datatype and returns its times."""
     cdef uint32_t size = 0, columns = 0, again = 0, i
     cdef uint8_t same = 0
     cdef double inner = 0
-    cdef Block_ block
+    cdef BlockHead block
     cdef AlignmentHead head
     cdef int code
     if depth > 16:
@@ -158,7 +161,7 @@ cdef inline bint take_packets(Cursor *c, uint64_t count, uint64_t stride,
 
 
 cdef inline bint peek_dim(const Cursor *c, const sc_datatype *type, uint32_t *dim) noexcept nogil:
-    """Values per frame as the next packet says; the cursor stays."""
+    """Values per frame according to the next packet; the cursor does not move."""
     cdef Cursor ahead = c[0]
     dim[0] = 1
     return type.layout == SC_SCALAR or take_u32(&ahead, dim)
@@ -171,13 +174,13 @@ cdef struct Shape:
 
 cdef int measure_features(const uint8_t *payload, uint64_t size, uint64_t visible, Shape *shape,
                           Fault *f) noexcept nogil:
-    """Frames and dimension from block heads alone: the first packet of a block speaks for all.
+    """Frames and dimension from the heads of blocks and their first packets.
 
-    Only `visible` bytes of the payload may be looked at; gives NO_FAULT and frames -1 where that
-    is not enough. gather_features holds the packets to what is assumed here.
+    Only `visible` bytes of the payload may be read; frames are -1 if that is not enough.
+    copy_features checks the other packets.
     """
     cdef Cursor c = cursor_over(payload, visible)
-    cdef Block_ block
+    cdef BlockHead block
     cdef uint32_t dim = 0
     cdef uint64_t hidden = size - visible, stride
     cdef const uint8_t *packets = NULL
@@ -186,12 +189,12 @@ cdef int measure_features(const uint8_t *payload, uint64_t size, uint64_t visibl
     shape.dim = -1
     while left(&c) + hidden > 0:
         if hidden:
-            if left(&c) < 128:      # no head is longer, nor what a fault quotes of it
+            if left(&c) < 128:      # no head, nor what a fault quotes of it, is longer
                 shape.frames = -1
                 return NO_FAULT
-            c.end = payload + size  # the head is visible; extents are compared with it all
+            c.end = payload + size  # the head is visible; extents are compared with the whole
         code = take_block(&c, &block, f)
-        if code != NO_FAULT and shape.dim >= 0:     # packets before may have lied about sizes
+        if code != NO_FAULT and shape.dim >= 0:     # sizes of packets before may be wrong
             if hidden:
                 shape.frames = -1
                 return NO_FAULT
@@ -229,15 +232,15 @@ cdef int measure_features(const uint8_t *payload, uint64_t size, uint64_t visibl
 
 
 cdef int explain_features(const uint8_t *payload, uint64_t size, Fault *f) noexcept nogil:
-    """Packet by packet: what exactly is wrong with features that do not add up."""
+    """Finds the packet that is wrong in features that do not add up."""
     cdef int code = check_features(payload, size, f)
     return code if code != NO_FAULT else fault(f, FILE_CHANGED, -1, False)
 
 
 cdef int check_features(const uint8_t *payload, uint64_t size, Fault *f) noexcept nogil:
-    """The slow and strict way: every packet is looked at."""
+    """Checks every packet."""
     cdef Cursor c = cursor_over(payload, size)
-    cdef Block_ block
+    cdef BlockHead block
     cdef uint32_t dim = 0, i
     cdef int64_t first = -1, frame = 0
     cdef double time = 0
@@ -263,11 +266,11 @@ cdef int check_features(const uint8_t *payload, uint64_t size, Fault *f) noexcep
     return NO_FAULT
 
 
-cdef int gather_features(const uint8_t *payload, uint64_t size, Shape shape, float *out,
+cdef int copy_features(const uint8_t *payload, uint64_t size, Shape shape, float *out,
                          Fault *f) noexcept nogil:
     """Copies the values of every frame of a measured payload to `out`, (frames, dim)."""
     cdef Cursor c = cursor_over(payload, size)
-    cdef Block_ block
+    cdef BlockHead block
     cdef const uint8_t *packets = NULL
     cdef uint32_t dim = <uint32_t>shape.dim, i
     cdef uint64_t stride, head
@@ -280,7 +283,7 @@ cdef int gather_features(const uint8_t *payload, uint64_t size, Shape shape, flo
         if block.count == 0:
             continue
         frames -= block.count
-        if frames < 0:                  # a mapped file that was changed since it was measured
+        if frames < 0:                  # a mapped file was changed since it was measured
             return fault(f, FILE_CHANGED, -1, False)
         if not is_numeric(block.type):
             return explain_features(payload, size, f)
@@ -289,12 +292,12 @@ cdef int gather_features(const uint8_t *payload, uint64_t size, Shape shape, flo
         if not take_packets(&c, block.count, stride, &packets):
             return explain_features(payload, size, f)
         if block.type.element == SC_F32:
-            if sc_gather(packets, <uint8_t *>out, block.count, dim, 4 * <uint64_t>dim,
+            if sc_copy_frames(packets, <uint8_t *>out, block.count, dim, 4 * <uint64_t>dim,
                          head) != block.count:
                 return explain_features(payload, size, f)
         else:
             for i in range(block.count):
-                if head and not packet_says(packets, dim):
+                if head and not packet_has_dim(packets, dim):
                     return explain_features(payload, size, f)
                 sc_to_float(block.type.element, packets + head, out + <uint64_t>i * dim, dim)
                 packets += stride
@@ -302,17 +305,17 @@ cdef int gather_features(const uint8_t *payload, uint64_t size, Shape shape, flo
     return NO_FAULT
 
 
-cdef inline bint packet_says(const uint8_t *packet, uint32_t dim) noexcept nogil:
+cdef inline bint packet_has_dim(const uint8_t *packet, uint32_t dim) noexcept nogil:
     cdef Cursor c = cursor_over(packet, 4)
-    cdef uint32_t found = 0
-    return take_u32(&c, &found) and found == dim
+    cdef uint32_t size = 0
+    return take_u32(&c, &size) and size == dim
 
 
 cdef int count_packets(const uint8_t *payload, uint64_t size, double *times, int64_t room,
                        int64_t *count, Fault *f) noexcept nogil:
-    """Walks every packet of every block; writes (start, end) pairs where `times` is given."""
+    """Counts the packets of all blocks; writes (start, end) pairs to `times` unless it is NULL."""
     cdef Cursor c = cursor_over(payload, size)
-    cdef Block_ block
+    cdef BlockHead block
     cdef uint32_t i
     cdef double start = 0, end = 0
     cdef int code

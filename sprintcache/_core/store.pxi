@@ -1,20 +1,21 @@
-# The life of an open archive, and the names in it.
+# Store: an open archive, from opening to closing, and its names.
+# Needs: externs, faults, sources, tables, scan, index, workers, fetch.
 
 cdef enum:
-    RESTING = 16                # workers kept for the next reads
-    WORTH_A_THREAD = 1 << 20    # bytes of work
+    NUM_IDLE_WORKERS = 16       # kept for the next reads
+    MIN_BYTES_PER_THREAD = 1 << 20
 
 
 cdef object _utf8(object name, const uint8_t **text, Py_ssize_t *size):
-    """The bytes of an entry's name as they stand in files; gives the object that holds them."""
+    """The bytes of a name as files have them; returns the object that owns them."""
     if isinstance(name, str):
         try:
             text[0] = <const uint8_t *>PyUnicode_AsUTF8AndSize(name, size)
             return name
-        except UnicodeEncodeError:          # a name that is no UTF-8 in the file
+        except UnicodeEncodeError:          # a name that is not UTF-8 in the file
             try:
                 name = name.encode("utf-8", "surrogateescape")
-            except UnicodeEncodeError:      # a surrogate that stands for no byte: no name at all
+            except UnicodeEncodeError:      # a surrogate without a byte: no entry has the name
                 size[0] = -1
                 return name
     elif not isinstance(name, bytes):
@@ -30,7 +31,7 @@ cdef class Store:
     cdef Core core
     cdef int64_t users
     cdef int closed
-    cdef Worker *resting[RESTING]
+    cdef Worker *idle_workers[NUM_IDLE_WORKERS]
     cdef readonly str path
     cdef readonly tuple source_paths
     cdef readonly tuple source_states
@@ -89,7 +90,7 @@ cdef class Store:
         if not i:
             raise MemoryError(f"{path}: index")
         for i in range(self.core.count):
-            forget_table(&self.core.sources[i])
+            release_table_pages(&self.core.sources[i])
 
     cdef int _open_source(self, Source *s, str path, bint is_directory, Fault *f) except -1:
         cdef bytes encoded = os.fsencode(path)
@@ -136,8 +137,8 @@ cdef class Store:
 
     cdef int _list_directory(self, Source *s, list names, Fault *f) except -1:
         """Makes rows of the names of files in a directory archive."""
-        cdef Found found = Found(NULL, 0, 0, 0)
-        cdef Row row
+        cdef RowBuffer rows = RowBuffer(NULL, 0, 0, 0)
+        cdef TableRow row
         cdef bytes encoded
         memset(&row, 0, sizeof(row))
         try:
@@ -145,17 +146,17 @@ cdef class Store:
                 encoded = os.fsencode(name)
                 row.name_size = len(encoded)
                 row.name = <const uint8_t *><char *>encoded
-                if add_row(&found, &row, s, f) != NO_FAULT:
+                if add_row(&rows, &row, s, f) != NO_FAULT:
                     break
         finally:
-            s.own_table = found.rows
-            s.table = found.rows
-            s.table_end = found.rows + found.size
-            s.count = found.count
+            s.own_table = rows.bytes
+            s.table = rows.bytes
+            s.table_end = rows.bytes + rows.size
+            s.count = rows.count
         return 0
 
     def close(self) -> None:
-        """Releases mappings and descriptors once no read is under way; a second time: nothing."""
+        """Closes the archive. Reads in progress finish first. Idempotent."""
         if mark_once(&self.closed) and count_out(&self.users):
             self._release()
 
@@ -173,8 +174,8 @@ cdef class Store:
         free(self.core.sources)
         self.core.sources = NULL
         self.core.count = 0
-        for i in range(RESTING):
-            w = <Worker *>exchange(<void **>&self.resting[i], NULL)
+        for i in range(NUM_IDLE_WORKERS):
+            w = <Worker *>exchange(<void **>&self.idle_workers[i], NULL)
             if w != NULL:
                 release_worker(w)
 
@@ -189,11 +190,11 @@ cdef class Store:
         if count_out(&self.users):
             self._release()
 
-    cdef Worker *_worker(self) except NULL:
+    cdef Worker *_take_worker(self) except NULL:
         cdef Worker *w
         cdef int i
-        for i in range(RESTING):
-            w = <Worker *>exchange(<void **>&self.resting[i], NULL)
+        for i in range(NUM_IDLE_WORKERS):
+            w = <Worker *>exchange(<void **>&self.idle_workers[i], NULL)
             if w != NULL:
                 return w
         w = <Worker *>calloc(1, sizeof(Worker))
@@ -201,19 +202,19 @@ cdef class Store:
             raise MemoryError()
         return w
 
-    cdef void _rest(self, Worker *w) noexcept:
-        """Keeps a worker for the next read, without buffers that are too large to keep."""
+    cdef void _return_worker(self, Worker *w) noexcept:
+        """Keeps a worker for the next read, without large buffers."""
         cdef int i
-        if w.raw_room > KEEP:
+        if w.raw_room > MAX_IDLE_BUFFER:
             free(w.raw)
             w.raw = NULL
             w.raw_room = 0
-        if w.inflated_room > KEEP:
+        if w.inflated_room > MAX_IDLE_BUFFER:
             free(w.inflated)
             w.inflated = NULL
             w.inflated_room = 0
-        for i in range(RESTING):
-            w = <Worker *>exchange(<void **>&self.resting[i], w)
+        for i in range(NUM_IDLE_WORKERS):
+            w = <Worker *>exchange(<void **>&self.idle_workers[i], w)
             if w == NULL:
                 return
         release_worker(w)
@@ -236,7 +237,7 @@ cdef class Store:
         return entry
 
     cdef object _missing(self, object name):
-        """The error for a name that is not there."""
+        """The error for a name without an entry."""
         self.check_unchanged()          # perhaps the table was overwritten
         if isinstance(name, bytes):
             name = name.decode("utf-8", "surrogateescape")
@@ -247,14 +248,14 @@ cdef class Store:
                                          expected=hint)
 
     cdef str _name_at(self, int64_t entry):
-        cdef Row row = row_of(&self.core, entry)
+        cdef TableRow row = row_of(&self.core, entry)
         if row.name_size == 0:
             raise errors.ArchiveChangedError("the table was overwritten after it was read",
                                              path=self._path_of(entry))
         return _name(row.name, row.name_size)
 
     cdef object _error(self, int64_t entry, Fault *f, LabelTable labels=None):
-        cdef Row row = row_of(&self.core, entry)
+        cdef TableRow row = row_of(&self.core, entry)
         cdef int64_t payload_at = <int64_t>row.position + 12
         cdef bint compressed = row.compressed != 0
         cdef uint64_t file_size = 0, size = 0
@@ -285,13 +286,13 @@ cdef class Store:
             self._leave()
 
     def _names(self, start: int, stop: int, segments: bool) -> list[str]:
-        """Names of entries (or segments) start to stop; a chunk at a time for long iterations."""
+        """Names of entries (or segments) from start to stop."""
         cdef int64_t i, n
         cdef uint32_t *segment
         self._enter()
         try:
             if self.core.count == 1 and self.core.sources.own_table == NULL:
-                self._check_source(0)       # the names are read where they stand in the file
+                self._check_source(0)       # names are read from the file
             segment = self.core.index.segments if segments else NULL
             n = self.core.index.segment_count if segments else self.core.index.count
             return [self._name_at(i if segment == NULL else segment[i])
@@ -299,27 +300,27 @@ cdef class Store:
         finally:
             self._leave()
 
-    def _names_at(self, places, bint segments) -> list[str]:
-        """Names of the entries (or segments) at some places, such as those of a batch.
+    def _names_at(self, numbers, bint segments) -> list[str]:
+        """Names of the entries (or segments) of these numbers, such as those of a batch.
 
         Raises:
-            IndexError: if there is no such place; they do not count from the end.
+            IndexError: if a number is out of range; numbers do not count from the end.
         """
-        cdef np.ndarray array = np.ascontiguousarray(places, np.int64)
-        cdef int64_t *place = <int64_t *>np.PyArray_DATA(array)
+        cdef np.ndarray array = np.ascontiguousarray(numbers, np.int64)
+        cdef int64_t *number = <int64_t *>np.PyArray_DATA(array)
         cdef int64_t i, n
         cdef uint32_t *segment
         cdef list names = []
         self._enter()
         try:
             if self.core.count == 1 and self.core.sources.own_table == NULL:
-                self._check_source(0)       # the names are read where they stand in the file
+                self._check_source(0)       # names are read from the file
             segment = self.core.index.segments if segments else NULL
             n = self.core.index.segment_count if segments else self.core.index.count
             for i in range(array.shape[0]):
-                if not 0 <= place[i] < n:
-                    raise IndexError(f"segment {place[i]} of {n}")
-                names.append(self._name_at(place[i] if segment == NULL else segment[place[i]]))
+                if not 0 <= number[i] < n:
+                    raise IndexError(f"segment {number[i]} of {n}")
+                names.append(self._name_at(number[i] if segment == NULL else segment[number[i]]))
             return names
         finally:
             self._leave()
@@ -333,7 +334,7 @@ cdef class Store:
             self._leave()
 
     def entry(self, name) -> EntryInfo:
-        """What the table says of an entry, without reading it.
+        """The row of an entry in the table; the entry is not read.
 
         For an entry of a directory archive, a file: position 0, and the sizes of the file now.
 
@@ -341,7 +342,7 @@ cdef class Store:
             EntryNotFoundError: if there is no entry of that name.
         """
         cdef int64_t entry
-        cdef Row row
+        cdef TableRow row
         cdef Source *s
         self._enter()
         try:
@@ -385,7 +386,7 @@ cdef class Store:
         cdef Fault f
         cdef uint64_t file_size = 0, size = 0
         cdef bint gzip = False
-        cdef Row row = row_of(&self.core, entry)
+        cdef TableRow row = row_of(&self.core, entry)
         if loose_sizes(source_of(&self.core, entry), &row, &file_size, &size, &gzip,
                        &f) != NO_FAULT:
             raise self._error(entry, &f)
@@ -405,10 +406,10 @@ cdef class Store:
         return "mixed" if len(modes) > 1 else modes.pop() if modes else "mmap"
 
     def check_unchanged(self) -> None:
-        """Compares every file with what it was at opening: size, time and inode.
+        """Compares size, time and inode of every file with those at opening.
 
         Raises:
-            ArchiveChangedError: if one is another file now.
+            ArchiveChangedError: if a file was changed or replaced.
         """
         cdef uint32_t i
         self._enter()

@@ -1,4 +1,4 @@
-/* What the reader needs of Linux, and the few atomic operations that its life cycle rests on. */
+/* Calls of Linux, and the atomic operations of the reader's life cycle. */
 #ifndef SPRINTCACHE_SYSTEM_H
 #define SPRINTCACHE_SYSTEM_H
 
@@ -16,7 +16,7 @@ static inline int64_t sc_fetch_add(int64_t *counter, int64_t change) {
     return __atomic_fetch_add(counter, change, __ATOMIC_RELAXED);
 }
 
-/* One more user, unless there is none left: then what they used is gone. */
+/* One user more, unless the last one is gone. */
 static inline int sc_count_in(int64_t *users) {
     int64_t now = __atomic_load_n(users, __ATOMIC_RELAXED);
     while (now > 0)
@@ -26,13 +26,13 @@ static inline int sc_count_in(int64_t *users) {
     return 0;
 }
 
-/* One user less; true for the last one, who cleans up. */
+/* One user less; true for the last one, which must clean up. */
 static inline int sc_count_out(int64_t *users) {
     return __atomic_fetch_sub(users, 1, __ATOMIC_ACQ_REL) == 1;
 }
 
-static inline void *sc_exchange(void **place, void *value) {
-    return __atomic_exchange_n(place, value, __ATOMIC_ACQ_REL);
+static inline void *sc_exchange(void **slot, void *value) {
+    return __atomic_exchange_n(slot, value, __ATOMIC_ACQ_REL);
 }
 
 static inline void sc_unmark(int *mark) { __atomic_store_n(mark, 0, __ATOMIC_RELEASE); }
@@ -42,7 +42,7 @@ static inline int sc_mark_once(int *mark) {
     return __atomic_exchange_n(mark, 1, __ATOMIC_ACQ_REL) == 0;
 }
 
-/* Is the file on a file system whose pages are this machine's own? Unknown ones are not. */
+/* Is the file on a local file system? Unknown ones count as remote. */
 static inline int sc_is_local(int fd) {
     struct statfs fs;
     if (fstatfs(fd, &fs) != 0) return 0;
@@ -63,13 +63,13 @@ static inline int sc_is_local(int fd) {
     }
 }
 
-/* Has the disk begin with dirty pages; a hint, like read-ahead. */
+/* Starts writing dirty pages to the disk; a hint. */
 static inline void sc_start_writing(int fd, int64_t offset, int64_t size) {
     (void)sync_file_range(fd, offset, size, SYNC_FILE_RANGE_WRITE);
 }
 
-/* Has the file system set room aside, beyond the end of the file; 0 if it did. In memory (tmpfs)
-   that would only fill the pages twice. */
+/* Reserves room beyond the end of the file; 0 on success. In memory (tmpfs) that would only fill the
+   pages twice. */
 static inline int sc_reserve(int fd, int64_t offset, int64_t size) {
     struct statfs status;
     if (fstatfs(fd, &status) != 0 || status.f_type == 0x01021994) return -1;

@@ -191,7 +191,7 @@ WRONG: dict[str, tuple[bytes, type[FormatError], str]] = {
     "alphabet twice": (
         entry_of("", 0, b"AALPHRLE", b"\2" + (b"\1" + builder.string("s")) * 2),
         CorruptError,
-        "id 1 stands twice",
+        "id 1 occurs twice",
     ),
 }
 

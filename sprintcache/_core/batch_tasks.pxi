@@ -1,45 +1,5 @@
-# What is done for one entry, alone or as an item of a batch, without the GIL.
-
-cdef struct Core:
-    Source *sources
-    uint32_t count
-    Index index
-
-
-cdef inline Source *source_of(Core *core, int64_t entry) noexcept nogil:
-    if core.index.source_of == NULL:
-        return core.sources
-    return core.sources + core.index.source_of[entry]
-
-
-cdef inline Row row_of(const Core *core, int64_t entry) noexcept nogil:
-    return indexed_row(&core.index, entry)
-
-
-cdef int fetch(Core *core, int64_t entry, Worker *w, Portion portion, bint check, Payload *p,
-               Fault *f) noexcept nogil:
-    """The payload of an entry; with `check`, a file read by pread must still be the same."""
-    cdef Source *s = source_of(core, entry)
-    cdef Row row = row_of(core, entry)
-    if s.kind == SOURCE_DIRECTORY:
-        return fetch_loose(s, &row, w, portion, p, f)
-    if not row_fits(&row, s.size):
-        return fault(f, FILE_CHANGED, -1, False)
-    return fetch_file(s, &row, w, portion, check, p, f)
-
-
-cdef void touch_entry(const Core *core, int64_t entry, uint64_t most) noexcept nogil:
-    """Has the processor fetch beginning and end of a mapped entry while others are decoded."""
-    cdef const Source *s = core.sources
-    cdef Row row = row_of(core, entry)
-    cdef uint64_t begin = entry_begin(&row), at
-    if core.index.source_of != NULL:
-        s += core.index.source_of[entry]
-    if s.map != NULL and row_fits(&row, s.size):
-        prefetch(s.map + begin + entry_extent(&row) - 4)
-        for at in range(0, min(stored_size(&row) + 64, most), 64):
-            prefetch(s.map + begin + at)
-
+# Tasks of a batch, each for one entry, without the GIL.
+# Needs: externs, faults, fetch, packets, alignments, labels.
 
 cdef int fetch_features(Core *core, int64_t entry, Worker *w, Portion portion, bint check, Payload *p,
                         Shape *shape, Fault *f) noexcept nogil:
@@ -98,15 +58,17 @@ cdef int count_frames(Core *core, int64_t entry, Worker *w, bint check, int64_t 
 # ---- batches: one struct for all tasks
 
 cdef enum:
-    LABELS_AHEAD = 4            # alignments fetched ahead of the one that is decoded
+    PREFETCHED_LABELS = 4            # alignments fetched ahead of the one that is decoded
 
-cdef struct Batch:
+
+cdef struct BatchJob:
     Core *core
     const int64_t *entries
     int64_t count
     int64_t *lengths
     int64_t *dims
-    # where the data goes: row i begins at out + i * stride (in values); `width` values per frame
+    int64_t dim                 # of all entries with frames
+    # row i of the output begins at i * stride values
     float *features
     int32_t *labels
     int64_t stride
@@ -117,7 +79,7 @@ cdef struct Batch:
 
 
 cdef int measure_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nogil:
-    cdef Batch *b = <Batch *>job
+    cdef BatchJob *b = <BatchJob *>job
     cdef Payload p
     cdef Shape shape
     cdef int code = fetch_features(b.core, b.entries[item], w, HEAD_ALONE, False, &p, &shape, f)
@@ -127,38 +89,38 @@ cdef int measure_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nog
 
 
 cdef int features_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nogil:
-    cdef Batch *b = <Batch *>job
+    cdef BatchJob *b = <BatchJob *>job
     cdef Payload p
     cdef Shape shape
     cdef float *row = b.features + item * b.stride
-    cdef int64_t dim = b.dims[item]
+    cdef int64_t dim = b.dim
     cdef int code = fetch_features(b.core, b.entries[item], w, WHOLE, False, &p, &shape, f)
     if code != NO_FAULT:
         return code
     if shape.frames != b.lengths[item] or (shape.frames and shape.dim != dim):
         return fault(f, FILE_CHANGED, -1, False)
-    code = gather_features(p.at, p.size, shape, row, f)
+    code = copy_features(p.at, p.size, shape, row, f)
     memset(row + shape.frames * dim, 0, <size_t>((b.longest - shape.frames) * dim) * sizeof(float))
     return code
 
 
 cdef int items_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nogil:
-    cdef Batch *b = <Batch *>job
+    cdef BatchJob *b = <BatchJob *>job
     cdef Payload p
     return fetch_items(b.core, b.entries[item], w, HEAD_ALONE, False, &p, &b.lengths[item], f)
 
 
 cdef int labels_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nogil:
-    cdef Batch *b = <Batch *>job
+    cdef BatchJob *b = <BatchJob *>job
     cdef Payload p
     cdef int32_t *row = b.labels + item * b.stride
     cdef int64_t i
     cdef int code
-    if item + LABELS_AHEAD < b.count:
-        touch_entry(b.core, b.entries[item + LABELS_AHEAD], 4096)
+    if item + PREFETCHED_LABELS < b.count:
+        prefetch_entry(b.core, b.entries[item + PREFETCHED_LABELS], 4096)
     code = fetch(b.core, b.entries[item], w, WHOLE, False, &p, f)
     if code == NO_FAULT:
-        code = gather_labels(p.at, p.size, b.table, &w.used if b.check_alphabet else NULL, row,
+        code = decode_labels(p.at, p.size, b.table, &w.used if b.check_alphabet else NULL, row,
                              b.lengths[item], f)
     for i in range(b.lengths[item], b.longest):
         row[i] = b.pad
@@ -166,9 +128,5 @@ cdef int labels_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nogi
 
 
 cdef int frames_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nogil:
-    cdef Batch *b = <Batch *>job
+    cdef BatchJob *b = <BatchJob *>job
     return count_frames(b.core, b.entries[item], w, False, &b.lengths[item], f)
-
-
-cdef const sc_labels *label_pointer(LabelTable table) noexcept:
-    return NULL if table is None else &table.labels

@@ -1,7 +1,8 @@
-# What the writer leaves to the compiled module.
+# Packets for the writer, and requests to the file system.
+# Needs: externs.
 
 cdef class Packets:
-    """Packets of one size, laid out (archive format, section 6.3) where they are wanted.
+    """Packets of one size, to be laid out as in a file (archive format, section 6.3).
 
     Each is its size, its numbers, start and end. As a buffer they are the bytes as in a file.
 
@@ -44,10 +45,10 @@ cdef class Packets:
         return Packets(self.rows[start:stop], self.times[start:stop])
 
     def pack_into(self, uint8_t[::1] out) -> None:
-        """Lays them out in `out`, which has exactly their size.
+        """Writes the packets to `out`, which has exactly their size.
 
         Raises:
-            ValueError: if it has another one.
+            ValueError: if it has another size.
         """
         if <size_t>out.shape[0] != self.nbytes:
             raise ValueError(f"packets of {self.nbytes} bytes do not fit {out.shape[0]}")
@@ -71,21 +72,21 @@ cdef class Packets:
         PyObject_GetBuffer(self.packed, buffer, flags)
 
     def __buffer__(self, int flags, /) -> memoryview:
-        """The same for type checkers, which know buffers by this method (PEP 688)."""
+        """The buffer, for type checkers (PEP 688)."""
         return memoryview(self)
 
 
 def start_writing(int fd, int64_t offset, int64_t size) -> None:
-    """Has the disk begin with this part of a file; that it cannot is no error."""
+    """Starts writing this part of a file to the disk; failure is not an error."""
     with nogil:
         sc_start_writing(fd, offset, size)
 
 
 def reserve(int fd, int64_t offset, int64_t size) -> bool:
-    """Has the file system set room aside for this part of a file, whose size stays.
+    """Reserves room in the file system for this part of a file; its size does not change.
 
     Returns:
-        whether it did; it may not know how, or have no room.
+        whether it could.
     """
     cdef int failed
     with nogil:

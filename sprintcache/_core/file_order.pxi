@@ -1,18 +1,18 @@
-# Everything, in file order.
+# Iteration over all segments in file order, with read-ahead.
+# Needs: externs, faults, sources, tables, fetch, packets, store, and Reader of _reader.pyx.
 
 cdef enum:
-    CHUNK = 1 << 20             # read at a time: what stays in a core's own cache
+    CHUNK = 1 << 20             # read at a time: fits the cache of a core
     FIRST_WINDOW = 1 << 21
 
 
-cdef class Pass:
+cdef class FileOrderIterator:
     """Iterator over all segments in file order, with read-ahead; one thread at a time.
 
-    Gives (name, features), (name, labels) or (name, None) for `kind` "features", "labels" or
+    Yields (name, features), (name, labels) or (name, None) for `kind` "features", "labels" or
     "names". Files are read from front to back, a chunk at a time, and not through the mapping:
-    for a page that is used once, reading is cheaper than a page fault. The kernel is asked for the
-    bytes up to `prefetch` ahead of the current entry, a quarter of them at a time; asking does not
-    wait for the disk.
+    for a page that is used once, reading is cheaper than a page fault. Read-ahead is requested for
+    `prefetch` bytes after the current entry, a quarter of them at a time, without waiting.
     """
 
     cdef Reader reader
@@ -20,21 +20,21 @@ cdef class Pass:
     cdef str kind
     cdef LabelTable table
     cdef bint check_alphabet
-    cdef int64_t place
+    cdef int64_t index          # of the next entry in `order`
     cdef int busy
     cdef Worker *worker
-    # the source that is read now
+    # the current source and the chunk of it in memory
     cdef uint32_t source
     cdef uint8_t *chunk
     cdef uint64_t chunk_room
     cdef uint64_t chunk_begin
     cdef uint64_t chunk_end
-    # what the kernel was asked to read, counted over all sources, and where that ends
+    # read-ahead: bytes over all sources, and the source and offset where it ends
     cdef uint64_t prefetch
-    cdef uint64_t asked
-    cdef uint32_t asked_source
-    cdef uint64_t asked_at
-    cdef uint64_t before        # bytes of the `counted` sources that lie behind
+    cdef uint64_t requested
+    cdef uint32_t requested_source
+    cdef uint64_t requested_at
+    cdef uint64_t before        # bytes of the `counted` sources that were read
     cdef uint32_t counted
 
     def __cinit__(self, *args, **kwargs):
@@ -43,7 +43,7 @@ cdef class Pass:
     def __init__(self, Reader reader, str kind, prefetch: int, LabelTable table=None,
                  bint check_alphabet=True):
         if self.order is not None:
-            raise ValueError("this pass has begun")
+            raise ValueError("the iterator was initialized before")
         if prefetch < 0:
             raise ValueError(f"prefetch must not be negative: {prefetch}")
         reader.check_unchanged()
@@ -58,7 +58,7 @@ cdef class Pass:
         self.check_alphabet = check_alphabet
         self.prefetch = prefetch
         if self.worker == NULL:
-            self.worker = reader._worker()
+            self.worker = reader._take_worker()
 
     def __dealloc__(self):
         free(self.chunk)
@@ -69,7 +69,7 @@ cdef class Pass:
         return self
 
     def __length_hint__(self):
-        return 0 if self.order is None else self.order.shape[0] - self.place
+        return 0 if self.order is None else self.order.shape[0] - self.index
 
     def __next__(self):
         if not mark_once(&self.busy):
@@ -86,10 +86,10 @@ cdef class Pass:
         cdef Shape shape
         cdef Fault f
         cdef int code
-        if self.order is None or self.place >= self.order.shape[0]:
+        if self.order is None or self.index >= self.order.shape[0]:
             raise StopIteration
-        entry = (<int64_t *>np.PyArray_DATA(self.order))[self.place]
-        self.place += 1
+        entry = (<int64_t *>np.PyArray_DATA(self.order))[self.index]
+        self.index += 1
         reader._enter()
         try:
             name = reader._name_at(entry)
@@ -98,20 +98,20 @@ cdef class Pass:
             with nogil:
                 code = self._fetch(&reader.core, entry, &p, &f)
             if code == NO_FAULT and self.kind == "labels":
-                return name, reader._labelled(entry, &p, self.worker, self.table,
+                return name, reader._label_array(entry, &p, self.worker, self.table,
                                               self.check_alphabet)
             if code == NO_FAULT:
                 code = measure_features(p.at, p.size, p.size, &shape, &f)
             if code != NO_FAULT:
                 raise reader._error(entry, &f, self.table)
-            return name, reader._gathered(entry, &p, shape, None)
+            return name, reader._feature_array(entry, &p, shape, None)
         finally:
             reader._leave()
 
     cdef int _fetch(self, Core *core, int64_t entry, Payload *p, Fault *f) noexcept nogil:
-        """The payload of the next entry, from the current chunk or the one after it."""
+        """The payload of the next entry, from the current chunk or the next one."""
         cdef Source *s = source_of(core, entry)
-        cdef Row row = row_of(core, entry)
+        cdef TableRow row = row_of(core, entry)
         cdef uint64_t begin = entry_begin(&row)
         cdef uint64_t extent = entry_extent(&row)
         cdef const uint8_t *at
@@ -124,7 +124,7 @@ cdef class Pass:
             self.source = <uint32_t>(s - core.sources)
             self.chunk_begin = self.chunk_end = 0
         if self.prefetch:
-            self._ask(core, begin)
+            self._read_ahead(core, begin)
         if begin < self.chunk_begin or begin + extent > self.chunk_end:
             code = self._read_chunk(s, begin, extent, f)
             if code != NO_FAULT:
@@ -134,7 +134,7 @@ cdef class Pass:
 
     cdef int _read_chunk(self, Source *s, uint64_t begin, uint64_t extent,
                          Fault *f) noexcept nogil:
-        """Moves on to the chunk that begins with this entry; keeps what is here of it."""
+        """Reads the chunk that begins with this entry; keeps what was read of it."""
         cdef uint64_t want = min(max(extent, <uint64_t>CHUNK), s.size - begin), kept = 0
         cdef uint8_t *longer
         cdef int code, fd
@@ -157,9 +157,9 @@ cdef class Pass:
             self.chunk_end = begin + want
         return code
 
-    cdef void _ask(self, const Core *core, uint64_t at) noexcept nogil:
-        """Has the kernel read on, over the ends of sources, if less than three quarters of the
-        window are ahead."""
+    cdef void _read_ahead(self, const Core *core, uint64_t at) noexcept nogil:
+        """Issues read-ahead across source boundaries if less than three quarters of the window are
+        left."""
         cdef Source *s
         cdef Fault unused
         cdef uint64_t now, window, want, page
@@ -170,22 +170,22 @@ cdef class Pass:
         now = self.before + at
         # a small window at first, so that the first entry does not wait for all of a large one
         window = min(self.prefetch, FIRST_WINDOW + 2 * now)
-        if self.asked >= now + window // 4 * 3:
+        if self.requested >= now + window // 4 * 3:
             return
-        while self.asked < now + window and self.asked_source < core.count:
-            s = core.sources + self.asked_source
-            want = min(s.size - self.asked_at, now + window - self.asked)
-            if want and self.asked + want > now:
-                page = self.asked_at & ~<uint64_t>4095
+        while self.requested < now + window and self.requested_source < core.count:
+            s = core.sources + self.requested_source
+            want = min(s.size - self.requested_at, now + window - self.requested)
+            if want and self.requested + want > now:
+                page = self.requested_at & ~<uint64_t>4095
                 if s.map != NULL:
-                    madvise(<void *>(s.map + page), want + self.asked_at - page, MADV_WILLNEED)
+                    madvise(<void *>(s.map + page), want + self.requested_at - page, MADV_WILLNEED)
                 elif s.kind == SOURCE_FILE:
                     fd = take_file(s, False, &unused)
                     if fd >= 0:
-                        posix_fadvise(fd, <off_t>self.asked_at, <off_t>want, POSIX_FADV_WILLNEED)
+                        posix_fadvise(fd, <off_t>self.requested_at, <off_t>want, POSIX_FADV_WILLNEED)
                         sc_drop(&s.descriptor, fd)
-            self.asked += want
-            self.asked_at += want
-            if self.asked_at >= s.size:
-                self.asked_source += 1
-                self.asked_at = 0
+            self.requested += want
+            self.requested_at += want
+            if self.requested_at >= s.size:
+                self.requested_source += 1
+                self.requested_at = 0
