@@ -1,4 +1,4 @@
-"""verify: read and decode everything in an archive, and list what is wrong with it."""
+"""verify: reads and decodes everything in an archive, and lists the problems."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import _bundle as bundle
 from . import states
 from ._text_file import open_regular
 from ._threads import chunk_map, default_threads
-from ._write.archive_layout import HEADER, Row, overlaps, raw_name
+from ._write.archive_layout import HEADER, EntryRow, overlaps, raw_name
 from .entries import ScanReport
 from .errors import FormatError, SprintCacheError
 from .opening import open_archive
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 __all__ = ["Problem", "VerifyReport", "verify"]
 
 
-# datatypes that are checked by decoding them into objects: the first for what it says, the
-# second may hold the first, the third has no times
+# datatypes that are checked by decoding them into objects: the first for its ids, the second may
+# hold the first, the third has no times
 _SLOW = ("flow-alignment", "aggregate", "windowing-fir-filter-parameter")
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong.
+    """One problem of an archive.
 
     Attributes:
         path: the file.
-        entry: name of the entry, or None where it is no entry's fault.
+        entry: name of the entry, or None if it is not a problem of an entry.
         offset: byte offset in the file, or None.
-        reason: what is wrong, in words.
+        reason: the problem in words.
     """
 
     path: str
@@ -57,13 +57,13 @@ class Problem(NamedTuple):
 
 
 class VerifyReport(NamedTuple):
-    """What `verify` found.
+    """Result of `verify`.
 
     Attributes:
         path: what was verified.
         num_entries: entries that were checked.
         num_bytes: bytes of their payloads, inflated.
-        problems: first those of no entry, then the others in archive order.
+        problems: first those of no entry, then those of entries in archive order.
     """
 
     path: str
@@ -73,7 +73,7 @@ class VerifyReport(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """No problem at all."""
+        """Whether there are no problems."""
         return not self.problems
 
 
@@ -168,12 +168,12 @@ def _table_problems(archive: Archive, path_map: PathMap | None) -> Iterator[Prob
     for report in archive.scan_reports:
         if report is not None:
             yield from _scan_problems(report)
-    rows: dict[str, dict[str, Row]] = {}
+    rows: dict[str, dict[str, EntryRow]] = {}
     for name in archive:
         with suppress(SprintCacheError):  # a file that was removed; reading it reports that
             _, position, size, compressed_size, path = archive.entry(name)
             if position:
-                rows.setdefault(path, {})[name] = Row(position, size, compressed_size)
+                rows.setdefault(path, {})[name] = EntryRow(position, size, compressed_size)
     for path, in_file in rows.items():
         for name, owner in overlaps(in_file).items():
             yield Problem(path, name, None, f"it overlaps entry {owner!r}")
@@ -219,7 +219,7 @@ def _is_archive(path: str) -> bool:
 def _entry_problems(
     archive: Archive, name: str, size: int, labeling: AllophoneLabeling | None
 ) -> Iterator[str]:
-    """Decodes an entry; yields what is wrong with its alignments."""
+    """Decodes an entry; yields the problems of its alignments."""
     if name.endswith(".attribs"):
         archive.read_attributes(name)
         return
@@ -263,7 +263,7 @@ def _alignment_problems(alignment: Alignment, labeling: AllophoneLabeling | None
 
 
 def _problem(error: Exception, path: str, entry: str | None = None) -> Problem:
-    """An error as a problem; `path` and `entry` are for errors that do not say where."""
+    """An error as a problem; `path` and `entry` are for errors without them."""
     if not isinstance(error, SprintCacheError):
         if isinstance(error, OSError) and error.strerror:
             where = error.filename if isinstance(error.filename, str) else path

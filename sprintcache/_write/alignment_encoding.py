@@ -19,14 +19,14 @@ _WEIGHTED = 0x80000002  # the scheme and its version that Sprint writes: float32
 
 
 def encode_alignment(alignment: Alignment) -> bytes:
-    """The bytes of an alignment as Sprint's encoder forms them, without the times behind it.
+    """The bytes of an alignment as Sprint's encoder forms them, without the times after it.
 
     Weighted if it was stored so or if a weight is not 1. In run-length code Sprint writes a time
-    marker behind every literal run, needed or not, but for an item one frame before the start of
+    marker after every literal run, needed or not, but for an item one frame before the start of
     the run, which it then reads back with a wrong time: here that has its marker too.
 
     Raises:
-        ValueError: for an alphabet with emission ids, or alphabet keys that are no u32.
+        ValueError: for an alphabet with emission ids, or alphabet keys that are not u32.
     """
     if alignment.label_type == "emission":
         if alignment.alphabet is not None:
@@ -92,11 +92,11 @@ def _weighted(alignment: Alignment) -> bytes:
     before[firsts] = head_size + time_size
     sizes = before + emission_size + 4
     ends = np.cumsum(sizes)
-    place = ends - 4 - emission_size
+    index = ends - 4 - emission_size
     out = np.empty(ends[-1], np.uint8)
-    _put_packed(out, place[firsts] - before[firsts], head, head_size)
-    _put_packed(out, place[firsts] - time_size, frame, time_size)
-    _put_packed(out, place, emission, emission_size)
+    _put_packed(out, index[firsts] - before[firsts], head, head_size)
+    _put_packed(out, index[firsts] - time_size, frame, time_size)
+    _put_packed(out, index, emission, emission_size)
     weights = np.ascontiguousarray(alignment.weight, "<f4").view(np.uint8).reshape(-1, 4)
     out[(ends - 4)[:, None] + np.arange(4)] = weights
     return total + out.tobytes()
@@ -109,15 +109,15 @@ def _packed_size(values: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _put_packed(
     out: NDArray[np.uint8],
-    places: NDArray[np.int64],
+    indices: NDArray[np.int64],
     values: NDArray[np.int64],
     sizes: NDArray[np.int64],
 ) -> None:
-    """Writes packed numbers; one of size 0 is left out."""
+    """Writes packed numbers; those of size 0 are skipped."""
     for byte in range(int(sizes.max())):
         here = sizes > byte
         more = (sizes[here] > byte + 1) * 0x80
-        out[places[here] + byte] = (values[here] >> 7 * byte) & 0x7F | more
+        out[indices[here] + byte] = (values[here] >> 7 * byte) & 0x7F | more
 
 
 def _packed_one(value: int) -> bytes:

@@ -1,12 +1,12 @@
-"""ArchiveFile: where the entries of an archive file stand, and how they come and go.
+"""ArchiveLayout: the table of an archive file, its holes; appending, replacing, removing entries.
 
-What is added at the end may be gathered (`sprintcache._write.write_buffer`). Everything else is
-written at once, after what was gathered before it.
+Entries that are added at the end may be buffered (`sprintcache._write.write_buffer`). Everything
+else is written at once, after the buffered bytes.
 
-Entries are put where Sprint puts them (archive format, section 2.5): in the first hole of exactly
-their size, else at the end. They overwrite old bytes in an order in which a half-written one is
-never taken for an entry, and from the first change to the new table the file says that it has none;
-so whatever moment the process dies at, a scan finds every entry that was complete.
+Entries are placed as by Sprint (archive format, section 2.5): in the first hole of exactly their
+size, else at the end. They overwrite old bytes in an order in which a partial entry is never valid,
+and from the first change to the new table the file is marked as having none; so whenever the
+process dies, a scan finds every complete entry.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import NamedTuple
 from sprintcache._files import Part
 from sprintcache.errors import CorruptError
 
-from .write_buffer import Output
+from .write_buffer import WriteBuffer
 
 __all__ = [
     "END_TAG",
     "HEADER",
     "START_TAG",
-    "ArchiveFile",
-    "Row",
+    "ArchiveLayout",
+    "EntryRow",
     "entry_head",
     "overlaps",
     "raw_name",
@@ -40,11 +40,11 @@ HEADER = b"SP_ARC1\0\0"
 START_TAG = struct.pack("<I", 0xAA55AA55)
 END_TAG = struct.pack("<I", 0x55AA55AA)
 _FLAG_AT = 8  # in the header: whether there is a table
-_AROUND = 24  # bytes of an entry beside name and data
+_OVERHEAD = 24  # bytes of an entry without name and data
 
 
-class Row(NamedTuple):
-    """An entry of the table: offset of its size field, its sizes."""
+class EntryRow(NamedTuple):
+    """A row of the table: offset of the entry's size field, its sizes."""
 
     position: int
     size: int
@@ -52,21 +52,21 @@ class Row(NamedTuple):
 
     @property
     def stored(self) -> int:
-        """Bytes of the data as they are in the file."""
+        """Bytes of the data as stored."""
         return self.compressed_size or self.size
 
     @property
     def end(self) -> int:
-        """Where the entry ends in the file."""
+        """Offset of the end of the entry."""
         return self.position + 16 + (self.compressed_size or self.size)
 
     def start(self, raw: bytes) -> int:
-        """Where the entry of this name starts in the file."""
+        """Offset of the start of the entry, which has this name."""
         return self.position - 8 - len(raw)
 
 
 def raw_name(name: str) -> bytes:
-    """A name as it is stored: UTF-8; surrogates become the bytes that they stand for."""
+    """A name as stored: UTF-8, surrogates as their bytes."""
     return name.encode("utf-8", "surrogateescape")
 
 
@@ -75,7 +75,7 @@ def entry_head(raw: bytes, size: int, compressed_size: int) -> bytes:
     return struct.pack(f"<4sI{len(raw)}sIII", START_TAG, len(raw), raw, size, compressed_size, 0)
 
 
-def overlaps(rows: Mapping[str, Row]) -> dict[str, str]:
+def overlaps(rows: Mapping[str, EntryRow]) -> dict[str, str]:
     """Entries that share bytes with one that starts before them: name to the name of that one."""
     shared: dict[str, str] = {}
     end, owner = 0, ""
@@ -87,34 +87,34 @@ def overlaps(rows: Mapping[str, Row]) -> dict[str, str]:
     return shared
 
 
-class ArchiveFile:
-    """The entries of an open archive file; what calls it holds the lock on the file.
+class ArchiveLayout:
+    """The entries of an open archive file; the caller holds the lock on the file.
 
     Args:
-        fd: the file, open for writing; it stays the caller's.
+        fd: the file, open for writing; the caller closes it.
         path: its name, for errors.
 
     Attributes:
         rows: the entries by name, in the order of the table.
         holes: size of each hole by the position of its size field, in the order of the table.
-        end: where the last entry ends.
+        end: offset of the end of the last entry.
 
-    All methods raise OSError if the system fails; the file can be recovered then, not written on.
+    All methods raise OSError if the system fails; then the file can be recovered, but not written.
     """
 
     def __init__(self, fd: int, path: str) -> None:
         self.path = path
-        self.rows: dict[str, Row] = {}
+        self.rows: dict[str, EntryRow] = {}
         self.holes: dict[int, int] = {}
         self.end = len(HEADER)
         self.changed = False
         self._fd = fd
         self._holes_of: dict[int, list[int]] = {}  # size -> positions
-        self._dirty_end = os.fstat(fd).st_size  # old bytes may stand up to here
-        self._out = Output(fd)
+        self._dirty_end = os.fstat(fd).st_size  # old bytes may be left up to this offset
+        self._out = WriteBuffer(fd)
 
     def begin(self) -> None:
-        """Makes an empty archive of an empty file."""
+        """Writes the header to an empty file."""
         self._out.write([HEADER], 0)
         self._dirty_end = len(HEADER)
         self.changed = True
@@ -147,10 +147,12 @@ class ArchiveFile:
                 if start >= len(HEADER) and end <= self.end and is_free:
                     self._add_hole(position, size)
                 else:
-                    logger.warning("%s: ignored a hole at %d that is none", self.path, position)
+                    logger.warning(
+                        "%s: ignored a hole at %d that is part of an entry", self.path, position
+                    )
 
     def find_holes(self) -> None:
-        """Takes the end from the rows, and the holes between them from the file itself."""
+        """Computes the end from the rows, and reads the holes between them from the file."""
         self.end = max((row.end for row in self.rows.values()), default=len(HEADER))
         starts = {row.start(raw_name(name)) for name, row in self.rows.items()}
         for at in (len(HEADER), *sorted(row.end for row in self.rows.values())):
@@ -159,10 +161,10 @@ class ArchiveFile:
                     "<4sIIII", os.pread(self._fd, 20, at).ljust(20, b"\0")
                 )
                 known = tag == START_TAG and not (name_size or compressed or checksum)
-                if not known or at + _AROUND + size > self.end:
+                if not known or at + _OVERHEAD + size > self.end:
                     break
                 self._add_hole(at + 8, size)
-                at += _AROUND + size
+                at += _OVERHEAD + size
 
     def put(
         self,
@@ -170,22 +172,22 @@ class ArchiveFile:
         size: int,
         compressed_size: int,
         parts: Sequence[Part],
-        gather: bool = False,
+        buffered: bool = False,
     ) -> None:
-        """Writes an entry whose bytes are as stored already; one of that name is forgotten.
+        """Writes an entry that is given as stored; drops the row of that name.
 
         Args:
             name: the entry.
-            size, compressed_size: as in the table; the second is 0 for what is not compressed.
-            parts: the data, one behind the other.
-            gather: whether they may be written later, by `sync` or `finish` at the latest.
+            size, compressed_size: as in the table; the second is 0 if it is not compressed.
+            parts: the data in sequence.
+            buffered: whether they may be written later, by `sync` or `finish` at the latest.
         """
         raw = raw_name(name)
         self._touch()
         hole = self._hole(len(raw) + (compressed_size or size)) if self._holes_of else None
         start = self.end if hole is None else hole - 8
-        row = Row(start + 8 + len(raw), size, compressed_size)
-        self._write(raw, row, parts, gather)
+        row = EntryRow(start + 8 + len(raw), size, compressed_size)
+        self._write(raw, row, parts, buffered)
         if hole is None:
             self.end = row.end
         else:
@@ -195,15 +197,15 @@ class ArchiveFile:
 
     @property
     def can_run(self) -> bool:
-        """Whether `put_run` is allowed: nothing is left to be filled or overwritten."""
+        """Whether `put_run` is allowed: there is nothing to fill or to overwrite."""
         return not self.holes and (not self.changed or self.end >= self._dirty_end)
 
     def put_run(self, entries: Sequence[tuple[str, int, int]], data: Iterable[Part]) -> None:
-        """Writes whole entries, tags and heads included, one behind the other at the end.
+        """Appends whole entries with their tags and heads.
 
         Args:
-            entries: name, size and compressed size of each, none of a name that is there.
-            data: their bytes; each part is written before the next is asked for.
+            entries: name, size and compressed size of each; the names are new.
+            data: their bytes; each part is written before the next one is requested.
         """
         self._touch()
         at = self.end
@@ -212,27 +214,27 @@ class ArchiveFile:
             self._out.write([part], at)
             at += len(part)
         for name, size, compressed_size in entries:
-            row = Row(self.end + 8 + len(raw_name(name)), size, compressed_size)
+            row = EntryRow(self.end + 8 + len(raw_name(name)), size, compressed_size)
             self.rows[name] = row
             self.end = row.end
 
     def replace(self, name: str, size: int, compressed_size: int, parts: Sequence[Part]) -> None:
-        """Removes and writes; whenever it is interrupted, the old or the new entry is whole.
+        """Replaces an entry; whenever it is interrupted, the old or the new entry is whole.
 
         Raises:
-            CorruptError: if the file does not have the old one where its table says.
+            CorruptError: if the old entry is not where the table has it.
         """
-        old, raw = self._found(name), raw_name(name)
-        new = Row(old.position, size, compressed_size)
-        at_its_place = new.stored == old.stored or old.end == self.end
-        if not at_its_place or self._hole(len(raw) + new.stored) is not None:
+        old, raw = self._stored_row(name), raw_name(name)
+        new = EntryRow(old.position, size, compressed_size)
+        in_place = new.stored == old.stored or old.end == self.end
+        if not in_place or self._hole(len(raw) + new.stored) is not None:
             self.put(name, size, compressed_size, parts)
-            self._give_up(raw, old)
+            self._make_hole(raw, old)
             self._cut()
             return
         copy = new._replace(position=max(self.end, new.end) + 8 + len(raw))
         self._touch()
-        self._write(raw, copy, parts)  # so that one is whole at every moment
+        self._write(raw, copy, parts)  # so that one is always whole
         try:
             self._take_out(name)
             self.put(name, size, compressed_size, parts)
@@ -245,13 +247,13 @@ class ArchiveFile:
         """Makes a hole of an entry, or moves the end of the archive back if it is the last.
 
         Raises:
-            CorruptError: if the file does not have it where its table says.
+            CorruptError: if it is not where the table has it.
         """
         self._take_out(name)
         self._cut()
 
     def sync(self) -> None:
-        """Brings all that was put to the disk."""
+        """Writes all entries to the disk."""
         self._out.drain()
         os.fsync(self._fd)
 
@@ -269,18 +271,20 @@ class ArchiveFile:
         data += b"".join(struct.pack("<QI", *hole) for hole in self.holes.items())
         data += struct.pack("<QQ", holes_at, self.end)
         self._out.write([data], self.end)
-        os.ftruncate(self._fd, self.end + len(data))  # also gives back what was set aside
+        os.ftruncate(self._fd, self.end + len(data))  # also releases reserved room
         os.fsync(self._fd)
         self._out.write([b"\1"], _FLAG_AT)
         os.fsync(self._fd)
 
-    def _write(self, raw: bytes, row: Row, parts: Sequence[Part], gather: bool = False) -> None:
+    def _write(
+        self, raw: bytes, row: EntryRow, parts: Sequence[Part], buffered: bool = False
+    ) -> None:
         """The bytes of an entry; over old bytes, its first four come last."""
         start = row.start(raw)
         head = entry_head(raw, row.size, row.compressed_size)
         if start >= self._dirty_end:
             self._dirty_end = row.end
-            write = self._out.gather if gather else self._out.write
+            write = self._out.write_buffered if buffered else self._out.write
             write([head, *parts, END_TAG], start)
             return
         self._out.write([bytes(4)], start)
@@ -289,7 +293,7 @@ class ArchiveFile:
         self._out.write([START_TAG], start)
 
     def _touch(self) -> None:
-        """Before the first change: from here to the new table, there is none."""
+        """Marks the file as having no table, before its first change."""
         if not self.changed:
             self._out.write([b"\0"], _FLAG_AT)
             os.ftruncate(self._fd, self.end)
@@ -297,46 +301,46 @@ class ArchiveFile:
             self.changed = True
 
     def _hole(self, size: int) -> int | None:
-        """The first hole of this size that the file really has."""
+        """The first hole of this size that the file has as well."""
         for position in self._holes_of.get(size, ()):
             head = entry_head(b"", size, 0)
             if os.pread(self._fd, 20, position - 8) == head:
                 return position
         return None
 
-    def _found(self, name: str) -> Row:
-        """The row of an entry that the file really has."""
+    def _stored_row(self, name: str) -> EntryRow:
+        """The row of an entry, which the file must have there."""
         self._out.drain()
         raw, row = raw_name(name), self.rows[name]
         head = entry_head(raw, row.size, row.compressed_size)
         start = row.start(raw)
-        found = os.pread(self._fd, len(head), start)
-        if found != head or os.pread(self._fd, 4, row.end - 4) != END_TAG:
+        stored = os.pread(self._fd, len(head), start)
+        if stored != head or os.pread(self._fd, 4, row.end - 4) != END_TAG:
             raise CorruptError(
                 "the entry is not where the table has it",
                 path=self.path,
                 entry=name,
                 offset=start,
                 expected=head[:40],
-                found=found[:40],
+                found=stored[:40],
             )
         return row
 
     def _take_out(self, name: str) -> None:
-        row = self._found(name)
+        row = self._stored_row(name)
         self._touch()
         del self.rows[name]
-        self._give_up(raw_name(name), row)
+        self._make_hole(raw_name(name), row)
 
     def _cut(self) -> None:
-        """Takes from the file what was removed from its end: a scan would bring it back."""
+        """Truncates entries that were removed from the end: a scan would restore them."""
         if self._dirty_end > self.end:
             os.ftruncate(self._fd, self.end)
             self._dirty_end = self.end
 
-    def _give_up(self, raw: bytes, row: Row) -> None:
+    def _make_hole(self, raw: bytes, row: EntryRow) -> None:
         start = row.start(raw)
-        size = row.end - start - _AROUND
+        size = row.end - start - _OVERHEAD
         if row.end == self.end:
             self.end = start
             return

@@ -1,8 +1,8 @@
-"""combine and repack: several archives into one, one archive anew.
+"""combine and repack: several archives into one, or one archive rewritten.
 
-First it is decided for every name which archive it comes from, then everything is copied in long
-runs, as it is stored; only what is to be compressed or inflated is read, in a few threads. An entry
-``<name>.attribs`` goes with its segment: it is never mixed with the data of another archive.
+First the source archive of every name is chosen, then entries are copied in long runs as stored;
+only entries to compress or to inflate are read, in a few threads. An entry ``<name>.attribs`` is
+copied with its segment and never mixed with the data of another archive.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sprintcache._files import Part
     from sprintcache.archive import Archive
 
-    from .combine_plan import Tell
+    from .combine_plan import OnDecision
 
 __all__ = ["CombineReport", "combine", "repack"]
 
@@ -36,14 +36,14 @@ Progress = Callable[[int, int], None]
 
 
 class CombineReport(NamedTuple):
-    """What `combine` or `repack` did, or would do.
+    """Result of `combine` or `repack`, also of a dry run.
 
     Attributes:
         path: the archive that was written.
-        num_added: entries that went in, those in place of others included.
-        num_replaced: entries in it that gave way.
-        num_kept: entries that were left out, since there was one of their name.
-        differing: names of those among them that "check" found to be different.
+        num_added: entries that were added, replacements included.
+        num_replaced: entries of the target that were replaced.
+        num_kept: entries that were skipped, since their name existed.
+        differing: names of skipped entries that differ, by "check".
         damaged: name and error of entries that were skipped.
     """
 
@@ -66,36 +66,35 @@ def combine(
     compress: bool | None = None,
     skip_damaged: bool = False,
     dry_run: bool = False,
-    tell: Tell | None = None,
+    on_decision: OnDecision | None = None,
     progress: Progress | None = None,
 ) -> CombineReport:
-    """Puts the entries of several archives, bundles or directories into one archive.
+    """Copies the entries of several archives, bundles or directories into one archive.
 
     Args:
-        archives: the sources, open; they stay so.
+        archives: the open sources; they stay open.
         path: the archive to write; it may be one of the sources.
-        mode: as of `ArchiveWriter`: "x" new, "w" in place of what is there, "a" to what is there.
+        mode: as of `ArchiveWriter`: "x" new, "w" replacing a file, "a" appending.
         names: only these, with their ".attribs", and in this order within each source.
-        duplicates: what happens to a name that is there already, in the archive that is appended
-            to or in an earlier source: "check" keeps it, and names it in the report if the other
-            one has different data or attributes; "keep" keeps it unseen; "replace" takes the
-            later one.
-        prefix: is put before every name.
+        duplicates: for a name that exists already, in the archive that is appended to or in an
+            earlier source: "check" keeps that entry, and reports the name if data or attributes
+            differ; "keep" keeps it without comparing; "replace" takes the later one.
+        prefix: prepended to every name.
         compress: store all entries as gzip members or none of them; None: as they are.
-        skip_damaged: leave out entries that are damaged, and report them; False: raise an error.
-        dry_run: write nothing; `num_added` counts what would be.
-        tell: called with "add", "replace", "keep" or "differ", and the name that was decided on.
-        progress: called with (entries dealt with, entries in all) now and then, between two
+        skip_damaged: skip damaged entries and report them; False: raise an error.
+        dry_run: write nothing; the report is that of a real run.
+        on_decision: called with "add", "replace", "keep" or "differ", and the name.
+        progress: called with (entries processed, entries in all) from time to time, between two
             entries; an exception that it raises ends the work there.
 
     Raises:
-        EntryNotFoundError: if one of the names is in none of the archives.
-        FormatError: if an entry is damaged; with `skip_damaged` only if its double must be read.
-        FileExistsError, SprintCacheError, OSError: as `ArchiveWriter`; in modes "x" and "w" the
-            path is then as it was before, in mode "a" the archive is whole and has what was done
-            so far.
-        ValueError: if `mode` or `duplicates` is none of the three; if names with the prefix would
-            not be normalised paths; if entries were to be appended to their own archive.
+        EntryNotFoundError: if one of the names is not in any archive.
+        FormatError: if an entry is damaged; with `skip_damaged` only if it must be compared with
+        another one. FileExistsError, SprintCacheError, OSError: as `ArchiveWriter`; in modes "x"
+        and "w" the
+            path is then unchanged, in mode "a" the archive is complete with the entries so far.
+        ValueError: for another `mode` or `duplicates`; if names with the prefix are not normalized
+            paths; if an archive would be appended to itself.
     """
     if duplicates not in ("check", "keep", "replace"):
         raise ValueError(f"duplicates must be 'check', 'keep' or 'replace', not {duplicates!r}")
@@ -103,21 +102,21 @@ def combine(
         check_name(f"{prefix}x")
     for archive in archives:
         _check_open(archive)
-    wanted = None if names is None else list(names)
-    if wanted is not None:
-        _check_names(archives, wanted)
+    selected = None if names is None else list(names)
+    if selected is not None:
+        _check_names(archives, selected)
     with ExitStack() as stack:
         writer = None if dry_run else stack.enter_context(ArchiveWriter(path, mode))
         if dry_run and mode == "x" and os.path.exists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(path))
-        there = None
+        target_archive = None
         if mode == "a" and os.path.exists(path):
-            there = stack.enter_context(open_archive(path, "pread", path_map={}))
-        plan = Plan(there, duplicates, prefix, tell)
+            target_archive = stack.enter_context(open_archive(path, "pread", path_map={}))
+        plan = Plan(target_archive, duplicates, prefix, on_decision)
         for archive in archives:
             if progress is not None:
                 progress(0, 0)
-            plan.take(archive, wanted)
+            plan.add(archive, selected)
         damaged: list[tuple[str, SprintCacheError]] = []
         steps = plan.steps()
         total = sum(len(step.names) for step in steps)
@@ -127,7 +126,9 @@ def combine(
         if writer is not None:
             for name in sorted(plan.orphans):
                 writer.remove(name)
-            job = _Job(writer, prefix, compress, damaged if skip_damaged else None, progress, total)
+            job = _Copying(
+                writer, prefix, compress, damaged if skip_damaged else None, progress, total
+            )
             for step in steps:
                 job.run(step)
     return CombineReport(
@@ -151,26 +152,26 @@ def repack(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> CombineReport:
-    """Writes an archive anew: without holes, in another order, compressed or not.
+    """Rewrites an archive: without holes, in another order, compressed or not.
 
     Args:
-        archive: what is there, open; when it was replaced, it must be opened again.
-        path: where it goes; None: in place of the archive, once it is whole.
-        mode: "w", or "x" for an error where there is something.
-        order: "name": sorted by name; or names that come first, in this order, before the others.
+        archive: the open source; if it is replaced, it must be opened again.
+        path: the target; None: replaces the archive once it is complete.
+        mode: "w", or "x" for an error if it exists.
+        order: "name": sorted by name; or names to put first, in this order.
         compress, skip_damaged, dry_run, progress: as of `combine`.
 
     Raises:
-        ValueError: without a path for a bundle or a directory, which are no archive files.
-        SprintCacheError: without a path for an archive that has no sound table: what a scan passed
-            over would be lost; `sprintcache.recover` is for it.
+        ValueError: without a path for a bundle or a directory, which are not archive files.
+        SprintCacheError: without a path for an archive that has no sound table: what a scan
+            skipped would be lost; use `sprintcache.recover`.
         EntryNotFoundError, FormatError, OSError: as `combine`.
     """
     _check_open(archive)
     if path is None:
         path = archive.path
         if archive.source_paths != (path,) or os.path.isdir(path):
-            raise ValueError(f"{path}: only archive files can be written in their place")
+            raise ValueError(f"{path}: only archive files can be replaced")
         if archive.scan_report is not None:
             raise SprintCacheError(
                 f"there is no sound table; sprintcache.recover({path!r}) first", path=path
@@ -208,8 +209,8 @@ def _check_names(archives: Sequence[Archive], names: list[str]) -> None:
 # ---- copying
 
 
-class _Job:
-    """Carries steps out."""
+class _Copying:
+    """Copies the entries of steps."""
 
     def __init__(
         self,
@@ -248,14 +249,14 @@ class _Job:
                 self._transfer(archive, names, replace)
 
     def _transfer(self, archive: Archive, names: Iterable[str], replace: bool) -> None:
-        """Copies entries as they are stored."""
+        """Copies entries as stored."""
         transfer(
             archive,
             names,
             self._writer,
             prefix=self._prefix,
             replace=replace,
-            on_damage=None if self._damaged is None else self._note,
+            on_damage=None if self._damaged is None else self._record_damage,
             progress=self._advance,
             extents=self._extents(archive),
         )
@@ -264,7 +265,7 @@ class _Job:
         return self._extents_of.setdefault(id(archive), Extents(archive))
 
     def _recode(self, archive: Archive, names: Iterable[str], replace: bool) -> None:
-        """Compresses or inflates entries on the way."""
+        """Copies entries compressed or inflated."""
         prefix, compress = self._prefix, self._compress is True
 
         extents = self._extents(archive)
@@ -284,10 +285,10 @@ class _Job:
             elif self._damaged is None:
                 raise result
             else:
-                self._note(name, result)
+                self._record_damage(name, result)
             self._advance(1)
 
-    def _note(self, name: str, error: SprintCacheError) -> None:
+    def _record_damage(self, name: str, error: SprintCacheError) -> None:
         if self._damaged is not None:
             self._damaged.append((name, error))
 

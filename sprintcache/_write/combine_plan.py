@@ -1,4 +1,4 @@
-"""Plan: when archives are combined, which of them every entry is taken from."""
+"""Plan: the source archive of every entry when archives are combined."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from sprintcache.archive import Archive
 
-__all__ = ["Plan", "Step", "Tell", "with_attributes"]
+__all__ = ["OnDecision", "Plan", "Step", "with_attributes"]
 
-Tell = Callable[[str, str], None]
+OnDecision = Callable[[str, str], None]
 
 
 class Step(NamedTuple):
-    """What is copied from one archive.
+    """The entries to copy from one archive.
 
     Attributes:
         archive: the source.
@@ -28,43 +28,43 @@ class Step(NamedTuple):
 
 
 class Plan:
-    """For every name the archive that it is taken from.
+    """The source archive of every name.
 
     Args:
-        there: the archive that is appended to, or None.
-        duplicates, prefix, tell: as of `combine`.
+        target: the archive that is appended to, or None.
+        duplicates, prefix, on_decision: as of `combine`.
 
     Attributes:
-        orphans: attributes there whose segment is replaced by one without.
-        num_kept: entries that are left out, since there is one of their name.
-        differing: names of those among them that "check" found to be different.
+        orphans: attributes in the target whose segment is replaced by one without.
+        num_kept: entries that are skipped, since their name exists.
+        differing: names of skipped entries that differ, by "check".
     """
 
     def __init__(
-        self, there: Archive | None, duplicates: str, prefix: str, tell: Tell | None
+        self, target: Archive | None, duplicates: str, prefix: str, on_decision: OnDecision | None
     ) -> None:
-        self._there = there
+        self._target = target
         self._duplicates = duplicates
         self._prefix = prefix
-        self._tell = tell
+        self._on_decision = on_decision
         self._home: dict[str, int] = {}  # new name -> number of its source
         self._sources: list[tuple[Archive, list[str]]] = []
         self._replacing: set[str] = set()
-        self._has_changed = False  # whether something that was decided on gave way later
+        self._has_changed = False  # whether an entry of the plan was replaced later
         self.orphans: set[str] = set()
         self.num_kept = 0
         self.differing: list[str] = []
 
     @property
     def num_replaced(self) -> int:
-        """How many entries there give way."""
+        """Number of entries of the target that are replaced."""
         return len(self._replacing)
 
-    def take(self, archive: Archive, wanted: list[str] | None) -> None:
-        """Decides on the names of one more source."""
+    def add(self, archive: Archive, names: list[str] | None) -> None:
+        """Adds a source; decides on its names, or on these."""
         chosen: list[str] = []
         number = len(self._sources)
-        selected = archive if wanted is None else with_attributes(archive, wanted)
+        selected = archive if names is None else with_attributes(archive, names)
         decided: dict[str, bool] = {}  # name -> whether it is taken from here
         for name in selected:
             owner = name
@@ -80,7 +80,7 @@ class Plan:
         self._sources.append((archive, chosen))
 
     def steps(self) -> list[Step]:
-        """What to copy."""
+        """The entries to copy."""
         if not self._has_changed:
             return [Step(archive, chosen, frozenset()) for archive, chosen in self._sources]
         steps = []
@@ -95,49 +95,49 @@ class Plan:
         name = self._prefix + segment
         data = segment.removesuffix(".attribs")
         if data != segment and data not in archive and self._is_taken(self._prefix + data):
-            self._say("keep", name)  # attributes without data, which would go with other data
+            self._report("keep", name)  # attributes without data, next to other data
             return False
         home = self._home.get(name)
-        if home is None and not self._is_there(name):
-            if self._is_taken(f"{name}.attribs"):  # these were left without data
-                self._give_way(archive, segment)
-            self._say("add", name)
+        if home is None and not self._is_in_target(name):
+            if self._is_taken(f"{name}.attribs"):  # attributes without data
+                self._replace(archive, segment)
+            self._report("add", name)
             return True
         if self._duplicates == "replace":
-            self._give_way(archive, segment)
-            self._say("replace", name)
+            self._replace(archive, segment)
+            self._report("replace", name)
             return True
         if self._duplicates == "check":
-            other, other_name = self._there, name
+            other, other_name = self._target, name
             if home is not None:
                 other, other_name = self._sources[home][0], segment
             if other is not None and not _same(archive, segment, other, other_name):
                 self.differing.append(name)
-                self._say("differ", name)
+                self._report("differ", name)
                 return False
-        self._say("keep", name)
+        self._report("keep", name)
         return False
 
-    def _give_way(self, archive: Archive, segment: str) -> None:
-        """Makes room for a segment and its attributes."""
+    def _replace(self, archive: Archive, segment: str) -> None:
+        """Drops a segment and its attributes from the plan, or replaces them in the target."""
         for suffix in ("", ".attribs"):
             name = self._prefix + segment + suffix
             self._home.pop(name, None)
             self._has_changed = True
-            if self._is_there(name):
+            if self._is_in_target(name):
                 has_one = segment + suffix in archive
                 (self._replacing.add if has_one else self._replacing.discard)(name)
                 (self.orphans.discard if has_one else self.orphans.add)(name)
 
-    def _is_there(self, name: str) -> bool:
-        return self._there is not None and name in self._there
+    def _is_in_target(self, name: str) -> bool:
+        return self._target is not None and name in self._target
 
     def _is_taken(self, name: str) -> bool:
-        return name in self._home or self._is_there(name)
+        return name in self._home or self._is_in_target(name)
 
-    def _say(self, what: str, name: str) -> None:
-        if self._tell is not None:
-            self._tell(what, name)
+    def _report(self, decision: str, name: str) -> None:
+        if self._on_decision is not None:
+            self._on_decision(decision, name)
 
 
 def with_attributes(archive: Archive, names: Iterable[str]) -> dict[str, None]:

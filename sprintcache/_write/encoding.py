@@ -147,11 +147,11 @@ _kept_times = lru_cache(maxsize=8)(_computed_times)
 
 def _fitting(array: Array) -> str:
     """The datatype for an array."""
-    found = _FITTING.get(array.dtype.str[1:])
-    name = found and found[array.ndim != 2]
+    names = _FITTING.get(array.dtype.str[1:])
+    name = names and names[0 if array.ndim == 2 else 1]
     if name is None:
-        what = "scalar" if array.ndim == 1 else "vector"
-        raise ValueError(f"Sprint has no {what} datatype that holds {array.dtype}")
+        shape = "scalar" if array.ndim == 1 else "vector"
+        raise ValueError(f"Sprint has no {shape} datatype that holds {array.dtype}")
     if array.dtype.kind in "iu" and array.dtype.itemsize == 8 and array.size:
         least, most = int(array.min()), int(array.max())
         if max(-least, most) > 1 << 53:
@@ -164,16 +164,16 @@ def _fitting(array: Array) -> str:
 
 def _converted(values: ArrayLike, dtype: DTypeLike, what: str) -> Array:
     """The values in this dtype; floats may be rounded, integers must stay what they are."""
-    array, wanted = np.asarray(values), np.dtype(dtype)
-    if array.dtype == wanted:
+    array, target = np.asarray(values), np.dtype(dtype)
+    if array.dtype == target:
         return array
     if array.size == 0:
-        return np.empty(array.shape, wanted)
-    if array.dtype.kind not in "biufc" or (array.dtype.kind == "c" and wanted.kind != "c"):
+        return np.empty(array.shape, target)
+    if array.dtype.kind not in "biufc" or (array.dtype.kind == "c" and target.kind != "c"):
         raise ValueError(f"{array.dtype} cannot be stored as {what}")
     with np.errstate(all="ignore"):
-        result = array.astype(wanted)
-        if wanted.kind in "biu":
+        result = array.astype(target)
+        if target.kind in "biu":
             kept = np.array_equal(result, array)
         elif array.dtype.kind in "iu":  # a long double holds them all
             kept = np.array_equal(result.real.astype(np.longdouble), array)
@@ -203,13 +203,13 @@ def _packets(datatype: str, data: ArrayLike, times: NDArray[np.float64]) -> Pack
 
 
 def encode_blocks(blocks: Iterable[Block]) -> list[Part]:
-    """The payload of an entry from what `Archive.read_blocks` gives, byte for byte.
+    """The payload of an entry from the blocks of `Archive.read_blocks`, byte for byte.
 
-    What reading does not keep is written as Sprint writes it: a stored bool that was neither 00 nor
+    What reading does not keep is written as by Sprint: a stored bool that was neither 00 nor
     FF, and weighted alignments of versions 0 and 1.
 
     Raises:
-        ValueError: if a block is not what `Block` describes.
+        ValueError: if a block violates the description of `Block`.
     """
     parts: list[Part] = []
     for block in blocks:
@@ -220,8 +220,8 @@ def encode_blocks(blocks: Iterable[Block]) -> list[Part]:
 def encode_alignment_entry(alignment: Alignment) -> list[Part]:
     """The payload of an entry with one alignment.
 
-    Without times of its own it gets those of frames of 10 ms shift and 25 ms length; without items,
-    those that Sprint gives to an empty one.
+    Without times it gets those of frames of 10 ms shift and 25 ms length; without items, those of
+    an empty one in Sprint.
 
     Raises:
         ValueError: for an alphabet that lacks an id in use, which Sprint would not read.
@@ -273,7 +273,7 @@ def _block_packets(block: Block) -> list[Part]:
 
 
 def _members(body: Block | Sequence[Block]) -> list[Part]:
-    """What an aggregate holds: a block, or packets that each have their datatype in front."""
+    """The content of an aggregate: a block, or packets that each have their datatype first."""
     if isinstance(body, Block):
         return encode_blocks([body])
     parts: list[Part] = [struct.pack("<I", len(body))]

@@ -1,8 +1,8 @@
-"""Entries from one archive to another, as they are stored: nothing is inflated or compressed.
+"""Copies entries from one archive to another as stored: nothing is inflated or compressed.
 
-Neighbours in a file go together. Their bytes are read into a buffer, tags and heads there are
-compared with the table, and then that same buffer is written: what was checked is what is copied,
-whatever happens to the file meanwhile.
+Neighbors in a file are copied as one run. Their bytes are read into a buffer, tags and heads in it
+are compared with the table, and then that buffer is written: the bytes that were checked are
+copied, even if the file is changed meanwhile.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ def transfer(
 ) -> None:
     """Copies entries as they are stored, in this order.
 
-    Of an entry are checked: tags, name, sizes, checksum field; not what it holds. Entries of a
-    directory archive are files, which are read and stored anew, compressed if they were.
+    Checks tags, name, sizes and checksum field of an entry, not its data. Entries of a directory
+    archive are files, which are read and stored, compressed if they were.
 
     Args:
-        archive: where they are.
+        archive: the source.
         names: the entries; ".attribs" ones are entries like the others here.
-        writer: where they go.
-        prefix: is put before every name.
-        replace: whether entries of these names there may give way.
-        on_damage: called with the name of an entry that is damaged and what is wrong; it is left
-            out then. None: the error is raised.
-        progress: called with the number of entries dealt with since the last time.
-        extents: what was read of the archive before; None: nothing.
+        writer: the target.
+        prefix: prepended to every name.
+        replace: whether entries of these names in the target are replaced.
+        on_damage: called with the name of a damaged entry and the error; the entry is skipped.
+            None: the error is raised.
+        progress: called with the number of entries since the last call.
+        extents: bytes that were read of the archive before; None: none.
 
     Raises:
         EntryNotFoundError: if there is no entry of one of the names.
@@ -62,13 +62,13 @@ def transfer(
     """
     copier = _Copier(archive, writer, prefix, replace, extents or Extents(archive))
     try:
-        for batch in _batches(archive, names):
-            for name, error in copier.copy(batch):
+        for run in _runs(archive, names):
+            for name, error in copier.copy(run):
                 if on_damage is None:
                     raise error
                 on_damage(name, error)
             if progress is not None:
-                progress(len(batch.entries))
+                progress(len(run.entries))
         archive.check_unchanged()
     finally:
         copier.close()
@@ -96,14 +96,14 @@ class Extents:
             raise CorruptError(reason, path=path, entry=entry)
 
 
-class _Batch:
-    """Entries that follow each other in a file, from byte `begin` to byte `end` of it.
+class _EntryRun:
+    """Neighboring entries of a file, from its byte `begin` to byte `end`.
 
     Attributes:
-        path: the file, or the folder of a directory archive; there, entries have no place.
+        path: the file, or the folder of a directory archive, whose entries have no offsets.
         entries: name, size, compressed size.
-        heads: what stands before the payload of each (archive format, section 2.2).
-        starts: where each starts in the file.
+        heads: bytes before the payload of each (archive format, section 2.2).
+        starts: offset of each.
     """
 
     __slots__ = ("begin", "end", "entries", "heads", "path", "starts")
@@ -116,28 +116,28 @@ class _Batch:
         self.starts: list[int] = []
 
 
-def _batches(archive: Archive, names: Iterable[str]) -> Iterator[_Batch]:
-    """Neighbours together, as many as fit the buffer; at least one."""
-    batch = _Batch("", -1)
+def _runs(archive: Archive, names: Iterable[str]) -> Iterator[_EntryRun]:
+    """Runs of neighbors that fit the buffer, or of one entry."""
+    run = _EntryRun("", -1)
     for name in names:
         _, position, size, compressed_size, path = archive.entry(name)
         raw = raw_name(name)
         start = position - 8 - len(raw)
         end = position + 16 + (compressed_size or size)
-        if start != batch.end or end - batch.begin > _BUFFER or path != batch.path or not position:
-            if batch.entries:
-                yield batch
-            batch = _Batch(path, start)
-        batch.end = end
-        batch.entries.append((name, size, compressed_size))
-        batch.starts.append(start)
-        batch.heads.append(entry_head(raw, size, compressed_size))
-    if batch.entries:
-        yield batch
+        if start != run.end or end - run.begin > _BUFFER or path != run.path or not position:
+            if run.entries:
+                yield run
+            run = _EntryRun(path, start)
+        run.end = end
+        run.entries.append((name, size, compressed_size))
+        run.starts.append(start)
+        run.heads.append(entry_head(raw, size, compressed_size))
+    if run.entries:
+        yield run
 
 
 class _Copier:
-    """Copies batches; has the file of the last one open, and the buffer."""
+    """Copies runs; owns the buffer and the open file of the last one."""
 
     def __init__(
         self,
@@ -162,27 +162,27 @@ class _Copier:
             os.close(self._fd)
             self._fd = -1
 
-    def copy(self, batch: _Batch) -> list[tuple[str, SprintCacheError]]:
-        """Copies a batch; gives names and errors of what is damaged and was left out."""
-        if batch.begin < 0:
-            return self._one_by_one(batch, self._copy_loose)
+    def copy(self, run: _EntryRun) -> list[tuple[str, SprintCacheError]]:
+        """Copies a run; returns names and errors of damaged entries, which were skipped."""
+        if run.begin < 0:
+            return self._one_by_one(run, self._copy_loose)
         try:
-            self._extents.add(batch.path, batch.entries[0][0], batch.end - batch.begin)
+            self._extents.add(run.path, run.entries[0][0], run.end - run.begin)
         except CorruptError as error:
-            return [(name, error) for name, *_ in batch.entries]
-        if batch.path != self._path:
-            self._open(batch.path)
-        if batch.end - batch.begin > len(self._buffer):
-            return self._one_by_one(batch, self._copy_large)
-        data = memoryview(self._buffer)[: batch.end - batch.begin]
-        self._read(data, batch.begin)
-        if self._can_run and self._is_sound(batch):
-            self._writer.add_run(batch.entries, [data])
+            return [(name, error) for name, *_ in run.entries]
+        if run.path != self._path:
+            self._open(run.path)
+        if run.end - run.begin > len(self._buffer):
+            return self._one_by_one(run, self._copy_large)
+        data = memoryview(self._buffer)[: run.end - run.begin]
+        self._read(data, run.begin)
+        if self._can_run and self._is_sound(run):
+            self._writer.add_run(run.entries, [data])
             return []
-        return self._one_by_one(batch, self._copy_small)
+        return self._one_by_one(run, self._copy_small)
 
     def _open(self, path: str) -> None:
-        """Opens the file that the archive was made of, and no other."""
+        """Opens the file, which must be the one that the archive opened."""
         self.close()
         self._fd, self._path = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), path
         status = os.fstat(self._fd)
@@ -193,57 +193,57 @@ class _Copier:
     def _can_run(self) -> bool:
         return not self._prefix and not self._replace and self._writer.can_run
 
-    def _is_sound(self, batch: _Batch) -> bool:
-        """Whether all tags and heads are in the buffer where they belong."""
-        starts_with, begin = self._buffer.startswith, batch.begin
-        for head, start in zip(batch.heads, batch.starts, strict=True):
+    def _is_sound(self, run: _EntryRun) -> bool:
+        """Whether all tags and heads in the buffer agree with the table."""
+        starts_with, begin = self._buffer.startswith, run.begin
+        for head, start in zip(run.heads, run.starts, strict=True):
             if not starts_with(head, start - begin):
                 return False
             if start > begin and not starts_with(END_TAG, start - begin - 4):
                 return False
-        return starts_with(END_TAG, batch.end - begin - 4)
+        return starts_with(END_TAG, run.end - begin - 4)
 
     def _one_by_one(
-        self, batch: _Batch, copy: Callable[[_Batch, int], None]
+        self, run: _EntryRun, copy: Callable[[_EntryRun, int], None]
     ) -> list[tuple[str, SprintCacheError]]:
         damaged = []
-        for at, (name, *_) in enumerate(batch.entries):
+        for index, (name, *_) in enumerate(run.entries):
             try:
-                copy(batch, at)
+                copy(run, index)
             except SprintCacheError as error:
                 damaged.append((name, error))
         return damaged
 
-    def _copy_loose(self, batch: _Batch, at: int) -> None:
+    def _copy_loose(self, run: _EntryRun, index: int) -> None:
         """An entry of a directory."""
-        name, _, compressed_size = batch.entries[at]
+        name, _, compressed_size = run.entries[index]
         data, packed = self._archive.read_bytes(name), compressed_size > 0
         self._writer.add_bytes(self._prefix + name, data, compress=packed, replace=self._replace)
 
-    def _copy_small(self, batch: _Batch, at: int) -> None:
+    def _copy_small(self, run: _EntryRun, index: int) -> None:
         """An entry in the buffer."""
-        name, size, compressed_size = batch.entries[at]
-        head, begin = batch.heads[at], batch.starts[at] - batch.begin
+        name, size, compressed_size = run.entries[index]
+        head, begin = run.heads[index], run.starts[index] - run.begin
         payload = begin + len(head)
         end = payload + (compressed_size or size)
         if not (self._buffer.startswith(head, begin) and self._buffer.startswith(END_TAG, end)):
-            raise self._damage(name, batch.starts[at])
-        self._put(batch.entries[at], memoryview(self._buffer)[payload:end])
+            raise self._damage(name, run.starts[index])
+        self._put(run.entries[index], memoryview(self._buffer)[payload:end])
 
-    def _copy_large(self, batch: _Batch, at: int) -> None:
-        """An entry that does not fit the buffer, alone in its batch."""
-        head, payload = batch.heads[at], batch.begin + len(batch.heads[at])
-        found = memoryview(bytearray(len(head) + 4))
-        self._read(found[:-4], batch.begin)
-        self._read(found[-4:], batch.end - 4)
-        if found != head + END_TAG:
-            raise self._damage(batch.entries[at][0], batch.begin)
+    def _copy_large(self, run: _EntryRun, index: int) -> None:
+        """An entry that does not fit the buffer, alone in its run."""
+        head, payload = run.heads[index], run.begin + len(run.heads[index])
+        around = memoryview(bytearray(len(head) + 4))
+        self._read(around[:-4], run.begin)
+        self._read(around[-4:], run.end - 4)
+        if around != head + END_TAG:
+            raise self._damage(run.entries[index][0], run.begin)
         if self._can_run:
-            self._writer.add_run(batch.entries, self._chunks(batch.begin, batch.end))
+            self._writer.add_run(run.entries, self._chunks(run.begin, run.end))
         else:
-            data = memoryview(bytearray(batch.end - 4 - payload))
+            data = memoryview(bytearray(run.end - 4 - payload))
             self._read(data, payload)
-            self._put(batch.entries[at], data)
+            self._put(run.entries[index], data)
 
     def _put(self, entry: tuple[str, int, int], data: memoryview) -> None:
         name, size, compressed_size = entry
@@ -270,10 +270,10 @@ class _Copier:
             view, offset = view[count:], offset + count
 
     def _damage(self, name: str, start: int) -> SprintCacheError:
-        """What is wrong with an entry, in the words of the reader if it finds it too."""
+        """The error of a damaged entry, from the reader if it raises one."""
         try:
             self._archive.read_bytes(name)
         except SprintCacheError as error:
             return error
-        reason = "what stands around the entry is not what the table says"
+        reason = "tags or head of the entry differ from the table"
         return CorruptError(reason, path=self._path, entry=name, offset=start)

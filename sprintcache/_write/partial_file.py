@@ -1,4 +1,4 @@
-"""PartialFile: a new archive that gets its name when it is whole and on the disk."""
+"""PartialFile: a new archive that is renamed once it is complete and on the disk."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ __all__ = ["PartialFile"]
 
 
 class PartialFile:
-    """``<path>.partial``, created, empty and locked; what stands at `path` stays until `publish`.
+    """``<path>.partial``, created, empty and locked; a file at `path` stays until `publish`.
 
     Args:
         path: the archive to be.
         replace: whether an archive of that name is replaced; it is locked as well until then, and
-            an older partial file gives way.
+            an older partial file is removed.
 
     Attributes:
         path: the partial file.
         fd: its descriptor, for reading and writing.
 
     Raises:
-        FileExistsError: if there is something at `path` that is not to be replaced.
-        SprintCacheError: if another writer is at work, or an earlier one did not finish.
+        FileExistsError: if `path` exists and is not replaced.
+        SprintCacheError: if another writer has the file open, or an earlier one did not finish.
     """
 
     def __init__(self, path: str, replace: bool) -> None:
@@ -60,7 +60,7 @@ class PartialFile:
         while True:
             try:
                 file = open_locked(self.path, "r+b", create=True)
-            except FileNotFoundError as error:  # not the file is missing, but where it goes
+            except FileNotFoundError as error:  # the folder is missing, not the file
                 folder = os.path.dirname(self.path)
                 raise FileNotFoundError(error.errno, error.strerror, folder) from error
             if os.fstat(file.fileno()).st_size == 0:
@@ -75,13 +75,13 @@ class PartialFile:
             os.unlink(self.path)
 
     def publish(self) -> None:
-        """Gives the file, which must be on the disk, its name.
+        """Renames the file, which must be on the disk.
 
         Raises:
-            FileExistsError: if nothing is to be replaced, and something has come up meanwhile.
+            FileExistsError: if `path` was created meanwhile and is not replaced.
         """
         if self._replace:
-            if self._replaced is not None:  # who may read it stays as it was
+            if self._replaced is not None:  # permissions are kept
                 os.fchmod(self.fd, stat.S_IMODE(os.fstat(self._replaced.fileno()).st_mode))
             os.replace(self.path, self._final)
         else:

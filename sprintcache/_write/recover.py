@@ -20,7 +20,7 @@ from sprintcache._files import (
 from sprintcache.archive import Archive
 from sprintcache.entries import ScanReport, SkippedRange
 
-from .archive_layout import END_TAG, HEADER, ArchiveFile, Row, entry_head, overlaps, raw_name
+from .archive_layout import END_TAG, HEADER, ArchiveLayout, EntryRow, entry_head, overlaps, raw_name
 from .partial_file import PartialFile
 
 __all__ = ["RecoveryReport", "recover"]
@@ -116,7 +116,7 @@ def recover(
             _copy(source, rows, final)
         elif survey.is_new:
             with errors_of(source):
-                archive = ArchiveFile(file.fileno(), source)
+                archive = ArchiveLayout(file.fileno(), source)
                 archive.rows = rows
                 archive.find_holes()
                 archive.finish()
@@ -152,8 +152,8 @@ class _Survey(NamedTuple):
         num_duplicates, num_holes, skipped, was_sound: as of `RecoveryReport`.
     """
 
-    rows: dict[str, Row]
-    whole: dict[str, Row]
+    rows: dict[str, EntryRow]
+    whole: dict[str, EntryRow]
     is_new: bool
     num_duplicates: int = 0
     num_holes: int = 0
@@ -194,18 +194,18 @@ def _survey(path: str) -> _Survey:
 
 def _read_rows(
     path: str, scan_reason: str | None = None
-) -> tuple[dict[str, Row], ScanReport | None]:
+) -> tuple[dict[str, EntryRow], ScanReport | None]:
     """The rows of an archive, and the report if it was scanned."""
-    rows: dict[str, Row] = {}
+    rows: dict[str, EntryRow] = {}
     with Archive(path, [(path, False, None)], "pread", scan_reason=scan_reason) as archive:
         (report,) = archive.scan_reports
         for name in archive:
             _, *row, _ = archive.entry(name)
-            rows[name] = Row(*row)
+            rows[name] = EntryRow(*row)
     return rows, report
 
 
-def _damaged(path: str, rows: dict[str, Row]) -> dict[str, str]:
+def _damaged(path: str, rows: dict[str, EntryRow]) -> dict[str, str]:
     """Entries that are not where the table has them, or overlap another one, with the reason."""
     damaged = {}
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
@@ -220,19 +220,21 @@ def _damaged(path: str, rows: dict[str, Row]) -> dict[str, str]:
     return damaged
 
 
-def _without_overlaps(sound: dict[str, Row], others: dict[str, Row]) -> dict[str, Row]:
+def _without_overlaps(
+    sound: dict[str, EntryRow], others: dict[str, EntryRow]
+) -> dict[str, EntryRow]:
     """Those of the others that share no bytes with a sound entry or with each other."""
     shared = overlaps({**sound, **others})
     involved = shared.keys() | shared.values()
     return {name: row for name, row in others.items() if name not in involved}
 
 
-def _copy(source: str, rows: dict[str, Row], out: str) -> None:
+def _copy(source: str, rows: dict[str, EntryRow], out: str) -> None:
     """Writes a new archive with these entries, each as it is stored."""
     partial = PartialFile(out, replace=False)
     try:
         with errors_of(partial.path):
-            archive = ArchiveFile(partial.fd, partial.path)
+            archive = ArchiveLayout(partial.fd, partial.path)
             archive.begin()
             # not closed here: the traceback of a failed write has views of it. The mapping keeps
             # its file open, so that must not be the one that is locked

@@ -1,4 +1,4 @@
-"""What an entry is when it is stored: its name, its sizes, its bytes, compressed or not."""
+"""Entries as stored: names that Sprint accepts, sizes, bytes, compressed or not."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _UNUSUAL = re.compile(r"//|/\.|^\.|/$|^/|^$")
 
 
 def check_name(name: str) -> None:
-    """Raises ValueError for a name that Sprint would not look up: empty or not normalised.
+    """Raises ValueError for a name that Sprint would not look up: empty or not normalized.
 
-    Also for surrogates where UTF-8 has a character: another spelling of one name. TypeError if it
-    is no str.
+    Also for surrogates in place of a UTF-8 character, another spelling of a name. TypeError if it
+    is not a str.
     """
     if not isinstance(name, str):
         raise TypeError(f"the name of an entry is a str, not {type(name).__name__}: {name!r}")
@@ -40,7 +40,7 @@ def check_name(name: str) -> None:
     for part in parts:
         if part in ("", ".") or (part == ".." and not climbs):
             raise ValueError(
-                "a name must be a normalised path: not empty, without '//', '.', trailing '/' or"
+                "a name must be a normalized path: not empty, without '//', '.', trailing '/' or"
                 " inner '..'"
             )
         climbs = climbs and part == ".."
@@ -49,7 +49,7 @@ def check_name(name: str) -> None:
 def stored_form(
     name: str, parts: Sequence[Part], compress: bool
 ) -> tuple[int, int, Sequence[Part]]:
-    """Size, compressed size and the bytes of an entry as they are stored.
+    """Size, compressed size and bytes of an entry as stored.
 
     Compressed as Sprint does it (archive format, section 3).
 

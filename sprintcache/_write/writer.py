@@ -1,10 +1,10 @@
 """ArchiveWriter: new archives, and more entries for old ones.
 
-A new archive grows as ``<path>.partial`` and gets its name when it is whole and on the disk; what
-stood there before stays until then. What was added before the last `ArchiveWriter.flush` survives
-the end of the process and of the machine; of later features and alignments up to a mebibyte is
-gathered in memory. Threads may share a writer: they compress side by side, one at a time writes. A
-lock on the file keeps other writers away; a child that was forked leaves the archive to its parent.
+A new archive is written as ``<path>.partial`` and renamed once it is complete and on the disk; an
+existing file stays until then. Entries that were added before the last `ArchiveWriter.flush`
+survive a crash of the process and of the machine; of later features and alignments, up to a
+mebibyte is buffered in memory. Threads may share a writer: they compress in parallel and write one
+at a time. A lock on the file excludes other writers; in a forked child the writer does nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sprintcache._files import (
 from sprintcache.errors import ClosedArchiveError, EntryNotFoundError, SprintCacheError
 from sprintcache.opening import open_archive
 
-from .archive_layout import HEADER, ArchiveFile, Row, raw_name
+from .archive_layout import HEADER, ArchiveLayout, EntryRow, raw_name
 from .encoding import encode_alignment_entry, encode_blocks, encode_features
 from .partial_file import PartialFile
 from .recover import recover
@@ -51,24 +51,24 @@ class ArchiveWriter:
 
     Args:
         path: the archive.
-        mode: "x": a new archive, an error if there is one; "w": a new one in place of what is
-            there; "a": more entries in the archive itself, or in a new one if there is none. What
-            an interrupted writer left is finished first, as `sprintcache.recover` does.
+        mode: "x": a new archive, an error if it exists; "w": a new one that replaces an existing
+            file; "a": adds entries to an archive, or to a new one if it does not exist. An
+            unfinished archive is finished first, as by `sprintcache.recover`.
         compress: whether entries are stored as gzip members; every ``add_`` method may differ.
         keep_partial: leave ``<path>.partial`` with all that was added when the ``with`` block ends
             with an exception.
 
     Raises:
         FileExistsError: in mode "x".
-        OSError: if what is there is no regular file, or the system fails.
-        FormatError: if the archive to append to is none, or its table is damaged.
-        SprintCacheError: if another writer is at work, or if an earlier one did not finish.
-        ValueError: for a mode that is none of the three, or the path of a bundle.
+        OSError: if it is not a regular file, or the system fails.
+        FormatError: if the file to append to is not an archive, or its table is damaged.
+        SprintCacheError: if another writer has the file open, or an earlier one did not finish.
+        ValueError: for another mode, or the path of a bundle.
 
-    Entries are put where Sprint puts them (archive format, section 2.5): in the first hole of
+    Entries are placed as by Sprint (archive format, section 2.5): in the first hole of
     exactly their size, else at the end. When the ``with`` block ends with an exception, mode "a"
-    completes the archive with what was added, the other modes remove what they wrote. After an
-    error of the operating system everything stays as it is, for `sprintcache.recover`.
+    completes the archive with the entries that were added, and the other modes remove the new file.
+    After an error of the operating system the file is left as it is, for `sprintcache.recover`.
     """
 
     def __init__(
@@ -101,8 +101,8 @@ class ArchiveWriter:
             self._partial = PartialFile(self.path, replace=mode == "w")
             self._fd = self._partial.fd
         try:
-            with self._told():
-                self._file = ArchiveFile(self._fd, self._file_path)
+            with self._translate_errors():
+                self._file = ArchiveLayout(self._fd, self._file_path)
                 if self._partial is None:
                     self._load()
                 else:
@@ -116,7 +116,7 @@ class ArchiveWriter:
         return self.path if self._partial is None else self._partial.path
 
     def _load(self) -> None:
-        """Takes over the rows and holes of the archive that is appended to."""
+        """Reads the rows and holes of the archive that is appended to."""
         with open_archive(self.path, "pread", path_map={}) as archive:
             for report in archive.scan_reports:
                 if report is not None:
@@ -127,7 +127,7 @@ class ArchiveWriter:
                     )
             for name in archive:
                 _, *row, _ = archive.entry(name)
-                self._file.rows[name] = Row(*row)
+                self._file.rows[name] = EntryRow(*row)
         self._file.load_holes()
 
     # ---- life
@@ -153,18 +153,16 @@ class ArchiveWriter:
                 elif not self._keep_partial:
                     self._partial.discard()
                 else:
-                    with self._told():
+                    with self._translate_errors():
                         self._file.sync()
             finally:
                 self._release()
 
     def close(self) -> None:
-        """Writes the table, brings all to the disk and gives the archive its name.
-
-        A second time: nothing.
+        """Writes the table, syncs the file and renames it. Idempotent.
 
         Raises:
-            FileExistsError: in mode "x", if an archive of that name has come up meanwhile; the new
+            FileExistsError: in mode "x", if an archive of that name was created meanwhile; the new
                 one stays as ``<path>.partial``.
             OSError: if the system fails; `sprintcache.recover` can finish then.
             SprintCacheError: if an earlier write failed.
@@ -183,8 +181,8 @@ class ArchiveWriter:
                 self._release()
 
     def flush(self) -> None:
-        """Brings all that was added to the disk, where it survives whatever happens."""
-        with self._turn(), self._told():
+        """Writes all entries to the disk; they survive any crash."""
+        with self._locked(), self._translate_errors():
             self._file.sync()
             if self._partial is not None:
                 sync_folder(self._partial.path)
@@ -192,10 +190,10 @@ class ArchiveWriter:
     def _finish(self) -> None:
         if not self._file.changed:
             return
-        with self._told():
+        with self._translate_errors():
             self._file.finish()
         if self._partial is not None:
-            with self._told():
+            with self._translate_errors():
                 self._partial.publish()
 
     def _release(self) -> None:
@@ -226,17 +224,17 @@ class ArchiveWriter:
         Args:
             name: the entry.
             features: (T, D), or (T,) for scalars, of any numeric dtype.
-            times: (T, 2) start and end in seconds; None: made of shift and length.
+            times: (T, 2) start and end in seconds; None: from shift and length.
             frame_shift, frame_length: in seconds.
             datatype: Sprint's name, such as "vector-f32"; None: by dtype and dimensions, the
                 smallest float that holds them where Sprint does not know the dtype.
             gather: Sprint's parameter: blocks of ``gather + 1`` packets; None: one block.
-            attributes: for the entry ``<name>.attribs``, which goes before; None: no such entry.
-            compress: None: as the writer was told.
-            replace: whether an entry of that name may give way.
+            attributes: for the entry ``<name>.attribs``, which precedes it; None: no such entry.
+            compress: None: as of the writer.
+            replace: whether an entry of that name is replaced.
 
         Raises:
-            ValueError: if there is such an entry already, if the name is empty or not normalised,
+            ValueError: if there is such an entry already, if the name is empty or not normalized,
                 if values do not fit, or if the entry would have 4 GiB; nothing is written then.
             OSError: if the system fails, for example on a full disk.
         """
@@ -249,7 +247,7 @@ class ArchiveWriter:
             datatype=datatype,
             gather=gather,
         )
-        self._add(name, encode, attributes, compress, replace, gather=True)
+        self._add(name, encode, attributes, compress, replace, buffered=True)
 
     def add_alignment(
         self,
@@ -261,15 +259,15 @@ class ArchiveWriter:
     ) -> None:
         """Adds an alignment.
 
-        Without times of its own it gets those of frames of 10 ms shift and 25 ms length; without
-        items, those that Sprint gives to an empty one.
+        Without times it gets those of frames of 10 ms shift and 25 ms length; without items, those
+        of an empty one in Sprint.
 
         Raises:
             ValueError, OSError: as `add_features`; also for an alphabet that lacks an id in use,
                 which Sprint would not read.
         """
         encode = partial(encode_alignment_entry, alignment)
-        self._add(name, encode, attributes, compress, replace, gather=True)
+        self._add(name, encode, attributes, compress, replace, buffered=True)
 
     def add_blocks(
         self,
@@ -279,7 +277,7 @@ class ArchiveWriter:
         compress: bool | None = None,
         replace: bool = False,
     ) -> None:
-        """Adds what `Archive.read_blocks` gave, byte for byte.
+        """Adds the blocks of `Archive.read_blocks`, byte for byte.
 
         Raises:
             ValueError, OSError: as `add_features`.
@@ -310,7 +308,7 @@ class ArchiveWriter:
         compress: bool | None = None,
         replace: bool = False,
     ) -> None:
-        """Adds a text as UTF-8; surrogates become the bytes that they stand for.
+        """Adds a text as UTF-8, surrogates as their bytes.
 
         Raises:
             ValueError, OSError: as `add_features`.
@@ -327,14 +325,14 @@ class ArchiveWriter:
         parts: Sequence[Part],
         replace: bool = False,
     ) -> None:
-        """Adds an entry that is given as it is stored, and not checked.
+        """Adds an entry that is given as stored, without checks.
 
         Args:
             name: the entry; also one that Sprint would not look up.
             size: bytes of the data.
             compressed_size: bytes of the gzip member; 0: the data are stored plain.
             parts: the data or the gzip member, in pieces that follow each other.
-            replace: whether an entry of that name may give way.
+            replace: whether an entry of that name is replaced.
 
         Raises:
             ValueError, OSError: as `add_features`.
@@ -347,38 +345,38 @@ class ArchiveWriter:
         return self._file.can_run
 
     def add_run(self, entries: Sequence[tuple[str, int, int]], data: Iterable[Part]) -> None:
-        """Adds whole entries as they lie one behind the other in an archive, and checks none.
+        """Adds neighboring entries of an archive as they are, without checks.
 
         Args:
             entries: name, size and compressed size of each.
             data: their bytes, with tags, names and sizes. Each part is written before the next is
-                asked for; if one raises, nothing was added.
+                requested; if that raises, nothing was added.
 
         Raises:
-            ValueError: if there is an entry of one of the names already, or holes to be filled.
+            ValueError: if there is an entry of one of the names already, or holes to fill.
             OSError: if the system fails.
         """
-        with self._turn():
+        with self._locked():
             for name, *_ in entries:
                 if name in self._file.rows:
                     raise ValueError(f"{self.path}: there is an entry {name!r} already")
             if not self._file.can_run:
                 raise ValueError(f"{self.path}: it has holes, where entries belong one by one")
-            with self._told():
+            with self._translate_errors():
                 self._file.put_run(entries, data)
 
     def remove(self, name: str) -> None:
-        """Removes this entry, and not its ".attribs", as Sprint's archiver.
+        """Removes this entry but not its ".attribs", like Sprint's archiver.
 
         Raises:
             EntryNotFoundError: if there is no such entry.
-            CorruptError: if the file does not have it where its table says.
+            CorruptError: if it is not where the table has it.
             OSError: if the system fails.
         """
-        with self._turn():
+        with self._locked():
             if name not in self._file.rows:
                 raise EntryNotFoundError("no such entry", path=self.path, entry=name)
-            with self._told():
+            with self._translate_errors():
                 self._file.remove(name)
 
     def __len__(self) -> int:
@@ -395,7 +393,7 @@ class ArchiveWriter:
         attributes: Mapping[str, str] | None,
         compress: bool | None,
         replace: bool,
-        gather: bool = False,
+        buffered: bool = False,
     ) -> None:
         compress = self._compress if compress is None else compress
         try:
@@ -406,15 +404,15 @@ class ArchiveWriter:
                 entries.insert(0, (attribs, *stored_form(attribs, [render(attributes)], compress)))
         except ValueError as error:
             raise ValueError(f"{self.path}, entry {name!r}: {error}") from error
-        self._put(entries, replace, gather)
+        self._put(entries, replace, buffered)
 
     def _put(
         self,
         entries: Sequence[tuple[str, int, int, Sequence[Part]]],
         replace: bool,
-        gather: bool = False,
+        buffered: bool = False,
     ) -> None:
-        with self._turn():
+        with self._locked():
             for name, *_ in entries:
                 if name in self._file.rows and not replace:
                     raise ValueError(f"{self.path}: there is an entry {name!r} already")
@@ -423,7 +421,7 @@ class ArchiveWriter:
                     if entry[0] in self._file.rows:
                         self._file.replace(*entry)
                     else:
-                        self._file.put(*entry, gather)
+                        self._file.put(*entry, buffered)
             except OSError as error:
                 raise self._telling(error) from error
 
@@ -435,7 +433,7 @@ class ArchiveWriter:
         return os.getpid() != self._pid
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         """Waits for the other threads; an error if nothing can be written."""
         if self._is_forked:
             raise SprintCacheError("the writer belongs to the process that forked", path=self.path)
@@ -451,8 +449,8 @@ class ArchiveWriter:
         return f"sprintcache.recover({path!r}) finishes the archive with what was written before"
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """Turns an error of the system into one that says what to do."""
+    def _translate_errors(self) -> Iterator[None]:
+        """Adds to an error of the system how to recover."""
         try:
             yield
         except FileExistsError:  # the archive itself is whole

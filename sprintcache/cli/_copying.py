@@ -126,7 +126,7 @@ def copy_entries(
             compress=compress,
             skip_damaged=options.skip_damaged,
             dry_run=options.dry_run,
-            tell=on_decision if options.dry_run else None,
+            on_decision=on_decision if options.dry_run else None,
             progress=task,
         )
     return report_result(result, options.to, options.dry_run)

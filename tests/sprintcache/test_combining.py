@@ -374,7 +374,7 @@ def test_what_is_refused(scratch: Path) -> None:
             repack(archive)
         with pytest.raises(ValueError, match="duplicates must be"):
             combine([archive], scratch / "x.cache", duplicates="overwrite")  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match="normalised path"):
+        with pytest.raises(ValueError, match="normalized path"):
             combine([archive], scratch / "x.cache", prefix="p//")
         with pytest.raises(FileExistsError):
             combine([archive], scratch / "killed.cache")
