@@ -21,20 +21,22 @@ def parse(
         path, entry, offset: where it came from, for errors.
 
     Raises:
-        CorruptError: if it is no ``<flow-attributes>`` element, or declares entities.
+        CorruptError: if it is not a ``<flow-attributes>`` element, or declares entities.
     """
     attributes: dict[str, str] = {}
-    place: Any = {"path": path, "entry": entry, "offset": offset}
+    location: Any = {"path": path, "entry": entry, "offset": offset}
     depth = 0
 
     def start(tag: str, values: dict[str, str]) -> None:
         nonlocal depth
-        wanted = ("flow-attributes", "flow-attribute")[min(depth, 1)]
-        if tag != wanted or depth > 1:
-            raise CorruptError("attributes", **place, expected=f"<{wanted}>", found=f"<{tag}>")
+        expected_tag = ("flow-attributes", "flow-attribute")[min(depth, 1)]
+        if tag != expected_tag or depth > 1:
+            raise CorruptError(
+                "attributes", **location, expected=f"<{expected_tag}>", found=f"<{tag}>"
+            )
         if depth == 1:
             if not {"name", "value"} <= values.keys():
-                raise CorruptError("attribute without name or value", **place, found=values)
+                raise CorruptError("attribute without name or value", **location, found=values)
             attributes[_text(values["name"])] = _text(values["value"])
         depth += 1
 
@@ -43,7 +45,7 @@ def parse(
         depth -= 1
 
     def refuse(*_args: object) -> None:
-        raise CorruptError("attributes with a document type", **place)
+        raise CorruptError("attributes with a document type", **location)
 
     # Latin-1 lets every byte through: Sprint writes names and values as they are
     parser = expat.ParserCreate("iso-8859-1")
@@ -53,7 +55,7 @@ def parse(
     try:
         parser.Parse(data, True)
     except expat.ExpatError as error:
-        raise CorruptError(f"attributes are not well-formed XML: {error}", **place) from error
+        raise CorruptError(f"attributes are not well-formed XML: {error}", **location) from error
     return attributes
 
 
@@ -68,7 +70,7 @@ def render(attributes: Mapping[str, str]) -> bytes:
     """The content of a ".attribs" entry (archive format, section 6.2): one line, sorted by name.
 
     Raises:
-        ValueError: for control characters that XML cannot hold, and for what is no text.
+        ValueError: for control characters that XML cannot hold, and for values that are not str.
     """
     rows = sorted((_raw(name), _raw(value)) for name, value in attributes.items())
     cells = [

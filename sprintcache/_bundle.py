@@ -65,8 +65,8 @@ class _Members:
     def _visit(self, path: str, original: str, parents: tuple[str, ...]) -> None:
         real = os.path.realpath(path)
         if real in parents or len(parents) >= _MAX_LEVELS:
-            what = "contains itself" if real in parents else f"is nested {_MAX_LEVELS} levels deep"
-            raise FormatError(f"the bundle {what}", path=path, found=" > ".join(parents[-3:]))
+            problem = "contains itself" if real in parents else f"is nested {_MAX_LEVELS} deep"
+            raise FormatError(f"the bundle {problem}", path=path, found=" > ".join(parents[-3:]))
         for token in listed(path, self._by_line):
             self._num_paths += 1
             if self._num_paths > _MAX_MEMBERS:
@@ -144,11 +144,11 @@ def write(path: str, archives: Iterable[str], relative: bool = False, mode: str 
 
     Args:
         path: the bundle.
-        archives: what it lists; of a name that several have, the last one counts.
+        archives: the paths to list; of entries in several, the last one counts.
         relative: whether paths are written relative to the bundle's folder; Sprint looks them up in
             its working directory. Otherwise they are absolute.
-        mode: "x": an error if there is one; "w": in place of what is there, and Sprint's index of
-            that is removed.
+        mode: "x": an error if it exists; "w": replaces it, and
+            removes Sprint's index of it.
 
     Raises:
         FileExistsError: in mode "x".
@@ -193,7 +193,7 @@ def index_problem(
     archive_paths: Mapping[str, str] | None = None,
     path_map: PathMap | None = None,
 ) -> str | None:
-    """Why Sprint's index ``<bundle>.idx.gz`` cannot be trusted; None if it is sound or absent.
+    """Why Sprint's index ``<bundle>.idx.gz`` is wrong; None if it is correct or absent.
 
     We read every member's own table and need no index; Sprint does use it, checks only the list of
     members, and so misses entries that an old index does not have.
@@ -207,7 +207,7 @@ def index_problem(
     index = path + ".idx.gz"
     if not os.path.exists(index):
         return None
-    # what a sound one can have at most: the bundle's paths, a line for each name, two counts
+    # the largest valid index: the paths of the bundle, a line for each name, two counts
     limit = os.path.getsize(path) + sum(len(os.fsencode(name)) + 12 for name in names) + 64
     try:
         with open_regular(index) as file, gzip.GzipFile(fileobj=file) as inflated:

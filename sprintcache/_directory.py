@@ -15,7 +15,7 @@ def names(path: str) -> list[str]:
     Raises:
         OSError: if a directory cannot be read.
     """
-    found: list[str] = []
+    paths: list[str] = []
     seen: set[tuple[int, int]] = set()
 
     def fail(error: OSError) -> None:
@@ -31,5 +31,5 @@ def names(path: str) -> list[str]:
         below = os.path.relpath(folder, path)
         for file in sorted(files):
             if os.path.isfile(os.path.join(folder, file)):
-                found.append(file if below == "." else os.path.join(below, file))
-    return found
+                paths.append(file if below == "." else os.path.join(below, file))
+    return paths

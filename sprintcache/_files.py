@@ -1,4 +1,4 @@
-"""What writing an archive asks of the operating system: locks, whole writes, safe names."""
+"""Files for writing archives: locks, complete writes, atomic names."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ logger = logging.getLogger(__name__)
 
 Part: TypeAlias = "bytes | memoryview | Packets"
 
-_MOST_PARTS = 512  # per system call; Linux takes 1024
+_MAX_PARTS = 512  # per system call; Linux takes 1024
 
 
 @contextlib.contextmanager
 def errors_of(path: str) -> Iterator[None]:
-    """Has errors of the system name the file."""
+    """Adds the name of the file to errors of the system."""
     try:
         yield
     except OSError as error:
@@ -49,18 +49,18 @@ def errors_of(path: str) -> Iterator[None]:
 
 
 def partial_of(path: str) -> str:
-    """Where the archive of this path grows."""
+    """The file in which the archive of this path is written."""
     return path + ".partial"
 
 
 def check_regular(path: str) -> None:
-    """That what is at `path`, if anything, is a regular file: one that may be written or replaced.
+    """Checks that `path`, if it exists, is a regular file, which may be written or replaced.
 
-    To replace ``/dev/null`` breaks a machine, and a pipe would be waited for.
+    Replacing ``/dev/null`` would break a machine, and opening a pipe would wait.
 
     Raises:
         IsADirectoryError: if it is a folder.
-        OSError: if it is no regular file.
+        OSError: if it is not a regular file.
     """
     try:
         mode = os.stat(path).st_mode
@@ -73,7 +73,7 @@ def check_regular(path: str) -> None:
 
 
 def is_locked(path: str) -> bool:
-    """Whether a writer is at work on this file; where that cannot be told, no."""
+    """Whether a writer has this file open; False if that cannot be determined."""
     try:
         with open_regular(path) as file:
             fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -85,10 +85,10 @@ def is_locked(path: str) -> bool:
 
 
 def open_locked(path: str, mode: str, create: bool = False) -> FileIO:
-    """Opens a file that no other writer has, unbuffered; the lock lasts until it is closed.
+    """Opens a file that no other writer has open, unbuffered, and locks it until it is closed.
 
     Raises:
-        SprintCacheError: if another writer has it.
+        SprintCacheError: if another writer has it open.
         OSError: if it cannot be opened.
     """
     while True:
@@ -103,11 +103,11 @@ def open_locked(path: str, mode: str, create: bool = False) -> FileIO:
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
                 return file
-        file.close()  # it was renamed or removed before it was ours
+        file.close()  # it was renamed or removed before it was locked
 
 
 def close_locked(file: FileIO, unlock: bool = True) -> None:
-    """Closes such a file; with `unlock`, the lock ends for children that were forked as well."""
+    """Closes a locked file; with `unlock`, forked children lose the lock as well."""
     if unlock and not file.closed:
         with contextlib.suppress(OSError):
             fcntl.flock(file.fileno(), fcntl.LOCK_UN)
@@ -128,9 +128,9 @@ def _create(path: str, flags: int) -> int:
 
 
 def write_all(fd: int, parts: Sequence[Part], offset: int) -> None:
-    """Writes all parts, one behind the other; a system call may take only some of the bytes."""
+    """Writes all parts in sequence; a system call may write only some of the bytes."""
     while parts:
-        some = parts[:_MOST_PARTS]
+        some = parts[:_MAX_PARTS]
         left = done = os.pwritev(fd, some, offset)
         offset += done
         whole = 0
@@ -148,23 +148,23 @@ def write_all(fd: int, parts: Sequence[Part], offset: int) -> None:
 
 
 def same_file(partial: str, path: str) -> bool:
-    """Whether both are there and one file."""
+    """Whether both exist and are one file."""
     with contextlib.suppress(FileNotFoundError):
         return os.path.samefile(partial, path)
     return False
 
 
 def publish(partial: str, path: str) -> None:
-    """Gives the file its name, unless something has it.
+    """Renames the file, unless the new name exists.
 
     Raises:
-        FileExistsError: if so.
+        FileExistsError: if the new name exists.
         OSError: if the system fails.
     """
     try:
         os.link(partial, path)
     except FileExistsError:
-        text = f"it has come up meanwhile; the new archive is whole, as {partial}"
+        text = f"it was created meanwhile; the new archive is complete, as {partial}"
         raise FileExistsError(errno.EEXIST, text, path) from None
     except OSError as error:  # a file system without links
         if os.path.exists(path):
@@ -175,7 +175,7 @@ def publish(partial: str, path: str) -> None:
 
 
 def sync_folder(path: str) -> None:
-    """Brings the new name of a file to the disk."""
+    """Syncs the folder of a file, so that its new name is on the disk."""
     fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

@@ -1,4 +1,4 @@
-"""chunk_map, ordered_map: work on many things in a few threads, results in order."""
+"""chunk_map, ordered_map: process many items in a few threads, results in order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def default_threads() -> int:
 def chunk_map(
     work: Callable[[list[str]], Result], names: Iterable[str], num_threads: int
 ) -> Iterator[Result]:
-    """What `work` gives for each chunk of the names, in their order, as `ordered_map`.
+    """The results of `work` for chunks of the names, in order, as `ordered_map`.
 
     Raises:
         ValueError: if `num_threads` is less than 1.
@@ -41,10 +41,10 @@ def _chunks(names: Iterator[str]) -> Iterator[list[str]]:
 def ordered_map(
     work: Callable[[Item], Result], items: Iterable[Item], num_threads: int
 ) -> Iterator[Result]:
-    """What `work` gives for each item, in their order.
+    """The results of `work` for each item, in order.
 
-    Items and results never pile up: at most four per thread are under way. Whoever stops iterating
-    waits for the items in work and leaves out the others.
+    At most four items per thread are in progress. If the iteration is stopped, it waits for the
+    items in progress and skips the others.
 
     Raises:
         ValueError: if `num_threads` is less than 1.

@@ -24,7 +24,7 @@ OnMismatch = Literal["error", "map", "ignore"]
 
 
 def checks_alphabet(on_alphabet_mismatch: str) -> bool:
-    """Whether such an alphabet is an error; ValueError for what is no `OnMismatch`."""
+    """Whether such an alphabet is an error; ValueError if it is not an `OnMismatch`."""
     if on_alphabet_mismatch not in ("error", "map", "ignore"):
         raise ValueError(
             f"on_alphabet_mismatch must be 'error', 'map' or 'ignore', not {on_alphabet_mismatch!r}"
@@ -33,13 +33,13 @@ def checks_alphabet(on_alphabet_mismatch: str) -> bool:
 
 
 def check_pad(pad: int) -> None:
-    """ValueError for what cannot stand beyond the end of labels."""
+    """ValueError if the padding is not an int32."""
     if not -(1 << 31) <= pad < 1 << 31:
         raise ValueError(f"pad must be an int32, not {pad!r}")
 
 
 def label_table(labeling: Any) -> Any:
-    """What the compiled module takes of an `AllophoneLabeling`; TypeError for anything but None."""
+    """The table of an `AllophoneLabeling` for the compiled module, or None; else TypeError."""
     if labeling is not None and not hasattr(labeling, "table"):
         raise TypeError(f"labeling must be an AllophoneLabeling, not {type(labeling).__name__}")
     return None if labeling is None else labeling.table
@@ -55,7 +55,7 @@ class Alignment:
         weight: (N,) weights, usually probabilities; None for 1.
         alphabet: symbols of the ids, such as ``{67108865: "a{b+c}@i.1"}``, or None.
         label_type: ``"allophone-state"`` or ``"emission"``.
-        start, end: times in seconds as stored behind the alignment, or None.
+        start, end: times in seconds as stored after the alignment, or None.
         weighted: the scheme it was stored in; None: weighted if any weight is not 1.
 
     Attributes:
@@ -63,7 +63,7 @@ class Alignment:
         alphabet, label_type, start, end: as given.  weighted: bool.
 
     Raises:
-        ValueError: if the arrays differ in length or hold what does not fit their dtype.
+        ValueError: if the arrays differ in length or have values that do not fit their dtype.
     """
 
     __slots__ = ("alphabet", "emission", "end", "label_type", "start", "time", "weight", "weighted")

@@ -35,7 +35,7 @@ StrPath = str | os.PathLike[str]
 
 
 class AllophoneLabeling:
-    """Labels of allophone states, by state tying or by phoneme; never changes once made.
+    """Labels of allophone states, by state tying or by phoneme; immutable.
 
     Attributes:
         allophones: list[str], the allophone file: ``a{b+c}@i`` in index order.
@@ -65,13 +65,13 @@ class AllophoneLabeling:
                 the allophone file does not have: `sil_label_idx` is None.
             allophone_file: one allophone a line; the line's number is its index.
             phoneme_file: one phoneme a line. Without a state tying, the label of a state is the
-                index of its centre phoneme.
+                index of its center phoneme.
             state_tying_file: lines ``allophone.state label``; of duplicates the last one counts.
-            verbose_out: gets a line on what was read.
+            verbose_out: receives a line of numbers of what was read.
 
         Raises:
             ValueError: if neither phoneme_file nor state_tying_file is given.
-            FormatError: if a line of a file is not what it should be.
+            FormatError: if a line of a file is malformed.
             LabelError: if an allophone's phoneme is not in the phoneme file.
             OSError: if a file cannot be read.
         """
@@ -100,10 +100,10 @@ class AllophoneLabeling:
             self.sil_label_idx = (self.phoneme_idxs or {}).get(silence_phone or "")
         self.table = LabelTable(self.allophones, states)
         if verbose_out is not None:
-            what = "state tying" if state_tying_file else "phonemes"
+            source = "state tying" if state_tying_file else "phonemes"
             verbose_out.write(
                 f"AllophoneLabeling: {len(self.allophones)} allophones,"
-                f" {self.num_labels} labels by {what}\n"
+                f" {self.num_labels} labels by {source}\n"
             )
 
     def _tied(self) -> NDArray[np.int32]:
@@ -124,17 +124,17 @@ class AllophoneLabeling:
         return table
 
     def _by_phoneme(self) -> NDArray[np.int32]:
-        """(states, allophones) int32: every state has the label of its centre phoneme."""
+        """(states, allophones) int32: every state has the label of its center phoneme."""
         phonemes = self.phoneme_idxs or {}
         labels = []
         for allophone in self.allophones:
-            centre = allophone.partition("{")[0]
-            if centre not in phonemes:
+            center = allophone.partition("{")[0]
+            if center not in phonemes:
                 raise LabelError(
-                    f"phoneme {centre!r} of allophone {allophone!r} is not in the phoneme file",
+                    f"phoneme {center!r} of allophone {allophone!r} is not in the phoneme file",
                     path=self.allophone_file,
                 )
-            labels.append(phonemes[centre])
+            labels.append(phonemes[center])
         return np.tile(np.array(labels, np.int32), (_MOST_STATES, 1))
 
     def __repr__(self) -> str:
@@ -175,7 +175,7 @@ class AllophoneLabeling:
         alignment: Alignment,
         on_alphabet_mismatch: OnMismatch = "error",
     ) -> NDArray[np.int32]:
-        """Labels of an alignment in memory; what `Archive.read_labels` does for a stored one.
+        """Labels of an alignment in memory, like `Archive.read_labels` for a stored one.
 
         Args:
             alignment: one item per frame, times 0, 1, 2, ...
@@ -228,12 +228,12 @@ class AllophoneLabeling:
         self, emission: NDArray[np.integer], alphabet: dict[int, str], mapping: bool
     ) -> NDArray[np.integer]:
         """Ids in the allophone file's numbering, or an error where these differ from it."""
-        used, places = np.unique(emission, return_inverse=True)
+        used, inverse = np.unique(emission, return_inverse=True)
         for id_ in used.tolist():
             if id_ not in alphabet:
                 raise LabelError(f"id {id_} is missing from the alignment's alphabet")
         if mapping:
-            return np.array([self._id_of(alphabet[i]) for i in used.tolist()], np.int64)[places]
+            return np.array([self._id_of(alphabet[i]) for i in used.tolist()], np.int64)[inverse]
         for id_, symbol in alphabet.items():
             if self.table.symbol(id_) != symbol:
                 raise LabelError(
@@ -252,7 +252,7 @@ class AllophoneLabeling:
         return index | int(state) << STATE_SHIFT
 
     def labels_of(self, ids: NDArray[np.integer]) -> NDArray[np.int32]:
-        """(N,) int32 labels of (N,) allophone-state ids, by one gather; -1 where there is none."""
+        """(N,) int32 labels of (N,) allophone-state ids, -1 for those without a label."""
         table = self.table.table
         allophones, states = ids & ALLOPHONE_MASK, (ids & STATE_MASK) >> STATE_SHIFT
         known = (ids & _UNKNOWN_IDS == 0) & (allophones < table.shape[1]) & (states < len(table))
@@ -265,13 +265,13 @@ def _check_contiguous(time: NDArray[np.uint32]) -> None:
     wrong = np.flatnonzero(time != np.arange(len(time)))
     if not len(wrong):
         return
-    frame, found = int(wrong[0]), int(time[wrong[0]])
-    if found < frame:
-        raise LabelError(f"frame {found} has several items, or times go back")
+    frame, item_time = int(wrong[0]), int(time[wrong[0]])
+    if item_time < frame:
+        raise LabelError(f"frame {item_time} has several items, or times go back")
     if frame == 0:
-        raise LabelError("the first item is not at time 0", expected=0, found=found)
+        raise LabelError("the first item is not at time 0", expected=0, found=item_time)
     raise LabelError(
-        f"frame {frame} has no item: times are not contiguous", expected=frame, found=found
+        f"frame {frame} has no item: times are not contiguous", expected=frame, found=item_time
     )
 
 
@@ -284,7 +284,7 @@ def _is_number(text: str, digits: int) -> bool:
 
 
 def numbered(path: StrPath) -> dict[str, int]:
-    """Lines by index; like in Sprint, a line that comes again does not count."""
+    """Lines by index; as in Sprint, a repeated line does not count."""
     unique = dict.fromkeys(line for _, line in content_lines(os.fspath(path)))
     return {line: index for index, line in enumerate(unique)}
 

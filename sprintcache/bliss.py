@@ -34,7 +34,7 @@ class Segment:
 
     Attributes:
         name: full name, such as ``"corpus/recording/1"``.
-        orthography: the words, whitespace normalised, or None without an ``orth`` element. Sprint
+        orthography: the words, whitespace normalized, or None without an ``orth`` element. Sprint
             itself appends a blank to one that is not empty.
         speaker: name of the speaker: the segment's own, else the recording's or corpus's; or None.
         gender: "male", "female" or "unknown" of a known speaker, else None.

@@ -1,4 +1,4 @@
-"""What stands in an archive, as plain data: entries, blocks, and what a scan found."""
+"""Contents of an archive as plain data: entries, blocks, and the report of a scan."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class EntryInfo(NamedTuple):
     """One row of an archive's table (archive format, section 2.2).
 
     Attributes:
-        name: the entry's name; bytes that are no UTF-8 as surrogates (``surrogateescape``).
-        position: file offset of the entry's size field, as the table has it.
+        name: the entry's name; bytes that are not UTF-8 as surrogates (``surrogateescape``).
+        position: file offset of the entry's size field, as in the table.
         size: bytes of the payload after inflating.
         compressed_size: bytes of the payload as stored, 0 where it is not compressed.
         archive_path: the file (or directory) that holds the entry.
@@ -55,12 +55,12 @@ class Block(NamedTuple):
 
 
 class SkippedRange(NamedTuple):
-    """Bytes between whole entries that a scan passed over.
+    """Bytes between whole entries that a scan skipped.
 
     Attributes:
         offset: where they begin in the file.
         size: how many bytes.
-        reason: what is wrong at the offset.
+        reason: the damage at the offset.
     """
 
     offset: int
@@ -69,13 +69,13 @@ class SkippedRange(NamedTuple):
 
 
 class ScanReport(NamedTuple):
-    """What the scan of an archive without a (sound) table found.
+    """Result of scanning an archive without a sound table.
 
     Attributes:
         path: the archive.
         reason: why it was scanned.
-        num_entries: whole entries found, duplicates included.
-        num_holes: removed entries passed over.
+        num_entries: whole entries, duplicates included.
+        num_holes: removed entries.
         skipped: everything else in the file.
     """
 

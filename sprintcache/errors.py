@@ -1,16 +1,16 @@
-"""What can go wrong with archives.
+"""Errors of archives, labels and automata.
 
 * ``SprintCacheError``: the root; catch this to catch everything below
 
-  * ``FormatError`` (also ``ValueError``): the bytes are not what the format says
+  * ``FormatError`` (also ``ValueError``): the bytes violate the format
 
     * ``TruncatedError``: bytes are missing
     * ``CorruptError``: bytes contradict each other: tags, sizes, checksums, counts
-    * ``UnsupportedError``: sound, but not for this reader: another datatype or version
+    * ``UnsupportedError``: valid, but not supported by this reader: another datatype or version
 
   * ``EntryNotFoundError`` (also ``KeyError``): no entry of that name
   * ``ClosedArchiveError`` (also ``ValueError``): the archive was closed
-  * ``ArchiveChangedError``: somebody changed the file after it was opened
+  * ``ArchiveChangedError``: the file was changed after it was opened
   * ``LabelError`` (also ``ValueError``): an alignment that cannot be turned into labels
   * ``AutomatonError`` (also ``ValueError``): an automaton that is malformed or cannot be built
   * ``ConfigurationError`` (also ``ValueError``): a parameter of Sprint's that is not valid
@@ -48,13 +48,13 @@ class SprintCacheError(Exception):
     """Root of all errors of this package.
 
     Attributes:
-        reason: what is wrong, in words.
+        reason: the problem in words.
         path: the file, or None where no file is involved.
         entry: name of the entry, or None.
-        offset: byte offset in the file, or None. For a compressed entry, the place where its
-            stored bytes begin; the reason then counts in the inflated bytes.
-        expected: what should stand there, or None.
-        found: what stands there, or None.
+        offset: byte offset in the file, or None. For a compressed entry, the offset of its stored
+            bytes; offsets in the reason then count inflated bytes.
+        expected: the expected value, or None.
+        found: the value in the file, or None.
     """
 
     def __init__(
@@ -83,9 +83,9 @@ class SprintCacheError(Exception):
             where.append(f"offset {self.offset}")
         text = f"{', '.join(where)}: {self.reason}" if where else self.reason
         facts = ("expected", self.expected), ("found", self.found)
-        told = [f"{word} {fact}" for word, fact in facts if fact is not None]
-        if told:
-            text += f": {', '.join(told)}"
+        known = [f"{label} {fact}" for label, fact in facts if fact is not None]
+        if known:
+            text += f": {', '.join(known)}"
         if not text.isprintable():  # names come from files: keep to one line
             text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
         return text
@@ -95,7 +95,7 @@ class SprintCacheError(Exception):
 
 
 class FormatError(SprintCacheError, ValueError):
-    """Raised when bytes are not what the format says."""
+    """Raised when bytes violate the format."""
 
 
 class TruncatedError(FormatError):
@@ -107,7 +107,7 @@ class CorruptError(FormatError):
 
 
 class UnsupportedError(FormatError):
-    """Raised when an entry is sound but not for the reader that was asked."""
+    """Raised when an entry is valid but not supported by the method that reads it."""
 
 
 class EntryNotFoundError(SprintCacheError, KeyError):
@@ -144,7 +144,7 @@ class ConfigurationError(SprintCacheError, ValueError):
 
 @contextmanager
 def naming(path: str, entry: str) -> Iterator[None]:
-    """Has errors of this package, raised where neither is known, name a file and an entry."""
+    """Adds file and entry to errors of this package that were raised without them."""
     try:
         yield
     except SprintCacheError as error:

@@ -28,7 +28,7 @@ def open_archive(
 
     Args:
         path: the kind is decided as in Sprint: by the ending ``.bundle``, then by the file itself.
-            A list of paths is opened as one archive, as if a bundle listed them.
+            Several paths are opened as one archive, as if a bundle listed them.
         io: how files are read: "mmap"; "pread", which costs a copy but stays safe when files
             change or vanish; "auto" maps on local file systems only.
         path_map: where files are now whose paths were written elsewhere: a mapping from old to
@@ -43,8 +43,8 @@ def open_archive(
         file of an interrupted `ArchiveWriter` is named in the log.
 
     Raises:
-        FileNotFoundError, OSError: if a file cannot be opened; the first names what an interrupted
-            writer left in its place.
+        FileNotFoundError, OSError: if a file cannot be opened; the first names
+            the unfinished file of an interrupted writer.
         FormatError: if a file is not an archive, or a bundle not a list of paths.
         ValueError: if `io` is none of the three, no path is given, or `path_map` is malformed.
     """
@@ -83,11 +83,11 @@ def _sources(
     if path.endswith(".bundle"):
         return [_source(member) for member in bundle.members(path, path_map, original=original)]
     partial = partial_of(path)
-    left = os.path.exists(partial) and not is_locked(partial)
-    hint = f"{partial} is unfinished: sprintcache.recover(path) gives it a table"
-    if left and not os.path.exists(path):
+    is_left = os.path.exists(partial) and not is_locked(partial)
+    hint = f"{partial} is unfinished: sprintcache.recover(path) writes its table"
+    if is_left and not os.path.exists(path):
         raise FileNotFoundError(errno.ENOENT, f"{os.strerror(errno.ENOENT)}, but {hint}", path)
-    if left:
+    if is_left:
         logger.warning("%s: %s", path, hint)
     return [_source(path)]
 

@@ -1,4 +1,4 @@
-"""Allophone-state ids as people read them: their symbols, their labels, who contradicts whom."""
+"""Allophone-state ids in words: symbols, labels, contradictions of alphabets."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from .alignment import ALLOPHONE_MASK, STATE_MASK, STATE_SHIFT
 if TYPE_CHECKING:
     from .allophones import AllophoneLabeling
 
-__all__ = ["Names", "contradiction", "split", "symbol"]
+__all__ = ["Names", "StateNames", "contradiction", "split", "symbol"]
 
 
 @dataclass(frozen=True)
-class Names:
-    """What is known of states: the allophones in index order and a labeling, where there are."""
+class StateNames:
+    """Names of states: the allophones in index order, and a labeling; either may be None."""
 
     allophones: Sequence[str] | None = None
     labeling: AllophoneLabeling | None = None
+
+
+Names = StateNames  # the public name before
 
 
 def split(id_: int) -> tuple[int, int]:
@@ -30,7 +33,7 @@ def split(id_: int) -> tuple[int, int]:
 def symbol(
     id_: int, allophones: Sequence[str] | None, alphabet: Mapping[int, str] | None = None
 ) -> str:
-    """``a{b+c}@i.1``: by the allophones, else by the alphabet, else the bare numbers."""
+    """``a{b+c}@i.1``: by the allophones, else by the alphabet, else by numbers."""
     index, state = split(id_)
     if id_ != index | state << STATE_SHIFT:
         return f"0x{id_:08x} (no state)"
@@ -42,14 +45,14 @@ def symbol(
 
 
 def contradiction(alphabet: Mapping[int, str] | None, allophones: Sequence[str] | None) -> str:
-    """Where an alignment's alphabet and the allophone file differ first; "" if they agree."""
+    """The first difference of an alphabet from the allophone file in words; "" if they agree."""
     if alphabet is None or allophones is None:
         return ""
-    for id_, found in alphabet.items():
+    for id_, stored in alphabet.items():
         expected = symbol(id_, allophones)
-        if found != expected:
+        if stored != expected:
             return (
                 f"the alphabet contradicts the allophone file at id {id_}:"
-                f" expected {expected}, found {found}"
+                f" expected {expected}, found {stored}"
             )
     return ""

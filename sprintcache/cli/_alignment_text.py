@@ -14,13 +14,13 @@ from sprintcache._analysis.accumulators import weight_share
 if TYPE_CHECKING:
     from sprintcache.alignment import Alignment
     from sprintcache.allophones import AllophoneLabeling
-    from sprintcache.states import Names
+    from sprintcache.states import StateNames
 
 __all__ = ["alignment_lines"]
 
 
 def alignment_lines(
-    name: str, alignment: Alignment, frames: slice | None, state_names: Names
+    name: str, alignment: Alignment, frames: slice | None, state_names: StateNames
 ) -> Iterator[str]:
     """A head with kind, size and times, then a line per run of one state.
 

@@ -24,7 +24,7 @@ from sprintcache.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from sprintcache.archive import Archive
-    from sprintcache.states import Names
+    from sprintcache.states import StateNames
 
 __all__ = ["Content", "Timing", "read_npy", "read_npz", "write_npy", "write_npz"]
 
@@ -48,7 +48,7 @@ class Content(NamedTuple):
     attributes: dict[str, str] | None = None
 
 
-def write_npy(archive: Archive, name: str, _state_names: Names | None) -> memoryview:
+def write_npy(archive: Archive, name: str, _state_names: StateNames | None) -> memoryview:
     """Encodes an entry as a .npy file.
 
     Raises:
@@ -59,7 +59,7 @@ def write_npy(archive: Archive, name: str, _state_names: Names | None) -> memory
     return file.getbuffer()
 
 
-def write_npz(archive: Archive, name: str, _state_names: Names | None) -> memoryview:
+def write_npz(archive: Archive, name: str, _state_names: StateNames | None) -> memoryview:
     """Encodes an entry as a .npz file.
 
     Raises:

@@ -14,7 +14,7 @@ from ._array_files import Content, Timing
 
 if TYPE_CHECKING:
     from sprintcache.archive import Archive
-    from sprintcache.states import Names
+    from sprintcache.states import StateNames
 
 __all__ = ["SUFFIXES", "WRITERS", "Content", "Timing", "read_file"]
 
@@ -45,7 +45,7 @@ def read_file(path: str, format_name: str, timing: Timing) -> Content:
         raise FormatError(f"this cannot be read as {format_name}: {error}", path=path) from error
 
 
-def _write_raw(archive: Archive, name: str, _state_names: Names | None) -> bytes:
+def _write_raw(archive: Archive, name: str, _state_names: StateNames | None) -> bytes:
     return archive.read_bytes(name)
 
 
@@ -53,7 +53,7 @@ def _read_raw(data: bytes, _timing: Timing) -> Content:
     return Content(data)
 
 
-def _write_text(archive: Archive, name: str, state_names: Names | None) -> bytes:
+def _write_text(archive: Archive, name: str, state_names: StateNames | None) -> bytes:
     allophones = None if state_names is None else state_names.allophones
     labeling = None if state_names is None else state_names.labeling
     tying = None if labeling is None else labeling.state_tying
@@ -62,7 +62,7 @@ def _write_text(archive: Archive, name: str, state_names: Names | None) -> bytes
 
 
 # a writer encodes an entry of an archive, or raises SprintCacheError
-WRITERS: dict[str, Callable[[Archive, str, Names | None], bytes | memoryview]] = {
+WRITERS: dict[str, Callable[[Archive, str, StateNames | None], bytes | memoryview]] = {
     "raw": _write_raw,
     "npy": _array_files.write_npy,
     "npz": _array_files.write_npz,

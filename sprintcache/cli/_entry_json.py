@@ -10,7 +10,7 @@ import numpy as np
 
 from sprintcache import states
 from sprintcache.entries import Block
-from sprintcache.states import Names
+from sprintcache.states import StateNames
 
 from ._entry_text import join_blocks
 
@@ -24,7 +24,7 @@ __all__ = ["entry_record"]
 
 
 def entry_record(
-    archive: Archive, name: str, frames: slice | None = None, state_names: Names | None = None
+    archive: Archive, name: str, frames: slice | None = None, state_names: StateNames | None = None
 ) -> dict[str, Any]:
     """An entry as a JSON object.
 
@@ -45,7 +45,7 @@ def entry_record(
     """
     if archive.datatype(name) is None:
         return {"name": name, **_raw(archive.read_bytes(name))}
-    state_names = state_names or Names()
+    state_names = state_names or StateNames()
     blocks = join_blocks(archive.read_blocks(name))
     return {"name": name, "blocks": [_block(block, frames, state_names) for block in blocks]}
 
@@ -57,7 +57,7 @@ def _raw(data: bytes) -> dict[str, str]:
         return {"base64": base64.b64encode(data).decode()}
 
 
-def _block(block: Block, frames: slice | None, state_names: Names) -> dict[str, Any]:
+def _block(block: Block, frames: slice | None, state_names: StateNames) -> dict[str, Any]:
     if block.datatype == "flow-alignment":
         data: Any = [_alignment(alignment, frames, state_names) for alignment in block.data]
         frames = None
@@ -71,7 +71,7 @@ def _plain(data: Any) -> Any:
     if isinstance(data, np.ndarray):
         return _numbers(data)
     if isinstance(data, Block):
-        return _block(data, None, Names())
+        return _block(data, None, StateNames())
     if isinstance(data, list):
         return [_plain(part) for part in data]
     return data
@@ -90,7 +90,9 @@ def _numbers(array: NDArray[Any]) -> Any:
     return np.where(np.isfinite(shortest), shortest, None).tolist()  # type: ignore[call-overload]
 
 
-def _alignment(alignment: Alignment, frames: slice | None, state_names: Names) -> dict[str, Any]:
+def _alignment(
+    alignment: Alignment, frames: slice | None, state_names: StateNames
+) -> dict[str, Any]:
     chosen = range(alignment.num_frames)[frames or slice(None)]
     selected = (alignment.time >= chosen.start) & (alignment.time < chosen.stop)
     ids = alignment.emission[selected]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sprintcache.entries import Block
-from sprintcache.states import Names
+from sprintcache.states import StateNames
 
 from ._alignment_text import alignment_lines
 from ._archiver_format import text_lines
@@ -26,7 +26,7 @@ _WIDTH = 10  # characters of a number in a row
 
 
 def entry_lines(
-    archive: Archive, name: str, frames: slice | None = None, state_names: Names | None = None
+    archive: Archive, name: str, frames: slice | None = None, state_names: StateNames | None = None
 ) -> Iterator[str]:
     """An entry as lines of text.
 
@@ -48,7 +48,7 @@ def entry_lines(
     for block in joined:
         if block.datatype == "flow-alignment":
             for alignment in block.data:
-                yield from alignment_lines(name, alignment, frames, state_names or Names())
+                yield from alignment_lines(name, alignment, frames, state_names or StateNames())
         else:
             yield _head(name, block, len(blocks) if len(joined) == 1 else 1)
             yield from _rows(block, frames)

@@ -16,7 +16,7 @@ from ._parser import UsageError
 
 if TYPE_CHECKING:
     from sprintcache.archive import Archive
-    from sprintcache.states import Names
+    from sprintcache.states import StateNames
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
     Parser = argparse.ArgumentParser
@@ -70,7 +70,7 @@ class StateNameOptions:
         if self.silence and not self.state_tying:
             raise UsageError("--silence needs --state-tying")
 
-    def read_state_names(self) -> Names:
+    def read_state_names(self) -> StateNames:
         """Reads the files.
 
         Raises:
@@ -78,12 +78,12 @@ class StateNameOptions:
             OSError: if they cannot be read.
         """
         from sprintcache.allophones import numbered
-        from sprintcache.states import Names
+        from sprintcache.states import StateNames
 
         if not self.allophones:
-            return Names()
+            return StateNames()
         if not self.state_tying:
-            return Names(list(numbered(self.allophones)))
+            return StateNames(list(numbered(self.allophones)))
         labeling = sprintcache.AllophoneLabeling(
             self.silence, self.allophones, state_tying_file=self.state_tying
         )
@@ -93,7 +93,7 @@ class StateNameOptions:
                 path=self.allophones,
                 expected=f"{self.silence}{{#+#}}@i@f",
             )
-        return Names(labeling.allophones, labeling)
+        return StateNames(labeling.allophones, labeling)
 
 
 # ---- parsers and arguments
@@ -130,7 +130,7 @@ def add_paths(
 
 
 def add_list(parser: Parser) -> None:
-    """Names from a file."""
+    """StateNames from a file."""
     parser.add_argument(
         "--list",
         metavar="FILE",

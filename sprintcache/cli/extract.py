@@ -26,7 +26,7 @@ from ._text import pluralize
 
 if TYPE_CHECKING:
     from sprintcache.archive import Archive
-    from sprintcache.states import Names
+    from sprintcache.states import StateNames
 
     from ._options import Subparsers
 
@@ -151,7 +151,7 @@ class Extractor:
         folder: str,
         format_name: str = "raw",
         overwrite: bool = False,
-        state_names: Names | None = None,
+        state_names: StateNames | None = None,
     ) -> None:
         from ._entry_files import SUFFIXES, WRITERS
 

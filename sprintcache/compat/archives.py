@@ -33,7 +33,7 @@ class FileArchive(Readable):
     Attributes:
         filename, encoding: as given.
         ft: dict, name to `FileInfo`; made when it is first used.
-        allophones: list of str, what `set_allophones` read.
+        allophones: list of str, read by `set_allophones`.
     """
 
     SprintCacheHeader = RasrCacheHeader = HEADER
@@ -47,8 +47,8 @@ class FileArchive(Readable):
 
         Args:
             filename: the archive; a new one grows as ``<filename>.partial`` until `finalize`.
-            must_exists: whether it has to be there now.
-            encoding: "ascii" or "utf-8", which is what counts either way.
+            must_exists: whether it must exist now.
+            encoding: "ascii" or "utf-8"; UTF-8 is used for both.
 
         Raises:
             FileNotFoundError: if it is missing and `must_exists` says that it must not be.
@@ -96,15 +96,15 @@ class FileArchive(Readable):
     def add_feature_cache(
         self, filename: str, features: Iterable[ArrayLike], times: Iterable[ArrayLike]
     ) -> None:
-        """Adds features as "vector-f32", and their attributes behind them.
+        """Adds features as "vector-f32", and their attributes after them.
 
         Args:
             filename: name of the entry.
-            features: (T, D), or T vectors; the dimension that is told is that of the first.
+            features: (T, D), or T vectors; the attributes have the dimension of the first.
             times: (T, 2) start and end in seconds.
 
         Raises:
-            FileExistsError: if the archive was there before.
+            FileExistsError: if the archive existed before.
             ValueError: if there is such an entry already, or if the times do not fit.
         """
         rows = [np.ravel(np.asarray(row, np.float32)) for row in features]
@@ -133,7 +133,7 @@ class FileArchive(Readable):
         self._writing().add_bytes(f"{filename}.attribs", render(attributes))
 
     def finalize(self) -> None:
-        """Writes the table of a new archive and gives it its name; it can be read from then on.
+        """Writes the table of a new archive and renames it; from then on it can be read.
 
         Raises:
             OSError: if the system fails.
@@ -158,7 +158,7 @@ class FileArchiveBundle(Readable):
 
         Raises:
             FileNotFoundError: if one is missing.
-            FormatError: if one is no archive.
+            FormatError: if one is not an archive.
         """
         super().__init__(encoding)
         self._paths: dict[str, None] = {}
@@ -198,10 +198,10 @@ class FileArchiveBundle(Readable):
     def archives(self) -> dict[str, FileArchive]:
         """Absolute path to archive; all have the allophones of the bundle."""
         paths = self._archive.source_paths
-        found = {path: FileArchive(path, must_exists=True) for path in paths}
-        for archive in found.values():
+        archives = {path: FileArchive(path, must_exists=True) for path in paths}
+        for archive in archives.values():
             archive.allophones = self.allophones
-        return found
+        return archives
 
     @cached_property
     def files(self) -> dict[str, FileArchive]:

@@ -1,4 +1,4 @@
-"""What an archive and a bundle have in common under the old names: reading entries."""
+"""Readable: reading entries of an archive or bundle under the old names."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class FileInfo:
         pos: file offset of its size field.
         size: bytes of the payload.
         compressed: bytes as stored, 0 where it is not compressed.
-        index: its place in the archive.
+        index: its number in the archive.
     """
 
     name: str
@@ -45,7 +45,7 @@ class FileInfo:
 
 
 class Readable:
-    """What an archive and a bundle have in common."""
+    """Base of `FileArchive` and `FileArchiveBundle`."""
 
     def __init__(self, encoding: str) -> None:
         if encoding.lower().replace("-", "") not in ("ascii", "utf8"):
@@ -59,12 +59,12 @@ class Readable:
 
     @cached_property
     def _by_basename(self) -> dict[str, str]:
-        """Entries by the last part of their names, where only one has it."""
-        found: dict[str, str | None] = {}
+        """Entries by the last part of their names, if it is unique."""
+        names: dict[str, str | None] = {}
         for name in self._archive:
             base = os.path.basename(name)
-            found[base] = None if base in found else name
-        return {base: name for base, name in found.items() if name is not None}
+            names[base] = None if base in names else name
+        return {base: name for base, name in names.items() if name is not None}
 
     def file_list(self) -> KeysView[str]:
         """Names of the entries, ".attribs" included, in archive order."""

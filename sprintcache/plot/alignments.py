@@ -56,7 +56,7 @@ class _Span(NamedTuple):
 
 def plot_alignment(
     alignment: Alignment,
-    names: states.Names | None = None,
+    names: states.StateNames | None = None,
     times: ArrayLike | None = None,
     *,
     words: Sequence[Interval] = (),
@@ -83,9 +83,9 @@ def plot_alignment(
         ImportError: if matplotlib is not installed.
     """
     expect(alignment, "emission", "an Alignment")
-    known = names or states.Names()
+    known = names or states.StateNames()
     if states.contradiction(alignment.alphabet, known.allophones):
-        known = states.Names()  # names by id would be wrong ones
+        known = states.StateNames()  # names by id would be wrong ones
     check_length(alignment)
     count = alignment.num_frames if times is None else len(np.asarray(times))
     edges, unit = frame_edges(times, count)
@@ -113,13 +113,13 @@ def phone_starts(alignment: Alignment, times: NDArray[np.float64]) -> list[float
     if is_soft(alignment):
         return []
     edges, _ = frame_edges(times, len(times))
-    return [span.start for span in _spans(alignment, states.Names(), edges)[0][1:]]
+    return [span.start for span in _spans(alignment, states.StateNames(), edges)[0][1:]]
 
 
 def _draw_path(
     axes: Axes,
     alignment: Alignment,
-    known: states.Names,
+    known: states.StateNames,
     edges: NDArray[np.float64],
     words: Sequence[Interval],
 ) -> None:
@@ -155,7 +155,7 @@ def _draw_path(
 
 
 def _spans(
-    alignment: Alignment, known: states.Names, edges: NDArray[np.float64]
+    alignment: Alignment, known: states.StateNames, edges: NDArray[np.float64]
 ) -> tuple[list[_Span], list[_Span]]:
     """The phones, and their states; neighbours alternate in kind, silence is of kind 2."""
     time, emission = alignment.time.astype(np.int64), alignment.emission
@@ -220,7 +220,7 @@ def _show_what_fits(axes: Axes, labels: list[tuple[Text, _Span]], num_rows: int)
 
 
 def _draw_weights(
-    axes: Axes, alignment: Alignment, known: states.Names, edges: NDArray[np.float64]
+    axes: Axes, alignment: Alignment, known: states.StateNames, edges: NDArray[np.float64]
 ) -> None:
     ids, rows = np.unique(alignment.emission, return_inverse=True)
     if not len(ids):
@@ -265,7 +265,7 @@ def _ranks_in_time(
     return dict(zip(ids.tolist(), means.tolist(), strict=True))
 
 
-def _row_name(id_: int, alignment: Alignment, known: states.Names, is_state: bool) -> str:
+def _row_name(id_: int, alignment: Alignment, known: states.StateNames, is_state: bool) -> str:
     if not is_state:
         return str(id_)
     return states.symbol(id_, known.allophones, alignment.alphabet).rpartition(".")[0] or str(id_)

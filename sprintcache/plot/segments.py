@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sprintcache.archive import Archive
     from sprintcache.segmentation import Interval
-    from sprintcache.states import Names
+    from sprintcache.states import StateNames
 
 __all__ = ["plot_segment"]
 
@@ -37,7 +37,7 @@ def plot_segment(
     archive: Archive,
     name: str,
     alignments: Archive | None = None,
-    names: Names | None = None,
+    names: StateNames | None = None,
     *,
     frames: slice | None = None,
     normalize: bool = False,
@@ -83,7 +83,7 @@ def _draw(
     archive: Archive,
     name: str,
     alignments: Archive | None,
-    names: Names | None,
+    names: StateNames | None,
     frames: slice | None,
     normalize: bool,
     frame_shift: float,

@@ -18,7 +18,7 @@ import sprintcache
 from sprintcache import Alignment, AllophoneLabeling, Archive, ArchiveWriter
 from sprintcache.cli import main, stats
 from sprintcache.comparison import compare
-from sprintcache.states import Names, symbol
+from sprintcache.states import StateNames, symbol
 from sprintcache.statistics import collect
 from tests.paths import DATA
 
@@ -208,7 +208,9 @@ def test_phones_and_states_below_features(
     names = [symbol(id_, labeling.allophones) for id_ in alignment.emission.tolist()]
     states = runs(names)
     phones = runs([name.rpartition(".")[0] for name in names])
-    upper, lower = panels(plot.plot_segment(features, NAME, viterbi, Names(labeling.allophones)))
+    upper, lower = panels(
+        plot.plot_segment(features, NAME, viterbi, StateNames(labeling.allophones))
+    )
     assert spans(lower, 0) == [(first / 100, behind / 100) for _, first, behind in states]
     assert spans(lower, 1) == [(first / 100, behind / 100) for _, first, behind in phones]
     assert texts(lower, 0) == [name.rpartition(".")[2] for name, *_ in states]
@@ -220,7 +222,9 @@ def test_phones_and_states_below_features(
 
 
 def test_labels_in_the_place_of_states(viterbi: Archive, labeling: AllophoneLabeling) -> None:
-    (axes,) = panels(plot.plot_segment(viterbi, NAME, names=Names(labeling.allophones, labeling)))
+    (axes,) = panels(
+        plot.plot_segment(viterbi, NAME, names=StateNames(labeling.allophones, labeling))
+    )
     labels = viterbi.read_labels(NAME, labeling).tolist()
     assert texts(axes, 0) == [str(label) for label, *_ in runs(labels)]
     silent = [text == "[SILENCE]" for text in texts(axes, 1)]
@@ -316,7 +320,7 @@ def test_alignments_with_gaps_other_lengths_and_bare_ids(tmp_path: Path) -> None
 
 
 def test_a_contradicting_allophone_file_names_nothing(viterbi: Archive) -> None:
-    (axes,) = panels(plot.plot_segment(viterbi, NAME, names=Names(["Q{#+#}"] * 2000)))
+    (axes,) = panels(plot.plot_segment(viterbi, NAME, names=StateNames(["Q{#+#}"] * 2000)))
     assert "Q" not in texts(axes, 1)
 
 
