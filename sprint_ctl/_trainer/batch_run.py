@@ -11,7 +11,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from sprint_ctl.errors import SprintAutomatonError, SprintError, SprintRequestError
+from sprint_ctl.errors import (
+    SprintAutomatonError,
+    SprintDiedError,
+    SprintError,
+    SprintRequestError,
+)
 
 from .instance import SprintSubprocessInstance
 
@@ -63,6 +68,10 @@ class SegmentQueue:
         """Records a segment that failed for good, with a Sprint that keeps running."""
         self.failures[index] = error
 
+    def put_back(self, index: int) -> None:
+        """Makes a segment the next one, as if it had not been tried."""
+        self._waiting.appendleft(index)
+
     def lose(self, index: int, error: SprintError) -> bool:
         """Records a Sprint that was lost with a segment; True if the segment is tried once more."""
         with self._lock:
@@ -100,6 +109,7 @@ class _Worker(threading.Thread):
         self._queue = queue
         self._task = task
         self._max_restarts = max_restarts
+        self._has_answered = False  # in this batch, if only to its start
 
     def run(self) -> None:
         try:
@@ -120,16 +130,18 @@ class _Worker(threading.Thread):
             try:
                 self._task(self.instance, index)
             except (SprintRequestError, SprintAutomatonError) as error:
-                self._queue.has_answer = True
+                self._has_answered = self._queue.has_answer = True
                 self._queue.refuse(index, error)
             except SprintError as error:
                 if self._queue.is_cancelled:
                     return
                 logger.warning("%s", error)
-                if self._queue.lose(index, error):
+                if isinstance(error, SprintDiedError) and not self._has_answered:
+                    self._queue.put_back(index)  # it may have ended before it was asked
+                elif self._queue.lose(index, error):
                     self.instance.deaths += 1
             else:
-                self._queue.has_answer = True
+                self._has_answered = self._queue.has_answer = True
 
     def _is_ready(self) -> bool:
         """(Re)starts the Sprint unless it runs; False if it is given up."""
@@ -151,6 +163,7 @@ class _Worker(threading.Thread):
                 logger.warning("%s", error)
                 instance.deaths += 1
             else:
+                self._has_answered = True
                 return True
         self.is_given_up = not queue.is_cancelled
         return False

@@ -4,8 +4,8 @@ Separate from SprintProcess, so that a finalizer can hold them. See there for wh
 inherits, which thread may call what, and what happens after a fork.
 
 Nothing is lost to an exception of a signal handler, Ctrl-C say, wherever it comes: the process is
-started by the thread that will read its stderr, where no handler runs, so its id is always known;
-`release` may be interrupted and called again.
+started in a thread, where no handler runs, so its id is always known; `release` may be interrupted
+and called again.
 """
 
 from __future__ import annotations
@@ -117,12 +117,14 @@ class ChildProcess:
             except BaseException as error:
                 self._spawn_error = error
 
-        self._stderr = StderrReader(from_stderr, spawn)
+        self._stderr = StderrReader(from_stderr)
+        thread = threading.Thread(target=spawn, name="start of Sprint", daemon=True)
         try:
             self._stderr.start()
+            thread.start()
         except RuntimeError as error:
             raise OSError(errno.EAGAIN, str(error)) from None
-        self._stderr.has_spawned.wait()
+        thread.join()
         if self._spawn_error is not None:
             raise self._spawn_error
         memories = self._memories if len(self._memories) == 2 else (None, None)
@@ -232,6 +234,7 @@ class ChildProcess:
         for number, timeout in ((signal.SIGTERM, _TERMINATE_TIMEOUT), (signal.SIGKILL, math.inf)):
             if self.is_alive():  # with its group: a wrapper script and what it started
                 self._signal_group(number)
+                self._signal_group(signal.SIGCONT)  # one that was stopped ends as well
                 self.wait(deadline_after(timeout))
 
     def _end_group(self, exit_timeout: float) -> None:

@@ -9,7 +9,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 __all__ = ["StderrReader", "describe_end", "is_open", "log_file", "signal_name", "tail_of"]
 
@@ -76,22 +76,17 @@ def tail_of(path: str | None) -> str:
 
 
 class StderrReader(threading.Thread):
-    """Starts a process, passes its stderr on to ours and keeps the last 64 KiB.
+    """Passes the stderr of a process on to ours and keeps the last 64 KiB.
 
     The thread owns the descriptor. It ends with the last writer of the pipe, or when ``stop`` is
     called: a process that Sprint has started and that lives on must not keep it.
-
-    Attributes:
-        has_spawned: set when the process was started, or could not be.
     """
 
-    def __init__(self, fd: int, spawn: Callable[[], None]) -> None:
+    def __init__(self, fd: int) -> None:
         super().__init__(name="stderr of Sprint", daemon=True)
         # without: descriptor 2 is, or will be, some other file
         self._passes_on = sys.__stderr__ is not None and is_open(2)
         os.set_blocking(fd, False)
-        self.has_spawned = threading.Event()
-        self._spawn = spawn
         self._fd = fd
         self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC)
         self._fds = [fd, self._stop_fd]  # empty once closed
@@ -99,10 +94,6 @@ class StderrReader(threading.Thread):
         self._kept = bytearray()
 
     def run(self) -> None:
-        try:
-            self._spawn()
-        finally:
-            self.has_spawned.set()
         poller = select.poll()
         with self._lock:
             if not self._fds:

@@ -1,0 +1,397 @@
+"""A seeded scheduler of faults: each batch of a pool is right, or fails with a named error.
+
+SPRINTCACHE_FAULT_BATCHES sets the number of batches (default 60); thousands take some minutes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sprint_ctl._trainer.batch import log_posteriors_array
+from sprint_ctl.error_signals import SprintInstancePool
+from sprint_ctl.errors import SprintDiedError, SprintError
+
+TINY = Path(__file__).parents[1] / "child_programs" / "sprint_tiny.py"
+NUM_BATCHES = int(os.environ.get("SPRINTCACHE_FAULT_BATCHES", "60"))
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("pool", "batch_run"):
+        monkeypatch.setattr(logging.getLogger(f"sprint_ctl._trainer.{module}"), "disabled", True)
+
+
+def tiny_pool(**options: Any) -> SprintInstancePool:
+    return SprintInstancePool(
+        {
+            "sprintExecPath": [sys.executable, "-S", "-E", str(TINY)],
+            "start_timeout": 30.0,
+            "request_timeout": 10.0,
+            "exit_timeout": 5.0,
+            **options,
+        }
+    )
+
+
+def random_posteriors(seed: int, *shape: int) -> Any:
+    """Unlike those of any other batch, so that an answer to another request is noticed."""
+    x = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    return x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+
+def run_batch(pool: SprintInstancePool, tags: list[str], seed: int = 0) -> list[bool]:
+    """Whether each segment was skipped; those that were not have the right values."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 9, len(tags))
+    x = random_posteriors(seed, int(lengths.max()), len(tags), 3)
+    loss, error_signal = pool.get_batch_loss_and_error_signal(x, lengths, tags)
+    skipped = np.isinf(loss)
+    expected = np.where(np.arange(len(x))[:, None, None] < lengths[:, None], 2 * x, 0)
+    expected[:, skipped] = 0
+    assert loss[~skipped].tolist() == lengths[~skipped].tolist()
+    np.testing.assert_array_equal(error_signal, expected)
+    return skipped.tolist()
+
+
+def resources() -> tuple[list[str], int, int]:
+    """Child processes, descriptors and threads of this process."""
+    gc.collect()
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return children, len(os.listdir("/proc/self/fd")), threading.active_count()
+
+
+def kill_sprints(pool: SprintInstancePool, number: int = signal.SIGKILL) -> None:
+    for pid in [sprint.pid for sprint in pool.instances]:
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
+class InterruptionError(Exception):
+    """Of a signal handler."""
+
+
+@contextlib.contextmanager
+def alarm(seconds: float, kind: type[BaseException]) -> Iterator[list[bool]]:
+    """Raises an exception in the main thread after some time, unless the block is left before."""
+    fired: list[bool] = []
+    armed = [True]
+
+    def handler(*_: object) -> None:
+        if armed:
+            armed.clear()
+            fired.append(True)
+            raise kind("of a signal handler")
+
+    previous = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield fired
+    finally:
+        armed.clear()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def in_fork(task: Callable[[], object]) -> int:
+    """Exit status of a fork: 0 if the task returns."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            task()
+            status = 0
+        except BaseException as error:
+            os.write(2, f"{error!r}\n".encode())
+        finally:
+            os._exit(status)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return -1
+
+
+def scheduled_batch(pool: SprintInstancePool, chance: random.Random, seed: int) -> str:
+    """One batch with a fault at some time; its outcome."""
+    tags = [f"c/slow/{seed}-{i}" for i in range(chance.randint(1, 10))]
+    faults = ["none", "kill before", "kill", "refuse", "bad", "interrupt", "fork"]
+    fault = "stop" if chance.random() < 0.04 else chance.choice([*faults, "interrupt"])
+    when = chance.random() * 0.15
+    timer: threading.Timer | None = None
+    may_fail = set()
+    if fault == "kill before":
+        kill_sprints(pool)
+    elif fault in ("kill", "stop"):
+        number = signal.SIGKILL if fault == "kill" else signal.SIGSTOP
+        timer = threading.Timer(when, kill_sprints, (pool, number))
+        timer.start()
+        may_fail = set(range(len(tags)))
+    elif fault in ("refuse", "bad"):
+        index = chance.randrange(len(tags))
+        tags[index] = f"c/{'kill' if fault == 'bad' else fault}/{index}"
+        may_fail = {index}
+    elif fault == "fork":
+        assert in_fork(lambda: (run_batch(pool, tags, seed), pool.close())) == 0
+    kind = chance.choice([KeyboardInterrupt, InterruptionError])
+    try:
+        if fault == "interrupt":
+            with alarm(when, kind) as fired:
+                skipped = run_batch(pool, tags, seed)
+            assert not fired, "the exception of the signal handler was swallowed"
+        else:
+            skipped = run_batch(pool, tags, seed)
+    except kind:
+        assert fault == "interrupt"
+        return "interrupted"
+    except SprintError as error:
+        if error.segment not in {None, *(tags[i] for i in may_fail)} or not may_fail:
+            raise
+        return "failed"
+    finally:
+        if timer is not None:
+            timer.cancel()
+            timer.join()
+            kill_sprints(pool, signal.SIGCONT)
+    assert {i for i, is_skipped in enumerate(skipped) if is_skipped} <= may_fail, fault
+    return "skipped" if any(skipped) else "right"
+
+
+@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("on_failure", ["raise", "skip"])
+def test_scheduled_faults(number: int, on_failure: str) -> None:
+    before = resources()
+    outcomes: dict[str, int] = {}
+    seed = number * 2 + (on_failure == "skip")
+    chance = random.Random(seed)
+    pool = tiny_pool(numInstances=number, on_failure=on_failure, request_timeout=2.0)
+    for index in range(max(NUM_BATCHES // 4, 1)):
+        outcome = scheduled_batch(pool, chance, seed * 1_000_000 + index)
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        assert len(pool.instances) <= number
+        if outcome != "right":
+            assert not any(run_batch(pool, ["c/1", "c/2"], -1 % 2**32))
+    pool.close()
+    assert outcomes.get("right")
+    assert resources() == before
+
+
+# ---- one rule at a time ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [1, 4])
+@pytest.mark.parametrize("on_failure", ["raise", "skip"])
+def test_sprints_that_died_between_batches_are_no_try(number: int, on_failure: str) -> None:
+    pool = tiny_pool(numInstances=number, on_failure=on_failure, max_restarts=1)
+    tags = [f"c/slow/{i}" for i in range(2 * number)]
+    for seed in range(3):
+        assert not any(run_batch(pool, tags, seed))
+        kill_sprints(pool)
+        while any(sprint.is_running for sprint in pool.instances):
+            time.sleep(0.001)
+    assert not any(run_batch(pool, tags))
+    pool.close()
+
+
+def test_two_bad_segments_in_a_row_do_not_end_a_pool_of_one() -> None:
+    pool = tiny_pool(on_failure="skip")
+    tags = ["c/kill/1", "c/kill/2", "c/1", "c/2", "c/refuse/3"]
+    assert run_batch(pool, ["c/1"]) == [False]
+    for _ in range(3):
+        assert run_batch(pool, tags) == [True, True, False, False, True]
+    for bad in range(2):  # batches of one segment
+        assert run_batch(pool, [f"c/kill/{bad}"]) == [True]
+    assert pool.num_skipped == 11
+    assert run_batch(pool, ["c/1"]) == [False]
+    with pytest.raises(SprintDiedError, match="SIGKILL"):  # it never answers
+        run_batch(pool, [f"c/kill/{i}" for i in range(20)])
+    assert pool.num_skipped == 11
+    assert run_batch(pool, ["c/1"]) == [False]  # and it is not given up for good
+    pool.close()
+
+
+def test_one_sprint_that_does_not_start_does_not_fail_the_batch(tmp_path: Path) -> None:
+    script = tmp_path / "sprint.sh"
+    script.write_text(
+        f"#!/bin/sh\nmkdir {tmp_path}/first 2>/dev/null && exit 3\n"
+        f'exec {sys.executable} -S -E {TINY} "$@"\n'
+    )
+    script.chmod(0o755)
+    pool = tiny_pool(sprintExecPath=str(script), numInstances=2)
+    assert not any(run_batch(pool, [f"c/slow/{i}" for i in range(20)]))
+    assert len(pool.instances) == 1
+    pool.close()
+
+
+@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, InterruptionError, TimeoutError])
+def test_an_interrupt_ends_hanging_sprints(number: int, kind: type[BaseException]) -> None:
+    """It comes at once, and nothing restarts the Sprints that were ended."""
+    before = resources()
+    pool = tiny_pool(numInstances=number, on_failure="skip", request_timeout=None)
+    run_batch(pool, ["c/1"] * number)
+    begin = time.monotonic()
+    with pytest.raises(kind, match="of a signal handler"), alarm(0.2, kind):
+        run_batch(pool, [f"c/stop/{i}" for i in range(2 * number)])
+    assert time.monotonic() - begin < 8
+    assert pool.instances == []
+    assert resources() == before
+    assert not any(run_batch(pool, ["c/1", "c/2"]))
+    pool.close()
+
+
+def test_an_interrupt_while_sprints_start_doubles_none(tmp_path: Path) -> None:
+    before = resources()
+    script = tmp_path / "sprint.sh"
+    script.write_text(f'#!/bin/sh\nsleep 0.3\nexec {sys.executable} -S -E {TINY} "$@"\n')
+    script.chmod(0o755)
+    pool = tiny_pool(sprintExecPath=str(script), numInstances=3)
+    with pytest.raises(KeyboardInterrupt), alarm(0.15, KeyboardInterrupt):
+        run_batch(pool, [f"c/{i}" for i in range(6)])
+    assert resources() == before
+    assert not any(run_batch(pool, [f"c/{i}" for i in range(6)]))
+    assert len(resources()[0]) == len(pool.instances) == 3
+    pool.close()
+
+
+def test_a_fork_while_another_thread_is_in_a_batch() -> None:
+    pool = tiny_pool(numInstances=2)
+    thread = threading.Thread(target=run_batch, args=(pool, [f"c/slow/{i}" for i in range(60)]))
+    thread.start()
+    while not any(sprint.is_calculating for sprint in pool.instances):
+        time.sleep(0.001)
+    assert in_fork(lambda: (run_batch(pool, ["c/1", "c/2"]), pool.close())) == 0
+    thread.join()
+    assert not any(run_batch(pool, ["c/1"]))
+    pool.close()
+
+
+def test_close_from_a_signal_handler_in_a_batch() -> None:
+    before = resources()
+    pool = tiny_pool(numInstances=2)
+    run_batch(pool, ["c/1", "c/2"])
+
+    def handler(*_: object) -> None:
+        pool.close()
+        with pytest.raises(SprintError, match="batch under way"):
+            run_batch(pool, ["c/1"])
+        raise SystemExit
+
+    previous = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    with pytest.raises(SystemExit):
+        run_batch(pool, [f"c/stop/{i}" for i in range(4)])
+    signal.signal(signal.SIGALRM, previous)
+    assert resources() == before
+
+
+def test_a_request_that_was_sent_directly_keeps_its_sprint() -> None:
+    pool = tiny_pool(numInstances=2)
+    sprint = pool.get_free_instance()
+    assert sprint is not None
+    x = random_posteriors(1, 4, 3)
+    sprint.get_loss_and_error_signal__send("c/slow/1", 4, x)
+    assert not any(run_batch(pool, [f"c/{i}" for i in range(4)]))
+    other = pool.get_free_instance()
+    assert other is not None
+    assert other is not sprint
+    other.get_loss_and_error_signal__send("c/1", 4, x)
+    with pytest.raises(SprintError, match="sent directly"):
+        run_batch(pool, ["c/1"])
+    for used in (sprint, other):
+        assert np.array_equal(used.get_loss_and_error_signal__read()[2], 2 * x)
+    sprint.get_loss_and_error_signal__send("c/stop", 4, x)
+    with pytest.raises(InterruptionError), alarm(0.1, InterruptionError):
+        sprint.get_loss_and_error_signal__read()
+    with pytest.raises(SprintDiedError):
+        sprint.get_loss_and_error_signal__send("c/1", 4, x)
+    assert not any(run_batch(pool, ["c/1"] * 4))
+    pool.close()
+
+
+# ---- arguments ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [float("inf"), None, 1e7, np.float32(40)])
+@pytest.mark.parametrize("name", ["start_timeout", "request_timeout", "exit_timeout"])
+def test_timeouts_of_any_length(name: str, value: Any) -> None:
+    before = resources()
+    pool = tiny_pool(on_failure="skip", **{name: value})
+    assert not any(run_batch(pool, ["c/slow/1", "c/2"]))
+    pool.close()
+    assert resources() == before
+
+
+@pytest.mark.parametrize("name", ["start_timeout", "request_timeout", "exit_timeout"])
+def test_timeouts_that_are_not_a_time(name: str) -> None:
+    for value, kind in ((-1, ValueError), (float("nan"), ValueError), ("9", TypeError)):
+        with pytest.raises(kind, match=name):
+            tiny_pool(**{name: value})
+
+
+def test_programming_errors_are_not_skipped() -> None:
+    class Foreign:
+        shape, ndim, dtype = (5, 2, 3), 3, np.dtype(np.float32)
+
+    pool = tiny_pool(on_failure="skip", numInstances=2)
+    wrong: list[tuple[Any, type[Exception]]] = [
+        (Foreign(), TypeError),
+        ([[["a"]]], TypeError),
+        (np.zeros((5, 2, 3), np.complex64), TypeError),
+        ([[[0.0]], [[0.0], [0.0]]], ValueError),
+    ]
+    for log_posteriors, kind in wrong:
+        with pytest.raises(kind):
+            pool.get_batch_loss_and_error_signal(log_posteriors, [5, 5], ["c/1", "c/2"])
+    with pytest.raises(TypeError, match="no such"):
+        run_batch(tiny_pool(sprintExecPath=[sys.executable, _no_such]), ["c/1"])
+    assert pool.num_skipped == 0
+
+
+def _no_such() -> str:
+    raise TypeError("no such word")
+
+
+def test_lists_are_taken() -> None:
+    x = random_posteriors(3, 2, 2, 3)
+    pool = tiny_pool()
+    loss, error_signal = pool.get_batch_loss_and_error_signal(x.tolist(), [2, 1], ["c/1", "c/2"])
+    assert loss.tolist() == [2, 1]
+    assert np.array_equal(error_signal[:, 0], 2 * x[:, 0])
+    pool.close()
+    assert log_posteriors_array(x, 2) is x
+
+
+# ---- automata ----------------------------------------------------------------------------------
+
+
+def test_automata_after_an_interrupt() -> None:
+    pool = tiny_pool(numInstances=2)
+    with pytest.raises(KeyboardInterrupt), alarm(0.1, KeyboardInterrupt):
+        pool.get_automata_for_batch([f"a/slow/{n}" for n in range(10, 60)])
+    for n in (3, 5):
+        edges, weights, start_end = pool.get_automata_for_batch([f"a/{n}", "a/1"])
+        assert edges[0].tolist() == [*range(n), n + 1]
+        assert len(weights) == n + 1
+        assert start_end.tolist() == [[0, n + 1], [n, n + 2]]
+    pool.close()
