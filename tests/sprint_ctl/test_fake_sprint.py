@@ -677,10 +677,10 @@ def test_help_lists_the_options() -> None:
     ("arguments", "message"),
     [
         ([], "Action not given"),
-        (["--*.action=train"], "'train' is not one of python-control, supervised-training"),
+        (["--*.action=train"], "'train' is none of python-control, supervised-training"),
         (["--*.action=python-control"], "need Python module name"),
         (["--*.action=python-control", "--*.pymod-name=no_such_module"], "cannot import module"),
-        (["--*.action=python-control", "--*.python-control-loop-type=x"], "none of"),
+        (["--*.action=python-control", "--*.python-control-loop-type=x"], "not one of"),
         (["--*.action=supervised-training", *CORPUS], "labels need state-tying.file"),
         (["--*.action=supervised-training", "--*.corpus.file=x", "--*.feat-cache=x"], "corpus: "),
         (["--*.action=python-control", "--*.fake.misbehave=x"], "misbehave"),
