@@ -525,7 +525,7 @@ class SprintCacheDataset(Dataset):
         if isinstance(seqs, (str, bytes)):
             raise TypeError("seqs must be several sequences, not one")
         corpus = self._corpus
-        indices = corpus.indices(seqs)
+        indices = corpus.indices(seqs, unchecked=True)
         readers = self.data if keys is None else {key: self.data[key] for key in keys}
         entries, fetched, frames = {}, {}, {}
         for key, reader in readers.items():

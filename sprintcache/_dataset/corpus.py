@@ -151,8 +151,14 @@ class Corpus:
             self._index = NameIndex(self.tags)
         return self._index.find(tags)
 
-    def indices(self, seqs: Sequence[int] | Sequence[str] | NDArray[np.int64]) -> NDArray[np.int64]:
+    def indices(
+        self, seqs: Sequence[int] | Sequence[str] | NDArray[np.int64], *, unchecked: bool = False
+    ) -> NDArray[np.int64]:
         """(B,) corpus indices of some sequences, given by corpus index or by tag.
+
+        Args:
+            seqs: the sequences.
+            unchecked: leaves the range to the archive, where it checks the same numbers.
 
         Raises:
             EntryNotFoundError: if a tag is not in the corpus.
@@ -166,6 +172,8 @@ class Corpus:
                 raise EntryNotFoundError("no such sequence in the corpus", path=path, entry=tag)
             return indices
         indices = np.asarray(seqs, np.int64)
+        if unchecked and self._kept is None and not self._numbers:
+            return indices  # these are segment numbers, which the archive checks
         # as unsigned numbers, negative ones are large
         if len(indices) and indices.view(np.uint64).max() >= len(self):
             wrong = next(i for i in indices.tolist() if not 0 <= i < len(self))
@@ -257,10 +265,12 @@ class Corpus:
             LabelError: if lengths differ, unless the policy is "trim" and they differ by at most
                 the tolerance.
         """
-        targets = [key for key in self._targets if key in frames and self.reference in frames]
         features = frames.get(self.reference)
+        targets = [key for key in self._targets if key in frames]
+        if features is None or not targets:
+            return frames
         differs = {key: self._differs(key, frames) for key in targets}
-        if features is None or not any(rows.any() for rows in differs.values()):
+        if not any(rows.any() for rows in differs.values()):
             return frames
         if self._policy == "trim" and self._tolerance is not None:
             too_far = {key: self._excess(key, frames) > self._tolerance for key in targets}

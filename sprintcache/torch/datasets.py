@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -79,8 +80,9 @@ class MapDataset(Dataset[Item]):  # type: ignore[misc]
             IndexError: if there is no such sequence.
             SprintCacheError: see `SprintCacheDataset.read_batch`.
         """
+        numbers = np.array(seqs, np.int64)
         read = self.dataset.read_batch(
-            seqs,
+            numbers,
             self.keys,
             pad=self.pad,
             num_threads=self.num_threads,
@@ -89,4 +91,4 @@ class MapDataset(Dataset[Item]):  # type: ignore[misc]
         data = PaddedTensors({key: torch.from_numpy(array) for key, (array, _) in read.items()})
         lengths = {key: torch.from_numpy(sizes) for key, (_, sizes) in read.items()}
         state = seqs.state if isinstance(seqs, BatchSeqs) else None
-        return Batch(data, lengths, self.dataset.get_tags(seqs), state)
+        return Batch(data, lengths, self.dataset.get_tags(numbers), state)
