@@ -240,6 +240,7 @@ def _compare(options: Options) -> _Result:
 
 
 def _compare_tiers(options: Options) -> _Result:
+    from sprintcache.errors import SegmentationError
     from sprintcache.segmentation import compare_tiers
 
     from ._tier_comparison import tier_comparison_lines, tier_comparison_record
@@ -261,6 +262,9 @@ def _compare_tiers(options: Options) -> _Result:
         )
         for path in titles
     ]
+    for path, source in zip(titles, sources, strict=True):
+        if source and not any(one.tier(tier) for one in source.values()):
+            raise SegmentationError(f"no tier of {tier}", path=path)
     names = choose_segments(options, titles, [*sources[0], *sources[1]])
     silence = {"", "[SILENCE]"} | ({segmenter.names.silence} if segmenter is not None else set())
     result = compare_tiers(

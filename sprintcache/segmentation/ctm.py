@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sprintcache.errors import UnsupportedError
+from sprintcache.errors import EntryNotFoundError, UnsupportedError
 
 from .intervals import Interval, Segmentation, Tiers, end_of
 from .text_files import MICRO, TextFile, format_seconds, microseconds, write_text
@@ -119,9 +119,12 @@ def to_recordings(tiers: Mapping[str, Segmentation], corpus: Iterable[Segment]) 
     """Returns segmentations of recordings: times count from the start of the recording.
 
     Raises:
-        KeyError: if a segment is not in the corpus.
+        EntryNotFoundError: if a segment is not in the corpus.
     """
     places = {segment.name: segment for segment in corpus if segment.name in tiers}
+    missing = next((name for name in tiers if name not in places), None)
+    if missing is not None:
+        raise EntryNotFoundError("the corpus does not have the segment", entry=missing)
     recordings: Tiers = {}
     for name, segmentation in tiers.items():
         segment = places[name]

@@ -166,7 +166,7 @@ def _trace(runs: list[Run], readings: Readings, last: _Hypothesis) -> Match:
             continue
         if not arc.is_silence and previous[0] is not arc:
             first = len(result.phones)
-            result.words.append(FrameWord(first, first, arc.names[0], arc.phones, arc.names[1:]))
+            result.words.append(FrameWord(first, first, arc.name, arc.phones))
         result.phones.append(FramePhone(state.allophone, [state]))
         if not arc.is_silence:
             result.words[-1].last = len(result.phones)

@@ -13,7 +13,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from sprintcache._checks import expect
 from sprintcache.errors import SegmentationError
+from sprintcache.lexicon import tokens
 
 if TYPE_CHECKING:
     from sprintcache.lexicon import Lemma, Lexicon
@@ -36,7 +38,7 @@ class Arc:
         begin, end: positions in the orthography; equal for silence.
         phones: its phones.
         contexts: for each phone its neighbors inside the word; None at the ends of the word.
-        names: spellings; several for homophones.
+        name: the words as spelled; "" for silence.
         is_silence: whether it is silence.
         states: states of each phone.
     """
@@ -45,7 +47,7 @@ class Arc:
     end: int
     phones: tuple[str, ...]
     contexts: tuple[tuple[str | None, str | None], ...]
-    names: tuple[str, ...]
+    name: str
     is_silence: bool
     states: int
 
@@ -72,6 +74,7 @@ class LexiconIndex:
     """The lemmas of a lexicon by their first word, for orthographies of many segments."""
 
     def __init__(self, lexicon: Lexicon) -> None:
+        expect(lexicon, "lemmas", "a Lexicon")
         self.path = lexicon.path
         self.symbols = tuple(phoneme.symbol for phoneme in lexicon.phonemes)
         self.without_context = frozenset(
@@ -90,7 +93,7 @@ class LexiconIndex:
             if lemma is silence:
                 continue
             for orthography in lemma.orthographies:
-                words = orthography.split()
+                words = tokens(orthography)
                 if words:
                     self._by_word.setdefault(words[0], []).append((words, lemma))
             for pronunciation in lemma.pronunciations:
@@ -108,7 +111,7 @@ class LexiconIndex:
 
     def tokens(self, orthography: str) -> list[str]:
         """Returns the words of an orthography without those for silence, which is optional."""
-        return [word for word in orthography.split() if word not in self.silence_words]
+        return [word for word in tokens(orthography) if word not in self.silence_words]
 
     def lemmas_at(self, tokens: list[str], position: int) -> Iterator[tuple[int, Lemma]]:
         """Yields (number of words, lemma) for each lemma that fits at a position."""
@@ -140,24 +143,28 @@ class Readings:
         self._words: list[list[Arc]] = [self._words_at(i, num_states) for i in range(self.end)]
         self._words.append([])
         self._silences = [
-            [self._arc(i, i, phones, ("",), True, 1) for phones in index.silence_phones if phones]
+            [self._arc(i, i, phones, True, 1) for phones in index.silence_phones if phones]
             for i in range(self.end + 1)
         ]
 
     def _words_at(self, position: int, num_states: int) -> list[Arc]:
-        names: dict[tuple[int, tuple[str, ...]], list[str]] = {}
         word = self.tokens[position]
         lemmas = list(self.index.lemmas_at(self.tokens, position))
         if not lemmas and self.index.unknown is not None:
             lemmas = [(1, self.index.unknown)]
-        for count, lemma in lemmas:
-            self._add(names, count, lemma, " ".join(self.tokens[position : position + count]))
-        if not names and not self._is_inside_compound(position):
+        # homophones are one arc
+        spoken = dict.fromkeys(
+            (count, self.index.phones(pronunciation.phones))
+            for count, lemma in lemmas
+            for pronunciation in lemma.pronunciations
+            if pronunciation.phones
+        )
+        if not spoken and not self._is_inside_compound(position):
             reason = "has no pronunciation" if lemmas else "is not in the lexicon"
             raise SegmentationError(f"word {word!r} {reason}", path=self.index.path)
         return [
-            self._arc(position, position + count, phones, tuple(spellings), False, num_states)
-            for (count, phones), spellings in names.items()
+            self._arc(position, position + count, phones, False, num_states)
+            for count, phones in spoken
         ]
 
     def _is_inside_compound(self, position: int) -> bool:
@@ -167,31 +174,12 @@ class Readings:
             for count, _ in self.index.lemmas_at(self.tokens, start)
         )
 
-    def _add(
-        self,
-        names: dict[tuple[int, tuple[str, ...]], list[str]],
-        count: int,
-        lemma: Lemma,
-        spelling: str,
-    ) -> None:
-        for pronunciation in lemma.pronunciations:
-            phones = self.index.phones(pronunciation.phones)
-            if phones:
-                spellings = names.setdefault((count, phones), [])
-                if spelling not in spellings:
-                    spellings.append(spelling)
-
     def _arc(
-        self,
-        begin: int,
-        end: int,
-        phones: tuple[str, ...],
-        names: tuple[str, ...],
-        is_silence: bool,
-        num_states: int,
+        self, begin: int, end: int, phones: tuple[str, ...], is_silence: bool, num_states: int
     ) -> Arc:
         contexts = tuple(self._contexts(phones, index, is_silence) for index in range(len(phones)))
-        return Arc(begin, end, phones, contexts, names, is_silence, num_states)
+        name = " ".join(self.tokens[begin:end])
+        return Arc(begin, end, phones, contexts, name, is_silence, num_states)
 
     def _contexts(
         self, phones: tuple[str, ...], index: int, is_silence: bool

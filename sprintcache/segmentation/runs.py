@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -53,14 +53,12 @@ class FrameWord:
     Attributes:
         symbol: spelling, or None if unknown.
         pronunciation: phones in the lexicon, or () if unknown.
-        alternatives: other spellings of the same pronunciation.
     """
 
     first: int
     last: int
     symbol: str | None = None
     pronunciation: tuple[str, ...] = ()
-    alternatives: tuple[str, ...] = field(default=())
 
 
 def heaviest_items(alignment: Alignment) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:

@@ -185,14 +185,12 @@ class Segmenter:
 
     def _word(self, word: FrameWord, phones: list[FramePhone], clock: _Clock) -> Interval:
         parts = phones[word.first : word.last]
-        symbol, pronunciation = word.symbol, word.pronunciation
-        alternatives = word.alternatives
+        symbol = word.symbol
+        pronunciation = word.pronunciation or tuple(phone.allophone.phone for phone in parts)
+        homophones = () if self.index is None else self.index.words_of(pronunciation)
         if symbol is None:
-            pronunciation = tuple(phone.allophone.phone for phone in parts)
-            names = () if self.index is None else self.index.words_of(pronunciation)
-            symbol, alternatives = " ".join(pronunciation), ()
-            if names:
-                symbol, alternatives = names[0], names[1:]
+            symbol = homophones[0] if homophones else " ".join(pronunciation)
+        alternatives = tuple(other for other in homophones if other != symbol)
         return clock.interval(
             parts[0].start, parts[-1].end, symbol,
             pronunciation=pronunciation, alternatives=alternatives,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 from typing import Any, NoReturn
@@ -35,9 +36,12 @@ def format_seconds(seconds: float, min_digits: int = 3) -> str:
 
 
 def write_text(path: str | os.PathLike[str], text: str, encoding: str = "utf-8") -> None:
-    """Writes a text file with line feeds."""
-    with open(path, "w", encoding=encoding, newline="\n") as file:
-        file.write(text)
+    """Writes a text file with line feeds, gzipped if its name, ``.partial`` aside, ends in .gz."""
+    data = text.encode(encoding)
+    if os.fspath(path).removesuffix(".partial").endswith(".gz"):
+        data = gzip.compress(data, mtime=0)
+    with open(path, "wb") as file:
+        file.write(data)
 
 
 class TextFile:

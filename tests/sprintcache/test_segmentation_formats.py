@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sprintcache import SprintCacheError, UnsupportedError, open_archive
+from sprintcache import EntryNotFoundError, SprintCacheError, UnsupportedError, open_archive
 from sprintcache.bliss import Segment
 from sprintcache.errors import FormatError
 from sprintcache.segmentation import (
@@ -128,6 +128,8 @@ def test_ctm_of_recordings(tmp_path: Path) -> None:
         (10.38, 10.55, "see tea"), (10.55, 10.9, WORDS[1].symbol),
     ]  # fmt: skip
     write_ctm(tmp_path / "x.ctm", recordings)
+    with pytest.raises(EntryNotFoundError, match="'c/rec/2'"):
+        to_recordings(segments, corpus[:1])
     back = to_segments(read_ctm(tmp_path / "x.ctm"), corpus)
     assert list(back) == ["c/rec/1", "c/rec/2"]
     assert [one[:2] for one in times(back["c/rec/2"].words)] == [(0.08, 0.25), (0.25, 0.6)]
@@ -304,7 +306,7 @@ def test_json_lines_lose_nothing(tmp_path: Path) -> None:
 # ---- all formats ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ending", [".ctm", ".TextGrid", ".jsonl"])
+@pytest.mark.parametrize("ending", [".ctm", ".TextGrid", ".jsonl", ".ctm.gz"])
 def test_all_segments_come_back(ending: str, tmp_path: Path) -> None:
     tiers = real()
     path = tmp_path / f"x{ending}"
@@ -313,7 +315,7 @@ def test_all_segments_come_back(ending: str, tmp_path: Path) -> None:
     assert set(back) == set(tiers)
     for name, segmentation in tiers.items():
         expected = [(*one[:2], one[2]) for one in times(segmentation.words)]
-        if ending == ".ctm":
+        if ending.startswith(".ctm"):
             expected = [(*one[:2], one[2].replace(" ", "_")) for one in expected]
         assert times(back[name].words) == expected
 
