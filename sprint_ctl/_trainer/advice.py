@@ -90,7 +90,7 @@ _BY_TEXT = (
     ),
     (
         r"getErrorSignal not implemented|[Ii]nvalid criterion"
-        r"|training-criterion\b.*\bis none of|invalid value .*\btraining-criterion\b",
+        r"|training-criterion\b.*\bis not one of|invalid value .*\btraining-criterion\b",
         "this criterion does not work here. With alignments (--*.extract-alignments=true):"
         " --*.training-criterion=cross-entropy. Without: ctc, which Sprint had until April 2025",
     ),

@@ -1,4 +1,4 @@
-"""A stand-in for the Sprint binary (nn-trainer of RASR), for tests, demo and users without one.
+"""A stand-in for the Sprint binary (nn-trainer of RASR), for tests, demos, and users without it.
 
     python -m sprint_ctl.fake_sprint --*.action=python-control --*.pymod-name=... --*.corpus.file=F
 
@@ -36,14 +36,14 @@ Names of the real Sprint that are known here:
   acoustic-model.state-tying.file, .allophones.add-from-file (or allophone-file), .silence,
   .hmm.states-per-phone, .tdp.*; lexicon.file
 
-Of this stand-in alone, under ``--*.fake.``:
+Specific to this stand-in, under ``--*.fake.``:
 
   criterion=NAME                instead of training-criterion: also full-sum (over the automaton of
                                 allophone states) and trivial (loss: the number of frames; error
                                 signal: what came in)
   characters=TEXT               classes of ctc; else all characters of the corpus, sorted. The
                                 blank comes last
-  seconds-per-frame=X           every criterion takes so long
+  seconds-per-frame=X           time that every criterion takes
   features=DIMxFRAMES           random features of this size for every segment, no archive
   fixed-segmentwise-trainer     deliver data where the real python-trainer does not
   version-number=N              of PythonControl

@@ -24,8 +24,8 @@ def main(arguments: list[str]) -> int:
 
     from .application import Application, CriticalError
 
-    # as where Python is embedded: no argv, and no handler of Python for Ctrl-C; SIGPIPE is ignored,
-    # as a trainer in Python hands it on
+    # as in an embedded interpreter: no argv, and no Python handler of Ctrl-C; SIGPIPE stays
+    # ignored, as inherited from a trainer in Python
     sys.argv = [""]
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     for number in (signal.SIGUSR1, signal.SIGUSR2):
@@ -49,12 +49,12 @@ def main(arguments: list[str]) -> int:
 
 
 def _report_signal(number: int) -> None:
-    """Sprint reports these two with its stack, and goes on."""
+    """Sprint logs these two with its stack, and continues."""
     write_stream("stderr", f"{signal.strsignal(number)}\n")
 
 
 def run(app: Application) -> None:
-    """Does the configured action."""
+    """Runs the configured action."""
     from .application import CriticalError
 
     action = app.config.string("action", "")
@@ -74,7 +74,7 @@ def run(app: Application) -> None:
         from .training import ACTIONS
 
         known = ", ".join(("python-control", *ACTIONS))
-        raise CriticalError(f"Action not given. action = {action!r} is none of {known}")
+        raise CriticalError(f"Action not given. action = {action!r} is not one of {known}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Application: what every part of the stand-in shares: configuration, log, ends, misbehaviour.
+"""Application: configuration, log, exits and misbehaviour, shared by all parts of the stand-in.
 
 The stand-in runs in one thread, as Sprint does. `CriticalError` unwinds to `main`, which ends the
-process with status 1 after the usual finalisation of Python; inside a callback, where foreign
-Python frames lie between, `leave` ends it at once. SystemExit of the embedded code passes through
-everything, as PyErr_Print of the real one ends the process with that status.
+process with status 1 after the usual finalization of Python; inside a callback, below frames of
+embedded code, `leave` ends it at once. SystemExit of the embedded code propagates to the top: in
+the real Sprint, PyErr_Print ends the process with that status.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NAME = "neural-network-trainer"
 
 
 class CriticalError(Exception):
-    """What Sprint ends with status 1 for."""
+    """An error that ends Sprint with status 1."""
 
 
 class Application:
@@ -37,8 +37,8 @@ class Application:
 
     Attributes:
         config: the configuration at ``neural-network-trainer``.
-        fake: the same at ``neural-network-trainer.fake``: what the real Sprint does not have.
-        misbehaviour: what to do wrong, and where.
+        fake: the same at ``neural-network-trainer.fake``: options of the stand-in.
+        misbehaviour: the faults to inject.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
@@ -51,7 +51,7 @@ class Application:
         self._seconds_per_frame = self.fake.real("seconds-per-frame", 0.0)
 
     def _target(self, channel: str) -> str:
-        """Where a channel leads: stdout, stderr, nil, or the path of a log file."""
+        """The target of a channel: stdout, stderr, nil, or the path of a log file."""
         target = self.config.select(channel).string("channel", "stdout")
         if target in ("stdout", "stderr", "nil"):
             return target
@@ -76,26 +76,26 @@ class Application:
             file.write(line)
 
     def report(self, error: BaseException) -> None:
-        """Writes a critical error, to the log file too where there is one."""
+        """Writes a critical error to stderr, and to the log file if there is one."""
         for target in {"stderr", self._log_file} - {"stdout", "nil"}:
             self._write("critical-error", str(error), target)
         write_stream("stderr", "exiting...\n")
 
-    # ---- ends
+    # ---- exits
 
     def leave(self, status: int) -> NoReturn:
-        """Ends the process from inside foreign frames, which must not go on."""
+        """Ends the process below frames of embedded code, which must not continue."""
         atexit._run_exitfuncs()
         write_stream("stdout", "")
         write_stream("stderr", "")
         os._exit(status)
 
-    def terminate(self, what: str) -> NoReturn:
-        """What an uncaught C++ exception or a failed assertion does."""
-        write_stream("stderr", f"terminate called after throwing an instance of '{what}'\n")
+    def terminate(self, exception: str) -> NoReturn:
+        """Ends the process as an uncaught C++ exception or a failed assertion does."""
+        write_stream("stderr", f"terminate called after throwing an instance of '{exception}'\n")
         self.misbehaviour.die(signal.SIGABRT)
 
     def work(self, num_frames: int) -> None:
-        """Takes the time that ``fake.seconds-per-frame`` says."""
+        """Sleeps as long as ``fake.seconds-per-frame`` says."""
         if self._seconds_per_frame:
             time.sleep(num_frames * self._seconds_per_frame)

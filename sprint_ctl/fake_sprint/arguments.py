@@ -29,31 +29,31 @@ def parse(
             f" ({len(args) + len(kwargs)} given)"
         )
     values: list[Any] = [None] * len(names)
-    for place, name in enumerate(names):
-        if place < len(args):
+    for index, name in enumerate(names):
+        if index < len(args):
             if name in kwargs:
                 raise TypeError(
-                    f"argument for callback() given by name ('{name}') and position ({place + 1})"
+                    f"argument for callback() given by name ('{name}') and position ({index + 1})"
                 )
-            values[place] = _converted(letters[place], args[place], place)
+            values[index] = _converted(letters[index], args[index], index)
         elif name in kwargs:
-            values[place] = _converted(letters[place], kwargs[name], place)
-        elif place < num_required:
-            raise TypeError(f"callback() missing required argument '{name}' (pos {place + 1})")
+            values[index] = _converted(letters[index], kwargs[name], index)
+        elif index < num_required:
+            raise TypeError(f"callback() missing required argument '{name}' (pos {index + 1})")
     for name in kwargs:
         if name not in names:
             raise TypeError(f"callback() got an unexpected keyword argument '{name}'")
     return values
 
 
-def _converted(letter: str, value: Any, place: int) -> Any:
+def _converted(letter: str, value: Any, index: int) -> Any:
     if letter == "s":
         if not isinstance(value, str):
-            found = "None" if value is None else type(value).__name__
-            raise TypeError(f"callback() argument {place + 1} must be str, not {found}")
+            kind = "None" if value is None else type(value).__name__
+            raise TypeError(f"callback() argument {index + 1} must be str, not {kind}")
         if "\0" in value:
             raise ValueError("embedded null character")
-        value.encode()  # a lone surrogate is no UTF-8
+        value.encode()  # lone surrogates cannot be encoded
     elif letter == "i":
         number = operator.index(value)
         if not -(1 << 31) <= number < 1 << 31:

@@ -1,7 +1,7 @@
-"""Callback: the commands that Python may give to Sprint while Sprint calls it.
+"""Callback: the commands of Sprint that Python may call while Sprint calls it.
 
-A wrong argument or an unknown name is a Python exception; whatever Sprint itself would stumble over
-ends the process, since a callback has foreign Python frames above it.
+A wrong argument or an unknown name is a Python exception; errors inside Sprint end the process,
+since a callback runs below frames of embedded Python code.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _ERROR_TYPES = ("none", "error-signal", "error-signal-before-softmax", "pseudo-t
 
 
 class Transcriptions:
-    """What is made of orthographies: automata, and the classes of CTC."""
+    """Derives automata and the classes of CTC from orthographies."""
 
     def __init__(self, app: Application, config: Configuration) -> None:
-        """Keeps the selections; the corpus is read when it is first asked for."""
+        """Keeps the selections; the corpus is read on first use."""
         self.app = app
         self.config = config
 
@@ -74,7 +74,7 @@ class Transcriptions:
             raise CriticalError(f"automaton: {error}") from error
 
     def automaton(self, orthography: str) -> Automaton:
-        """Of allophone states where there is a lexicon, else of characters."""
+        """An automaton of allophone states if there is a lexicon, else of characters."""
         if self._builder is not None:
             try:
                 automata = self._builder.build([orthography])
@@ -106,7 +106,7 @@ class Callback:
         self._archives: dict[str, Archive] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Does a command; the first argument is its name."""
+        """Runs a command; the first argument is its name."""
         if not args:
             raise TypeError(
                 "PythonControl callback(): requires at least one arg. try callback('help')"
@@ -257,13 +257,13 @@ class Callback:
             raise ValueError("PythonControl: alignment label type is not allophone-state-id")
         wrong = np.flatnonzero(alignment.time != np.arange(len(alignment.time)))
         if len(wrong):
-            frame, found = int(wrong[0]), int(alignment.time[wrong[0]])
-            if found < frame:
+            frame, time = int(wrong[0]), int(alignment.time[wrong[0]])
+            if time < frame:
                 raise ValueError(
-                    f"PythonControl: Viterbi alignment: expected time frame {frame}, got {found}."
+                    f"PythonControl: Viterbi alignment: expected time frame {frame}, got {time}."
                     " (maybe Baum-Welch alignment?)"
                 )
             raise ValueError(
-                f"PythonControl: Viterbi alignment: skipped time frame {frame}, got {found}"
+                f"PythonControl: Viterbi alignment: skipped time frame {frame}, got {time}"
             )
         return alignment

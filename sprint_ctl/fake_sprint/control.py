@@ -1,4 +1,4 @@
-"""ControlUnit: the object that ``init`` of the module returns, and what Sprint does with it.
+"""ControlUnit: Sprint's calls of the object that ``init`` of the module returns.
 
 For nn-trainer ``action=python-control`` (unit ``NnTrainer.pythonControl``): iterate-corpus or
 python-control-loop. Trainers and the feature scorer use the same class for their units.
@@ -56,7 +56,7 @@ class ControlUnit:
         self.call("run_control_loop", callback=lambda *args, **kwargs: callback(*args, **kwargs))
 
     def run_iterate_corpus(self) -> None:
-        """Hands over every segment of the corpus by ``process_segment``."""
+        """Passes every segment of the corpus to ``process_segment``."""
         config = self.config
         with_features = config.boolean("extract-features", True)
         with_alignments = with_features and config.boolean("extract-alignments", False)
@@ -70,15 +70,15 @@ class ControlUnit:
             if with_features:
                 features = extraction.features(segment.name)
             if with_alignments and features is not None:
-                found = extraction.alignment(segment.name)
+                items = extraction.alignment(segment.name)
                 if soft:
                     soft_alignment = (
-                        self.embedding.vector(found.time, np.uint32),
-                        self.embedding.vector(model.classes(found), np.uint32),
-                        self.embedding.vector(found.weight, np.float32),
+                        self.embedding.vector(items.time, np.uint32),
+                        self.embedding.vector(model.classes(items), np.uint32),
+                        self.embedding.vector(items.weight, np.float32),
                     )
                 else:
-                    classes, features = model.viterbi(found, features)
+                    classes, features = model.viterbi(items, features)
                     alignment = self.embedding.vector(classes, np.uint32)
             if not started:
                 self.call(

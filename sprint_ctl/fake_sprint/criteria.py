@@ -1,8 +1,8 @@
 """Criterion: loss and error signals of one segment, in numpy.
 
 Outputs of the network are (classes, time); losses are sums over the segment in natural logarithms.
-What CTC and full-sum give as error signal is what Sprint's CTC criterion gave (RASR until April
-2025): with log posteriors, p - gamma; with posteriors, -gamma / p, and p - gamma before the
+Error signals of CTC and full-sum are those of Sprint's CTC criterion (RASR until April 2025): with
+log posteriors, p - gamma; with posteriors, -gamma / p, and p - gamma before the
 softmax; gamma, the soft alignment, as pseudo targets.
 """
 
@@ -59,7 +59,7 @@ class Criterion:
         orthography: str | None = None,
         log_space: bool | None = None,
     ) -> bool:
-        """Takes a segment; False where it has to be discarded.
+        """Accepts a segment; False if it must be discarded.
 
         Args:
             outputs: (C, T) posteriors, or log posteriors.
@@ -71,11 +71,11 @@ class Criterion:
         return True
 
     def error_signal(self) -> Matrix:
-        """(C, T) derivative by the outputs."""
+        """(C, T) derivative with respect to the outputs."""
         return np.zeros_like(self.outputs)
 
     def error_signal_before_softmax(self) -> Matrix:
-        """(C, T) derivative by what the outputs are the softmax of."""
+        """(C, T) derivative with respect to the input of the softmax."""
         return np.zeros_like(self.outputs)
 
     def pseudo_targets(self) -> Matrix | None:
@@ -83,7 +83,7 @@ class Criterion:
 
 
 class Trivial(Criterion):
-    """For timing: the loss is the number of frames, the error signal what came in."""
+    """For timing: the loss is the number of frames, the error signal equals the outputs."""
 
     activation = "identity"
 
@@ -114,7 +114,7 @@ class CrossEntropy(Criterion):
         log_space: bool | None = None,
     ) -> bool:
         if labels is None:
-            raise CriticalError("cross-entropy: needs an alignment, and there is none")
+            raise CriticalError("cross-entropy: needs an alignment")
         num_classes, num_frames = outputs.shape
         if len(labels) != num_frames or (len(labels) and int(labels.max()) >= num_classes):
             raise CriticalError(
@@ -142,10 +142,10 @@ class FullSum(Criterion):
     activation = "log-softmax"
 
     def __init__(self, automaton: Callable[[str, int], Automaton], log_space: bool | None) -> None:
-        """Remembers how automata are made.
+        """Keeps the function that builds automata.
 
         Args:
-            automaton: gives one for an orthography and a number of classes.
+            automaton: builds one from an orthography and a number of classes.
             log_space: ``input-in-log-space``, None where it is not given.
         """
         super().__init__()
@@ -160,7 +160,7 @@ class FullSum(Criterion):
         log_space: bool | None = None,
     ) -> bool:
         if orthography is None:
-            raise CriticalError("full-sum: needs an orthography, and there is none")
+            raise CriticalError("full-sum: needs an orthography")
         known = self._log_space if log_space is None else log_space
         self._is_log = bool(outputs.max(initial=0) <= 0) if known is None else known
         if not self._is_log and outputs.min(initial=0) < 0:
@@ -187,7 +187,7 @@ class FullSum(Criterion):
 
 
 def softmax(logits: Matrix) -> Matrix:
-    """Over the classes, the first axis."""
+    """Log softmax over the classes, the first axis."""
     return np.exp(log_softmax(logits))
 
 
@@ -197,7 +197,7 @@ def log_softmax(logits: Matrix) -> Matrix:
 
 
 def full_sum(scores: Matrix, automaton: Automaton) -> tuple[float, NDArray[np.float64]]:
-    """Sum over all paths of one frame an edge, by forward and backward passes in log space.
+    """Sum over all paths of one frame per edge, by forward and backward passes in log space.
 
     Args:
         scores: (C, T) log probabilities of the emissions.
@@ -249,8 +249,8 @@ def create(
     """The criterion of ``fake.criterion``, else of ``training-criterion``.
 
     Args:
-        characters: gives the classes of CTC, without the blank.
-        graph: gives the automaton of an orthography, for full-sum.
+        characters: returns the classes of CTC, without the blank.
+        graph: returns the automaton of an orthography, for full-sum.
     """
     choice = app.fake.string("criterion", "") or config.string("training-criterion", "none")
     log_space: bool | None = None
@@ -277,5 +277,5 @@ def create(
     if choice == "full-sum":
         return FullSum(lambda orthography, _: graph(orthography), log_space)
     if choice != "none":
-        raise CriticalError(f"training-criterion = {choice!r} is none of {', '.join(CHOICES)}")
+        raise CriticalError(f"training-criterion = {choice!r} is not one of {', '.join(CHOICES)}")
     return Criterion()

@@ -1,8 +1,8 @@
-"""Embedding: how Sprint loads Python modules, calls into them, and checks what comes back.
+"""Embedding: loads Python modules, calls into them, and checks the results, as Sprint does.
 
-Every call is by keyword alone. Arrays go out as fresh copies: matrices (dimension, time) in Fortran
-order. What comes back is taken only as RASR takes it (Python/Numpy): float32 or float64, aligned,
-in native byte order, of the right number of dimensions, any strides.
+Every call passes keywords only. Arrays are passed as copies: matrices (dimension, time) in Fortran
+order. Results are accepted as RASR does (Python/Numpy): float32 or float64, aligned, in native byte
+order, of the right number of dimensions, any strides.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CAPSULE_NAME = b"Sprint.PythonControl.Internal"  # the capsule keeps a pointer 
 
 
 class Embedding:
-    """One component of Sprint that has a Python module, and how it calls into it.
+    """One component of Sprint with a Python module.
 
     Attributes:
         module: the module, or None before `load`.
@@ -49,7 +49,7 @@ class Embedding:
         self.load_module(config.string("pymod-path", ""), config.string("pymod-name", ""))
 
     def load_module(self, path: str, name: str) -> None:
-        """Imports a module; the folder comes first on sys.path, once per component."""
+        """Imports a module; inserts the folder at the front of sys.path, once per component."""
         if not name:
             raise CriticalError(f"{self.component}: need Python module name (pymod-name)")
         if path:
@@ -83,19 +83,19 @@ class Embedding:
     # ---- arrays
 
     def matrix(self, columns: NDArray[Any], dtype: DTypeLike = np.float32) -> NDArray[Any]:
-        """(time, dimension) as what Sprint passes: (dimension, time), Fortran order, own data."""
+        """A copy of (time, dimension) as Sprint passes it: (dimension, time) in Fortran order."""
         if not columns.shape[0]:
             self.app.terminate("a failed assertion: a matrix without columns")
         return np.array(columns.T, dtype=dtype, order="F", copy=True)
 
     def vector(self, values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
-        """A fresh vector; an empty one kills the real Sprint, and so it does this one."""
+        """A copy of a vector; an empty one kills the real Sprint, and this one."""
         if not len(values):
             self.app.terminate("std::out_of_range")
         return np.array(values, dtype=dtype, copy=True)
 
-    def array(self, value: Any, ndim: int, what: str, exact: bool = False) -> NDArray[Any]:
-        """What Python gave, or a critical error where it is not what Sprint takes."""
+    def array(self, value: Any, ndim: int, label: str, exact: bool = False) -> NDArray[Any]:
+        """A result of Python, or a critical error if Sprint does not accept it."""
         known = type(value) is np.ndarray if exact else isinstance(value, np.ndarray)
         found = type(value).__name__
         if known:
@@ -105,7 +105,7 @@ class Embedding:
             found = f"{value.ndim} dimensions of {value.dtype}"
             found += "" if value.flags.aligned else ", misaligned"
         raise CriticalError(
-            f"{self.component}: {what}: expected a NumPy array of {ndim} dimensions,"
+            f"{self.component}: {label}: expected a NumPy array of {ndim} dimensions,"
             f" float32 or float64, found {found}"
         )
 

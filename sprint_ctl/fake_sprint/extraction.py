@@ -1,9 +1,9 @@
-"""Extraction: features and alignments of a segment, from archives, as a flow network gives them.
+"""Extraction: features and alignments of a segment from archives, as from a flow network.
 
-Archives are named by ``feat-cache`` and ``align-cache`` at the selection ``feature-extraction``; or
-a flow network is (``feature-extraction.file``): its outputs are followed back to the first
-generic-cache. In place of archives, ``fake.features = DIMENSIONxFRAMES`` gives every segment so
-many random features.
+``feat-cache`` and ``align-cache`` at the selection ``feature-extraction`` name archives; or
+``feature-extraction.file`` names a flow network, whose outputs are traced back to the first
+generic-cache. Instead of archives, ``fake.features = DIMENSIONxFRAMES`` generates random features
+of this size for every segment.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Extraction:
     """The features and alignments of a component; archives are opened when first used."""
 
     def __init__(self, app: Application, config: Configuration) -> None:
-        """Remembers where to look: at ``feature-extraction`` of the component's selection."""
+        """Reads ``feature-extraction`` of the component's selection."""
         self.app = app
         self._flow = config.select("feature-extraction")
         self._archives: dict[str, Archive] = {}
@@ -92,7 +92,7 @@ class Extraction:
 
 
 def _cache_of_port(network: str, port: str, config: Configuration) -> str:
-    """Path of the archive from which a port of a flow network is fed; "" without one."""
+    """Path of the archive at the source of a port of a flow network; "" without one."""
     root = read_xml(network, "flow network")
     nodes = {node.get("name", ""): node for node in root.iter("node")}
     feeds = {link.get("to", ""): link.get("from", "") for link in root.iter("link")}
@@ -110,14 +110,14 @@ def _cache_of_port(network: str, port: str, config: Configuration) -> str:
 
 
 class AcousticModel:
-    """What of the acoustic model labels need: allophones and state tying.
+    """The parts of the acoustic model that labels need: allophones and state tying.
 
     Read at ``model-combination.acoustic-model``: ``allophones.add-from-file`` (or
     ``allophone-file``), ``state-tying.file``, ``silence`` (default ``[SILENCE]``).
     """
 
     def __init__(self, config: Configuration) -> None:
-        """Keeps the paths; files are read when first needed."""
+        """Keeps the paths; files are read on first use."""
         config = config.select("model-combination").select("acoustic-model")
         self.allophone_file = config.string(
             "allophone-file", config.select("allophones").string("add-from-file", "")
@@ -149,7 +149,7 @@ class AcousticModel:
         return self.labeling.num_labels
 
     def classes(self, alignment: Alignment) -> NDArray[np.uint32]:
-        """(N,) class of every item: the state tying's, by symbol where there is an alphabet."""
+        """(N,) class of every item by the state tying, via symbols if there is an alphabet."""
         ids = alignment.emission
         if alignment.label_type == "emission":
             return ids

@@ -1,8 +1,8 @@
 """FeedForwardTrainer: a network of one Python layer below a softmax, with a ControlUnit.
 
 The layer is the one whose ``layer-type`` is ``python``; it is built with the first minibatch. Its
-output goes through a softmax into the criterion, and the error signal before the softmax comes back
-by ``backpropagate``.
+output goes through a softmax into the criterion, and the error signal before the softmax is passed
+to ``backpropagate``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class FeedForwardTrainer:
     processes_all = False
 
     def __init__(self, app: Application, action: str) -> None:
-        """Creates the control, if ``python-control-enabled``; the layer comes with the data."""
+        """Creates the control, if ``python-control-enabled``; the layer follows with the data."""
         self.app = app
         self.criterion = create_criterion(app, app.config)
         self.control: ControlUnit | None = None
@@ -82,7 +82,7 @@ class FeedForwardTrainer:
 
 
 class PythonLayer:
-    """layer-type=python: the object that ``SprintNnPythonLayer`` gives.
+    """layer-type=python: the object that ``SprintNnPythonLayer`` returns.
 
     The order of calls is that of the real one, its many questions whether it is trainable included.
 
@@ -133,7 +133,7 @@ class PythonLayer:
         return self.embedding.array(result, 2, "forward").astype(self.dtype, copy=False)
 
     def backpropagate(self, error: NDArray[np.floating]) -> None:
-        """Hands over the (C, T) error signal; what comes back is kept and not used."""
+        """Passes the (C, T) error signal; the result is kept and not used."""
         result = self.call(
             "backpropagate", errorSignalIn=self.embedding.matrix(error.T, self.dtype)
         )

@@ -1,4 +1,4 @@
-"""Whole files, perhaps gzipped: segment lists, lexica, flow networks."""
+"""Whole files, gzipped or not: segment lists, flow networks."""
 
 from __future__ import annotations
 

@@ -1,21 +1,21 @@
-"""Misbehaviour: dying, hanging, lying: at a point that the command line names.
+"""Misbehaviour: faults such as crashes, hangs and invalid data at configured points.
 
 ``--*.fake.misbehave`` holds rules, separated by ``;``, of the form
 
     POINT:ACTION[:ARGUMENT][@SECONDS]
 
 A point is ``start`` (before any module is loaded), ``import`` (before the first import), ``init``
-(before the first ``init``), ``segment-N`` (when Sprint takes up the N-th segment, from 1),
-``done-N`` (after it was handed over), ``request-N`` (during the N-th request: a criterion or scores
+(before the first ``init``), ``segment-N`` (before the N-th segment, from 1),
+``done-N`` (after that segment), ``request-N`` (during the N-th request: a criterion or scores
 computed, or a callback command other than version, version_number, help, init_criterion) or
-``exit`` (all work done, or SystemExit); N may be ``*``. With ``@SECONDS`` another thread does it
-that much later while Sprint goes on, so ``request-2:signal:KILL@0.3`` dies between two requests.
+``exit`` (all work done, or SystemExit); N may be ``*``. With ``@SECONDS`` another thread acts that
+much later while Sprint continues, so ``request-2:signal:KILL@0.3`` dies between two requests.
 
 ========================= ========================================================================
 ``signal:NAME``           dies by this signal (no core file); STOP halts the process
 ``abort``                 the same as ``signal:ABRT``: what the real one does at exit after a run
                           with a Python layer
-``code:N``                ends at once with this exit status, finalising nothing
+``code:N``                ends at once with this exit status, without finalization
 ``error:TEXT``            a critical error of Sprint: TEXT on stderr, status 1
 ``hang``                  waits for ever
 ``ignore:NAME``           ignores this signal from now on
@@ -48,7 +48,7 @@ __all__ = ["Misbehaviour"]
 
 _POINT = re.compile(r"start|import|init|exit|(segment|done|request)-(\d+|\*)")
 _RULE = re.compile(r"([a-z]+(?:-(?:\d+|\*))?):([a-z]+)(?::(.*?))?(?:@(\d*\.?\d+))?", re.DOTALL)
-_ARGUMENTS = {  # what an action's argument must look like
+_ARGUMENTS = {  # pattern of the argument of an action
     **dict.fromkeys(("abort", "hang", "half", "close"), ""),
     **dict.fromkeys(("code", "noise"), r"\d+"),
     **dict.fromkeys(("signal", "ignore"), "|".join(s.name[3:] for s in signal.Signals)),
@@ -74,7 +74,7 @@ class Misbehaviour:
         """Reads the rules.
 
         Raises:
-            ConfigurationError: for a rule that is none.
+            ConfigurationError: for an invalid rule.
         """
         self._rules: dict[str, list[_Rule]] = {}
         self._reached: Counter[str] = Counter()
@@ -92,7 +92,7 @@ class Misbehaviour:
             self._rules.setdefault(match[1], []).append(rule)
 
     def at(self, point: str) -> None:
-        """Does what the rules say for a point; points that recur are counted."""
+        """Applies the rules of a point; recurring points are counted."""
         if not self._rules:
             return
         points = [point]
@@ -112,7 +112,7 @@ class Misbehaviour:
                 action(rule.argument)
 
     def die(self, number: int) -> NoReturn:
-        """Dies by a signal, leaving no core file."""
+        """Dies by a signal, without a core file."""
         import resource
 
         write_stream("stdout", "")
@@ -176,7 +176,7 @@ class Misbehaviour:
 
     def _pipe(self) -> int:
         if "c2p" not in self._pipes:
-            raise ConfigurationError("fake.misbehave: there is no c2p_fd in pymod-config")
+            raise ConfigurationError("fake.misbehave: no c2p_fd in pymod-config")
         return self._pipes["c2p"]
 
 

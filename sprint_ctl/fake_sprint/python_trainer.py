@@ -1,8 +1,8 @@
 """PythonTrainer: the module functions ``init``, ``feedInput*``, ``finish*``, ``exit``.
 
 With ``supervised-segmentwise-training`` the real Sprint never delivers data, since its factory
-makes a python-evaluator: Python sees ``init`` and ``exit`` only. So it is here, unless
-``fake.fixed-segmentwise-trainer`` is set.
+creates a python-evaluator: Python sees ``init`` and ``exit`` only. The stand-in does the same,
+unless ``fake.fixed-segmentwise-trainer`` is set.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FUNCTIONS = {
     "unsupervised": "feedInputUnsupervised",
     "forward-only": "feedInputForwarding",
 }
-_TARGETS = {  # which target modes an action can serve
+_TARGETS = {  # target modes of an action
     "supervised-training": ("criterion-by-sprint", "target-generic", "target-alignment"),
     "unsupervised-training": (
         "criterion-by-sprint",
@@ -134,16 +134,16 @@ class PythonTrainer:
         return {}
 
     def posteriors(self, result: Any, num_frames: int) -> NDArray[np.floating]:
-        """What a feedInput function returned, checked: (output dimension, T)."""
-        found = self.embedding.array(result, 2, _FUNCTIONS[self.mode], exact=True)
-        fits = found.shape[1] == num_frames
-        fits = fits or (self.downsampling and found.shape[1] < num_frames)
-        if found.shape[0] != self.output_dim or not fits:
+        """Checks the result of a feedInput function: (output dimension, T)."""
+        matrix = self.embedding.array(result, 2, _FUNCTIONS[self.mode], exact=True)
+        fits = matrix.shape[1] == num_frames
+        fits = fits or (self.downsampling and matrix.shape[1] < num_frames)
+        if matrix.shape[0] != self.output_dim or not fits:
             raise CriticalError(
-                f"PythonTrainer: feedInput() did return a matrix of wrong size {found.shape},"
+                f"PythonTrainer: feedInput() did return a matrix of wrong size {matrix.shape},"
                 f" but we expected ({self.output_dim},{num_frames})"
             )
-        return found
+        return matrix
 
     def _finish(
         self,
@@ -152,7 +152,7 @@ class PythonTrainer:
         weights: NDArray[np.floating] | None,
         segment: Segment | None,
     ) -> None:
-        """Hands the error signal of the criterion over."""
+        """Passes the error signal of the criterion."""
         self.app.misbehaviour.at("request")
         self.app.work(posteriors.shape[1])
         text = None if labels is not None or segment is None else orthography(segment)

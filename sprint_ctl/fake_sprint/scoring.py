@@ -31,7 +31,7 @@ def run(app: Application) -> None:
         _run_trainer(app)
         return
     if kind != "python-feature-scorer":
-        raise CriticalError(f"feature-scorer-type = {kind!r} is not in this stand-in")
+        raise CriticalError(f"feature-scorer-type = {kind!r} is not supported by the stand-in")
     extraction = Extraction(app, app.config)
     control = ControlUnit(app, config, "PythonFeatureScorer")
     input_dim = config.integer("feature-dimension", 0)
@@ -67,7 +67,7 @@ def run(app: Application) -> None:
 def _score(
     control: ControlUnit, features: np.ndarray[Any, np.dtype[np.float32]], output_dim: int
 ) -> int:
-    """Buffers these frames and asks for their scores; returns how many they were."""
+    """Buffers frames and asks for their scores; returns their number."""
     for time, frame in enumerate(features):
         feature = control.embedding.vector(frame, np.float32)
         control.call("add_feature", feature=feature, time=time)

@@ -10,7 +10,7 @@ __all__ = ["write_stream"]
 
 
 def write_stream(name: str, text: str) -> None:
-    """Writes to stdout or stderr, and flushes; a stream that nobody reads is ignored, as in C++."""
+    """Writes to stdout or stderr, and flushes; errors of a closed stream are ignored, as in C++."""
     stream = getattr(sys, name)
     if stream is None:
         return
@@ -18,7 +18,7 @@ def write_stream(name: str, text: str) -> None:
         stream.write(text)
         stream.flush()
     except (OSError, ValueError):
-        with contextlib.suppress(OSError, ValueError):  # what is buffered must not fail at exit
+        with contextlib.suppress(OSError, ValueError):  # the buffer must not fail at exit
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, stream.fileno())
             os.close(null)

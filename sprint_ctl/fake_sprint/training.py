@@ -1,8 +1,8 @@
 """Training: segments through the feature buffer into a trainer, for the actions ``*-training``.
 
 As RASR's buffered feature processors: ``buffer-type`` (mini-batch | batch | utterance),
-``buffer-size``, ``batch-size``, ``shuffle``, ``window-size``. A trainer is made with the first
-minibatch. Frames are shuffled by a permutation of our own.
+``buffer-size``, ``batch-size``, ``shuffle``, ``window-size``. A trainer is created with the first
+minibatch. The permutation of frames differs from that of the real Sprint.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ ACTIONS = ("supervised-training", "unsupervised-training", "supervised-segmentwi
 
 
 class Trainer(Protocol):
-    """What trains on minibatches."""
+    """Trains on minibatches."""
 
-    processes_all: bool  # also the rest of a buffer, smaller than a minibatch
+    processes_all: bool  # also a last minibatch that is not full
 
     def process(
         self,
@@ -40,16 +40,16 @@ class Trainer(Protocol):
         weights: NDArray[np.floating] | None,
         segment: Segment | None,
     ) -> None:
-        """Takes (T, D) features with (T,) labels and weights; the segment where it is known."""
+        """Processes (T, D) features with (T,) labels and weights; the segment if it is known."""
 
     def finalize(self) -> None: ...
 
 
 def run(app: Application, action: str) -> None:
-    """Trains over the corpus, as ``action`` and ``trainer`` say."""
+    """Trains on the corpus with the trainer of the configuration."""
     config = app.config
     if action not in ACTIONS:
-        raise CriticalError(f"action = {action!r} is none of {', '.join(ACTIONS)}")
+        raise CriticalError(f"action = {action!r} is not one of {', '.join(ACTIONS)}")
     supervised = action == "supervised-training"
     extraction = Extraction(
         app, config.select("aligning-feature-extractor") if supervised else config
@@ -65,11 +65,11 @@ def run(app: Application, action: str) -> None:
             labels, features = model.viterbi(extraction.alignment(segment.name), features)
             features = features[: len(labels)]
         buffer.add(segment, features, labels)
-    buffer.process_rest()
+    buffer.flush()
     if buffer.trainer is None:
         if supervised:
             raise CriticalError("Trainer was not initalized: the corpus is empty")
-        app.misbehaviour.die(signal.SIGSEGV)  # the real one finalises a trainer that is not there
+        app.misbehaviour.die(signal.SIGSEGV)  # the real one finalizes a null pointer
     buffer.trainer.finalize()
 
 
@@ -83,11 +83,11 @@ def _make_trainer(app: Application, action: str) -> Trainer:
         from .feed_forward import FeedForwardTrainer
 
         return FeedForwardTrainer(app, action)
-    raise CriticalError(f"trainer = {kind!r} is not in this stand-in")
+    raise CriticalError(f"trainer = {kind!r} is not supported by the stand-in")
 
 
 class _Buffer:
-    """Frames that wait for a trainer."""
+    """Buffers frames for a trainer."""
 
     def __init__(self, config: Configuration, make_trainer: Callable[[], Trainer]) -> None:
         kinds = "mini-batch", "batch", "utterance"
@@ -103,37 +103,37 @@ class _Buffer:
         self.generator = np.random.default_rng(seed) if shuffles else None
         self.trainer: Trainer | None = None
         self._make_trainer = make_trainer
-        self._waiting: list[tuple[NDArray[Any], NDArray[np.uint32] | None]] = []
-        self._num_waiting = 0
+        self._buffered: list[tuple[NDArray[Any], NDArray[np.uint32] | None]] = []
+        self._num_buffered = 0
 
     def add(
         self, segment: Segment, features: NDArray[np.float32], labels: NDArray[np.uint32] | None
     ) -> None:
-        """Buffers a segment; processes what is full."""
+        """Buffers a segment; processes full buffers."""
         features = self._windowed(features).astype(self.dtype, copy=False)
         if self.kind == "utterance":
             if 0 < len(features) <= self.size:  # others are skipped
                 self._process(features, labels, len(features), segment)
             return
         while len(features):
-            space = self.size - self._num_waiting if self.kind == "mini-batch" else len(features)
-            some, features = features[:space], features[space:]
-            some_labels = None
+            space = self.size - self._num_buffered if self.kind == "mini-batch" else len(features)
+            part, features = features[:space], features[space:]
+            part_labels = None
             if labels is not None:
-                some_labels, labels = labels[:space], labels[space:]
-            self._waiting.append((some, some_labels))
-            self._num_waiting += len(some)
-            if self.kind == "mini-batch" and self._num_waiting == self.size:
-                self.process_rest()
+                part_labels, labels = labels[:space], labels[space:]
+            self._buffered.append((part, part_labels))
+            self._num_buffered += len(part)
+            if self.kind == "mini-batch" and self._num_buffered == self.size:
+                self.flush()
 
-    def process_rest(self) -> None:
-        """Processes what waits."""
-        if not self._waiting:
+    def flush(self) -> None:
+        """Processes the buffered frames."""
+        if not self._buffered:
             return
-        features = np.concatenate([features for features, _ in self._waiting])
-        parts = [labels for _, labels in self._waiting if labels is not None]
+        features = np.concatenate([features for features, _ in self._buffered])
+        parts = [labels for _, labels in self._buffered if labels is not None]
         labels = np.concatenate(parts) if parts else None
-        self._waiting, self._num_waiting = [], 0
+        self._buffered, self._num_buffered = [], 0
         self._process(features, labels, self.batch_size, None)
 
     def _process(
@@ -152,17 +152,17 @@ class _Buffer:
             batch = features[start : start + size]
             if len(batch) < size and not self.trainer.processes_all:
                 return
-            some = None if labels is None else labels[start : start + size]
+            batch_labels = None if labels is None else labels[start : start + size]
             weights: NDArray[np.floating] | None = None
-            if self.weighted and some is not None:
+            if self.weighted and batch_labels is not None:
                 weights = np.ones(len(batch), batch.dtype)
-            self.trainer.process(batch, some, weights, segment)
+            self.trainer.process(batch, batch_labels, weights, segment)
 
     def _windowed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Every frame with its neighbours; the first and last frame stand for those beyond."""
+        """Joins the frames around each frame; repeats the first and last frame beyond the ends."""
         if self.window == 1:
             return features
         half = self.window // 2
-        places = np.arange(len(features))[:, None] + np.arange(-half, half + 1)
-        windows: NDArray[np.float32] = features[places.clip(0, len(features) - 1)]
+        indices = np.arange(len(features))[:, None] + np.arange(-half, half + 1)
+        windows: NDArray[np.float32] = features[indices.clip(0, len(features) - 1)]
         return windows.reshape(len(features), -1)

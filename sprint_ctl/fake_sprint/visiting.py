@@ -1,8 +1,9 @@
 """Visiting a corpus: which segments, and in which order (RASR's Bliss/CorpusDescription).
 
-First the order is made: by Python (``python-segment-order``), a list (``segment-order``), chance
-(``segment-order-shuffle``; the permutation is not that of the real Sprint) or length. What is
-visited in this order is then filtered: partition, segments to skip, white list (``segments.file``).
+The order is determined first: by Python (``python-segment-order``), a list (``segment-order``),
+shuffling (``segment-order-shuffle``; another permutation than in the real Sprint) or length.
+Segments in this order are then filtered: partition, segments to skip, white list
+(``segments.file``).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _PROGRESS = ("none", "local", "global")
 
 
 def orthography(segment: Segment) -> str:
-    """The orthography as Sprint has it: one that is not empty ends in a blank."""
+    """The orthography as in Sprint: unless empty, it ends in a blank."""
     text = segment.orthography or ""
     return f"{text} " if text else ""
 
@@ -36,7 +37,7 @@ class CorpusDescription:
     """The corpus of one component, at the selection ``corpus``."""
 
     def __init__(self, app: Application, config: Configuration) -> None:
-        """Reads the lists and imports the module for the order, if there is one."""
+        """Reads the lists, and imports the module for the order, if configured."""
         self.app = app
         self.config = config
         self.extraction = Extraction(app, config)
@@ -69,20 +70,20 @@ class CorpusDescription:
         if self.to_keep is not None and not self.to_keep:
             if not config.select("segments").boolean("allow-empty-whitelist", False):
                 raise CriticalError(f"Discard segment whitelist, because file is empty: {file}")
-            self.to_keep = None  # an empty list keeps everything, in Sprint too
+            self.to_keep = None  # an empty list keeps everything, as in Sprint
 
     def segments(self) -> Iterator[Segment]:
-        """The segments to process; after a segment was processed, the next one is asked for."""
+        """The segments to process, lazily."""
         counted = self.config.choice("progress-indication", "none", _PROGRESS) == "global"
         if counted and self.config.boolean("python-segment-order-allow-copy", False):
-            sum(1 for _ in self._ordered())  # Sprint counts them beforehand
+            sum(1 for _ in self._ordered())  # Sprint counts them first
         for segment in self._filtered(self._ordered()):
             self.app.misbehaviour.at("segment")
             yield segment
             self.app.misbehaviour.at("done")
 
     def by_name(self) -> dict[str, str]:
-        """Full segment name to orthography, of what is visited; asks Python for its order."""
+        """Full segment name to orthography, of visited segments; asks Python for its order."""
         visited = self._filtered(self._ordered())
         return {segment.name: orthography(segment) for segment in visited}
 
@@ -197,8 +198,8 @@ class CorpusDescription:
             if segment.recording != recording:
                 recording, num_recordings = segment.recording, num_recordings + 1
             index += 1
-            place = num_recordings if self.by_recording else index
-            if place % parts != self.partition or index // parts < self.skip_first:
+            position = num_recordings if self.by_recording else index
+            if position % parts != self.partition or index // parts < self.skip_first:
                 continue
             if segment.name in self.to_skip:
                 continue
@@ -207,6 +208,6 @@ class CorpusDescription:
 
 
 def _read_list(path: str) -> list[str]:
-    """Names of a segment list, one a line; ``#`` begins a comment line."""
+    """Names of a segment list, one per line; ``#`` begins a comment line."""
     lines = read_file(path, "segment list").decode("utf-8", "surrogateescape").split("\n")
     return [line.strip() for line in lines if line and not line.startswith("#")]
