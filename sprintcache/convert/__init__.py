@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sprintcache._text_file import open_regular
 from sprintcache.errors import EntryNotFoundError, FormatError, SprintCacheError
 from sprintcache.opening import open_archive
 
@@ -216,7 +217,7 @@ def _kind_of(path: StrPath) -> str:
     ending = os.path.splitext(path)[1]
     if os.path.isdir(path) or ending == ".bundle":
         return "archive"
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         magic = file.read(8)
     if _ENDINGS.get(ending) == "kaldi":
         return "kaldi"

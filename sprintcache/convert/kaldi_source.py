@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from sprintcache._text_file import open_regular
 from sprintcache.errors import CorruptError, FormatError, UnsupportedError
 
 from .extras import kaldi_module, last_line
@@ -46,7 +47,7 @@ class KaldiSource:
     def _check_scp(self) -> int:
         """Number of lines."""
         number = 0
-        with open(self._path, "rb") as file:
+        with open_regular(self._path) as file:
             for number, line in enumerate(file, 1):
                 place = _place(line)
                 if not place or place[:1] == b"|" or place[-1:] == b"|":
@@ -62,13 +63,13 @@ class KaldiSource:
         """Type of the first object; None where there is none."""
         path, offset = self._path, 0
         if self._is_scp:
-            with open(path, "rb") as file:
+            with open_regular(path) as file:
                 place = _place(file.readline())
             match = _PLACE.fullmatch(place)
             if match is None:
                 return None
-            path, offset = os.fsdecode(match[1]), int(match[2] or 0)
-        with open(path, "rb") as file:
+            path, offset = os.fsdecode(match[1]), min(int(match[2] or 0), 1 << 62)
+        with open_regular(path) as file:
             file.seek(offset)
             head = file.read(4096)
         if not self._is_scp:
@@ -91,7 +92,7 @@ class KaldiSource:
         if not self._is_scp:
             yield from (name for name, _ in self._objects())
             return
-        with open(self._path, "rb") as file:
+        with open_regular(self._path) as file:
             for line in file:
                 yield line.split(None, 1)[0].decode("utf-8", "surrogateescape")
 

@@ -9,6 +9,7 @@ start and end in seconds, of labels and alignments (1, 2). ``<name>.alphabet``: 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import zipfile
 import zlib
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sprintcache._files import errors_of
+from sprintcache._text_file import open_regular
 from sprintcache.alignment import Alignment
 from sprintcache.errors import CorruptError, FormatError, UnsupportedError
 
@@ -103,6 +105,7 @@ class NpzSource:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = os.fspath(path)
         try:
+            open_regular(self._path).close()  # a pipe would be waited for
             self._zip = zipfile.ZipFile(self._path)
         except _DAMAGE as error:
             raise FormatError(f".npz file: {error}", path=self._path) from error
@@ -169,7 +172,10 @@ class NpzSource:
         try:
             with self._zip.open(info) as file:
                 return np.lib.format.read_array(file, allow_pickle=False)
-        except _DAMAGE as error:
+        except (*_DAMAGE, OSError) as error:
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise
+            # EINVAL: the offset of the member is outside of the file
             raise FormatError(f".npz file: {error}", path=self._path, entry=key) from error
 
 

@@ -1,0 +1,80 @@
+"""Readers of other foreign bytes: any changed byte gives a value or a typed error, fast."""
+
+from __future__ import annotations
+
+import gzip
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sprintcache import FormatError, SprintCacheError
+from sprintcache._attributes import parse
+from sprintcache._segment_list import read_segment_list
+from sprintcache.convert import convert
+from sprintcache.lexicon import Lexicon
+from tests.oracle import builder
+
+LEXICON = """<?xml version="1.0" encoding="utf-8"?>
+<lexicon><phoneme-inventory>
+<phoneme><symbol>a</symbol></phoneme><phoneme><symbol>si</symbol><variation>none</variation></phoneme>
+</phoneme-inventory>
+<lemma special="silence"><orth>[S]</orth><phon score="0.5">si</phon><synt/><eval/></lemma>
+<lemma><orth>A</orth><orth>B &amp; C</orth><phon>a a</phon><phon>a</phon></lemma>
+</lexicon>
+"""
+
+
+def read_attributes(path: Path) -> Any:
+    return parse(path.read_bytes(), path=str(path))
+
+
+def read_npz(path: Path) -> None:
+    convert([path], path.parent / "out.cache", overwrite=True)
+
+
+def npz(folder: Path) -> bytes:
+    np.savez_compressed(folder / "x.npz", a=np.ones((3, 2), np.float32), b=np.arange(4.0))
+    return (folder / "x.npz").read_bytes()
+
+
+INPUTS: dict[str, tuple[str, Callable[[Path], bytes], Callable[[Path], Any]]] = {
+    "attributes": ("attribs", lambda _: builder.attribs({"a": "b", "c": "<&>"}), read_attributes),
+    "segment list": ("list", lambda _: gzip.compress(b"a/1\nb/2\r\n# c\n"), read_segment_list),
+    "lexicon": ("lexicon.xml", lambda _: LEXICON.encode(), Lexicon.read),
+    "npz": ("in.npz", npz, read_npz),
+}
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize("kind", INPUTS)
+def test_changed_bytes_and_cuts(scratch: Path, kind: str) -> None:
+    name, make, read = INPUTS[kind]
+    data, path = make(scratch), scratch / name
+    path.write_bytes(data)
+    read(path)
+    rng = random.Random(kind)
+    messages = []
+    for _ in range(300):
+        changed = bytearray(data)
+        for _ in range(rng.choice([1, 1, 4])):
+            changed[rng.randrange(len(data))] = rng.randrange(256)
+        if rng.random() < 0.2:
+            del changed[rng.randrange(len(data)) :]
+        path.write_bytes(changed)
+        try:
+            read(path)
+        except SprintCacheError as error:
+            messages.append(str(error))
+    assert len(messages) > 20
+    assert all(name in message for message in messages)
+
+
+def test_gzip_data_in_a_text_file_are_limited_by_what_deflate_can_reach(scratch: Path) -> None:
+    path = scratch / "list"
+    path.write_bytes(gzip.compress(b"\0" * 1_000_000))
+    with pytest.raises(FormatError, match="zero byte"):
+        read_segment_list(path)
