@@ -12,7 +12,8 @@ from .metrics import COLLARS, TierComparison, compare_tiers
 from .readings import LexiconIndex
 from .segmentation import Segmenter, segment
 from .synthesis import alignment_of
-from .textgrid import GridTier, TextGrid, read_textgrid, read_textgrid_tiers, write_textgrid
+from .textgrid import GridTier, TextGrid, read_textgrid, read_textgrid_tiers
+from .textgrid_writer import write_textgrid
 from .time_errors import MEASURES, TimeErrors
 from .timing import archive_frame_shift, stored_frame_shift
 

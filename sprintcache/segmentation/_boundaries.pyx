@@ -93,7 +93,7 @@ def find_intervals(np.ndarray ids, np.ndarray lengths, np.ndarray flags, int tie
         raise ValueError("ids must be contiguous in time")
     lengths = np.ascontiguousarray(lengths, np.int64)
     flags = np.ascontiguousarray(flags, np.uint8)
-    cdef int64_t count = ids.shape[0], longest = ids.shape[1], item, found, done = 0
+    cdef int64_t count = ids.shape[0], longest = ids.shape[1], item, num_intervals, done = 0
     if lengths.ndim != 1 or lengths.shape[0] != count or flags.ndim != 1:
         raise ValueError("lengths must be (B,), flags (allophones,)")
     if count and (lengths.min() < 0 or lengths.max() > longest):
@@ -118,18 +118,18 @@ def find_intervals(np.ndarray ids, np.ndarray lengths, np.ndarray flags, int tie
         for item in range(count):
             row = <const int32_t *>(rows + item * stride)
             frames = length[item]
-            found = scan_runs(row, frames, tier == STATES, starts + done, firsts + done)
-            for i in range(done, done + found):
+            num_intervals = scan_runs(row, frames, tier == STATES, starts + done, firsts + done)
+            for i in range(done, done + num_intervals):
                 unknown |= firsts[i] >> STATE_BITS >= allophones or firsts[i] < 0
             if unknown:
                 break
             if tier == WORDS:
-                found = join_words(flag, frames, found, starts + done, ends + done, firsts + done)
+                num_intervals = join_words(flag, frames, num_intervals, starts + done, ends + done, firsts + done)
             else:
-                for i in range(done, done + found):
-                    ends[i] = starts[i + 1] if i + 1 < done + found else <int32_t>frames
-            number[item] = found
-            done += max(found, <int64_t>0)
+                for i in range(done, done + num_intervals):
+                    ends[i] = starts[i + 1] if i + 1 < done + num_intervals else <int32_t>frames
+            number[item] = num_intervals
+            done += max(num_intervals, <int64_t>0)
     if unknown:
         raise ValueError(f"an id is beyond the {allophones} allophones")
     return counts, start[:done].copy(), end[:done].copy(), first[:done].copy()

@@ -22,7 +22,7 @@ _UNKNOWN = Allophone("", "", "", False, False)
 
 
 class EmissionMatcher:
-    """The allophones that each emission id stands for.
+    """The allophones of each emission id.
 
     Args:
         names: allophones with a labeling.
@@ -61,8 +61,8 @@ class EmissionMatcher:
                     )
                     if left in ("", other_left) and right in ("", other_right)
                 ]
-            found = {int(self.table[state, index]) for index in indices if index >= 0}
-            self._labels[key] = frozenset(found - {-1})
+            labels = {int(self.table[state, index]) for index in indices if index >= 0}
+            self._labels[key] = frozenset(labels - {-1})
         return self._labels[key]
 
     def has_label(self, allophone: Allophone, state: int, label: int) -> bool:
@@ -90,7 +90,7 @@ class EmissionMatcher:
         return Match(phones, words_of(phones, self.names.silence) if has_words else [])
 
     def _of_label(self, label: int) -> tuple[Allophone, int, bool]:
-        """The allophone and state that a label stands for, contexts unknown.
+        """The allophone and state of a label, contexts unknown.
 
         The last value is whether all its allophones end a word, or none of them.
         """
@@ -105,7 +105,7 @@ class EmissionMatcher:
         phones = {allophone.phone for allophone in allophones}
         if len(phones) != 1:
             raise SegmentationError(
-                f"label {label} stands for {len(phones)} phones: give orthography and lexicon",
+                f"label {label} has {len(phones)} phones: give orthography and lexicon",
                 expected="one phone", found=", ".join(sorted(phones)[:5]) or "none",
             )  # fmt: skip
         initial = all(allophone.initial for allophone in allophones)
@@ -117,17 +117,17 @@ class EmissionMatcher:
         self, emission: NDArray[np.uint32], readings: Readings, first_of_several: bool
     ) -> Match:
         """Returns the one reading that the labels follow; see `matching.match`."""
-        found = match(_label_runs(emission), readings, first_of_several)
-        self._add_contexts(found, emission)
-        return found
+        reading = match(_label_runs(emission), readings, first_of_several)
+        self._add_contexts(reading, emission)
+        return reading
 
     def readings(self, orthography: str, index: LexiconIndex) -> EmissionReadings:
         """Returns the acceptor of an orthography that emits labels."""
         return EmissionReadings(orthography, index, self)
 
-    def _add_contexts(self, found: Match, emission: NDArray[np.uint32]) -> None:
+    def _add_contexts(self, reading: Match, emission: NDArray[np.uint32]) -> None:
         """Replaces each allophone by that with the contexts of its neighbors, or with ``#``."""
-        phones = found.phones
+        phones = reading.phones
         without = [phone.allophone.left == "#" for phone in phones]  # silence, noises
         for index, phone in enumerate(phones):
             if without[index]:

@@ -10,7 +10,8 @@ from .audacity import read_audacity, write_audacity
 from .ctm import read_ctm, write_ctm
 from .intervals import Segmentation, Tiers, end_of
 from .json_lines import read_json_lines, write_json_lines
-from .textgrid import read_textgrid_tiers, write_textgrid
+from .textgrid import read_textgrid_tiers
+from .textgrid_writer import write_textgrid
 
 __all__ = ["FORMATS", "format_of", "read_tiers", "write_tiers"]
 

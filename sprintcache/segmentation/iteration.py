@@ -54,7 +54,7 @@ def iter_segmentations(
         try:
             alignment = archive.read_alignment(name)
             with naming(archive.entry(name).archive_path, name):
-                found = segmenter.segment(
+                segmentation = segmenter.segment(
                     alignment, known.get(name), shift, window=window, name=name
                 )
         except SprintCacheError as error:
@@ -62,6 +62,6 @@ def iter_segmentations(
                 raise
             failures.append(error)
         else:
-            yield found
+            yield segmentation
         if progress is not None:
             progress(number)

@@ -20,7 +20,7 @@ MAX_COUNT = 1 << 30  # readings are counted up to here
 
 @dataclass
 class Match:
-    """The phones and words of the reading that was found.
+    """The phones and words of a reading.
 
     Attributes:
         phones: silence included.

@@ -142,7 +142,7 @@ def compare_tiers(
     """
     if not all(isinstance(collar, int) and collar >= 0 for collar in collars):
         raise ValueError(f"collars must be whole milliseconds, not {collars!r}")
-    found = TierComparison(tier)
+    comparison = TierComparison(tier)
     wanted = dict.fromkeys([*hypothesis, *reference] if names is None else names)
     segments: list[dict[str, float]] = []
     shifts: set[float] = set()
@@ -150,19 +150,21 @@ def compare_tiers(
         first, second = hypothesis.get(name), reference.get(name)
         if first is None or second is None:
             if first is not None or second is not None:
-                (found.only_reference if first is None else found.only_hypothesis).append(name)
+                (comparison.only_reference if first is None else comparison.only_hypothesis).append(
+                    name
+                )
             continue
-        found.num_segments += 1
+        comparison.num_segments += 1
         shifts |= {first.frame_shift, second.frame_shift}
         sides = [_Side(one, tier, silence, normalize) for one in (first, second)]
-        errors = _add_segment(found, sides[0], sides[1], tier, collars)
-        found.errors.merge(errors)
+        errors = _add_segment(comparison, sides[0], sides[1], tier, collars)
+        comparison.errors.merge(errors)
         segments.append(errors.means())
     for measure in dict.fromkeys(key for means in segments for key in means):
         values = [means[measure] for means in segments if measure in means]
-        found.macro[measure] = sum(values) / len(values)
-    found.frame_shift = min(shifts - {0.0}, default=0.0)
-    return found
+        comparison.macro[measure] = sum(values) / len(values)
+    comparison.frame_shift = min(shifts - {0.0}, default=0.0)
+    return comparison
 
 
 class _Side:
@@ -202,32 +204,32 @@ def _span(interval: Interval, normalize: Callable[[str], str] | None) -> Span:
 
 
 def _add_segment(
-    found: TierComparison, first: _Side, second: _Side, tier: str, collars: Sequence[int]
+    comparison: TierComparison, first: _Side, second: _Side, tier: str, collars: Sequence[int]
 ) -> TimeErrors:
     """Adds a segment to the counts and returns its time errors."""
     pairs = (overlap_pairs if tier == "phones" else word_pairs)(first.spans, second.spans)
-    found.num_hypothesis += len(first.spans)
-    found.num_reference += len(second.spans)
-    found.num_unmatched_hypothesis += len(first.spans) - len(pairs)
-    found.num_unmatched_reference += len(second.spans) - len(pairs)
-    found.duration_hypothesis += first.end / _MICRO
-    found.duration_reference += second.end / _MICRO
-    found.silence_hypothesis += first.silence() / _MICRO
-    found.silence_reference += second.silence() / _MICRO
+    comparison.num_hypothesis += len(first.spans)
+    comparison.num_reference += len(second.spans)
+    comparison.num_unmatched_hypothesis += len(first.spans) - len(pairs)
+    comparison.num_unmatched_reference += len(second.spans) - len(pairs)
+    comparison.duration_hypothesis += first.end / _MICRO
+    comparison.duration_reference += second.end / _MICRO
+    comparison.silence_hypothesis += first.silence() / _MICRO
+    comparison.silence_reference += second.silence() / _MICRO
     errors = TimeErrors()
     end = min(first.end, second.end)
     frame = min(filter(None, (first.frame, second.frame)), default=0)
     for i, j in pairs:
         one, other = first.spans[i], second.spans[j]
-        found.num_substituted += one.symbol != other.symbol
+        comparison.num_substituted += one.symbol != other.symbol
         start_shift, end_shift = one.start - other.start, one.end - other.end
         errors.add(start_shift, end_shift, j in (0, len(second.spans) - 1))
         (start, stop), (other_start, other_stop) = (_cut(span, end, frame) for span in (one, other))
-        found.clipped += abs(start - other_start) + abs(stop - other_stop)
+        comparison.clipped += abs(start - other_start) + abs(stop - other_stop)
         for collar in collars:
             inside = max(abs(start_shift), abs(end_shift)) <= collar * 1000
-            found.within[collar] += inside and one.symbol == other.symbol
-    _add_confusions(found.confusions, first.spans, second.spans, end)
+            comparison.within[collar] += inside and one.symbol == other.symbol
+    _add_confusions(comparison.confusions, first.spans, second.spans, end)
     return errors
 
 

@@ -106,16 +106,16 @@ class Segmenter:
             raise SegmentationError("the alignment has no frames")
         if shift is None or not shift > 0:
             raise SegmentationError("the frame shift is unknown", expected="seconds", found=shift)
-        found, weight = self._match(alignment, orthography)
+        reading, weight = self._match(alignment, orthography)
         clock = _Clock(shift, shift if window is None else window, offset, weight)
-        num_frames = found.phones[-1].end
+        num_frames = reading.phones[-1].end
         return Segmentation(
-            words=[self._word(word, found.phones, clock) for word in found.words],
-            phones=[self._phone(phone, clock) for phone in found.phones],
+            words=[self._word(word, reading.phones, clock) for word in reading.words],
+            phones=[self._phone(phone, clock) for phone in reading.phones],
             states=[
                 clock.interval(run.start, run.end, f"{run.allophone.symbol}.{run.state}",
                                allophone=run.allophone.symbol)
-                for phone in found.phones
+                for phone in reading.phones
                 for run in phone.states
             ],
             num_frames=num_frames,

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from sprintcache.errors import TruncatedError, UnsupportedError
 
-from .intervals import Interval, Segmentation, Tiers, end_of
-from .text_files import TextFile, format_seconds, microseconds, write_text
+from .intervals import Interval, Segmentation, Tiers
+from .text_files import TextFile
 
-__all__ = ["GridTier", "TextGrid", "read_textgrid", "read_textgrid_tiers", "write_textgrid"]
+__all__ = ["SEPARATOR", "GridTier", "TextGrid", "read_textgrid", "read_textgrid_tiers"]
 
 _VALUE = re.compile(
     r"""\s*(?:
@@ -31,7 +31,7 @@ _VALUE = re.compile(
     re.VERBOSE,
 )
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?%?\Z")
-_SEPARATOR = " - "  # between segment and tier, as MFA writes speakers
+SEPARATOR = " - "  # between segment and tier, as MFA writes speakers
 
 
 @dataclass
@@ -109,19 +109,19 @@ class _Reader:
 def _values(source: TextFile) -> Iterator[_Value]:
     text, position, line, counted = source.text.removeprefix("\ufeff"), 0, 1, 0
     while True:
-        found = _VALUE.match(text, position)
-        if found is None:
+        match = _VALUE.match(text, position)
+        if match is None:
             line += text.count("\n", counted, position)
             rest = text[position:].lstrip()
             if not rest:
                 return
             source.bad(line + text.count("\n", position, len(text) - len(rest)),
                        "a string or flag without end", found=repr(rest[:40]))  # fmt: skip
-        kind = found.lastgroup or ""
-        start = found.start(kind)
+        kind = match.lastgroup or ""
+        start = match.start(kind)
         line += text.count("\n", counted, start)
-        counted, position = start, found.end()
-        value = found[kind]
+        counted, position = start, match.end()
+        value = match[kind]
         if kind == "string":
             yield _Value(line, "string", value.replace('""', '"'))
         elif kind == "flag":
@@ -190,7 +190,7 @@ def read_textgrid_tiers(path: str | os.PathLike[str], name: str | None = None) -
     default = os.path.basename(os.fspath(path)).partition(".")[0] if name is None else name
     tiers: Tiers = {}
     for tier in grid.tiers:
-        segment, separator, tier_name = tier.name.rpartition(_SEPARATOR)
+        segment, separator, tier_name = tier.name.rpartition(SEPARATOR)
         segment = segment if separator else default
         target = tiers.setdefault(segment, Segmentation(name=segment))
         target.duration = max(target.duration, tier.end)
@@ -199,125 +199,3 @@ def read_textgrid_tiers(path: str | os.PathLike[str], name: str | None = None) -
             known = None  # a second tier of this name keeps its own
         target.set_tier(known or tier_name, tier.intervals)
     return tiers
-
-
-def write_textgrid(
-    path: str | os.PathLike[str],
-    tiers: Mapping[str, Segmentation] | Segmentation | TextGrid,
-    tier_names: Sequence[str] | None = None,
-    *,
-    form: Literal["long", "short"] = "long",
-    encoding: Literal["utf-8", "utf-16"] = "utf-8",
-    silence: str = "[SILENCE]",
-) -> None:
-    """Writes a TextGrid.
-
-    Args:
-        path: the file.
-        tiers: one segmentation; several by name, whose tiers are named ``SEGMENT - TIER``; or a
-            TextGrid.
-        tier_names: tiers to write; None: all that are not empty.
-        form: Praat's long or short form.
-        encoding: UTF-16 gets a byte order mark, as Praat writes it.
-        silence: symbol that is written as ``""``.
-
-    Raises:
-        OSError: if it cannot be written.
-        ValueError: if `form` or `encoding` is unknown.
-    """
-    if form not in ("long", "short") or encoding not in ("utf-8", "utf-16"):
-        raise ValueError(f"form is long or short, encoding utf-8 or utf-16, not {form}, {encoding}")
-    if isinstance(tiers, TextGrid):
-        grid = tiers
-    else:
-        segments = [tiers] if isinstance(tiers, Segmentation) else list(tiers.values())
-        grid = _grid(segments, tier_names)
-    lines = _long_lines(grid, silence) if form == "long" else _short_lines(grid, silence)
-    write_text(path, "".join(f"{line}\n" for line in lines), encoding)
-
-
-def _grid(segments: Sequence[Segmentation], tier_names: Sequence[str] | None) -> TextGrid:
-    grid = TextGrid()
-    for segment in segments:
-        prefix = f"{segment.name}{_SEPARATOR}" if len(segments) > 1 else ""
-        end = max([segment.duration, *map(end_of, segment.tiers.values())])
-        for name in segment.tiers if tier_names is None else tier_names:
-            intervals = segment.tier(name)
-            is_points = bool(intervals) and all(one.start == one.end for one in intervals)
-            grid.tiers.append(GridTier(prefix + name, intervals, 0.0, end, is_points))
-    grid.end = max((tier.end for tier in grid.tiers), default=0.0)
-    return grid
-
-
-def _entries(tier: GridTier, silence: str) -> list[tuple[int, int, str]]:
-    """(start, end, text) of a tier in microseconds, gapless unless they are points."""
-    entries: list[tuple[int, int, str]] = []
-    last, end = microseconds(tier.start), microseconds(tier.end)
-    intervals = sorted(tier.intervals, key=lambda interval: interval.start)
-    if tier.is_point_tier:
-        return [(microseconds(one.start),) * 2 + (one.symbol,) for one in intervals]
-    for index, interval in enumerate(intervals):
-        start, stop = microseconds(interval.start), microseconds(interval.end)
-        if index + 1 < len(intervals):  # windows of frames overlap
-            stop = min(stop, microseconds(intervals[index + 1].start))
-        if stop <= start:
-            continue
-        if start > last:
-            entries.append((last, start, ""))
-        entries.append((start, stop, "" if interval.symbol == silence else interval.symbol))
-        last = stop
-    if last < end or not entries:
-        entries.append((last, end, ""))
-    return entries
-
-
-def _number(value: int) -> str:
-    return format_seconds(value / 1e6, 0)
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"'
-
-
-def _long_lines(grid: TextGrid, silence: str) -> Iterator[str]:
-    yield from ('File type = "ooTextFile"', 'Object class = "TextGrid"', "")
-    yield f"xmin = {_number(microseconds(grid.start))}"
-    yield f"xmax = {_number(microseconds(grid.end))}"
-    yield from ("tiers? <exists>", f"size = {len(grid.tiers)}", "item []:")
-    for number, tier in enumerate(grid.tiers, 1):
-        entries = _entries(tier, silence)
-        word = "points" if tier.is_point_tier else "intervals"
-        yield f"    item [{number}]:"
-        yield f'        class = "{"TextTier" if tier.is_point_tier else "IntervalTier"}"'
-        yield f"        name = {_quoted(tier.name)}"
-        yield f"        xmin = {_number(microseconds(tier.start))}"
-        yield f"        xmax = {_number(microseconds(tier.end))}"
-        yield f"        {word}: size = {len(entries)}"
-        for index, (start, end, text) in enumerate(entries, 1):
-            yield f"        {word} [{index}]:"
-            if tier.is_point_tier:
-                yield f"            number = {_number(start)}"
-                yield f"            mark = {_quoted(text)}"
-            else:
-                yield f"            xmin = {_number(start)}"
-                yield f"            xmax = {_number(end)}"
-                yield f"            text = {_quoted(text)}"
-
-
-def _short_lines(grid: TextGrid, silence: str) -> Iterator[str]:
-    yield from ('File type = "ooTextFile"', 'Object class = "TextGrid"', "")
-    yield _number(microseconds(grid.start))
-    yield _number(microseconds(grid.end))
-    yield from ("<exists>", str(len(grid.tiers)))
-    for tier in grid.tiers:
-        entries = _entries(tier, silence)
-        yield '"TextTier"' if tier.is_point_tier else '"IntervalTier"'
-        yield _quoted(tier.name)
-        yield _number(microseconds(tier.start))
-        yield _number(microseconds(tier.end))
-        yield str(len(entries))
-        for start, end, text in entries:
-            yield _number(start)
-            if not tier.is_point_tier:
-                yield _number(end)
-            yield _quoted(text)

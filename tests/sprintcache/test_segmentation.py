@@ -388,7 +388,7 @@ def test_labels_that_several_phones_share(tmp_path: Path) -> None:
     (tmp_path / "allophones").write_text("a{#+#}@i@f\nb{#+#}@i@f\n")
     (tmp_path / "tying").write_text("a{#+#}@i@f.0 0\nb{#+#}@i@f.0 0\n")
     labeling = AllophoneLabeling(None, tmp_path / "allophones", None, tmp_path / "tying")
-    with pytest.raises(SegmentationError, match="label 0 stands for 2 phones"):
+    with pytest.raises(SegmentationError, match="label 0 has 2 phones"):
         segment(Alignment([0], [0], label_type="emission"), labeling, frame_shift=1.0)
     with pytest.raises(SegmentationError, match="needs a labeling"):
         segment(Alignment([0], [0], label_type="emission"), frame_shift=1.0)
