@@ -110,8 +110,27 @@ class LexiconIndex:
         return tuple(self._by_phones.get(phones, ()))
 
     def tokens(self, orthography: str) -> list[str]:
-        """Returns the words of an orthography without those for silence, which is optional."""
-        return [word for word in tokens(orthography) if word not in self.silence_words]
+        """Returns the words of an orthography that need a pronunciation.
+
+        Left out are those for silence, which is optional, and, where the lexicon has no lemma for
+        unknown words, those that fit no lemma: Sprint leaves these out, too.
+        """
+        words = [word for word in tokens(orthography) if word not in self.silence_words]
+        if self.unknown is not None:
+            return words
+        return [word for index, word in enumerate(words) if self.is_known(words, index)]
+
+    def is_known(self, words: list[str], position: int) -> bool:
+        """Whether a lemma fits at a position, or a lemma of several words over it."""
+        return any(self.lemmas_at(words, position)) or self.is_inside_compound(words, position)
+
+    def is_inside_compound(self, words: list[str], position: int) -> bool:
+        """Whether a lemma that begins before a position reaches over it."""
+        return any(
+            start + count > position
+            for start in range(position)
+            for count, _ in self.lemmas_at(words, start)
+        )
 
     def lemmas_at(self, tokens: list[str], position: int) -> Iterator[tuple[int, Lemma]]:
         """Yields (number of words, lemma) for each lemma that fits at a position."""
@@ -130,7 +149,7 @@ class Readings:
         skips: which states may be skipped: as "sprint" does, the "last" of a phone, or "any".
 
     Raises:
-        SegmentationError: if a word is unknown or has no pronunciation.
+        SegmentationError: if a word has no pronunciation.
     """
 
     def __init__(
@@ -159,20 +178,12 @@ class Readings:
             for pronunciation in lemma.pronunciations
             if pronunciation.phones
         )
-        if not spoken and not self._is_inside_compound(position):
-            reason = "has no pronunciation" if lemmas else "is not in the lexicon"
-            raise SegmentationError(f"word {word!r} {reason}", path=self.index.path)
+        if not spoken and not self.index.is_inside_compound(self.tokens, position):
+            raise SegmentationError(f"word {word!r} has no pronunciation", path=self.index.path)
         return [
             self._arc(position, position + count, phones, False, num_states)
             for count, phones in spoken
         ]
-
-    def _is_inside_compound(self, position: int) -> bool:
-        return any(
-            start + count > position
-            for start in range(position)
-            for count, _ in self.index.lemmas_at(self.tokens, start)
-        )
 
     def _arc(
         self, begin: int, end: int, phones: tuple[str, ...], is_silence: bool, num_states: int
