@@ -26,6 +26,8 @@ from sprintcache import (
     SegmentationError,
     open_archive,
 )
+from sprintcache.align import Aligner
+from sprintcache.automata import AutomatonBuilder
 from sprintcache.bliss import Corpus
 from sprintcache.lexicon import Lexicon
 from sprintcache.segmentation import (
@@ -489,3 +491,49 @@ def test_states_are_divided_evenly(lexicon: Lexicon) -> None:
     with pytest.raises(SegmentationError, match="not in the lexicon"):
         alignment_of(replace(source, phones=[], words=[Interval(0.0, 14.0, "z")]), lexicon, ["a"])
     assert np.array_equal(made.time, np.arange(14))
+
+
+# ---- against the aligner's own words -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_states", [1, 2, 3])
+@pytest.mark.parametrize("skip", [0.0, 1.0, float("inf")])
+def test_words_are_those_of_the_search(num_states: int, skip: float) -> None:
+    """Random posteriors and orthographies: the words of the best path, from its states alone."""
+    rng = np.random.default_rng(num_states)
+    lexicon = Lexicon.read(ALIGNER / "corpus" / "lexicon.mini.xml")
+    builder = AutomatonBuilder(
+        lexicon,
+        states_per_phone=num_states,
+        state_repetitions=1,
+        across_word=True,
+        phone_transition=(1.0, 0.0, skip, 0.5),
+        silence_transition=(0.5, 0.5, float("inf"), 0.5),
+        entry_transition=(float("inf"), 0.0, skip, 0.0),
+    )
+    aligner = Aligner(builder, min_beam=1e9, until_score_is_equal=False)
+    segmenter = Segmenter(None, lexicon, on_ambiguity="error")
+    spellings = [
+        spelling
+        for lemma in lexicon.lemmas
+        if lemma.pronunciations and not lemma.special
+        for spelling in lemma.orthographies
+    ]
+    num_checked = 0
+    for _ in range(20):
+        count = int(rng.integers(1, 7))
+        orthography = " ".join(rng.choice(spellings, count))
+        num_frames = int(rng.integers(2 * count, 8 * count * min(num_states, 2)))
+        posteriors = rng.dirichlet(np.full(builder.num_labels, 0.15), num_frames) + 1e-6
+        result = aligner.align(np.log(posteriors).astype(np.float32), orthography)
+        if result.alignment is None:
+            continue
+        try:
+            words = segmenter.segment(result.alignment, orthography, 1.0).words
+        except AmbiguousSegmentationError:
+            assert num_states == 1
+            continue
+        expected = [(word.start, word.end) for word in result.words if not word.is_silence]
+        assert [(word.start, word.end) for word in words] == expected
+        num_checked += 1
+    assert num_checked > 5
