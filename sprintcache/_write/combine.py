@@ -63,6 +63,7 @@ def combine(
     names: Iterable[str] | None = None,
     duplicates: Duplicates = "check",
     prefix: str = "",
+    rename: Callable[[str], str] | None = None,
     compress: bool | None = None,
     skip_damaged: bool = False,
     dry_run: bool = False,
@@ -80,6 +81,7 @@ def combine(
             earlier source: "check" keeps that entry, and reports the name if data or attributes
             differ; "keep" keeps it without comparing; "replace" takes the later one.
         prefix: prepended to every name.
+        rename: new name of each segment, before the prefix; its ".attribs" follow.
         compress: store all entries as gzip members or none of them; None: as they are.
         skip_damaged: skip damaged entries and report them; False: raise an error.
         dry_run: write nothing; the report is that of a real run.
@@ -90,11 +92,11 @@ def combine(
     Raises:
         EntryNotFoundError: if one of the names is not in any archive.
         FormatError: if an entry is damaged; with `skip_damaged` only if it must be compared with
-        another one. FileExistsError, SprintCacheError, OSError: as `ArchiveWriter`; in modes "x"
-        and "w" the
+            another one.
+        FileExistsError, SprintCacheError, OSError: as `ArchiveWriter`; in modes "x" and "w" the
             path is then unchanged, in mode "a" the archive is complete with the entries so far.
-        ValueError: for another `mode` or `duplicates`; if names with the prefix are not normalized
-            paths; if an archive would be appended to itself.
+        ValueError: for another `mode` or `duplicates`; if new names are not normalized paths, or
+            two segments of one archive get the same one; if an archive would be appended to itself.
     """
     if duplicates not in ("check", "keep", "replace"):
         raise ValueError(f"duplicates must be 'check', 'keep' or 'replace', not {duplicates!r}")
@@ -112,7 +114,8 @@ def combine(
         target_archive = None
         if mode == "a" and os.path.exists(path):
             target_archive = stack.enter_context(open_archive(path, "pread", path_map={}))
-        plan = Plan(target_archive, duplicates, prefix, on_decision)
+        new_name = _new_name(prefix, rename)
+        plan = Plan(target_archive, duplicates, new_name, on_decision)
         for archive in archives:
             if progress is not None:
                 progress(0, 0)
@@ -126,9 +129,8 @@ def combine(
         if writer is not None:
             for name in sorted(plan.orphans):
                 writer.remove(name)
-            job = _Copying(
-                writer, prefix, compress, damaged if skip_damaged else None, progress, total
-            )
+            on_damage = damaged if skip_damaged else None
+            job = _Copying(writer, new_name, compress, on_damage, progress, total)
             for step in steps:
                 job.run(step)
     return CombineReport(
@@ -191,6 +193,20 @@ def repack(
     )
 
 
+def _new_name(prefix: str, rename: Callable[[str], str] | None) -> Callable[[str], str] | None:
+    """A function from the name of an entry to its new name; None if names are unchanged."""
+    if rename is None:
+        return (lambda name: prefix + name) if prefix else None
+
+    def new_name(name: str) -> str:
+        segment = name.removesuffix(".attribs")
+        renamed = prefix + rename(segment)
+        check_name(renamed)
+        return renamed + name[len(segment) :]
+
+    return new_name
+
+
 def _check_open(archive: object) -> None:
     if not hasattr(archive, "source_paths"):
         raise TypeError(f"an open archive is needed, from open_archive, not {archive!r}")
@@ -215,14 +231,14 @@ class _Copying:
     def __init__(
         self,
         writer: ArchiveWriter,
-        prefix: str,
+        new_name: Callable[[str], str] | None,
         compress: bool | None,
         damaged: list[tuple[str, SprintCacheError]] | None,
         progress: Progress | None,
         total: int,
     ) -> None:
         self._writer = writer
-        self._prefix = prefix
+        self._new_name = new_name
         self._compress = compress
         self._damaged = damaged
         self._progress = progress
@@ -254,7 +270,7 @@ class _Copying:
             archive,
             names,
             self._writer,
-            prefix=self._prefix,
+            new_name=self._new_name,
             replace=replace,
             on_damage=None if self._damaged is None else self._record_damage,
             progress=self._advance,
@@ -266,7 +282,7 @@ class _Copying:
 
     def _recode(self, archive: Archive, names: Iterable[str], replace: bool) -> None:
         """Copies entries compressed or inflated."""
-        prefix, compress = self._prefix, self._compress is True
+        new_name, compress = self._new_name or str, self._compress is True
 
         extents = self._extents(archive)
 
@@ -275,13 +291,13 @@ class _Copying:
                 _, position, size, compressed_size, path = archive.entry(name)
                 if position:
                     extents.add(path, name, compressed_size or size)
-                return name, stored_form(prefix + name, [archive.read_bytes(name)], compress)
+                return name, stored_form(new_name(name), [archive.read_bytes(name)], compress)
             except SprintCacheError as error:
                 return name, error
 
         for name, result in ordered_map(work, names, default_threads()):
             if not isinstance(result, SprintCacheError):
-                self._writer.add_stored(prefix + name, *result, replace)
+                self._writer.add_stored(new_name(name), *result, replace)
             elif self._damaged is None:
                 raise result
             else:

@@ -32,7 +32,8 @@ class Plan:
 
     Args:
         target: the archive that is appended to, or None.
-        duplicates, prefix, on_decision: as of `combine`.
+        duplicates, on_decision: as of `combine`.
+        new_name: from the name of an entry to its new name; None if names are unchanged.
 
     Attributes:
         orphans: attributes in the target whose segment is replaced by one without.
@@ -41,13 +42,19 @@ class Plan:
     """
 
     def __init__(
-        self, target: Archive | None, duplicates: str, prefix: str, on_decision: OnDecision | None
+        self,
+        target: Archive | None,
+        duplicates: str,
+        new_name: Callable[[str], str] | None,
+        on_decision: OnDecision | None,
     ) -> None:
         self._target = target
         self._duplicates = duplicates
-        self._prefix = prefix
+        self._new_name = new_name or str
         self._on_decision = on_decision
         self._home: dict[str, int] = {}  # new name -> number of its source
+        # new name -> name in its source; None if names are unchanged
+        self._old_names: dict[str, str] | None = None if new_name is None else {}
         self._sources: list[tuple[Archive, list[str]]] = []
         self._replacing: set[str] = set()
         self._has_changed = False  # whether an entry of the plan was replaced later
@@ -64,6 +71,7 @@ class Plan:
         """Adds a source; decides on its names, or on these."""
         chosen: list[str] = []
         number = len(self._sources)
+        self._sources.append((archive, chosen))
         selected = archive if names is None else with_attributes(archive, names)
         decided: dict[str, bool] = {}  # name -> whether it is taken from here
         for name in selected:
@@ -74,10 +82,9 @@ class Plan:
                 decided[owner] = self._decide(archive, owner)
             if decided[owner]:
                 chosen.append(name)
-                self._home[self._prefix + name] = number
+                self._set_home(name, number)
             else:
                 self.num_kept += 1
-        self._sources.append((archive, chosen))
 
     def steps(self) -> list[Step]:
         """The entries to copy."""
@@ -85,19 +92,24 @@ class Plan:
             return [Step(archive, chosen, frozenset()) for archive, chosen in self._sources]
         steps = []
         for number, (archive, chosen) in enumerate(self._sources):
-            names = [name for name in chosen if self._home.get(self._prefix + name) == number]
-            replacing = {name for name in names if self._prefix + name in self._replacing}
+            names = [name for name in chosen if self._home.get(self._new_name(name)) == number]
+            replacing = {name for name in names if self._new_name(name) in self._replacing}
             steps.append(Step(archive, names, frozenset(replacing)))
         return steps
 
     def _decide(self, archive: Archive, segment: str) -> bool:
         """Whether a segment with its attributes is taken from this archive."""
-        name = self._prefix + segment
+        name = self._new_name(segment)
         data = segment.removesuffix(".attribs")
-        if data != segment and data not in archive and self._is_taken(self._prefix + data):
+        if data != segment and data not in archive and self._is_taken(self._new_name(data)):
             self._report("keep", name)  # attributes without data, next to other data
             return False
         home = self._home.get(name)
+        if home == len(self._sources) - 1:
+            old_name = self._old_name(name, segment)
+            raise ValueError(
+                f"{old_name!r} and {segment!r} of one archive would both be named {name!r}"
+            )
         if home is None and not self._is_in_target(name):
             if self._is_taken(f"{name}.attribs"):  # attributes without data
                 self._replace(archive, segment)
@@ -110,7 +122,7 @@ class Plan:
         if self._duplicates == "check":
             other, other_name = self._target, name
             if home is not None:
-                other, other_name = self._sources[home][0], segment
+                other, other_name = self._sources[home][0], self._old_name(name, segment)
             if other is not None and not _same(archive, segment, other, other_name):
                 self.differing.append(name)
                 self._report("differ", name)
@@ -121,13 +133,23 @@ class Plan:
     def _replace(self, archive: Archive, segment: str) -> None:
         """Drops a segment and its attributes from the plan, or replaces them in the target."""
         for suffix in ("", ".attribs"):
-            name = self._prefix + segment + suffix
+            name = self._new_name(segment) + suffix
             self._home.pop(name, None)
             self._has_changed = True
             if self._is_in_target(name):
                 has_one = segment + suffix in archive
                 (self._replacing.add if has_one else self._replacing.discard)(name)
                 (self.orphans.discard if has_one else self.orphans.add)(name)
+
+    def _set_home(self, name: str, number: int) -> None:
+        new_name = self._new_name(name)
+        if self._old_names is not None:
+            self._old_names[new_name] = name
+        self._home[new_name] = number
+
+    def _old_name(self, new_name: str, default: str) -> str:
+        """The name of an entry in its source."""
+        return default if self._old_names is None else self._old_names.get(new_name, default)
 
     def _is_in_target(self, name: str) -> bool:
         return self._target is not None and name in self._target

@@ -30,7 +30,7 @@ def transfer(
     names: Iterable[str],
     writer: ArchiveWriter,
     *,
-    prefix: str = "",
+    new_name: Callable[[str], str] | None = None,
     replace: bool = False,
     on_damage: Callable[[str, SprintCacheError], None] | None = None,
     progress: Callable[[int], None] | None = None,
@@ -45,7 +45,7 @@ def transfer(
         archive: the source.
         names: the entries; ".attribs" ones are entries like the others here.
         writer: the target.
-        prefix: prepended to every name.
+        new_name: from the name of an entry to its new name; None if names are unchanged.
         replace: whether entries of these names in the target are replaced.
         on_damage: called with the name of a damaged entry and the error; the entry is skipped.
             None: the error is raised.
@@ -60,7 +60,7 @@ def transfer(
         ValueError: if the writer has an entry of that name, and `replace` is False.
         OSError: if a file cannot be opened, or the archive not written.
     """
-    copier = _Copier(archive, writer, prefix, replace, extents or Extents(archive))
+    copier = _Copier(archive, writer, new_name, replace, extents or Extents(archive))
     try:
         for run in _runs(archive, names):
             for name, error in copier.copy(run):
@@ -143,14 +143,15 @@ class _Copier:
         self,
         archive: Archive,
         writer: ArchiveWriter,
-        prefix: str,
+        new_name: Callable[[str], str] | None,
         replace: bool,
         extents: Extents,
     ) -> None:
         self._archive = archive
         self._extents = extents
         self._writer = writer
-        self._prefix = prefix
+        self._renames = new_name is not None
+        self._new_name = new_name or str
         self._replace = replace
         self._states = dict(zip(archive.source_paths, archive.source_states, strict=True))
         self._buffer = bytearray(_BUFFER)
@@ -191,7 +192,7 @@ class _Copier:
 
     @property
     def _can_run(self) -> bool:
-        return not self._prefix and not self._replace and self._writer.can_run
+        return not self._renames and not self._replace and self._writer.can_run
 
     def _is_sound(self, run: _EntryRun) -> bool:
         """Whether all tags and heads in the buffer agree with the table."""
@@ -218,7 +219,7 @@ class _Copier:
         """An entry of a directory."""
         name, _, compressed_size = run.entries[index]
         data, packed = self._archive.read_bytes(name), compressed_size > 0
-        self._writer.add_bytes(self._prefix + name, data, compress=packed, replace=self._replace)
+        self._writer.add_bytes(self._new_name(name), data, compress=packed, replace=self._replace)
 
     def _copy_small(self, run: _EntryRun, index: int) -> None:
         """An entry in the buffer."""
@@ -247,7 +248,7 @@ class _Copier:
 
     def _put(self, entry: tuple[str, int, int], data: memoryview) -> None:
         name, size, compressed_size = entry
-        name = self._prefix + name
+        name = self._new_name(name)
         self._writer.add_stored(name, size, compressed_size, [data], self._replace)
 
     def _chunks(self, start: int, end: int) -> Iterator[memoryview]:
