@@ -48,8 +48,9 @@ def _substitution(text: str) -> Callable[[str], str]:
         raise ValueError(f"rename must look like s/PATTERN/NEW/ or s/PATTERN/NEW/g, not {text!r}")
     try:
         pattern = re.compile(parts[0])
-        pattern.sub(parts[1], "")
-    except re.error as error:
+        # the empty alternative matches, so that group numbers are checked
+        re.compile(f"(?:{parts[0]})|").sub(parts[1], "")
+    except (re.error, IndexError) as error:
         raise ValueError(f"rename {text!r}: {error}") from error
     return partial(_substitute, pattern, parts[1], 1 if parts[2] == "" else 0)
 

@@ -8,19 +8,21 @@ with the number of different pairs of states, not with the corpus.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from ._analysis.accumulators import Tally
 from ._analysis.boundaries import phones_in_time, shifts
+from ._analysis.frame_grid import estimate_ratio, to_finer_grid
 from ._analysis.name_sample import NameSample
 from ._analysis.units import Units
 from ._checks import expect
 from ._threads import chunk_map
-from .errors import LabelError, SprintCacheError
+from .errors import EntryNotFoundError, LabelError, SprintCacheError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "Confusions", "NameSample", "compare"]
 
+_NUM_SAMPLED = 50  # segments that determine the ratio of frame shifts
 _SHIFT = 32  # a pair of numbers as one int64: the first in the upper bits
 
 
@@ -78,7 +81,7 @@ class Confusions:
 
 @dataclass
 class Comparison:
-    """Result of `compare`.
+    """Result of `compare`; frames are those of the smaller frame shift.
 
     Attributes:
         num_segments: segments that were compared; the fields below describe these.
@@ -135,6 +138,7 @@ def compare(
     labeling: AllophoneLabeling | None = None,
     allophones: Sequence[str] | None = None,
     on_alphabet_mismatch: Literal["error", "map", "ignore"] = "error",
+    frame_shifts: tuple[float, float] | None = None,
     num_threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
@@ -146,11 +150,15 @@ def compare(
         labeling: compare labels instead of states.
         allophones: symbols of states; None: those of the labeling, or of the alignments' alphabets.
         on_alphabet_mismatch: as for `Archive.read_labels`; with "error" such a segment is left out.
+        frame_shifts: of the first and the second, in seconds. If they differ, alignments are
+            compared in frames of the smaller one. None: equal, or a ratio that the lengths and
+            times of the first segments determine.
         num_threads: None: one; more help if reading is slow.
         progress: called with (segments done, segments to do) now and then.
 
     Raises:
-        EntryNotFoundError: if both archives lack one of the names.
+        EntryNotFoundError: if both archives lack one of the names, or have no common segment.
+        LabelError: if the frame shifts differ and cannot be determined.
         OSError: if a file cannot be read.
         TypeError: if `first` or `second` is not an Archive.
     """
@@ -162,28 +170,54 @@ def compare(
         only_second = (name for name in second.segments if name not in first)
         chosen = chain(first.segments, only_second)
 
+    if frame_shifts is None:
+        ratio = _estimate_ratio(first, second, names)
+    else:
+        ratio = frame_shifts[1] / frame_shifts[0]
+
     def read(chunk: list[str]) -> _Collector:
-        collector = _Collector(units)
+        collector = _Collector(units, ratio)
         for name in chunk:
             collector.add(first, second, name)
         return collector
 
-    total = _Collector(units)
+    total = _Collector(units, ratio)
     num_names = len(first.segments if names is None else names)
     for collector in chunk_map(read, chosen, num_threads or 1):
         total.merge(collector)
         if progress is not None:
             progress(total.num_done, max(num_names, total.num_done))
+    _check_common(total.comparison, first.path, second.path)
     return total.result()
+
+
+def _estimate_ratio(first: Archive, second: Archive, names: Sequence[str] | None) -> float:
+    """The frame shift of the second archive divided by that of the first."""
+    common = (name for name in (names or first.segments) if name in first and name in second)
+    pairs = []
+    for name in islice(common, _NUM_SAMPLED):
+        with suppress(SprintCacheError):  # reported when it is compared
+            pairs.append((first.read_alignment(name), second.read_alignment(name)))
+    return estimate_ratio(pairs)
+
+
+def _check_common(comparison: Comparison, *paths: str) -> None:
+    if comparison.num_segments or comparison.left_out.count:
+        return
+    samples = comparison.only_first, comparison.only_second
+    examples = [f"{sample.names[0]!r}" for sample in samples if sample.names]
+    such_as = f", such as {' and '.join(examples)}" if examples else ""
+    raise EntryNotFoundError(f"{' and '.join(paths)} have no common segment{such_as}")
 
 
 class _Collector:
     """The sums over some segments."""
 
-    def __init__(self, units: Units) -> None:
+    def __init__(self, units: Units, ratio: float) -> None:
         self.comparison = Comparison()
         self.num_done = 0
         self._units = units
+        self._ratio = ratio
         self._unit_pairs = Tally()
         self._phone_pairs = Tally()
         self._shifts = Tally()
@@ -211,6 +245,8 @@ class _Collector:
 
     def _compare(self, name: str, a: Alignment, b: Alignment) -> None:
         _check_comparable(a, b, self._units)
+        if self._ratio != 1:
+            a, b = to_finer_grid(a, b, self._ratio)
         numbers_a, numbers_b = self._units.numbers(a), self._units.numbers(b)
         phones_a, phones_b = self._units.phones(a), self._units.phones(b)
         comparison = self.comparison

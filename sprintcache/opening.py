@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import stat
 from collections.abc import Callable, Sequence
 
 from . import _bundle as bundle
 from . import _directory as directory
 from ._files import is_locked, partial_of
 from ._path_map import PathMap, path_mapper
+from ._text_file import not_regular
 from .archive import Archive, OpenRequest
 
 __all__ = ["open_archive"]
@@ -93,6 +95,12 @@ def _sources(
 
 
 def _source(path: str) -> tuple[str, bool, list[str] | None]:
-    if os.path.isdir(path):
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:  # raised when the file is opened
+        return path, False, None
+    if stat.S_ISDIR(mode):
         return path, True, directory.names(path)
+    if not stat.S_ISREG(mode):
+        raise not_regular(path, mode)
     return path, False, None

@@ -35,6 +35,7 @@ __all__ = [
     "Lengths",
     "NameSample",
     "Statistics",
+    "are_pieces",
     "collect",
     "collect_shapes",
     "is_signal",
@@ -470,10 +471,20 @@ def is_signal(datatype: str, times: NDArray[np.float64]) -> bool:
     """
     if datatype in _INTEGERS:
         return True
-    if datatype not in ("vector-f32", "vector-f64") or len(times) < 2:
+    return datatype in ("vector-f32", "vector-f64") and len(times) > 1 and are_pieces(times)
+
+
+def are_pieces(times: NDArray[np.float64]) -> bool:
+    """Whether packets have no gaps, and all but the last are of 0.1 seconds or more.
+
+    Args:
+        times: (N, 2) seconds, start and end of each packet; of one packet, its length counts.
+    """
+    if not len(times):
         return False
-    lengths, gaps = times[:-1, 1] - times[:-1, 0], times[1:, 0] - times[:-1, 1]
-    return bool(lengths.min() >= _MIN_PACKET and np.abs(gaps).max() < 1e-5)
+    lengths = (times[:, 1] - times[:, 0])[: max(len(times) - 1, 1)]
+    gaps = np.abs(times[1:, 0] - times[:-1, 1])
+    return bool(lengths.min() >= _MIN_PACKET and gaps.max(initial=0) < 1e-5)
 
 
 def signal(packets: Any) -> NDArray[Any]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import _bundle as bundle
 from . import states
+from ._analysis.finite import describe_not_finite
 from ._text_file import open_regular
 from ._threads import chunk_map, default_threads
 from ._write.archive_layout import HEADER, EntryRow, overlaps, raw_name
@@ -85,6 +86,7 @@ def verify(
     io: str = "auto",
     *,
     path_map: PathMap | None = None,
+    finite: bool = False,
 ) -> VerifyReport:
     """Reads every entry of an archive, bundle or directory and decodes it completely.
 
@@ -100,6 +102,7 @@ def verify(
         labeling: alphabets must agree with its allophones, and every state must have a label.
         progress: called with (entries checked, entries in all) from time to time.
         io, path_map: as for `open_archive`.
+        finite: report NaN and infinite values, also as weights of alignments.
 
     Raises:
         OSError: if the archive cannot be opened; what cannot be read later is a problem.
@@ -112,10 +115,10 @@ def verify(
     except (FormatError, FileNotFoundError) as error:
         if not os.path.exists(path):
             raise
-        return _unopened(path, error, num_threads, labeling, progress, io, path_map)
+        return _unopened(path, error, num_threads, labeling, progress, io, path_map, finite)
 
     def check(names: list[str]) -> list[VerifyReport]:
-        return [_check_entry(archive, name, labeling, io) for name in names]
+        return [_check_entry(archive, name, labeling, io, finite) for name in names]
 
     with archive:
         reports = [VerifyReport(path, 0, 0, tuple(_table_problems(archive, path_map)))]
@@ -149,6 +152,7 @@ def _unopened(
     progress: Callable[[int, int], None] | None,
     io: str,
     path_map: PathMap | None,
+    finite: bool,
 ) -> VerifyReport:
     """The report on an archive that does not open; for a bundle, on each of its members."""
     try:
@@ -159,7 +163,10 @@ def _unopened(
         return VerifyReport(path, 0, 0, (_problem(error, path),))
     return _joined(
         path,
-        [verify(member, num_threads, labeling, progress, io, path_map={}) for member in members],
+        [
+            verify(member, num_threads, labeling, progress, io, path_map={}, finite=finite)
+            for member in members
+        ],
     )
 
 
@@ -192,7 +199,7 @@ def _scan_problems(report: ScanReport) -> Iterator[Problem]:
 
 
 def _check_entry(
-    archive: Archive, name: str, labeling: AllophoneLabeling | None, io: str
+    archive: Archive, name: str, labeling: AllophoneLabeling | None, io: str, finite: bool
 ) -> VerifyReport:
     """The report on one entry; on an archive, if it is a file in a directory that is one."""
     size = 0
@@ -203,8 +210,8 @@ def _check_entry(
         if position == 0:  # a file
             file = os.path.join(path, os.fsdecode(raw_name(name)))
             if _is_archive(file):
-                return verify(file, 1, labeling, io=io, path_map={})
-        for reason in _entry_problems(archive, name, size, labeling):
+                return verify(file, 1, labeling, io=io, path_map={}, finite=finite)
+        for reason in _entry_problems(archive, name, size, labeling, finite):
             problems.append(Problem(path, name, None, reason))
     except (SprintCacheError, OSError, MemoryError) as error:
         problems.append(_problem(error, path, name))
@@ -217,9 +224,9 @@ def _is_archive(path: str) -> bool:
 
 
 def _entry_problems(
-    archive: Archive, name: str, size: int, labeling: AllophoneLabeling | None
+    archive: Archive, name: str, size: int, labeling: AllophoneLabeling | None, finite: bool
 ) -> Iterator[str]:
-    """Decodes an entry; yields the problems of its alignments."""
+    """Decodes an entry; yields the problems of its alignments and values."""
     if name.endswith(".attribs"):
         archive.read_attributes(name)
         return
@@ -228,10 +235,14 @@ def _entry_problems(
         archive.read_bytes(name)
         if size and name + ".attribs" in archive:
             raise FormatError("it has attributes, but begins with no known datatype")
-    elif datatype not in _SLOW:
+    elif datatype not in _SLOW and not finite:
         archive.read_times(name)  # looks at every packet, without the GIL
     else:
-        for block in archive.read_blocks(name):
+        blocks = archive.read_blocks(name)
+        not_finite = describe_not_finite(blocks) if finite else ""
+        if not_finite:
+            yield not_finite
+        for block in blocks:
             if block.datatype == "flow-alignment":
                 for alignment in block.data:
                     yield from _alignment_problems(alignment, labeling)

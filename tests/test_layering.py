@@ -20,7 +20,8 @@ ROOT = PACKAGE.parent
 SPRINTCACHE = """
 errors entries alignment batching _checks _directory _path_map _threads
 _configuration _pickled_list _renaming _text_file _analysis.accumulators _analysis.boundaries
-_analysis.name_sample _dataset.name_lookup _write.combine_plan
+_analysis.frame_grid _analysis.name_sample _analysis.finite _dataset.name_lookup
+_write.combine_plan
 _reader _attributes _files _segment_list bliss lexicon ordering states _write.alignment_encoding
 _bundle _analysis.alignment_use _analysis.units _write.encoding _write.partial_file
 _write.write_buffer

@@ -21,6 +21,7 @@ from sprintcache._write.encoding import encode_alignment_entry, encode_blocks, e
 from sprintcache.alignment import Alignment
 from sprintcache.entries import Block
 from sprintcache.errors import UnsupportedError
+from sprintcache.statistics import is_signal, signal
 
 if TYPE_CHECKING:
     from sprintcache.archive import Archive
@@ -55,7 +56,7 @@ def write_npy(archive: Archive, name: str, _state_names: StateNames | None) -> m
         FormatError: if the entry is damaged; UnsupportedError: if it is not one array.
     """
     file = io.BytesIO()
-    np.save(file, _array(archive, name), allow_pickle=False)
+    np.save(file, _array(archive, name, join_audio=True), allow_pickle=False)
     return file.getbuffer()
 
 
@@ -70,8 +71,8 @@ def write_npz(archive: Archive, name: str, _state_names: StateNames | None) -> m
     return file.getbuffer()
 
 
-def _array(archive: Archive, name: str) -> Any:
-    """An entry as one array of the stored dtype."""
+def _array(archive: Archive, name: str, join_audio: bool = False) -> Any:
+    """An entry as one array of the stored dtype; with `join_audio`, samples of all packets."""
     datatype = archive.datatype(name)
     if datatype == "flow-alignment":
         alignment = archive.read_alignment(name)
@@ -80,6 +81,12 @@ def _array(archive: Archive, name: str) -> Any:
         items["weight"] = alignment.weight
         return items
     data = archive.read(name) if datatype is not None else None
+    if (
+        join_audio
+        and isinstance(data, list)
+        and is_signal(datatype or "", archive.read_times(name))
+    ):
+        return signal(data)
     if isinstance(data, np.ndarray):
         return data
     if datatype is None and archive.entry(name).size == 0:

@@ -114,14 +114,14 @@ def _read(
         if is_text(path):
             tiers = read_tiers(path, tier)
             names = choose_names(
-                TextNames(path, tiers), options.select, options.list_file, segments_only=True
+                TextNames(path, tiers), options.select, options, segments_only=True
             )
             _add(found, path, (tiers[name] for name in (tiers if names is None else names)))
             continue
         if segmenter is None:
             segmenter = options.segmenter(options.on_alphabet_mismatch)
         with options.open(path) as archive:
-            names = choose_names(archive, options.select, options.list_file, segments_only=True)
+            names = choose_names(archive, options.select, options, segments_only=True)
             total = len(archive.segments if names is None else names)
             segmentations = iter_segmentations(
                 archive,

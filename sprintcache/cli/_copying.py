@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ._console import report, write_line
 from ._options import add_dry_run, stored_name
+from ._rename import Rule, add_rename, combine_rules
 from ._task import Task
 from ._text import pluralize
 
@@ -46,6 +47,7 @@ class CopyOptions:
     append: bool
     overwrite: bool
     prefix: str
+    rename: list[Rule]
     duplicates: Duplicates
     skip_damaged: bool
     dry_run: bool
@@ -57,6 +59,7 @@ def add_copy_options(parser: Parser) -> None:
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--append", action="store_true", help="add to OUT if it exists")
     group.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    add_rename(parser)
     add_prefix(parser)
     add_duplicates(parser, "in OUT or in an earlier ARCHIVE")
     add_skip_damaged(parser)
@@ -123,6 +126,7 @@ def copy_entries(
             names=names,
             duplicates=options.duplicates,
             prefix=options.prefix,
+            rename=combine_rules(options.rename),
             compress=compress,
             skip_damaged=options.skip_damaged,
             dry_run=options.dry_run,

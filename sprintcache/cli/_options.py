@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Parser = argparse.ArgumentParser
 
 __all__ = [
+    "ListOptions",
     "ReadOptions",
     "StateNameOptions",
     "add_archive",
@@ -46,18 +47,45 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadOptions:
-    """How archives are opened."""
+class CheckedOptions:
+    """Arguments that are checked together."""
 
-    io: str
-
-    def open(self, path: str | list[str]) -> Archive:
-        """Opens an archive, or several as one."""
-        return sprintcache.open_archive(path, self.io)
+    def __post_init__(self) -> None:
+        """Raises UsageError for arguments that contradict each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class StateNameOptions:
+class ReadOptions(CheckedOptions):
+    """How archives are opened."""
+
+    io: str
+    path_map: list[tuple[str, str]]
+
+    def open(self, path: str | list[str]) -> Archive:
+        """Opens an archive, or several as one."""
+        return sprintcache.open_archive(path, self.io, path_map=self.path_mapping)
+
+    @property
+    def path_mapping(self) -> dict[str, str] | None:
+        """Old to new folders; None for those of the environment."""
+        return dict(self.path_map) or None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListOptions(CheckedOptions):
+    """A list of names."""
+
+    list_file: str | None
+    ignore_missing: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ignore_missing and self.list_file is None:
+            raise UsageError("--ignore-missing needs --list")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateNameOptions(CheckedOptions):
     """Files that name allophone states and their labels."""
 
     allophones: str | None
@@ -65,6 +93,7 @@ class StateNameOptions:
     silence: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.state_tying and not self.allophones:
             raise UsageError("--state-tying needs --allophones")
         if self.silence and not self.state_tying:
@@ -113,10 +142,10 @@ def add_archive(parser: Parser, **options: Any) -> None:
     parser.add_argument("archive", metavar="ARCHIVE", **options)
 
 
-def add_globs(parser: Parser, purpose: str) -> None:
+def add_globs(parser: Parser, purpose: str, metavar: str = "GLOB") -> None:
     """Any number of globs; also after options."""
     parser.add_argument(
-        "globs", metavar="GLOB", nargs="*", default=[], type=stored_name, help=purpose
+        "globs", metavar=metavar, nargs="*", default=[], type=stored_name, help=purpose
     )
     parser.set_defaults(variadic=("globs", stored_name))
 
@@ -130,12 +159,18 @@ def add_paths(
 
 
 def add_list(parser: Parser) -> None:
-    """StateNames from a file."""
+    """The fields of `ListOptions`."""
     parser.add_argument(
         "--list",
         metavar="FILE",
         dest="list_file",
         help="names, one per line; - is standard input",
+    )
+    parser.add_argument(
+        "--ignore-missing",
+        action="store_true",
+        help="ignore names of the list that do not exist, such as those of other archives of a"
+        " corpus, and report their number",
     )
 
 
@@ -192,6 +227,15 @@ def add_read_options(parser: Parser) -> None:
         help="how to read files: auto (default) memory-maps them on local file systems; pread is"
         " safe even if a file changes meanwhile",
     )
+    parser.add_argument(
+        "--path-map",
+        metavar="OLD=NEW",
+        action="append",
+        default=[],
+        type=_folder_pair,
+        help="files below the folder OLD, such as those that a bundle lists, are now below NEW; may"
+        " be repeated (default: the environment variable SPRINTCACHE_PATH_MAP)",
+    )
 
 
 def add_state_names(parser: Parser, purpose: str, silence: str | None = None) -> None:
@@ -224,6 +268,13 @@ def add_threads(parser: Parser, default: str = "number of processors, at most 8"
 def stored_name(text: str) -> str:
     """A name of the command line as archives store it, in any locale."""
     return os.fsencode(text).decode("utf-8", "surrogateescape")
+
+
+def _folder_pair(text: str) -> tuple[str, str]:
+    old, equals, new = text.partition("=")
+    if not (equals and os.path.isabs(old) and os.path.isabs(new)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not OLD=NEW with absolute paths")
+    return old, new
 
 
 def non_negative_int(text: str) -> int:

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from itertools import islice
-from typing import Protocol
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Protocol
 
 from sprintcache._segment_list import read_segment_list
 from sprintcache.errors import EntryNotFoundError
 
-__all__ = ["check_entry", "choose_names", "match_globs", "read_lines", "read_names", "suggestion"]
+from ._console import report
+
+if TYPE_CHECKING:
+    from ._options import ListOptions
+
+__all__ = [
+    "SeveralArchives",
+    "check_entry",
+    "choose_names",
+    "match_globs",
+    "read_lines",
+    "read_names",
+    "suggestion",
+]
 
 _MAX_COMPARED = 20_000  # names that are compared with a misspelled one
 
@@ -28,14 +41,40 @@ class NamedEntries(Collection[str], Protocol):
     def segments(self) -> Sequence[str]: ...
 
 
+class SeveralArchives(Collection[str]):
+    """The entries of several archives, in order, as those of one."""
+
+    def __init__(self, archives: Sequence[NamedEntries]) -> None:
+        self._archives = archives
+        self.path = ", ".join(archive.path for archive in archives)
+
+    @property
+    def segments(self) -> Sequence[str]:
+        """Segments of the first archive."""
+        return self._archives[0].segments
+
+    def __contains__(self, name: object) -> bool:
+        return any(name in archive for archive in self._archives)
+
+    def __iter__(self) -> Iterator[str]:
+        return chain.from_iterable(self._archives)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._archives))
+
+
 def choose_names(
-    archive: NamedEntries, globs: list[str], list_file: str | None, segments_only: bool = False
+    archive: NamedEntries,
+    globs: list[str],
+    options: ListOptions | None,
+    segments_only: bool = False,
 ) -> list[str] | None:
     """The names of a list and those that match globs, each once.
 
     Args:
         archive: the archive.
-        globs, list_file: as for `match_globs` and `read_names`.
+        globs: as for `match_globs`.
+        options: the list; None: no list.
         segments_only: whether globs skip ".attribs" entries.
 
     Returns:
@@ -44,9 +83,12 @@ def choose_names(
     Raises:
         EntryNotFoundError, FormatError, OSError: as `match_globs` and `read_names`.
     """
+    list_file = None if options is None else options.list_file
     if list_file is None and not globs:
         return None
-    names = [] if list_file is None else read_names(archive, list_file)
+    names = []
+    if options is not None and list_file is not None:
+        names = read_names(archive, list_file, options.ignore_missing)
     if globs:
         names += match_globs(archive, globs, segments_only)
     return list(dict.fromkeys(names))
@@ -94,26 +136,31 @@ def read_lines(path: str) -> list[str]:
     return [line for line in stripped if line and not line.startswith("#")]
 
 
-def read_names(archive: NamedEntries, path: str) -> list[str]:
-    """Names of a file, as `read_lines` reads it.
+def read_names(archive: NamedEntries, path: str, ignore_missing: bool = False) -> list[str]:
+    """Names of a file, as `read_lines` reads it, that the archive has.
 
     Args:
         archive: the archive.
         path: the file; ``-`` for standard input.
+        ignore_missing: report the number of missing names instead of raising.
 
     Raises:
-        EntryNotFoundError: if the archive lacks some of the names.
+        EntryNotFoundError: if the archive lacks names, or all of them.
         FormatError, OSError: as `read_lines`.
     """
     names = read_lines(path)
-    missing = [name for name in names if name not in archive]
-    if missing:
-        raise EntryNotFoundError(
-            f"{len(missing)} of {len(names)} names of the list {os.path.basename(path)} are not in"
-            f" the archive, the first: {missing[0]!r}{suggestion(archive, missing[0])}",
-            path=archive.path,
+    existing = [name for name in names if name in archive]
+    if len(existing) < len(names):
+        first = next(name for name in names if name not in archive)
+        message = (
+            f"{len(names) - len(existing)} of {len(names)} names of the list"
+            f" {os.path.basename(path)} are not in the archive, the first:"
+            f" {first!r}{suggestion(archive, first)}"
         )
-    return names
+        if not (ignore_missing and existing):
+            raise EntryNotFoundError(message, path=archive.path)
+        report(f"{archive.path}: {message}")
+    return existing
 
 
 def check_entry(archive: NamedEntries, name: str, path: str) -> None:

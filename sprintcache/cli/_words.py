@@ -125,10 +125,14 @@ def add_words(parser: Parser) -> None:
 
 def is_text(path: str) -> bool:
     """Whether a source is a file, or a folder of files, with words or phones and their times."""
+    from sprintcache.convert.kaldi_source import is_ark
     from sprintcache.segmentation import format_of
 
     if not os.path.isdir(path):
-        return format_of(path) is not None
+        format_name = format_of(path)
+        # text of Kaldi may have the ending .txt too
+        is_kaldi = format_name == "audacity" and os.path.isfile(path) and is_ark(path)
+        return format_name is not None and not is_kaldi
     return any(
         format_of(name) in ("textgrid", "audacity")
         for _, _, names in os.walk(path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ._copying import CopyOptions, add_compression, add_copy_options, copy_entries
-from ._options import ReadOptions, add_command, add_list, add_paths, add_read_options
+from ._options import ListOptions, ReadOptions, add_command, add_list, add_paths, add_read_options
 
 if TYPE_CHECKING:
     from ._options import Subparsers
@@ -16,11 +16,10 @@ __all__ = ["Options", "add_parser", "run"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(CopyOptions, ReadOptions):
+class Options(CopyOptions, ListOptions, ReadOptions):
     """Arguments of the command."""
 
     archives: list[str]
-    list_file: str | None
     compress: bool | None
 
 
@@ -44,9 +43,9 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(options: Options) -> int:
     """Combines archives; status 1 if entries are left out or differ from existing ones."""
-    from ._selection import read_lines
+    from ._selection import SeveralArchives, choose_names
 
-    names = None if options.list_file is None else read_lines(options.list_file)
     with ExitStack() as stack:
         archives = [stack.enter_context(options.open(path)) for path in options.archives]
+        names = choose_names(SeveralArchives(archives), [], options)
         return copy_entries(options, archives, names, options.compress)

@@ -11,6 +11,7 @@ from sprintcache.errors import LabelError
 
 from ._console import report
 from ._options import (
+    ListOptions,
     add_command,
     add_list,
     add_mismatch,
@@ -21,6 +22,7 @@ from ._options import (
     add_threads,
     positive_seconds,
 )
+from ._rename import Rule, add_rename, combine_rules
 from ._task import Task
 from ._text import pluralize
 from ._words import WordOptions, add_words, is_text
@@ -34,14 +36,14 @@ __all__ = ["Options", "add_parser", "run"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(WordOptions):
+class Options(WordOptions, ListOptions):
     """Arguments of the command."""
 
     sources: list[str]
     to: str
     overwrite: bool
     select: list[str]
-    list_file: str | None
+    rename: list[Rule]
     dtype: str | None
     targets: str | None
     skip_missing: bool
@@ -87,6 +89,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
     add_select(parser)
     add_list(parser)
+    add_rename(parser)
     parser.add_argument(
         "--dtype",
         choices=["float16", "float32", "float64"],
@@ -193,6 +196,7 @@ def _convert(options: Options) -> int:
                 options.sources,
                 options.to,
                 names=names,
+                rename=combine_rules(options.rename),
                 labeling=labeling,
                 on_alphabet_mismatch=options.on_alphabet_mismatch,
                 targets=options.targets,
@@ -205,6 +209,7 @@ def _convert(options: Options) -> int:
                 overwrite=options.overwrite,
                 num_threads=options.threads,
                 io=options.io,
+                path_map=options.path_mapping,
                 # an .ark does not declare its number of segments
                 progress=lambda done, total: task(done, total or done),
             )
@@ -246,6 +251,6 @@ def _choose_names(options: Options) -> list[str] | None:
 
     if not options.select and options.list_file is None:
         return None
-    names = list(segment_names(options.sources, options.key))
+    names = list(segment_names(options.sources, options.key, path_map=options.path_mapping))
     sources = _SourceNames(", ".join(options.sources), names)
-    return choose_names(sources, options.select, options.list_file, segments_only=True)
+    return choose_names(sources, options.select, options, segments_only=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ._copying import CopyOptions, add_copy_options, copy_entries
 from ._options import (
+    ListOptions,
     ReadOptions,
     add_archive,
     add_command,
@@ -22,12 +23,11 @@ __all__ = ["Options", "add_parser", "run"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(CopyOptions, ReadOptions):
+class Options(CopyOptions, ListOptions, ReadOptions):
     """Arguments of the command."""
 
     archive: str
     globs: list[str]
-    list_file: str | None
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -54,5 +54,5 @@ def run(options: Options) -> int:
     from ._selection import choose_names
 
     with options.open(options.archive) as archive:
-        names = choose_names(archive, options.globs, options.list_file)
+        names = choose_names(archive, options.globs, options)
         return copy_entries(options, [archive], names)

@@ -1,42 +1,71 @@
-"""`sprintcache plot`: draws one segment."""
+"""`sprintcache plot`: draws segments."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING
 
+from sprintcache.errors import SprintCacheError
+
+from ._console import report
 from ._options import (
+    ListOptions,
     ReadOptions,
     StateNameOptions,
     add_archive,
     add_command,
+    add_globs,
+    add_list,
     add_output,
     add_read_options,
     add_state_names,
     frame_range,
     positive_seconds,
-    stored_name,
 )
+from ._output_folder import OutputFolder
+from ._parser import UsageError
+from ._task import Task
+from ._text import pluralize
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from sprintcache.archive import Archive
+    from sprintcache.states import StateNames
+
     from ._options import Subparsers
 
 __all__ = ["Options", "add_parser", "run"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(StateNameOptions, ReadOptions):
+class Options(StateNameOptions, ListOptions, ReadOptions):
     """Arguments of the command."""
 
     archive: str
-    segment: str
+    globs: list[str]
     alignment: str | None
     frames: slice | None
     automaton: bool
     normalize: bool
     output: str | None
+    output_dir: str | None
+    overwrite: bool
     frame_shift: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.output_dir is not None:
+            if self.output is not None or self.automaton:
+                raise UsageError("--output-dir excludes --output and --automaton")
+        elif len(self.globs) != 1 or self.list_file is not None or self.overwrite:
+            raise UsageError("one SEGMENT is required; --output-dir draws several")
+        if self.automaton and (
+            self.alignment is not None or self.frames is not None or self.normalize
+        ):
+            raise UsageError("--automaton excludes --alignment, --frames and --normalize")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -44,17 +73,25 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "plot",
-        "draw one segment",
+        "draw segments",
         "Draws the features of a segment as an image over seconds, or scalars and audio samples as"
         " a line, and below them the phones and states of an alignment, or the weights of a soft"
         " one. White lines are phone boundaries. With --automaton, draws the automaton of a"
-        " segment in a file of automata. Needs matplotlib (pip install 'sprintcache[plot]').",
+        " segment in a file of automata. With --output-dir, draws all segments that match or are"
+        " listed. Needs matplotlib (pip install 'sprintcache[plot]').",
         "  sprintcache plot features.bundle corpus/rec000/1 --output segment.png \\\n"
         "      --alignment alignment.cache --allophones allophones\n"
+        "  sprintcache plot features.bundle 'corpus/rec00*' --output-dir pictures\n"
         "  sprintcache plot corpus.automata corpus/rec000/1 --automaton --output fsa.svg",
     )
     add_archive(parser)
-    parser.add_argument("segment", metavar="SEGMENT", type=stored_name, help="name of the entry")
+    add_globs(
+        parser,
+        "name of the entry; with --output-dir, patterns (* also matches /); quote them; default:"
+        " all",
+        metavar="SEGMENT",
+    )
+    add_list(parser)
     parser.add_argument(
         "--alignment",
         metavar="ARCHIVE",
@@ -78,6 +115,15 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_output(parser)
     parser.add_argument(
+        "--output-dir",
+        metavar="DIR",
+        help="write a .png picture of each segment into this folder; a / in a name creates"
+        " sub-folders",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace existing files in --output-dir"
+    )
+    parser.add_argument(
         "--frame-shift",
         metavar="SECONDS",
         type=positive_seconds,
@@ -90,37 +136,82 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(options: Options) -> int:
-    """Draws one segment."""
-    if options.automaton:
-        return _draw_automaton(options)
-    from sprintcache.plot import plot_segment
-
+    """Draws segments; with --output-dir, status 1 if some are left out."""
     from ._picture import Picture, ignore_missing_glyphs
     from ._selection import check_entry
 
+    if options.automaton:
+        return _draw_automaton(options)
     state_names = options.read_state_names()
-    picture = Picture(options.output)
-    name, alignment_path = options.segment, options.alignment
+    picture = None if options.output_dir is not None else Picture(options.output)
+    path = options.alignment
     with (
         options.open(options.archive) as archive,
-        nullcontext() if alignment_path is None else options.open(alignment_path) as alignments,
+        nullcontext() if path is None else options.open(path) as alignments,
         ignore_missing_glyphs(),
     ):
+        if picture is None:
+            return _draw_many(options, archive, alignments, state_names)
+        (name,) = options.globs
         check_entry(archive, name, options.archive)
-        if alignments is not None and alignment_path is not None:
-            check_entry(alignments, name, alignment_path)
-        figure = plot_segment(
-            archive,
-            name,
-            alignments,
-            state_names,
-            frames=options.frames,
-            normalize=options.normalize,
-            frame_shift=options.frame_shift,
-            figure=picture.figure,
-        )
+        if alignments is not None:
+            check_entry(alignments, name, alignments.path)
+        figure = _draw(options, name, archive, alignments, state_names, picture.figure)
     picture.finish(figure)
     return 0
+
+
+def _draw(
+    options: Options,
+    name: str,
+    archive: Archive,
+    alignments: Archive | None,
+    state_names: StateNames,
+    figure: Figure | None = None,
+) -> Figure:
+    from sprintcache.plot import plot_segment
+
+    return plot_segment(
+        archive,
+        name,
+        alignments,
+        state_names,
+        frames=options.frames,
+        normalize=options.normalize,
+        frame_shift=options.frame_shift,
+        figure=figure,
+    )
+
+
+def _draw_many(
+    options: Options, archive: Archive, alignments: Archive | None, state_names: StateNames
+) -> int:
+    """Draws the chosen segments into a folder."""
+    from ._selection import choose_names
+
+    folder = OutputFolder(options.output_dir or "", ".png", options.overwrite)
+    names = choose_names(archive, options.globs, options, segments_only=True)
+    names = list(archive.segments) if names is None else names
+    num_drawn = 0
+
+    def state(_done: int, _total: int) -> str:
+        return f"{pluralize(num_drawn, 'picture was', 'pictures were')} written"
+
+    with Task("drawing", state) as task:
+        for index, name in enumerate(names):
+            task(index, len(names))
+            try:
+                folder.path_of(name)
+                picture = BytesIO()
+                figure = _draw(options, name, archive, alignments, state_names)
+                figure.savefig(picture, format="png", dpi=100)
+                folder.write(name, picture.getbuffer())
+                num_drawn += 1
+            except (SprintCacheError, ValueError) as error:
+                report(str(error))
+    omitted = f"; {len(names) - num_drawn} left out" if num_drawn < len(names) else ""
+    report(f"{pluralize(num_drawn, 'picture', 'pictures')} in {options.output_dir}{omitted}")
+    return 0 if num_drawn == len(names) else 1
 
 
 def _draw_automaton(options: Options) -> int:
@@ -128,16 +219,14 @@ def _draw_automaton(options: Options) -> int:
     from sprintcache.errors import EntryNotFoundError
     from sprintcache.plot import plot_automaton
 
-    from ._parser import UsageError
     from ._picture import Picture, ignore_missing_glyphs
 
-    if options.alignment is not None or options.frames is not None or options.normalize:
-        raise UsageError("--automaton has no --alignment, --frames and --normalize")
+    (name,) = options.globs
     picture = Picture(options.output)
     automata = Automata.load(options.archive)
-    if options.segment not in (automata.tags or ()):
-        raise EntryNotFoundError(f"no automaton {options.segment!r}", path=options.archive)
+    if name not in (automata.tags or ()):
+        raise EntryNotFoundError(f"no automaton {name!r}", path=options.archive)
     with ignore_missing_glyphs():
-        figure = plot_automaton(automata, options.segment, figure=picture.figure)
+        figure = plot_automaton(automata, name, figure=picture.figure)
     picture.finish(figure)
     return 0

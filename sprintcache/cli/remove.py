@@ -9,7 +9,14 @@ import sprintcache
 
 from ._console import report, write_line
 from ._copying import describe_result, state_after
-from ._options import add_archive, add_command, add_dry_run, add_globs, add_list
+from ._options import (
+    ListOptions,
+    add_archive,
+    add_command,
+    add_dry_run,
+    add_globs,
+    add_list,
+)
 from ._parser import UsageError
 from ._task import Task
 
@@ -20,16 +27,16 @@ __all__ = ["Options", "add_parser", "run"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ListOptions):
     """Arguments of the command."""
 
     archive: str
     globs: list[str]
-    list_file: str | None
     keep_attributes: bool
     dry_run: bool
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.globs and self.list_file is None:
             raise UsageError("nothing to remove: GLOB or --list is required")
 
@@ -63,7 +70,7 @@ def run(options: Options) -> int:
 
     path = options.archive
     with sprintcache.open_archive(path, "pread") as archive:
-        names = choose_names(archive, options.globs, options.list_file) or []
+        names = choose_names(archive, options.globs, options) or []
         if not options.keep_attributes:
             names = list(with_attributes(archive, names))
     if options.dry_run:

@@ -38,6 +38,7 @@ class Options(ReadOptions):
     dry_run: bool
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.to is None and self.overwrite:
             raise UsageError("--overwrite is for --to; without it the archive itself is replaced")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ._console import flush, report, write_line
 from ._options import (
+    ListOptions,
     add_command,
     add_json,
     add_list,
@@ -37,20 +38,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Options", "add_parser", "run"]
 
+_FRAME_SHIFT = 0.01
+
 
 @dataclass(frozen=True, kw_only=True)
-class Options(WordOptions):
+class Options(WordOptions, ListOptions):
     """Arguments of the command."""
 
     archives: list[str]
     compare: bool
     select: list[str]
-    list_file: str | None
     rare: float
     json: bool
     plot: bool
     output: str | None
-    frame_shift: float | None
+    frame_shift: list[float]
     tier: str | None
     collars: tuple[int, ...]
     threads: int | None
@@ -59,9 +61,11 @@ class Options(WordOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.compare and len(self.archives) != 2:
-            raise UsageError("--compare takes two archives")
+            raise UsageError("--compare requires two archives")
         if self.tier and not self.compare:
             raise UsageError("--tier needs --compare")
+        if len(self.frame_shift) > (2 if self.compare else 1):
+            raise UsageError("--frame-shift is given once, or with --compare once for each archive")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -103,8 +107,11 @@ def add_parser(subparsers: Subparsers) -> None:
         "--frame-shift",
         metavar="SECONDS",
         type=positive_seconds,
-        help="time from one frame to the next in alignments (default: 0.01; for words and phones"
-        " that of each archive)",
+        action="append",
+        default=[],
+        help="time from one frame to the next in alignments (default: 0.01, for words and phones"
+        " that of each archive); with --compare, give it twice if the archives differ (default:"
+        " equal, or a ratio that lengths and times determine)",
     )
     group = parser.add_argument_group("words and phones")
     group.add_argument(
@@ -170,7 +177,7 @@ def _collect(options: Options) -> _Result:
     ):
         result = statistics.collect(
             archive,
-            choose_names(archive, options.select, options.list_file, segments_only=True),
+            choose_names(archive, options.select, options, segments_only=True),
             labeling=state_names.labeling,
             allophones=state_names.allophones,
             on_alphabet_mismatch=options.on_alphabet_mismatch,
@@ -199,13 +206,13 @@ def _compare(options: Options) -> _Result:
     from ._statistics_text import comparison_lines
 
     state_names = options.read_state_names()
-    titles = options.archives[0], options.archives[1]
+    titles, shifts = (options.archives[0], options.archives[1]), options.frame_shift
     with (
         options.open(titles[0]) as first,
         options.open(titles[1]) as second,
         Progress("comparing", sys.stderr) as progress,
     ):
-        names = choose_names(first, options.select, options.list_file, segments_only=True)
+        names = choose_names(first, options.select, options, segments_only=True)
         if options.select and names is not None:
             # a list names segments of the first archive; globs also match segments of the second
             names += [
@@ -220,10 +227,11 @@ def _compare(options: Options) -> _Result:
             labeling=state_names.labeling,
             allophones=state_names.allophones,
             on_alphabet_mismatch=options.on_alphabet_mismatch,
+            frame_shifts=(shifts[0], shifts[1]) if len(shifts) == 2 else None,
             num_threads=options.threads,
             progress=progress,
         )
-    frame_shift = options.frame_shift or 0.01
+    frame_shift = min(shifts, default=_FRAME_SHIFT)
 
     def draw(figure: Figure | None) -> Figure:
         from sprintcache.plot import plot_comparison
@@ -247,6 +255,7 @@ def _compare_tiers(options: Options) -> _Result:
 
     tier = options.tier or "words"
     titles = options.archives[0], options.archives[1]
+    shifts: list[float] | list[None] = options.frame_shift * 2 or [None, None]
     failures: list[SprintCacheError] = []
     segmenter = None
     if not all(is_text(path) for path in titles):
@@ -257,10 +266,10 @@ def _compare_tiers(options: Options) -> _Result:
             None,
             failures,
             tier=tier,
-            frame_shift=options.frame_shift,
+            frame_shift=shift,
             segmenter=segmenter,
         )
-        for path in titles
+        for path, shift in zip(titles, shifts[:2], strict=True)
     ]
     for path, source in zip(titles, sources, strict=True):
         if source and not any(one.tier(tier) for one in source.values()):
@@ -294,7 +303,7 @@ def choose_segments(
     from ._selection import choose_names
 
     known = TextNames(" and ".join(titles), dict.fromkeys(names))
-    return choose_names(known, options.select, options.list_file, segments_only=True)
+    return choose_names(known, options.select, options, segments_only=True)
 
 
 def short_titles(*paths: str) -> tuple[str, str]:

@@ -34,6 +34,7 @@ class Options(StateNameOptions, ReadOptions):
 
     archives: list[str]
     threads: int | None
+    finite: bool
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,11 +50,17 @@ def add_parser(subparsers: Subparsers) -> None:
         "check everything",
         "Reads and decodes every entry and prints a line for each problem. This checks tags, sizes,"
         " checksums, gzip CRCs, the structure of features, alignments and attributes, and that no"
-        " part of the file is lost. With --allophones and --state-tying, it also checks that these"
+        " part of the file is lost. In a folder of archives, each archive is checked."
+        " With --allophones and --state-tying, it also checks that these"
         " fit the alignments.",
         "  sprintcache verify *.cache",
     )
     add_paths(parser, "archives", "ARCHIVE")
+    parser.add_argument(
+        "--finite",
+        action="store_true",
+        help="report segments with NaN or infinite values too",
+    )
     add_threads(parser)
     add_read_options(parser)
     add_state_names(parser, "to check the alphabets of alignments; needs --state-tying")
@@ -69,7 +76,15 @@ def run(options: Options) -> int:
     for path in options.archives:
         try:
             with Progress(f"checking {os.path.basename(path)}", sys.stderr) as progress:
-                result = verify(path, options.threads, labeling, progress, options.io)
+                result = verify(
+                    path,
+                    options.threads,
+                    labeling,
+                    progress,
+                    options.io,
+                    path_map=options.path_mapping,
+                    finite=options.finite,
+                )
         except OSError as error:
             report(describe_error(error))
             num_unopened += 1

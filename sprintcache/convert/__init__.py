@@ -1,49 +1,54 @@
-"""Archives to HDF5, Kaldi and NumPy files, and back: `convert`.
+"""Conversion of archives to HDF5, Kaldi and NumPy files, and back: `convert`.
 
-What travels is one segment after the other: features as they are stored, alignments as labels.
+Segments are converted one after the other: features as they are stored, alignments as labels.
 
 * To HDF5 (ending .hdf, .hdf5, .h5; extra `hdf`), as RETURNN's HDFDataset reads it: features or
   labels as its data, or features as data and labels as its target ``classes``.
 * To Kaldi (.ark, .scp; extra `kaldi`): matrices of features, vectors of scalars or labels.
 * To NumPy (.npz), with times; alignments without a labeling keep items, weights and alphabet.
 * From any of them to an archive. Integer vectors become alignments of emission ids, since a label
-  does not tell its allophone state. HDF5 and Kaldi have no times; they are made again of frame
+  does not determine its allophone state. HDF5 and Kaldi have no times; they are computed from frame
   shift and length, from 0. Attributes (``.attribs``) are not converted.
 
-Archives are read ahead by threads (see `archives.ArchiveSource`); one thread, the caller's, writes.
-Memory does not grow with the corpus, but for the names: .npz files keep a table of theirs, and so
-do archives that are written.
+Audio samples become (N, 1) arrays, without times. Archives are read ahead in threads (see
+`archives.ArchiveSource`); the calling thread writes. Memory does not grow with the corpus, except
+for names: .npz files and archives have a table of them.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sprintcache._analysis.name_sample import NameSample
 from sprintcache._text_file import open_regular
 from sprintcache.errors import EntryNotFoundError, FormatError, SprintCacheError
 from sprintcache.opening import open_archive
 
-from .archives import ArchiveSink, ArchiveSource, Reading
+from .archives import ArchiveSink, ArchiveSource, ReadSettings
 from .hdf_sink import HdfSink
 from .hdf_source import HdfSource
 from .kaldi_sink import KaldiSink
-from .kaldi_source import KaldiSource
+from .kaldi_source import KaldiSource, is_ark
 from .npz import NpzSink, NpzSource
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+    from sprintcache._path_map import PathMap
     from sprintcache.alignment import OnMismatch
     from sprintcache.allophones import AllophoneLabeling
 
-    from .segments import Segment, Sink, Source
+    from .items import ConvertItem, Sink, Source
 
 __all__ = ["convert", "segment_names"]
+
+logger = logging.getLogger(__name__)
 
 StrPath = str | os.PathLike[str]
 
@@ -62,6 +67,7 @@ def convert(
     destination: StrPath,
     *,
     names: Collection[str] | None = None,
+    rename: Callable[[str], str] | None = None,
     labeling: AllophoneLabeling | None = None,
     on_alphabet_mismatch: OnMismatch = "error",
     targets: StrPath | None = None,
@@ -74,61 +80,64 @@ def convert(
     overwrite: bool = False,
     num_threads: int | None = None,
     io: str = "auto",
+    path_map: PathMap | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Converts archives to a file of another kind, or such files to an archive.
 
-    The destination grows as ``<destination>.partial`` and gets its name when it is whole.
+    The destination is written as ``<destination>.partial`` and renamed when it is complete. Empty
+    segments are converted, and their number is logged as a warning.
 
     Args:
-        sources: archives (files, bundles, directories), or HDF5, .npz, .ark or .scp files; their
-            segments follow each other. One path or several.
-        destination: from archives, the ending says its kind; else it is an archive.
+        sources: archives (files, bundles, directories), or HDF5, .npz, .ark or .scp files, an ark
+            also gzipped or as text under any name; one path or several.
+        destination: for archives, the ending determines its kind; for files, an archive.
         names: only segments with these names, in the order of the sources; None: all.
+        rename: from the name of a segment to its name in the destination.
         labeling, on_alphabet_mismatch: for alignments, as `Archive.read_labels`.
-        targets: an archive of alignments: their labels beside the features; to HDF5 only.
+        targets: an archive of alignments whose labels are stored with the features; HDF5 only.
         skip_missing: leave out segments that have no targets.
-        num_labels: for HDF5; None: those of the labeling, without one the largest label + 1.
+        num_labels: for HDF5; None: that of the labeling, without one the largest label + 1.
         dtype: of features; None: as stored.
-        key: what to take of an HDF5 file: "data", or a target such as "classes"; None: "data", or
-            the only target where there is none.
-        frame_shift, frame_length: in seconds, for what comes without times.
-        overwrite: whether the destination is replaced if it is there.
-        num_threads: that read archives; None: one per processor, at most 8.
-        io: as for `open_archive`.
-        progress: called with (segments done, segments in all) for each source; 0 in all where that
-            is not known.
+        key: of an HDF5 file: "data", or a target such as "classes"; None: "data", or the only
+            target of a file without inputs.
+        frame_shift, frame_length: in seconds, for sources without times.
+        overwrite: whether an existing destination is replaced.
+        num_threads: threads that read archives; None: one per processor, at most 8.
+        io, path_map: as for `open_archive`.
+        progress: called with (segments done, total) for each source; the total is 0 if unknown.
 
     Returns:
         the number of segments.
 
     Raises:
-        ValueError: for a destination of unknown kind, or arguments that do not go together.
-        FileExistsError: if the destination is there and is not to be replaced.
-        EntryNotFoundError: if segments that were named, or targets, are not there.
+        ValueError: for a destination of unknown kind, or contradictory arguments.
+        FileExistsError: if the destination exists and `overwrite` is false.
+        EntryNotFoundError: if the sources lack one of the names, or targets are missing.
         FormatError: if a source is damaged; UnsupportedError: if the destination cannot hold a
-            name or data.
-        LabelError: if alignments do not become labels, for example for want of a labeling.
+            name or data, or `dtype` cannot represent a value.
+        LabelError: if alignments cannot be mapped to labels, for example without a labeling.
+        SprintCacheError: if two segments have the same name.
         ImportError: if an extra is not installed; the text names it.
-        OSError: if the system fails.
+        OSError: if a file cannot be read or written.
     """
     if isinstance(sources, (str, os.PathLike)):
         sources = [sources]
     to = _kind_of_destination(sources, destination)
     if targets is not None and to != "hdf":
-        raise ValueError("targets beside the data: only HDF5 files hold both")
+        raise ValueError("targets can be stored in HDF5 files only")
     if dtype is not None and np.dtype(dtype).kind not in "iufc":
-        raise ValueError(f"dtype: features are numbers, not {np.dtype(dtype)}")
+        raise ValueError(f"dtype must be numeric, not {np.dtype(dtype)}")
     if num_labels is None and labeling is not None:
         num_labels = labeling.num_labels
-    wanted = None if names is None else frozenset(names)
+    chosen = None if names is None else frozenset(names)
     with ExitStack() as stack:
         target_archive = None
         if targets is not None:
-            target_archive = stack.enter_context(open_archive(targets, io))
-            if wanted is not None and skip_missing:
-                wanted = frozenset(name for name in wanted if name in target_archive)
-        reading = Reading(
+            target_archive = stack.enter_context(open_archive(targets, io, path_map=path_map))
+            if chosen is not None and skip_missing:
+                chosen = frozenset(name for name in chosen if name in target_archive)
+        settings = ReadSettings(
             labeling=labeling,
             on_alphabet_mismatch=on_alphabet_mismatch,
             keep_all=to == "npz",
@@ -136,6 +145,7 @@ def convert(
             skip_missing=skip_missing,
             num_threads=num_threads,
             io=io,
+            path_map=path_map,
         )
         sink: Sink
         if to == "archive":
@@ -147,55 +157,86 @@ def convert(
         else:
             sink = NpzSink(destination, overwrite)
         stack.enter_context(sink)
-        segments = stack.enter_context(closing(_all(sources, reading, key, wanted, progress)))
-        done = 0
-        for segment in segments:
-            sink.add(segment if dtype is None else segment.with_dtype(dtype))
-            done += 1
-    return done
+        items = stack.enter_context(closing(_items(sources, settings, key, chosen, progress)))
+        count = _convert_items(items, sink, dtype, rename)
+    return count
 
 
-def _all(
+def _convert_items(
+    items: Iterable[ConvertItem],
+    sink: Sink,
+    dtype: DTypeLike | None,
+    rename: Callable[[str], str] | None,
+) -> int:
+    """Adds the items to the sink; returns their number."""
+    count = 0
+    empty = NameSample()
+    new_names: set[str] = set()
+    for item in items:
+        if not len(item.data):
+            empty.add(item.name)
+        if dtype is not None:
+            item = item.with_dtype(dtype)
+        if rename is not None:
+            old_name, item = item.name, item._replace(name=rename(item.name))
+            if item.name in new_names:
+                raise SprintCacheError(
+                    f"another segment is already renamed to {item.name!r}", entry=old_name
+                )
+            new_names.add(item.name)
+        sink.add(item)
+        count += 1
+    if empty.count:
+        segments = "segment is" if empty.count == 1 else "segments are"
+        logger.warning("%d %s empty, the first: %r", empty.count, segments, empty.names[0])
+    return count
+
+
+def _items(
     sources: Sequence[StrPath],
-    reading: Reading,
+    settings: ReadSettings,
     key: str | None,
-    wanted: frozenset[str] | None,
+    chosen: frozenset[str] | None,
     progress: Callable[[int, int], None] | None,
-) -> Generator[Segment]:
-    """The segments of all sources; a name must not come twice, and who wants names gets all."""
-    seen: set[str] | None = set() if wanted is not None or len(sources) > 1 else None
+) -> Generator[ConvertItem]:
+    """The segments of all sources; checks that names are unique, and that no chosen one lacks."""
+    seen: set[str] | None = set() if chosen is not None or len(sources) > 1 else None
     done = 0
     for path in sources:
-        with closing(_open(path, reading, key)) as source:
-            first, total = (done, len(source)) if wanted is None else (0, len(wanted))
-            with closing(source.segments(wanted)) as segments:
-                for segment in segments:
+        with closing(_open(path, settings, key)) as source:
+            first, total = (done, len(source)) if chosen is None else (0, len(chosen))
+            with closing(source.items(chosen)) as items:
+                for item in items:
                     if seen is not None:
-                        if segment.name in seen:
+                        if item.name in seen:
                             raise SprintCacheError(
-                                "the segment comes twice", path=os.fspath(path), entry=segment.name
+                                "the segment is in several sources, or twice in one",
+                                path=os.fspath(path),
+                                entry=item.name,
                             )
-                        seen.add(segment.name)
-                    yield segment
+                        seen.add(item.name)
+                    yield item
                     done += 1
                     if progress is not None:
                         progress(done - first, total)
-    missing = (wanted or frozenset()) - (seen or set())
+    missing = (chosen or frozenset()) - (seen or set())
     if missing:
         raise EntryNotFoundError(
-            f"{len(missing)} of {len(wanted or ())} names are in none of the sources, such as"
+            f"{len(missing)} of {len(chosen or ())} names are missing in the sources, such as"
             f" {min(missing)!r}"
         )
 
 
-def segment_names(sources: Sequence[StrPath], key: str | None = None) -> Iterator[str]:
-    """The names of all segments that `convert` finds; of an .ark, by reading it.
+def segment_names(
+    sources: Sequence[StrPath], key: str | None = None, *, path_map: PathMap | None = None
+) -> Iterator[str]:
+    """The names of all segments that `convert` would read; an .ark is read for them.
 
     Raises:
         FormatError, ImportError, OSError: as `convert`.
     """
     for path in sources:
-        with closing(_open(path, Reading(), key)) as source:
+        with closing(_open(path, ReadSettings(path_map=path_map), key)) as source:
             yield from source.names()
 
 
@@ -213,7 +254,7 @@ def _kind_of_destination(sources: Sequence[StrPath], destination: StrPath) -> st
 
 
 def _kind_of(path: StrPath) -> str:
-    """ "archive", "hdf", "npz" or "kaldi", by the ending or the first bytes."""
+    """Returns "archive", "hdf", "npz" or "kaldi", by the ending or the first bytes."""
     ending = os.path.splitext(path)[1]
     if os.path.isdir(path) or ending == ".bundle":
         return "archive"
@@ -227,6 +268,8 @@ def _kind_of(path: StrPath) -> str:
         return "npz"
     if magic[:7] == b"SP_ARC1":
         return "archive"
+    if is_ark(path):
+        return "kaldi"
     raise FormatError(
         "neither an archive nor an HDF5, .npz, .ark or .scp file",
         path=os.fspath(path),
@@ -234,7 +277,7 @@ def _kind_of(path: StrPath) -> str:
     )
 
 
-def _open(path: StrPath, reading: Reading, key: str | None) -> Source:
+def _open(path: StrPath, settings: ReadSettings, key: str | None) -> Source:
     kind = _kind_of(path)
     if kind == "hdf":
         return HdfSource(path, key)
@@ -242,4 +285,4 @@ def _open(path: StrPath, reading: Reading, key: str | None) -> Source:
         return KaldiSource(path)
     if kind == "npz":
         return NpzSource(path)
-    return ArchiveSource(path, reading)
+    return ArchiveSource(path, settings)

@@ -1,46 +1,50 @@
-"""Archives as the one end of a conversion."""
+"""Archives as source or destination of a conversion."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sprintcache._threads import default_threads, ordered_map
 from sprintcache._write.writer import ArchiveWriter
 from sprintcache.alignment import Alignment
-from sprintcache.errors import EntryNotFoundError, naming
+from sprintcache.errors import EntryNotFoundError, FormatError, naming
 from sprintcache.opening import open_archive
+from sprintcache.statistics import are_pieces, is_signal, signal
 
-from .segments import Segment, Sink, is_labels, label_alignment
+from .items import ConvertItem, Sink, is_labels, label_alignment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sprintcache._path_map import PathMap
     from sprintcache.alignment import OnMismatch
     from sprintcache.allophones import AllophoneLabeling
     from sprintcache.archive import Archive
 
-__all__ = ["ArchiveSink", "ArchiveSource", "Reading"]
+__all__ = ["ArchiveSink", "ArchiveSource", "ReadSettings"]
 
-_PORTION = 4 << 20  # bytes of payload that a thread reads at a time
+_PORTION_BYTES = 4 << 20  # payload that a thread reads at a time
+_PORTION_NAMES = 1024
+_MIN_SAMPLES = 512  # in a packet of audio; fewer are features
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What is made of the segments of an archive.
+class ReadSettings:
+    """How segments of an archive are read.
 
     Attributes:
         labeling, on_alphabet_mismatch: as for `Archive.read_labels`.
-        keep_all: times are read as well, and alignments of allophone states stay what they are
-            where there is no labeling; else all alignments must become labels.
-        targets: alignments that become labels beside the data, or None.
-        skip_missing: segments without targets are left out; else they are an error.
-        num_threads: that read; None: one per processor, at most 8.
-        io: as for `open_archive`.
+        keep_all: read times too, and keep alignments of allophone states if there is no labeling;
+            otherwise all alignments must be mapped to labels.
+        targets: alignments whose labels are read in addition to the data, or None.
+        skip_missing: leave out segments without targets; otherwise they are an error.
+        num_threads: None: one per processor, at most 8.
+        io, path_map: as for `open_archive`.
     """
 
     labeling: AllophoneLabeling | None = None
@@ -50,116 +54,137 @@ class Reading:
     skip_missing: bool = False
     num_threads: int | None = None
     io: str = "auto"
+    path_map: PathMap | None = None
 
 
 class ArchiveSource:
     """Segments of an archive, a bundle or a directory, read ahead in threads.
 
-    At most four portions per thread are under way, each of 4 MiB or of one larger segment. The
-    iterator of `segments` belongs to one thread; reading is done by threads of its own, which end
-    with it.
+    At most four portions per thread are in memory, each of 4 MiB or of one larger segment. The
+    iterator of `items` belongs to one thread; its reading threads end with it.
     """
 
-    def __init__(self, path: str | os.PathLike[str], reading: Reading) -> None:
-        self._archive = open_archive(path, reading.io)
-        self._reading = reading
+    def __init__(self, path: str | os.PathLike[str], settings: ReadSettings) -> None:
+        self._archive = open_archive(path, settings.io, path_map=settings.path_map)
+        self._settings = settings
 
     def __len__(self) -> int:
         return len(self._archive.segments)
 
     def names(self) -> Iterable[str]:
-        """Of all segments."""
+        """Names of all segments."""
         return self._archive.segments
 
     def close(self) -> None:
         """Closes the archive."""
         self._archive.close()
 
-    def segments(self, wanted: Collection[str] | None) -> Generator[Segment]:
+    def items(self, names: Collection[str] | None) -> Generator[ConvertItem]:
         """Reads segments.
 
         Raises:
             EntryNotFoundError: if segments have no targets.
-            FormatError, LabelError: as `Archive.read` and `Archive.read_labels`; also for what is
-                neither features nor an alignment.
+            FormatError, LabelError: as `Archive.read` and `Archive.read_labels`; also for segments
+                that are neither features nor alignments.
         """
-        self._check_targets(wanted)
-        given = self._reading.num_threads
-        threads = default_threads() if given is None else given
-        for portion in ordered_map(self._read, self._portions(wanted), threads):
+        self._check_targets(names)
+        num_threads = self._settings.num_threads
+        num_threads = default_threads() if num_threads is None else num_threads
+        for portion in ordered_map(self._read, self._portions(names), num_threads):
             yield from portion
 
-    def _chosen(self, wanted: Collection[str] | None) -> Iterable[str]:
-        names = self._archive.segments
-        return names if wanted is None else (name for name in names if name in wanted)
+    def _chosen(self, names: Collection[str] | None) -> Iterable[str]:
+        segments = self._archive.segments
+        return segments if names is None else (name for name in segments if name in names)
 
-    def _check_targets(self, wanted: Collection[str] | None) -> None:
-        targets = self._reading.targets
-        if targets is None or self._reading.skip_missing:
+    def _check_targets(self, names: Collection[str] | None) -> None:
+        targets = self._settings.targets
+        if targets is None or self._settings.skip_missing:
             return
-        count = sum(1 for _ in self._chosen(wanted))
-        missing = [name for name in self._chosen(wanted) if name not in targets]
+        missing = [name for name in self._chosen(names) if name not in targets]
         if missing:
+            count = sum(1 for _ in self._chosen(names))
             raise EntryNotFoundError(
                 f"{len(missing)} of {count} segments of {self._archive.path} have no targets,"
                 f" the first: {missing[0]!r}",
                 path=targets.path,
             )
 
-    def _portions(self, wanted: Collection[str] | None) -> Iterator[list[str]]:
-        targets = self._reading.targets
+    def _portions(self, names: Collection[str] | None) -> Iterator[list[str]]:
+        targets = self._settings.targets
         portion: list[str] = []
         size = 0
-        for name in self._chosen(wanted):
+        for name in self._chosen(names):
             if targets is not None and name not in targets:
                 continue
             portion.append(name)
             size += self._archive.entry(name).size
-            if size >= _PORTION or len(portion) >= 1024:
+            if size >= _PORTION_BYTES or len(portion) >= _PORTION_NAMES:
                 yield portion
                 portion, size = [], 0
         if portion:
             yield portion
 
-    def _read(self, names: list[str]) -> list[Segment]:
-        return [self._segment(name) for name in names]
+    def _read(self, names: list[str]) -> list[ConvertItem]:
+        return [self._item(name) for name in names]
 
-    def _segment(self, name: str) -> Segment:
-        reading = self._reading
+    def _item(self, name: str) -> ConvertItem:
+        settings = self._settings
         targets = None
-        if reading.targets is not None:
-            targets = self._labels(reading.targets, name)
+        if settings.targets is not None:
+            targets = self._labels(settings.targets, name)
         if self._archive.datatype(name) != "flow-alignment":
-            times = self._archive.read_times(name) if reading.keep_all else None
-            return Segment(name, self._features(name), times, targets)
-        if not reading.keep_all:
-            return Segment(name, self._labels(self._archive, name), None, targets)
+            return self._numbers(name, targets)
+        if not settings.keep_all:
+            return ConvertItem(name, self._labels(self._archive, name), None, targets)
         alignment = self._archive.read_alignment(name)
         times = None
         if alignment.start is not None and alignment.end is not None:
             times = np.array([[alignment.start, alignment.end]])
-        if reading.labeling is None and alignment.label_type == "allophone-state":
-            return Segment(name, alignment, times, targets)
-        return Segment(name, self._labels(self._archive, name), times, targets)
+        if settings.labeling is None and alignment.label_type == "allophone-state":
+            return ConvertItem(name, alignment, times, targets)
+        return ConvertItem(name, self._labels(self._archive, name), times, targets)
 
-    def _features(self, name: str) -> NDArray[np.generic]:
+    def _numbers(self, name: str, targets: NDArray[np.int32] | None) -> ConvertItem:
+        """Features, scalars, or audio samples."""
         archive = self._archive
-        if archive.datatype(name) in ("vector-f32", None):
-            return archive.read_features(name)
-        data = archive.read(name)
-        if isinstance(data, np.ndarray) and data.dtype.kind in "biufc":
-            return data
-        return archive.read_features(name)  # tells what is wrong
+        datatype = archive.datatype(name)
+        data: Any = None
+        if datatype in ("vector-f32", None):
+            try:
+                data = archive.read_features(name)
+            except FormatError:  # packets of audio may differ in size
+                if datatype is None:
+                    raise
+        if data is None:
+            data = archive.read(name)
+        if _may_be_audio(data):
+            times = archive.read_times(name)
+            is_audio = is_signal(datatype or "", times)
+            if is_audio and (isinstance(data, list) or are_pieces(times)):
+                # (N, 1), since (N,) integers are labels
+                return ConvertItem(name, signal(data)[:, np.newaxis], None, targets)
+        if not isinstance(data, np.ndarray) or data.dtype.kind not in "biufc":
+            data = archive.read_features(name)  # raises the error
+        keep_times = self._settings.keep_all and datatype is not None
+        return ConvertItem(name, data, archive.read_times(name) if keep_times else None, targets)
 
     def _labels(self, archive: Archive, name: str) -> NDArray[np.int32]:
-        return archive.read_labels(name, self._reading.labeling, self._reading.on_alphabet_mismatch)
+        settings = self._settings
+        return archive.read_labels(name, settings.labeling, settings.on_alphabet_mismatch)
+
+
+def _may_be_audio(data: Any) -> bool:
+    """Whether the times of packets must be read to distinguish audio from features."""
+    if isinstance(data, np.ndarray):
+        return data.ndim == 2 and data.shape[1] >= _MIN_SAMPLES
+    return isinstance(data, list) and len(data) > 0 and isinstance(data[0], np.ndarray)
 
 
 class ArchiveSink(Sink):
     """A new archive; see `sprintcache.ArchiveWriter`.
 
-    Integer labels become an alignment of emission ids: which allophone state a label came from
-    cannot be known.
+    Integer labels become an alignment of emission ids, since their allophone states are unknown.
     """
 
     def __init__(
@@ -170,27 +195,24 @@ class ArchiveSink(Sink):
         frame_length: float = 0.025,
     ) -> None:
         self._writer = ArchiveWriter(path, "w" if overwrite else "x")
-        self._shift = frame_shift
-        self._length = frame_length
+        self._timing: dict[str, Any] = {"frame_shift": frame_shift, "frame_length": frame_length}
 
-    def add(self, segment: Segment) -> None:
+    def add(self, item: ConvertItem) -> None:
         """Adds one entry.
 
         Raises:
             ValueError: as `ArchiveWriter.add_features`.
             LabelError: for a label that an alignment cannot hold.
         """
-        name, data, times, _ = segment
+        name, data, times, _ = item
         if isinstance(data, Alignment):
             self._writer.add_alignment(name, data)
         elif is_labels(data):
             with naming(self._writer.path, name):
-                alignment = label_alignment(data, times, self._shift, self._length)
+                alignment = label_alignment(data, times, **self._timing)
             self._writer.add_alignment(name, alignment)
         else:
-            self._writer.add_features(
-                name, data, times, frame_shift=self._shift, frame_length=self._length
-            )
+            self._writer.add_features(name, data, times, **self._timing)
 
     def _finish(self) -> None:
         self._writer.close()

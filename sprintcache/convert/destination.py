@@ -1,4 +1,4 @@
-"""Destination: a file that gets its name when it is whole and on the disk."""
+"""Destination: a file that gets its name when it is complete and on disk."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ __all__ = ["Destination"]
 
 
 class Destination:
-    """``<path>.partial``, empty and locked; what stands at `path` stays until `publish`.
+    """``<path>.partial``, empty and locked; an existing file stays unchanged until `publish`.
 
-    A partial file that an earlier conversion left behind is overwritten.
+    A partial file of an earlier conversion is overwritten.
 
     Args:
-        path: the file to be.
-        overwrite: whether a file of that name is replaced.
+        path: the file.
+        overwrite: whether an existing file is replaced.
 
     Attributes:
-        path: the file to be, absolute.
-        partial: where to write.
+        path: the file, absolute.
+        partial: the file to write.
         file: the partial file, unbuffered.
 
     Raises:
-        FileExistsError: if there is something at `path` that is not to be replaced.
+        FileExistsError: if the file exists and `overwrite` is false.
         IsADirectoryError: if it is a folder.
-        OSError: if what is to be replaced is no regular file.
-        SprintCacheError: if another writer is at work.
+        OSError: if it is not a regular file.
+        SprintCacheError: if another writer has locked it.
     """
 
     def __init__(self, path: str | os.PathLike[str], overwrite: bool) -> None:
@@ -43,10 +43,10 @@ class Destination:
         self.file.truncate(0)
 
     def publish(self) -> None:
-        """Brings the file to the disk and gives it its name.
+        """Syncs the file and renames it to `path`.
 
         Raises:
-            FileExistsError: if nothing is to be replaced, and something has come up meanwhile.
+            FileExistsError: if the path was created meanwhile and `overwrite` is false.
             OSError: if the system fails.
         """
         os.fsync(self.file.fileno())
@@ -58,7 +58,7 @@ class Destination:
         close_locked(self.file)
 
     def discard(self) -> None:
-        """Removes the partial file; after `publish`: nothing."""
+        """Removes the partial file; does nothing after `publish`."""
         if not self.file.closed:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.partial)

@@ -1,4 +1,4 @@
-"""Libraries of others, loaded when they are needed."""
+"""Libraries of the extras, imported when they are used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["h5py_module", "kaldi_module", "last_line"]
 
 
 def h5py_module() -> Any:
-    """h5py; ImportError that names the extra where it is not installed."""
+    """Returns h5py, or raises ImportError that names the extra."""
     try:
         import h5py
     except ImportError as error:
@@ -17,7 +17,7 @@ def h5py_module() -> Any:
 
 
 def kaldi_module() -> Any:
-    """kaldi_native_io; ImportError that names the extra where it is not installed."""
+    """Returns kaldi_native_io, or raises ImportError that names the extra."""
     try:
         import kaldi_native_io
     except ImportError as error:
@@ -28,6 +28,6 @@ def kaldi_module() -> Any:
 
 
 def last_line(error: Exception) -> str:
-    """What went wrong, without the places in the C++ sources."""
+    """The message of an error, without the lines that name C++ sources."""
     lines = str(error).strip().splitlines()
     return lines[-1].removeprefix("[E] ") if lines else type(error).__name__

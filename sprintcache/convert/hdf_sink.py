@@ -1,9 +1,9 @@
 """HDF5 files in the layout that RETURNN's HDFDataset reads and its SimpleHDFWriter writes.
 
-* ``inputs``: all frames of all segments one behind the other, (sum of T, D) features, where scalars
-  have D = 1, or (sum of T,) int32 labels; ``targets/data/<key>``: the same for each target.
-* ``seqLengths``: (N, 1 + targets) int32 frames of each segment; where there are no targets, the
-  second column repeats the first.
+* ``inputs``: the frames of all segments, concatenated: (sum of T, D) features, with D = 1 for
+  scalars, or (sum of T,) int32 labels; ``targets/data/<key>``: the same for each target.
+* ``seqLengths``: (N, 1 + targets) int32 frames of each segment; without targets, the second column
+  repeats the first.
 * ``seqTags``: (N,) names in UTF-8.
 * ``inputPattSize`` (attribute): D, or the number of labels; ``targets/size`` (attributes): number
   of labels and of dimensions of each target.
@@ -23,7 +23,7 @@ from sprintcache.errors import LabelError, UnsupportedError, naming
 
 from .destination import Destination
 from .extras import h5py_module
-from .segments import Segment, Sink, array_of, check_name, is_labels
+from .items import ConvertItem, Sink, array_of, check_name, is_labels
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -32,22 +32,21 @@ __all__ = ["HdfSink"]
 
 logger = logging.getLogger(__name__)
 
-_CHUNK = 128 << 10  # bytes; a segment is a few of them
-_CHUNKS = 32  # that are written at a time
+_CHUNK_BYTES = 128 << 10  # a segment has a few chunks
+_BUFFERED_CHUNKS = 32
 
 
-class _Medium:
-    """The file as HDF5 sees it: one that never fails.
+class _FailSafeFile:
+    """The file that HDF5 writes to; its methods never fail.
 
-    After an error of the system, such as a full disk, HDF5 would keep what it could not write and
-    end the process with a crash. So errors are kept here for `check`, and writes go nowhere from
-    then on.
+    After a system error, such as a full disk, HDF5 would retry its buffers at exit and crash. So
+    the first error is recorded for `check`, and later writes are dropped.
     """
 
     def __init__(self, file: FileIO) -> None:
         self._file = file
         self._error: OSError | None = None
-        self.swallow = False
+        self.drop_writes = False
         self.seek, self.tell = file.seek, file.tell
         self.read, self.readinto = file.read, file.readinto
         self.flush = file.flush
@@ -61,7 +60,7 @@ class _Medium:
     def write(self, data: memoryview) -> int:
         size = len(data)
         try:
-            while len(data) and not self.swallow:
+            while len(data) and not self.drop_writes:
                 data = data[self._file.write(data) :]
         except OSError as error:
             self._fail(error)
@@ -69,18 +68,18 @@ class _Medium:
 
     def truncate(self, size: int) -> None:
         try:
-            if not self.swallow:
+            if not self.drop_writes:
                 self._file.truncate(size)
         except OSError as error:
             self._fail(error)
 
     def _fail(self, error: OSError) -> None:
         self._error = error
-        self.swallow = True
+        self.drop_writes = True
 
 
 class _Column:
-    """A dataset that grows at its end; rows are collected and written in whole chunks."""
+    """A dataset that rows are appended to; they are buffered and written in whole chunks."""
 
     def __init__(
         self,
@@ -91,46 +90,47 @@ class _Column:
         row_bytes: int | None = None,
     ) -> None:
         row_bytes = row_bytes or np.dtype(dtype).itemsize * math.prod(width)
-        rows = max(1, _CHUNK // row_bytes)
+        rows = max(1, _CHUNK_BYTES // row_bytes)
         self.dtype, self.width = np.dtype(dtype), width
         self.dataset = group.create_dataset(
             name, (0, *width), dtype, maxshape=(None, *width), chunks=(rows, *width)
         )
-        self._rows = np.empty((rows * _CHUNKS, *width), dtype)
-        self._filled = 0
+        self._rows = np.empty((rows * _BUFFERED_CHUNKS, *width), dtype)
+        self._num_buffered = 0
 
     def add(self, rows: NDArray[Any]) -> None:
         while len(rows):
-            count = min(len(rows), len(self._rows) - self._filled)
-            self._rows[self._filled : self._filled + count] = rows[:count]
-            self._filled += count
+            count = min(len(rows), len(self._rows) - self._num_buffered)
+            self._rows[self._num_buffered : self._num_buffered + count] = rows[:count]
+            self._num_buffered += count
             rows = rows[count:]
-            if self._filled == len(self._rows):
+            if self._num_buffered == len(self._rows):
                 self.flush()
 
     def flush(self) -> None:
         start = len(self.dataset)
-        self.dataset.resize(start + self._filled, 0)
-        self.dataset[start:] = self._rows[: self._filled]
-        self._filled = 0
+        self.dataset.resize(start + self._num_buffered, 0)
+        self.dataset[start:] = self._rows[: self._num_buffered]
+        self._num_buffered = 0
 
 
-class _Labels:
-    """What is known of the labels of a dataset: how many there are, given or seen."""
+class _LabelCount:
+    """The number of labels of a dataset: given, or the largest label + 1."""
 
-    def __init__(self, given: int | None) -> None:
-        self._given = given
-        self._seen = 1
+    def __init__(self, num_labels: int | None) -> None:
+        self._given = num_labels
+        self._required = 1
 
-    def see(self, labels: NDArray[np.integer[Any]]) -> None:
-        most = int(labels.max(initial=0)) + 1
-        if self._given is not None and most > self._given:
-            raise LabelError("label", expected=f"less than {self._given}", found=most - 1)
-        self._seen = max(self._seen, most)
+    def add(self, labels: NDArray[np.integer[Any]]) -> None:
+        """Raises LabelError for a label that is too large."""
+        required = int(labels.max(initial=0)) + 1
+        if self._given is not None and required > self._given:
+            raise LabelError("label", expected=f"less than {self._given}", found=required - 1)
+        self._required = max(self._required, required)
 
     @property
     def count(self) -> int:
-        return self._seen if self._given is None else self._given
+        return self._required if self._given is None else self._given
 
 
 class HdfSink(Sink):
@@ -138,9 +138,9 @@ class HdfSink(Sink):
 
     Args:
         path: the file.
-        overwrite: whether it is replaced if it is there.
+        overwrite: whether an existing file is replaced.
         with_targets: whether every segment has targets.
-        num_labels: of labels and targets; None: the largest one + 1.
+        num_labels: of labels and targets; None: the largest label + 1.
     """
 
     def __init__(
@@ -153,9 +153,9 @@ class HdfSink(Sink):
         h5py = h5py_module()
         self._destination = Destination(path, overwrite)
         self._path = self._destination.path
-        self._medium = _Medium(self._destination.file)
+        self._output = _FailSafeFile(self._destination.file)
         try:
-            self._file = h5py.File(self._medium, "w")
+            self._file = h5py.File(self._output, "w")
         except BaseException:
             self._destination.discard()
             raise
@@ -165,48 +165,49 @@ class HdfSink(Sink):
         self._targets: _Column | None = None
         if with_targets:
             self._targets = _Column(self._file.create_group("targets/data"), "classes", np.int32)
-        self._input_labels, self._target_labels = _Labels(num_labels), _Labels(num_labels)
-        self._odd = 0
+        self._input_labels = _LabelCount(num_labels)
+        self._target_labels = _LabelCount(num_labels)
+        self._num_mismatches = 0
 
-    def add(self, segment: Segment) -> None:
+    def add(self, item: ConvertItem) -> None:
         """Adds a segment.
 
         Raises:
-            UnsupportedError: for a name that HDF5 cannot hold, or data that do not go with those
-                of the segments before.
+            UnsupportedError: for a name that HDF5 cannot hold, or data of another dtype or
+                dimension than those of earlier segments.
             LabelError: for a label that is too large.
         """
-        name, _, _, targets = segment
+        name, _, _, targets = item
         check_name(name, self._path, "HDF5")
-        data = array_of(segment, self._path)
+        data = array_of(item, self._path)
         with naming(self._path, name):
             if is_labels(data):
-                self._input_labels.see(data)
+                self._input_labels.add(data)
             elif data.ndim == 1:
                 data = data[:, np.newaxis]
             if targets is not None:
-                self._target_labels.see(targets)
+                self._target_labels.add(targets)
         self._add_inputs(name, data)
         if self._targets is not None and targets is not None:
             self._targets.add(targets)
         self._tags.add(np.array([name], object))
         lengths = len(data), len(data if targets is None else targets)
         self._lengths.add(np.array([lengths]))
-        self._odd += lengths[0] != lengths[1]
-        self._medium.check()
+        self._num_mismatches += lengths[0] != lengths[1]
+        self._output.check()
 
     def _add_inputs(self, name: str, data: NDArray[Any]) -> None:
         if data.ndim == 2 and len(data) == 0:
-            return  # an empty entry does not say its dimension
+            return  # an empty entry has no dimension
         if self._inputs is None:
             self._inputs = _Column(self._file, "inputs", data.dtype, data.shape[1:])
         expected = self._inputs.dtype, self._inputs.width
         if expected != (data.dtype, data.shape[1:]):
             raise UnsupportedError(
-                "HDF5 takes segments of one dtype and dimension",
+                "HDF5 requires segments of one dtype and dimension",
                 path=self._path,
                 entry=name,
-                expected=f"{expected[0]} {list(expected[1])}, as the segments before",
+                expected=f"{expected[0]} {list(expected[1])}, as in earlier segments",
                 found=f"{data.dtype} {list(data.shape[1:])}",
             )
         self._inputs.add(data)
@@ -230,16 +231,16 @@ class HdfSink(Sink):
             sizes = file.create_group("targets/size").attrs
             sizes["classes"] = [self._target_labels.count, 1]
         file.close()
-        self._medium.check()
+        self._output.check()
         self._destination.publish()
-        if self._odd:
+        if self._num_mismatches:
             logger.warning(
                 "%s: %d segments have another number of targets than of frames",
                 self._path,
-                self._odd,
+                self._num_mismatches,
             )
 
     def _discard(self) -> None:
-        self._medium.swallow = True
+        self._output.drop_writes = True
         self._file.close()
         self._destination.discard()

@@ -1,8 +1,8 @@
 """Kaldi's arks and scps: matrices, vectors of floats, vectors of int32 labels.
 
-An ark has objects of one type. The library for them, kaldi_native_io, gives arrays that die with
-the next object (so they are copied), and only its inner objects say whether closing succeeded:
-an ark that ends within an object looks like a shorter one otherwise.
+An ark has objects of one type. The library, kaldi_native_io, returns arrays that are valid until
+the next object only, so they are copied. Whether closing succeeded is known to its inner objects
+only; otherwise an ark that ends within an object would look like a shorter one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sprintcache.errors import SprintCacheError, UnsupportedError
 
 from .destination import Destination
 from .extras import kaldi_module, last_line
-from .segments import Segment, Sink, array_of, check_name, is_labels
+from .items import ConvertItem, Sink, array_of, check_name, is_labels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,11 +28,11 @@ _BLANK = re.compile(r"[\x00-\x20\x7f]")
 
 
 class KaldiSink(Sink):
-    """A new ark, and the scp beside it, whose places are absolute paths.
+    """A new ark, and an scp in the same folder that refers to it by its absolute path.
 
     Args:
         path: of either; the other differs in its ending.
-        overwrite: whether they are replaced if they are there.
+        overwrite: whether existing files are replaced.
 
     Raises:
         ValueError: for a path with a comma, which Kaldi cannot write to.
@@ -50,46 +50,46 @@ class KaldiSink(Sink):
             self._ark.discard()
             raise
         self._kind = ""
-        self._empty: list[str] = []
+        self._empty_names: list[str] = []
         self._writer: Any = None
 
-    def add(self, segment: Segment) -> None:
+    def add(self, item: ConvertItem) -> None:
         """Adds a segment.
 
         Raises:
-            UnsupportedError: for a name that is no Kaldi key, data that Kaldi has no type for, or
-                that do not go with those before.
+            UnsupportedError: for a name that is not a Kaldi key, or data without a type in Kaldi or
+                of another type than those of earlier segments.
             SprintCacheError: if Kaldi's library cannot write.
         """
-        name, path = segment.name, self._ark.path
+        name, path = item.name, self._ark.path
         check_name(name, path, "Kaldi", _BLANK, "white space")
-        data = array_of(segment, path)
-        if data.ndim == 2 and not data.size:  # says nothing of its type
+        data = array_of(item, path)
+        if data.ndim == 2 and not data.size:  # of any type
             if self._writer is None:
-                self._empty.append(name)
+                self._empty_names.append(name)
             else:
-                self._write(name, _nothing(self._kind))
+                self._write(name, _empty(self._kind))
             return
         kind, data = _typed(name, data, path)
         if self._writer is None:
             self._begin(kind)
         if kind != self._kind:
             raise UnsupportedError(
-                "an ark takes objects of one type",
+                "an ark requires objects of one type",
                 path=path,
                 entry=name,
-                expected=f"{self._kind}, as the segments before",
+                expected=f"{self._kind}, as in earlier segments",
                 found=kind,
             )
         self._write(name, data)
 
     def _begin(self, kind: str) -> None:
-        """Opens the files for objects of a type; the first segments, that were empty, go there."""
+        """Opens the files for objects of a type, and writes earlier empty segments."""
         self._kind = kind
         target = f"ark,scp:{self._ark.partial},{self._scp.partial}"
         self._writer = getattr(self._library, f"{kind}Writer")(target)
-        for name in self._empty:
-            self._write(name, _nothing(kind))
+        for name in self._empty_names:
+            self._write(name, _empty(kind))
 
     def _write(self, name: str, data: NDArray[Any]) -> None:
         try:
@@ -99,16 +99,16 @@ class KaldiSink(Sink):
             raise SprintCacheError(reason, path=self._ark.path, entry=name) from error
 
     def _finish(self) -> None:
-        if self._writer is None and self._empty:
+        if self._writer is None and self._empty_names:
             self._begin("FloatMatrix")
         if self._writer is not None and not self._writer._impl.close():
-            raise SprintCacheError("Kaldi could not write all of it", path=self._ark.path)
+            raise SprintCacheError("Kaldi could not write the whole file", path=self._ark.path)
         partial, final = (os.fsencode(path) for path in (self._ark.partial, self._ark.path))
-        # in place: every line becomes shorter, so what is written was read before
+        # in place: every line becomes shorter, so it is read before it is overwritten
         with open(self._scp.partial, "rb") as old, open(self._scp.partial, "r+b") as new:
             for line in old:
-                key, _, place = line.partition(b" ")
-                new.write(b"%s %s" % (key, place.replace(partial, final, 1)))
+                key, _, location = line.partition(b" ")
+                new.write(b"%s %s" % (key, location.replace(partial, final, 1)))
             new.truncate()
         self._ark.publish()
         self._scp.publish()
@@ -128,17 +128,17 @@ def _typed(name: str, data: NDArray[Any], path: str) -> tuple[str, NDArray[Any]]
                 "label", path=path, entry=name, expected="below 2**31", found=data.max()
             )
         return "Int32Vector", data.astype(np.int32, copy=False)
-    # ints as the smallest float that holds them
+    # integers as the smallest float type that represents them
     dtype = np.promote_types(data.dtype, np.float32)
     if dtype not in (np.float32, np.float64):
         raise UnsupportedError(
-            "Kaldi has floats of 32 and 64 bits", path=path, entry=name, found=data.dtype
+            "Kaldi has floats of 32 and 64 bits only", path=path, entry=name, found=data.dtype
         )
     precision = "Float" if dtype == np.float32 else "Double"
     return f"{precision}{'Vector' if data.ndim == 1 else 'Matrix'}", data.astype(dtype, copy=False)
 
 
-def _nothing(kind: str) -> NDArray[Any]:
+def _empty(kind: str) -> NDArray[Any]:
     """The empty object of one of Kaldi's types."""
     dtype = np.int32 if kind[:3] == "Int" else np.float32 if kind[:5] == "Float" else np.float64
     return np.empty((0, 0) if kind.endswith("Matrix") else 0, dtype)

@@ -1,12 +1,16 @@
-"""Kaldi's arks and scps as a source; what its library asks for stands in `kaldi_sink`."""
+"""Kaldi's arks and scps as a source, also gzipped or as text; see `kaldi_sink` on the library."""
 
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import re
+import shutil
+import tempfile
+import zlib
 from collections.abc import Collection, Generator, Iterator
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -14,43 +18,60 @@ from sprintcache._text_file import open_regular
 from sprintcache.errors import CorruptError, FormatError, UnsupportedError
 
 from .extras import kaldi_module, last_line
-from .segments import Segment
+from .items import ConvertItem
 
-__all__ = ["KaldiSource"]
+__all__ = ["KaldiSource", "is_ark"]
 
-_BINARY = {
+_BINARY_TYPES = {
     b"FM": "FloatMatrix",
     b"CM": "FloatMatrix",
     b"DM": "DoubleMatrix",
     b"FV": "FloatVector",
     b"DV": "DoubleVector",
 }
-_PLACE = re.compile(rb"(.+?)(?::([0-9]+))?(?:\[[^]]*\])?")
+_LOCATION = re.compile(rb"(.+?)(?::([0-9]+))?(?:\[[^]]*\])?")
+_HEAD_BYTES = 4096
+_MAX_OFFSET = 1 << 62  # that a seek accepts
+_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_ERRORS = (gzip.BadGzipFile, zlib.error, EOFError)
+
+
+def is_ark(path: str | os.PathLike[str]) -> bool:
+    """Whether a file, possibly gzipped, starts like an ark of matrices or vectors, or like text."""
+    try:
+        head = _read_head(os.fspath(path))
+    except FormatError:
+        return False
+    key, blank, value = head.partition(b" ")
+    return bool(key and blank) and not re.search(rb"[\0-\x20]", key) and bool(_type_of(value))
 
 
 class KaldiSource:
-    """Segments of an ark, or of what an scp lists; paths in an scp count from the working folder.
+    """Segments of an ark, or of the files that an scp lists, relative to the working directory.
+
+    A gzipped ark, such as Kaldi's ``ali.1.gz``, is inflated into an unnamed temporary file.
 
     Raises:
-        FormatError: if it is none, if its first object has a type that is no matrix and no vector,
-            or if an scp wants to run a program.
+        FormatError: if it is malformed, if the type of its first object is neither a matrix nor a
+            vector, or if an scp would run a program.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._library = kaldi_module()
         self._path = os.path.abspath(path)
         self._is_scp = self._path.endswith(".scp")
+        self._inflated: IO[bytes] | None = None
         self._size = self._check_scp() if self._is_scp else 0
-        kind = self._first_kind()
+        kind = self._first_type()
         self._reader = f"Sequential{kind}Reader" if kind else None
 
     def _check_scp(self) -> int:
-        """Number of lines."""
+        """Returns the number of lines."""
         number = 0
         with open_regular(self._path) as file:
             for number, line in enumerate(file, 1):
-                place = _place(line)
-                if not place or place[:1] == b"|" or place[-1:] == b"|":
+                location = _location(line)
+                if not location or location[:1] == b"|" or location[-1:] == b"|":
                     raise FormatError(
                         f"line {number} of the scp; programs are not run",
                         path=self._path,
@@ -59,36 +80,37 @@ class KaldiSource:
                     )
         return number
 
-    def _first_kind(self) -> str | None:
-        """Type of the first object; None where there is none."""
+    def _first_type(self) -> str | None:
+        """Type of the first object; None for an empty file."""
         path, offset = self._path, 0
         if self._is_scp:
             with open_regular(path) as file:
-                place = _place(file.readline())
-            match = _PLACE.fullmatch(place)
+                location = _location(file.readline())
+            match = _LOCATION.fullmatch(location)
             if match is None:
                 return None
-            path, offset = os.fsdecode(match[1]), min(int(match[2] or 0), 1 << 62)
-        with open_regular(path) as file:
-            file.seek(offset)
-            head = file.read(4096)
+            path, offset = os.fsdecode(match[1]), min(int(match[2] or 0), _MAX_OFFSET)
+        head = _read_head(path, offset)
         if not self._is_scp:
             if not head:
                 return None
             head = head.partition(b" ")[2]
-        kind = _kind(head)
+        kind = _type_of(head)
         if kind is None:
             raise UnsupportedError(
-                "not Kaldi's", path=path, expected="a matrix or a vector", found=head[:12]
+                "not a Kaldi object",
+                path=path,
+                expected="a matrix or a vector",
+                found=head[:12],
             )
         return kind
 
     def __len__(self) -> int:
-        """Number of segments; of an ark, which would have to be read for it, 0."""
+        """Number of segments; 0 for an ark, which does not declare it."""
         return self._size
 
     def names(self) -> Iterator[str]:
-        """Of all segments; an ark is read for it."""
+        """Names of all segments; reads the whole ark."""
         if not self._is_scp:
             yield from (name for name, _ in self._objects())
             return
@@ -97,16 +119,18 @@ class KaldiSource:
                 yield line.split(None, 1)[0].decode("utf-8", "surrogateescape")
 
     def close(self) -> None:
-        """Nothing is open between readings."""
+        """Removes the inflated file, if there is one."""
+        if self._inflated is not None:
+            self._inflated.close()
 
-    def segments(self, wanted: Collection[str] | None) -> Generator[Segment]:
+    def items(self, names: Collection[str] | None) -> Generator[ConvertItem]:
         """Reads segments.
 
         Raises:
             FormatError: if an object is damaged or missing.
         """
         for name, reader in self._objects():
-            if wanted is not None and name not in wanted:
+            if names is not None and name not in names:
                 continue
             try:
                 value = reader.value
@@ -115,7 +139,7 @@ class KaldiSource:
                 raise FormatError(reason, path=self._path, entry=name) from error
             if isinstance(value, list):
                 value = np.array(value, np.int32)
-            yield Segment(name, value.copy())
+            yield ConvertItem(name, value.copy())
 
     def _objects(self) -> Iterator[tuple[str, Any]]:
         """(name, reader at its object) of all objects."""
@@ -123,33 +147,66 @@ class KaldiSource:
             return
         name = None
         try:
-            what = f"{'scp' if self._is_scp else 'ark'}:{self._path}"
-            reader = getattr(self._library, self._reader)(what)
+            specifier = f"{'scp' if self._is_scp else 'ark'}:{self._readable_path()}"
+            reader = getattr(self._library, self._reader)(specifier)
             with contextlib.closing(reader):
                 while not reader.done:
                     name = reader.key
                     yield name, reader
                     reader.next()
-                sound = reader._impl.close()
+                is_complete = reader._impl.close()
         except RuntimeError as error:
             raise FormatError(f"Kaldi: {last_line(error)}", path=self._path) from error
-        if not sound:
+        if not is_complete:
             after = "at its start" if name is None else f"after {name!r}"
             raise CorruptError(f"damaged or cut off {after}", path=self._path)
 
+    def _readable_path(self) -> str:
+        """The path of the ark, or of its inflated copy."""
+        if self._is_scp or not _is_gzipped(self._path):
+            return self._path
+        if self._inflated is None:
+            self._inflated = tempfile.TemporaryFile(prefix="sprintcache-")  # noqa: SIM115
+            try:
+                with gzip.open(self._path) as file:
+                    shutil.copyfileobj(file, self._inflated, 1 << 20)
+            except _GZIP_ERRORS as error:
+                raise FormatError(f"damaged gzip file: {error}", path=self._path) from error
+            self._inflated.flush()
+        return f"/proc/self/fd/{self._inflated.fileno()}"
 
-def _place(line: bytes) -> bytes:
-    """What follows the key in a line of an scp."""
+
+def _is_gzipped(path: str) -> bool:
+    with open_regular(path) as file:
+        return file.read(2) == _GZIP_MAGIC
+
+
+def _read_head(path: str, offset: int = 0) -> bytes:
+    """The first bytes of a file from an offset, inflated if the file is gzipped."""
+    with open_regular(path) as file:
+        file.seek(offset)
+        head = file.read(_HEAD_BYTES)
+        if offset or head[:2] != _GZIP_MAGIC:
+            return head
+        file.seek(0)
+        try:
+            return gzip.GzipFile(fileobj=file).read(_HEAD_BYTES)
+        except _GZIP_ERRORS as error:
+            raise FormatError(f"damaged gzip file: {error}", path=path) from error
+
+
+def _location(line: bytes) -> bytes:
+    """The part of a line of an scp after the key."""
     parts = line.split(None, 1)
     return parts[1].strip() if len(parts) == 2 else b""
 
 
-def _kind(head: bytes) -> str | None:
+def _type_of(head: bytes) -> str | None:
     """The type of an object by its first bytes."""
     if head.startswith(b"\0B"):
-        return "Int32Vector" if head[2:3] == b"\4" else _BINARY.get(head[2:4])
+        return "Int32Vector" if head[2:3] == b"\4" else _BINARY_TYPES.get(head[2:4])
     line = head.partition(b"\n")[0]
-    before, bracket, behind = line.partition(b"[")
+    before, bracket, after = line.partition(b"[")
     if bracket and not before.strip():
-        return "FloatVector" if behind.strip() not in (b"", b"]") else "FloatMatrix"
+        return "FloatVector" if after.strip() not in (b"", b"]") else "FloatMatrix"
     return "Int32Vector" if re.fullmatch(rb"[-0-9 \t\r]*", line) else None

@@ -1,20 +1,22 @@
-"""NumPy's .npz files: one array for each segment, under its name, as `numpy.load` reads it.
+"""NumPy's .npz files: an array for each segment, under its name, as `numpy.load` reads it.
 
-``<name>``: (T, D) features, (T,) floats or (T,) integer labels as they are; alignments of allophone
-states as (N,) items with fields ``time``, ``emission`` and ``weight``. ``<name>.times``: (T, 2)
-start and end in seconds, of labels and alignments (1, 2). ``<name>.alphabet``: ``id`` and
-``symbol`` of an alignment that has an alphabet. All but the first are optional.
+``<name>``: (T, D) features, (T,) floats or (T,) integer labels; alignments of allophone states as
+(N,) items with fields ``time``, ``emission`` and ``weight``. ``<name>.times``: (T, 2) start and end
+in seconds, of labels and alignments (1, 2). ``<name>.alphabet``: ``id`` and ``symbol`` of an
+alignment with an alphabet. All arrays but the first are optional.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import zipfile
 import zlib
-from collections.abc import Collection, Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Generator, Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +26,7 @@ from sprintcache.alignment import Alignment
 from sprintcache.errors import CorruptError, FormatError, UnsupportedError
 
 from .destination import Destination
-from .segments import Segment, Sink, check_name
+from .items import ConvertItem, Sink, check_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,8 +36,8 @@ __all__ = ["NpzSink", "NpzSource"]
 _FIELDS = ("time", "emission", "weight")
 _ITEM = np.dtype([("time", np.uint32), ("emission", np.uint32), ("weight", np.float32)])
 _SUFFIXES = (".times", ".alphabet")
-# what zipfile and numpy raise for bytes that are not theirs; RuntimeError: an encrypted file
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
+# errors of zipfile and numpy for malformed files; RuntimeError: an encrypted file
+_MALFORMED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, MemoryError)
 
 
 class NpzSink(Sink):
@@ -49,13 +51,13 @@ class NpzSink(Sink):
             self._destination.discard()
             raise
 
-    def add(self, segment: Segment) -> None:
+    def add(self, item: ConvertItem) -> None:
         """Adds a segment.
 
         Raises:
-            UnsupportedError: for a name that the file cannot hold, or has already.
+            UnsupportedError: for a name that the file cannot hold, or holds already.
         """
-        name, data, times, _ = segment
+        name, data, times, _ = item
         check_name(name, self._destination.path, "a .npz file")
         if isinstance(data, Alignment):
             items = np.empty(len(data), _ITEM)
@@ -63,7 +65,7 @@ class NpzSink(Sink):
             items["weight"] = data.weight
             self._write(name, name, items)
             if data.alphabet is not None:
-                self._write(name, f"{name}.alphabet", _alphabet(data.alphabet))
+                self._write(name, f"{name}.alphabet", _alphabet_array(data.alphabet))
         else:
             self._write(name, name, data)
         if times is not None:
@@ -73,7 +75,7 @@ class NpzSink(Sink):
         member = f"{key}.npy"
         if member in self._zip.NameToInfo:
             raise UnsupportedError(
-                f"there is a {key!r} already", path=self._destination.path, entry=name
+                f"the file already has an array {key!r}", path=self._destination.path, entry=name
             )
         partial = self._destination.partial
         with errors_of(partial), self._zip.open(member, "w", force_zip64=True) as file:
@@ -90,7 +92,7 @@ class NpzSink(Sink):
         self._destination.discard()
 
 
-def _alphabet(alphabet: dict[int, str]) -> NDArray[np.void]:
+def _alphabet_array(alphabet: dict[int, str]) -> NDArray[np.void]:
     longest = max([1, *map(len, alphabet.values())])
     return np.array(list(alphabet.items()), [("id", np.uint32), ("symbol", f"U{longest}")])
 
@@ -100,49 +102,66 @@ class NpzSource:
 
     Raises:
         FormatError: if it is damaged.
+        OSError: if it cannot be read.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = os.fspath(path)
-        try:
-            open_regular(self._path).close()  # a pipe would be waited for
+        with self._translate_errors():
+            open_regular(self._path).close()  # opening a pipe would wait
             self._zip = zipfile.ZipFile(self._path)
-        except _DAMAGE as error:
-            raise FormatError(f".npz file: {error}", path=self._path) from error
         members = [name.removesuffix(".npy") for name in self._zip.namelist()]
         known = set(members)
-        self._names = [name for name in members if not _belongs(name, known)]
+        self._names = [name for name in members if not _is_auxiliary(name, known)]
+
+    @contextmanager
+    def _translate_errors(self, name: str | None = None) -> Iterator[None]:
+        """Errors of zipfile and numpy for malformed files as FormatError."""
+        try:
+            yield
+        except FormatError:
+            raise
+        except OSError as error:
+            # zipfile seeks to offsets that the file declares
+            if error.errno not in (None, errno.EINVAL):
+                raise OSError(error.errno, error.strerror, self._path) from error
+            raise FormatError(f".npz file: {error}", path=self._path, entry=name) from error
+        except _MALFORMED as error:
+            text = str(error) or type(error).__name__
+            raise FormatError(f".npz file: {text}", path=self._path, entry=name) from error
 
     def __len__(self) -> int:
         return len(self._names)
 
     def names(self) -> list[str]:
-        """Of all segments."""
+        """Names of all segments."""
         return self._names
 
     def close(self) -> None:
         """Closes the file."""
         self._zip.close()
 
-    def segments(self, wanted: Collection[str] | None) -> Generator[Segment]:
+    def items(self, names: Collection[str] | None) -> Generator[ConvertItem]:
         """Reads segments.
 
         Raises:
-            FormatError: for damage, and for what is neither features nor labels nor an alignment.
+            FormatError: for damage, and for arrays that are neither features nor labels nor an
+                alignment.
+            OSError: if the file cannot be read.
         """
         for name in self._names:
-            if wanted is None or name in wanted:
-                yield self._segment(name)
+            if names is None or name in names:
+                yield self._item(name)
 
-    def _segment(self, name: str) -> Segment:
+    def _item(self, name: str) -> ConvertItem:
         data = self._array(name)
-        times = self._array(f"{name}.times", needed=False)
+        times = self._array(f"{name}.times", optional=True)
         if times is not None and (times.dtype.kind not in "fiu" or times.shape[1:] != (2,)):
             raise CorruptError(
                 "times", path=self._path, entry=name, expected="(T, 2) numbers", found=times.shape
             )
         if data.dtype.names == _FIELDS:
-            return Segment(name, self._alignment(name, data, times))
+            return ConvertItem(name, self._alignment(name, data, times))
         if data.dtype.kind not in "biufc" or data.ndim not in (1, 2):
             raise UnsupportedError(
                 "neither features nor labels nor an alignment",
@@ -150,10 +169,10 @@ class NpzSource:
                 entry=name,
                 found=f"{data.dtype} {list(data.shape)}",
             )
-        return Segment(name, data, times)
+        return ConvertItem(name, data, times)
 
     def _alignment(self, name: str, items: Any, times: Any) -> Alignment:
-        alphabet = self._array(f"{name}.alphabet", needed=False)
+        alphabet = self._array(f"{name}.alphabet", optional=True)
         try:
             symbols = None if alphabet is None else dict(alphabet.tolist())
             start, end = (None, None) if times is None or not len(times) else times[0].tolist()
@@ -164,21 +183,34 @@ class NpzSource:
             reason = f"not an alignment: {error}"
             raise CorruptError(reason, path=self._path, entry=name) from error
 
-    def _array(self, key: str, needed: bool = True) -> Any:
+    def _array(self, key: str, optional: bool = False) -> Any:
         members = self._zip.NameToInfo
-        info = members.get(f"{key}.npy") or (members.get(key) if needed else None)
+        info = members.get(f"{key}.npy") or (None if optional else members.get(key))
         if info is None:
             return None
-        try:
-            with self._zip.open(info) as file:
-                return np.lib.format.read_array(file, allow_pickle=False)
-        except (*_DAMAGE, OSError) as error:
-            if isinstance(error, OSError) and error.errno != errno.EINVAL:
-                raise
-            # EINVAL: the offset of the member is outside of the file
-            raise FormatError(f".npz file: {error}", path=self._path, entry=key) from error
+        with self._translate_errors(key), self._zip.open(info) as file:
+            return _read_array(file, info.file_size)
 
 
-def _belongs(name: str, known: set[str]) -> bool:
-    """Whether an array says more of another one."""
+def _read_array(file: IO[bytes], size: int) -> NDArray[Any]:
+    """Reads a .npy file of a declared size; ValueError if its shape does not fit the size."""
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+    else:
+        shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(file)
+    if dtype.hasobject:
+        raise ValueError("object arrays are not read")
+    num_bytes = math.prod(shape) * dtype.itemsize
+    if num_bytes != size - file.tell():
+        raise ValueError(f"an array of {num_bytes} bytes in {size - file.tell()} bytes")
+    data = file.read(num_bytes)  # grows with what the file has, not by its declared size
+    if len(data) != num_bytes:
+        raise EOFError("the array is cut off")
+    array = np.frombuffer(data, dtype)
+    return array.reshape(shape, order="F" if fortran_order else "C")
+
+
+def _is_auxiliary(name: str, known: set[str]) -> bool:
+    """Whether an array holds times or alphabet of another one."""
     return any(name.endswith(s) and name.removesuffix(s) in known for s in _SUFFIXES)

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -445,6 +446,9 @@ def test_build_info(run: Run) -> None:
     assert re.search(r"^inflate: (libdeflate|zlib|python)$", out, re.MULTILINE)
     _, out, _ = run("info", "--build", "--json")
     assert {"inflate", "gather"} <= json.loads(out).keys()
+    assert json.loads(out)["sprintcache"] == sprintcache.__version__
+    assert json.loads(out)["python"].startswith(platform.python_version())
+    assert json.loads(out)["numpy"] == np.__version__
 
 
 # ---- extract
@@ -719,7 +723,7 @@ def test_help(run: Run, command: list[str], monkeypatch: pytest.MonkeyPatch) -> 
 def test_version(run: Run) -> None:
     status, out, _ = run("--version")
     assert status == 0
-    assert re.fullmatch(r"sprintcache \S.*\n", out)
+    assert out == f"sprintcache {sprintcache.__version__}\n"
 
 
 # ---- as a process
@@ -813,3 +817,86 @@ def test_names_are_printed_as_their_bytes(locale: str, tmp_path: Path) -> None:
 def test_help_does_not_wait_for_numpy() -> None:
     code = "import sys, sprintcache.cli as c; c.main(['--help']); assert 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+# ---- lists of a whole corpus, files that moved, folders of archives
+
+
+@pytest.fixture
+def corpus_list(tmp_path: Path) -> Path:
+    """Two segments of PART among others that it does not have, with CR at the line ends."""
+    path = tmp_path / "corpus.list"
+    path.write_bytes(b"espeak/rec000/1\r\nespeak/rec999/1\r\n\tespeak/rec003/1 \r\nother/1\r\n")
+    return path
+
+
+@pytest.mark.parametrize("command", ["copy", "convert", "extract", "stats", "combine"])
+def test_a_list_of_a_whole_corpus(
+    run: Run, tmp_path: Path, corpus_list: Path, command: str
+) -> None:
+    to = {"copy": "a.cache", "combine": "a.cache", "convert": "a.npz", "extract": "files"}
+    words = [command, PART, "--list", corpus_list]
+    if command in to:
+        words += ["--to", tmp_path / to[command]]
+    status, out, err = run(*words)
+    assert (status, out) == (1, "")
+    assert "2 of 4 names" in err
+    status, out, err = run(*words, "--ignore-missing")
+    assert status == 0
+    assert "2 of 4 names of the list corpus.list are not in the archive, the first: " in err
+    chosen = ["espeak/rec000/1", "espeak/rec003/1"]
+    if command == "stats":
+        assert "segments     2: vector-f32 (2)" in out
+    elif command == "extract":
+        found = [p for p in (tmp_path / "files").rglob("*") if p.is_file()]
+        assert sorted(str(p.relative_to(tmp_path / "files")) for p in found) == chosen
+    elif command == "convert":
+        with np.load(tmp_path / "a.npz") as file:
+            assert [name for name in file.files if not name.endswith(".times")] == chosen
+    else:
+        with sprintcache.open_archive(tmp_path / "a.cache") as archive:
+            assert list(archive.segments) == chosen
+
+
+def test_a_list_of_which_nothing_exists(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "list").write_text("nowhere/1\n")
+    words = ["--list", tmp_path / "list", "--ignore-missing", "--to", tmp_path / "a.cache"]
+    status, _, err = run("copy", PART, *words)
+    assert (status, "1 of 1 names of the list" in err) == (1, True)
+    assert not (tmp_path / "a.cache").exists()
+    assert run("copy", PART, "--ignore-missing", "--to", tmp_path / "a.cache")[0] == 2
+
+
+def test_path_map(run: Run, tmp_path: Path) -> None:
+    bundle = tmp_path / "a.bundle"
+    bundle.write_text(f"/nowhere/on/this/disk/{Path(PART).name}\n")
+    status, _, err = run("ls", bundle)
+    assert (status, "is missing" in err) == (1, True)
+    words = ["--path-map", f"/nowhere/on/this/disk={DATA}"]
+    assert run("ls", bundle, *words)[0] == 0
+    for command in (["info"], ["stats"], ["verify"], ["copy", "--to", tmp_path / "a.cache"],
+                    ["convert", "--to", tmp_path / "a.npz"]):  # fmt: skip
+        assert run(command[0], bundle, *command[1:], *words)[0] == 0
+    assert run("ls", bundle, "--path-map", "here=there")[0] == 2
+
+
+def test_verify_of_a_folder_of_archives(run: Run, tmp_path: Path) -> None:
+    """It is no directory archive: what its files hold is checked."""
+    folder = tmp_path / "folder"
+    (folder / "sub").mkdir(parents=True)
+    written(folder / "good.cache", [("c/1", FEATURES)])
+    bad = written(folder / "sub" / "bad.cache", [("c/2", FEATURES[:-1]), ("c/3", FEATURES)])
+    (folder / "notes.txt").write_text("no archive")
+    status, out, err = run("verify", folder)
+    assert status == 1
+    assert out.startswith(f"{bad}, entry 'c/2'")
+    assert out.count("\n") == 1
+    assert ", 3 entries, " in err
+
+
+def test_a_pipe_is_no_archive(run: Run, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for words in (["ls"], ["verify"], ["convert", "--to", tmp_path / "a.npz"]):
+        status, out, err = run(words[0], tmp_path / "pipe", *words[1:])
+        assert status == 1
+        assert "not a regular file" in out + err

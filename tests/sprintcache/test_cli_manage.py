@@ -729,3 +729,62 @@ def test_help_says_what_the_exit_status_means(run: Run) -> None:
     assert "exit status: 0 for success; 1 for errors and problems" in " ".join(out.split())
     assert "130 after Ctrl-C" in out
     assert main(["--version"]) == 0
+
+
+# ---- new names -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        (["espeak/=dev/"], "dev/rec000/1"),
+        (["s/espeak/dev/"], "dev/rec000/1"),
+        (["s|^.*/(rec\\d+)/|\\1-|"], "rec000-1"),
+        (["s/0/x/g", "espeak/=a/"], "a/recxxx/1"),
+        (["none/=dev/"], "espeak/rec000/1"),
+    ],
+)
+def test_rename(run: Run, tmp_path: Path, rules: list[str], expected: str) -> None:
+    words = [f"--rename={rule}" for rule in rules]
+    path, name = tmp_path / "a.cache", "espeak/rec000/1"
+    before = contents(PARTS[0])
+    assert run("copy", PARTS[0], name, "--to", path, *words)[0] == 0
+    assert contents(path) == {
+        f"{expected}.attribs": before[f"{name}.attribs"], expected: before[name],
+    }  # fmt: skip
+    assert run("convert", PARTS[0], "--select", name, "--to", tmp_path / "a.npz", *words)[0] == 0
+    with np.load(tmp_path / "a.npz") as file:
+        assert set(file.files) == {expected, f"{expected}.times"}
+    path.unlink()
+    assert run("combine", PARTS[0], "--to", path, "--prefix", "p/", "--compress", *words)[0] == 0
+    with open_archive(path) as archive:
+        assert archive.read_bytes(f"p/{expected}") == before[name]
+        assert len(archive) == len(before)
+
+
+def test_two_segments_of_one_new_name(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a.cache"
+    for duplicates in ("check", "keep", "replace"):
+        words = ["--rename", "s/rec.../rec/", "--duplicates", duplicates]
+        status, out, err = run("copy", PARTS[0], "--to", path, *words)
+        assert (status, out) == (1, "")
+        assert "'espeak/rec000/1' and 'espeak/rec003/1' of one archive would both be named" in err
+        assert not path.exists()
+    status, _, err = run("convert", PARTS[0], "--to", tmp_path / "a.npz", *words[:2])
+    assert (status, "another segment is already renamed to 'espeak/rec/1'" in err) == (1, True)
+    for rule in ("x", "s/(/x/", "s/a/\\1/", "=b"):
+        assert run("copy", PARTS[0], "--to", path, "--rename", rule)[0] == 2
+    assert run("copy", PARTS[0], "--to", path, "--rename", "s/.*//")[0] == 1
+
+
+def test_renamed_segments_of_several_archives(run: Run, tmp_path: Path) -> None:
+    """The first is kept, compared with the second under its own name."""
+    first = written(tmp_path / "1.cache", [("a/x", ONE), ("a/y", ONE)])
+    second = written(tmp_path / "2.cache", [("b/x", ONE), ("b/y", TWO)])
+    words = ["--to", tmp_path / "3.cache", "--rename", "s/^.//"]
+    status, _, err = run("combine", first, second, *words)
+    assert status == 1
+    assert "'/y' differs from the existing entry" in err
+    assert contents(tmp_path / "3.cache") == {"/x": ONE, "/y": ONE}
+    status, _, _ = run("combine", first, second, *words, "--overwrite", "--duplicates=replace")
+    assert contents(tmp_path / "3.cache") == {"/x": ONE, "/y": TWO}

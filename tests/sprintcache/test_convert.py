@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import signal
+import struct
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +24,7 @@ from hypothesis.extra import numpy as arrays
 import sprintcache
 from sprintcache.cli import main
 from sprintcache.convert import convert, segment_names
-from sprintcache.convert.npz import NpzSink
+from sprintcache.convert.npz import NpzSink, NpzSource
 from tests.oracle import builder
 from tests.paths import DATA
 
@@ -432,7 +436,7 @@ def test_several_sources_and_some_names(tmp_path: Path) -> None:
     assert list(segment_names([tmp_path / "a.npz"])) == [every[0], every[5], every[-1]]
     with pytest.raises(sprintcache.EntryNotFoundError, match=r"1 of 2 names .*, such as 'nope'"):
         convert(parts, tmp_path / "b.npz", names=["nope", every[0]])
-    with pytest.raises(sprintcache.SprintCacheError, match="the segment comes twice"):
+    with pytest.raises(sprintcache.SprintCacheError, match="the segment is in several sources"):
         convert([parts[0], parts[0]], tmp_path / "b.npz")
     assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
 
@@ -558,7 +562,7 @@ def test_segments_that_do_not_go_together(ending: str, tmp_path: Path) -> None:
     with pytest.raises(sprintcache.UnsupportedError) as error:
         convert([tmp_path / "a.cache"], tmp_path / f"a{ending}")
     assert error.value.entry == "b"
-    assert "as the segments before" in str(error.value)
+    assert "as in earlier segments" in str(error.value)
     assert convert([tmp_path / "a.cache"], tmp_path / f"a{ending}", dtype="float32") == 2
 
 
@@ -632,7 +636,7 @@ def test_what_does_not_go_together(tmp_path: Path) -> None:
         ([FEATURES], "a.npz", {"dtype": "U3"}),
     ]:
         with pytest.raises(
-            ValueError, match=r"an archive is converted|only HDF5|nothing to|are numbers"
+            ValueError, match=r"an archive is converted|HDF5 files only|nothing to|must be numeric"
         ):
             convert(sources, tmp_path / to, **options)
 
@@ -772,3 +776,148 @@ def test_importing_needs_no_extra() -> None:
     code = "import sys, sprintcache.convert; print({'h5py', 'kaldi_native_io'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+# ---- values, axes and files that earlier versions converted into something else
+
+
+def test_values_that_a_dtype_cannot_hold(tmp_path: Path) -> None:
+    """float16 ends at 65,504; infinity in the source stays infinity."""
+    with sprintcache.ArchiveWriter(tmp_path / "a.cache") as writer:
+        writer.add_features("fits", np.array([[65504, -np.inf, 1e-9]], np.float32))
+        writer.add_features("large", np.array([[1, 2, 3], [4, 70000, 6]], np.float32))
+    convert(tmp_path / "a.cache", tmp_path / "fits.npz", names=["fits"], dtype="float16")
+    with np.load(tmp_path / "fits.npz") as file:
+        assert file["fits"].tolist() == [[65504, -np.inf, 0]]
+    message = r"entry 'large': value out of range of float16: found 70000\.0 at \(1, 1\)"
+    with pytest.raises(sprintcache.UnsupportedError, match=message):
+        convert(tmp_path / "a.cache", tmp_path / "b.npz", dtype="float16")
+    with pytest.raises(sprintcache.UnsupportedError, match="out of range of int16"):
+        convert(tmp_path / "a.cache", tmp_path / "b.npz", dtype="int16")
+    assert not (tmp_path / "b.npz").exists()
+
+
+def test_empty_segments_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with sprintcache.ArchiveWriter(tmp_path / "a.cache") as writer:
+        for name, ids in (("a", [5]), ("b", []), ("c", [])):
+            alignment = sprintcache.Alignment(range(len(ids)), ids, label_type="emission")
+            writer.add_alignment(name, alignment)
+    convert(tmp_path / "a.cache", tmp_path / "a.npz")
+    (record,) = caplog.records
+    assert record.getMessage() == "2 segments are empty, the first: 'b'"
+    with np.load(tmp_path / "a.npz") as file:
+        assert {name: file[name].tolist() for name in "abc"} == {"a": [5], "b": [], "c": []}
+
+
+@pytest.mark.parametrize("dim", [None, 6])
+def test_hdf_of_two_dynamic_axes(h5py: ModuleType, tmp_path: Path, dim: int | None) -> None:
+    """In the layout of RETURNN's SimpleHDFWriter, which flattens them and adds `sizes`."""
+    with h5py.File(tmp_path / "a.hdf", "w") as file:
+        file["inputs"] = np.zeros((22,) if dim is None else (22, dim), np.float32)
+        file["seqLengths"] = np.array([[12, 2], [10, 2]], np.int32)
+        file.create_dataset("seqTags", data=[b"a", b"b"], dtype=h5py.string_dtype())
+        file["targets/data/sizes"] = np.array([3, 4, 2, 5], np.int32)
+        file.create_group("targets/size").attrs["sizes"] = [1, 1]
+    with pytest.raises(sprintcache.UnsupportedError, match=r"expected one axis, found 2 axes"):
+        convert(tmp_path / "a.hdf", tmp_path / "a.cache")
+    assert convert(tmp_path / "a.hdf", tmp_path / "a.cache", key="sizes") == 2
+
+
+def test_a_locked_hdf_is_no_damage(h5py: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "a.hdf"
+    code = f"import h5py; f = h5py.File({str(path)!r}, 'w'); print(1, flush=True); input()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with pytest.raises(OSError, match="unable to lock file") as error:
+            convert(path, tmp_path / "a.cache")
+    finally:
+        holder.communicate(b"\n", timeout=60)
+    assert error.value.filename == str(path)
+    assert not isinstance(error.value, sprintcache.SprintCacheError)
+
+
+ALI = {"utt1": [3, 3, 4, 5], "utt2": [], "utt3": [7]}
+
+
+def kaldi_ali(binary: bool) -> bytes:
+    """An ark of int32 vectors, as Kaldi writes it, by hand."""
+    ark = b""
+    for name, labels in ALI.items():
+        ark += name.encode() + b" "
+        if binary:
+            ark += b"\0B\4" + struct.pack("<i", len(labels))
+            ark += b"".join(b"\4" + struct.pack("<i", label) for label in labels)
+        else:
+            ark += b"".join(b"%d " % label for label in labels) + b"\n"
+    return ark
+
+
+@pytest.mark.parametrize("name", ["ali.1.gz", "ali.ark", "ali.1.pdf.txt", "ali.ark.gz"])
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.usefixtures("kaldi")
+def test_alignments_of_kaldi(tmp_path: Path, name: str, binary: bool) -> None:
+    data = kaldi_ali(binary)
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    assert convert(tmp_path / name, tmp_path / "a.cache") == 3
+    with sprintcache.open_archive(tmp_path / "a.cache") as archive:
+        found = {name: archive.read_labels(name, None).tolist() for name in archive.segments}
+    assert found == ALI
+    assert list(segment_names([tmp_path / name])) == list(ALI)
+
+
+@pytest.mark.usefixtures("kaldi")
+def test_a_damaged_gzip_of_kaldi(tmp_path: Path) -> None:
+    data = gzip.compress(kaldi_ali(True) * 500)
+    (tmp_path / "ali.1.gz").write_bytes(data[: len(data) // 2])
+    with pytest.raises(sprintcache.FormatError, match=r"ali\.1\.gz: damaged gzip file"):
+        convert(tmp_path / "ali.1.gz", tmp_path / "a.cache")
+    assert not (tmp_path / "a.cache").exists()
+
+
+def test_any_damage_to_npz_is_a_typed_error(tmp_path: Path) -> None:
+    """Every byte of a small file set to other values: what it says, or FormatError."""
+    np.savez(tmp_path / "a.npz", a=np.ones((2, 2), np.float32))
+    data = (tmp_path / "a.npz").read_bytes()
+    path, num_errors = tmp_path / "b.npz", 0
+    for index in range(len(data)):
+        for value in (0, 0xFF, data[index] ^ 1):
+            path.write_bytes(data[:index] + bytes([value]) + data[index + 1 :])
+            try:
+                source = NpzSource(path)
+                list(source.items(None))
+                source.close()
+            except sprintcache.FormatError:
+                num_errors += 1
+    assert num_errors > len(data)
+
+
+def test_npz_that_declares_more_than_it_has(tmp_path: Path) -> None:
+    header = io.BytesIO()
+    fields = {"descr": "<f4", "fortran_order": False, "shape": (1 << 40, 2)}
+    np.lib.format.write_array_header_1_0(header, fields)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
+        file.writestr("a.npy", header.getvalue() + bytes(64))
+    with pytest.raises(sprintcache.FormatError, match="array of 8796093022208 bytes in 64 bytes"):
+        convert(tmp_path / "a.npz", tmp_path / "a.cache")
+
+
+@pytest.mark.parametrize("last", [1808, 4096])
+def test_audio_samples(h5py: ModuleType, tmp_path: Path, last: int) -> None:
+    """As Sprint stores them: 4096 samples a packet, the last one shorter, or not."""
+    samples = (np.arange(8192 + last) % 311).astype(np.int16)
+    pieces = np.split(samples, [4096, 8192])
+    ends = np.cumsum([0, *map(len, pieces)]) / 16_000
+    times = np.stack([ends[:-1], ends[1:]], 1)
+    with sprintcache.ArchiveWriter(tmp_path / "a.cache") as writer:
+        writer.add_blocks("int", [sprintcache.Block("vector-s16", times, pieces)])
+        floats = [piece.astype(np.float32) for piece in pieces]
+        writer.add_blocks("float", [sprintcache.Block("vector-f32", times, floats)])
+    for name in ("int", "float"):
+        convert(tmp_path / "a.cache", tmp_path / f"{name}.hdf", names=[name])
+        with h5py.File(tmp_path / f"{name}.hdf") as file:
+            assert file["inputs"][:].tolist() == samples[:, None].tolist()
+            assert file["seqLengths"][0, 0] == len(samples)

@@ -17,7 +17,7 @@ import pytest
 import sprintcache
 from sprintcache import Alignment, AllophoneLabeling, Archive, ArchiveWriter
 from sprintcache.cli import main, stats
-from sprintcache.comparison import compare
+from sprintcache.comparison import Comparison, compare
 from sprintcache.states import StateNames, symbol
 from sprintcache.statistics import collect
 from tests.paths import DATA
@@ -452,16 +452,10 @@ def test_archives_of_one_name_are_told_apart(
     assert stats.short_titles(one, other) == expected
 
 
-def test_a_comparison_of_nothing(tmp_path: Path) -> None:
-    for name in "ab":
-        with ArchiveWriter(tmp_path / name) as writer:
-            writer.add_alignment(name, Alignment([0], [1]))
-    with (
-        sprintcache.open_archive(tmp_path / "a") as one,
-        sprintcache.open_archive(tmp_path / "b") as other,
-    ):
-        figure = plot.plot_comparison(compare(one, other))
+def test_a_comparison_without_segments(tmp_path: Path) -> None:
+    figure = plot.plot_comparison(Comparison())
     figure.savefig(tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 1000
 
 
 # ---- the command
@@ -576,3 +570,30 @@ def test_edges_of_frames() -> None:
     assert unit == "time (s)"
     assert canvas.frame_edges([[1.5, 1.75]], 1)[0].tolist() == [1.5, 1.75]
     assert canvas.frame_edges(None, 2)[0].tolist() == [0, 1, 2]
+
+
+def test_many_segments_by_one_command(run: Run, tmp_path: Path) -> None:
+    """A picture per segment, named like it; what cannot be drawn is left out."""
+    folder = tmp_path / "pictures"
+    status, out, err = run("plot", BUNDLE, "*rec00[01]/1", "--output-dir", folder)
+    assert (status, out) == (0, "")
+    assert err == f"sprintcache: 2 pictures in {folder}\n"
+    names = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*.png"))]
+    assert names == ["espeak/rec000/1.png", "espeak/rec001/1.png"]
+    assert matplotlib.image.imread(folder / names[0]).std() > 0.01
+    (tmp_path / "list").write_text("espeak/rec001/1\nespeak/rec002/1\n")
+    more = ["--list", tmp_path / "list", "--output-dir", folder]
+    status, _, err = run("plot", BUNDLE, *more)
+    assert (status, "rec001/1.png already exists; --overwrite replaces it" in err) == (1, True)
+    with ArchiveWriter(tmp_path / "a.cache") as writer:
+        writer.add_features("good", np.eye(3, dtype=np.float32))
+        writer.add_bytes("bad", b"neither features nor an alignment")
+    status, _, err = run("plot", tmp_path / "a.cache", "--output-dir", tmp_path / "some")
+    assert status == 1
+    assert f"1 picture in {tmp_path / 'some'}; 1 left out" in err
+    for words in (
+        [BUNDLE],
+        [BUNDLE, NAME, "x"],
+        [BUNDLE, "--output-dir", "x", "--output", "y.png"],
+    ):
+        assert run("plot", *words)[0] == 2

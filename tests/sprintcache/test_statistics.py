@@ -569,7 +569,7 @@ def test_stats_compare(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--compare", "a"], "--compare takes two archives"),
+        (["--compare", "a"], "--compare requires two archives"),
         (["a", "--threads", "0"], "--threads must be at least 1"),
         (["a", "--rare", "x"], "'x' is not a number of frames"),
         (["a", "--frame-shift", "0"], "the time from frame to frame cannot be 0"),
@@ -596,3 +596,138 @@ def test_what_is_no_archive(wrong: Any) -> None:
     for call in (collect, lambda archive: compare(archive, archive)):
         with pytest.raises(TypeError, match=f"expected an open Archive, found .*{wrong!r}"):
             call(wrong)
+
+
+# ---- labels without end, frame shifts, values that are not finite
+
+
+@pytest.mark.parametrize("sparse", ["no tying", "one large label"])
+def test_memory_by_label_number(tmp_path: Path, run: Run, sparse: str) -> None:
+    """Labels up to 2**31 - 1 of which few are in use: lists of all of them would be gigabytes."""
+    allophones = [f"{phone}{{#+#}}@i@f" for phone in "abc"]
+    (tmp_path / "allophones").write_text("".join(f"{line}\n" for line in allophones))
+    states = [(index, state) for index in range(3) for state in range(3)]
+    labels = {pair: number for number, pair in enumerate(states)}
+    if sparse == "no tying":
+        labels = {(index, state): index | state << 26 for index, state in states}
+    else:
+        labels[2, 2] = 2**31 - 1
+    lines = [f"{allophones[i]}.{state} {label}\n" for (i, state), label in labels.items()]
+    (tmp_path / "tying").write_text("".join(lines))
+    ids = [index | state << 26 for index, state in states[1:]]  # all but the first
+    path = written(tmp_path / "a.cache", {"c/1": Alignment(range(len(ids)), ids)})
+    tying = [f"--allophones={tmp_path / 'allophones'}", f"--state-tying={tmp_path / 'tying'}"]
+    tracemalloc.start()
+    status, out, _ = run("stats", path, *tying, "--json")
+    compared, compared_out, _ = run("stats", "--compare", path, path, *tying, "--json")
+    info = run("info", path, *tying, "--json")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (status, compared, info[0]) == (0, 0, 0)
+    assert peak < 50e6
+    used = json.loads(out)["labels"]
+    numbers = {int(name.split()[0]): frames for name, frames in used["frames"].items()}
+    assert {label: frames for label, frames in numbers.items() if frames} == {
+        labels[pair]: 1 for pair in states[1:]
+    }
+    assert used["unused"] == ["0 (a.0)"]
+    assert json.loads(compared_out)["units"]["agreement"] == 1
+    assert json.loads(info[1])["alignments"]["labels_used"] == 8
+
+
+def test_gaps_of_a_small_tying_are_unused_labels(tmp_path: Path) -> None:
+    (tmp_path / "allophones").write_text("a{#+#}@i@f\n")
+    (tmp_path / "tying").write_text("a{#+#}@i@f.0 0\na{#+#}@i@f.1 3\n")
+    labeling = AllophoneLabeling("a", tmp_path / "allophones", state_tying_file=tmp_path / "tying")
+    path = written(tmp_path / "a.cache", {"c/1": Alignment([0], [0])})
+    labels = of(path, labeling=labeling).labels
+    assert labels is not None
+    assert labels.unused == ["1 (no state)", "2 (no state)", "3 (a.1)"]
+
+
+def subsampled(num_frames: int, factor: int, times: bool) -> tuple[Alignment, Alignment]:
+    """The same alignment at two frame shifts: runs of 12 frames, and every `factor`-th frame."""
+    ids = np.repeat(np.arange(num_frames // 12 + 1), 12)[:num_frames]
+    alphabet = {int(id_): f"{chr(97 + id_ % 26)}{{#+#}}@i@f.0" for id_ in ids}
+    coarse = ids[::factor]
+    span: Any = {"start": 0.0, "end": num_frames * 0.01} if times else {}
+    return (
+        Alignment(np.arange(num_frames), ids, alphabet=alphabet, **span),
+        Alignment(np.arange(len(coarse)), coarse, alphabet=alphabet, **span),
+    )
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 6])
+@pytest.mark.parametrize("swap", [False, True])
+def test_alignments_of_different_frame_shift(tmp_path: Path, factor: int, swap: bool) -> None:
+    fine, coarse = subsampled(240, factor, times=True)
+    # one frame off: the second run starts a coarse frame later
+    moved = coarse.emission.copy()
+    moved[12 // factor] = 0
+    late = Alignment(coarse.time, moved, alphabet=coarse.alphabet, start=0.0, end=2.4)
+    first = written(tmp_path / "a", {"c/1": fine, "c/2": fine})
+    second = written(tmp_path / "b", {"c/1": coarse, "c/2": late})
+    paths = (second, first) if swap else (first, second)
+    shifts = (0.01 * factor, 0.01) if swap else (0.01, 0.01 * factor)
+    for found in (both(*paths), both(*paths, frame_shifts=shifts)):
+        assert found.num_segments == 2
+        assert found.units.num_frames == 480
+        assert found.units.num_frames - found.units.num_equal == factor
+        moves = dict(zip(found.shifts.tolist(), found.shift_counts.tolist(), strict=True))
+        assert moves == {0: 37, (-factor if swap else factor): 1}
+
+
+def test_frame_shifts_that_cannot_be_determined(tmp_path: Path, run: Run) -> None:
+    fine, coarse = subsampled(240, 4, times=False)
+    first = written(tmp_path / "a", {"c/1": fine})
+    second = written(tmp_path / "b", {"c/1": coarse})
+    with pytest.raises(sprintcache.LabelError, match="240 frames in the first, 60 in the second"):
+        both(first, second)
+    status, out, err = run("stats", "--compare", first, second)
+    assert (status, out) == (1, "")
+    assert "frame shifts of both are required" in err
+    shifts = ["--frame-shift", "0.01", "--frame-shift"]
+    status, out, _ = run("stats", "--compare", first, second, *shifts, "0.04")
+    assert (status, "100.00 % of the frames agree" in out) == (0, True)
+    # 240 frames of 10 ms are not 60 of 20 ms
+    status, out, err = run("stats", "--compare", first, second, *shifts, "0.02")
+    assert status == 1
+    assert "left out" in out
+    assert "which do not match for frame shifts of ratio 2" in err
+
+
+def test_archives_without_a_common_segment(tmp_path: Path, run: Run) -> None:
+    first = written(tmp_path / "a", {"c/1": phones("ab")})
+    second = written(tmp_path / "b", {"d/1": phones("ab")})
+    status, out, err = run("stats", "--compare", first, second)
+    assert (status, out) == (1, "")
+    assert "have no common segment, such as 'c/1' and 'd/1'" in err
+
+
+def test_segments_with_values_that_are_not_finite_are_named(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "a.cache"
+    with ArchiveWriter(path) as writer:
+        for number in range(300):
+            features = np.ones((4, 3), np.float32)
+            if number in (31, 250):
+                features[2, 1] = -np.inf if number == 31 else np.nan
+            writer.add_features(f"c/{number}", features)
+        weights = [1, np.nan]
+        writer.add_alignment("soft", Alignment([0, 1], [1, 1], weights, weighted=True))
+    found = of(path)
+    assert found.not_finite.names == ["c/31", "c/250", "soft"]
+    status, out, _ = run("stats", path)
+    assert status == 0
+    assert "NaN or inf in 3: c/31, c/250, soft\n" in out
+    assert json.loads(run("stats", path, "--json")[1])["not_finite"]["count"] == 3
+    assert run("verify", path)[0] == 0
+    status, out, _ = run("verify", "--finite", path)
+    assert status == 1
+    assert [line.partition(": ")[2] for line in out.splitlines()] == [
+        "1 value is NaN or infinite, the first in frame 2",
+        "1 value is NaN or infinite, the first in frame 2",
+        "1 value is NaN or infinite, the first in frame 0",
+    ]
+    assert [name in out for name in ("'c/31'", "'c/250'", "'soft'", "'c/30'")] == [
+        True, True, True, False,
+    ]  # fmt: skip

@@ -1,0 +1,184 @@
+"""ConvertItem: a segment between a source and a sink, and the interfaces of both."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Generator, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from sprintcache.alignment import Alignment
+from sprintcache.errors import LabelError, UnsupportedError
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+    from typing_extensions import Self
+
+__all__ = [
+    "ConvertItem",
+    "Sink",
+    "Source",
+    "array_of",
+    "check_name",
+    "is_labels",
+    "label_alignment",
+]
+
+
+class ConvertItem(NamedTuple):
+    """One segment.
+
+    Attributes:
+        name: of the segment.
+        data: (T, D) features, (T,) floats, (T,) integer labels, or an `Alignment`.
+        times: (T, 2) float64 start and end in seconds, of labels and alignments (1, 2) for the
+            whole segment; None if unknown or not required.
+        targets: (T',) int32 labels in addition to the data, or None.
+    """
+
+    name: str
+    data: NDArray[Any] | Alignment
+    times: NDArray[np.float64] | None = None
+    targets: NDArray[np.int32] | None = None
+
+    def with_dtype(self, dtype: DTypeLike) -> ConvertItem:
+        """The same item, with features and floats in another dtype.
+
+        Raises:
+            UnsupportedError: for complex features and a real dtype, or for values that the dtype
+                cannot represent.
+        """
+        data = self.data
+        if isinstance(data, Alignment) or is_labels(data):
+            return self
+        dtype = np.dtype(dtype)
+        if data.dtype.kind == "c" and dtype.kind != "c":
+            raise UnsupportedError(f"complex features cannot become {dtype}", entry=self.name)
+        with np.errstate(over="ignore", invalid="ignore"):
+            converted = data.astype(dtype, copy=False)
+        if dtype.kind in "iu":
+            lost = converted.astype(np.float64) != np.trunc(data.astype(np.float64))
+        else:
+            lost = ~np.isfinite(converted) & np.isfinite(data)
+        if lost.any():
+            index = tuple(np.argwhere(lost)[0].tolist())
+            raise UnsupportedError(
+                f"value out of range of {dtype}", entry=self.name, found=f"{data[index]} at {index}"
+            )
+        return self._replace(data=converted)
+
+
+class Source(Protocol):
+    """A source of segments; closed by its user."""
+
+    def __len__(self) -> int:
+        """Number of segments; 0 if unknown."""
+
+    def names(self) -> Iterable[str]:
+        """Names of all segments, in order."""
+
+    def items(self, names: Collection[str] | None) -> Generator[ConvertItem]:
+        """Reads the segments with these names, None: all, in the order of the source."""
+
+    def close(self) -> None:
+        """Closes the files."""
+
+
+class Sink(ABC):
+    """A destination of segments; files get their names at the end of the ``with`` block.
+
+    If the block ends with an exception, the written files are removed.
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._discard()
+
+    @abstractmethod
+    def add(self, item: ConvertItem) -> None:
+        """Adds one segment."""
+
+    @abstractmethod
+    def _finish(self) -> None:
+        """Writes buffered data and renames the files."""
+
+    @abstractmethod
+    def _discard(self) -> None:
+        """Removes files that were not renamed."""
+
+
+def is_labels(data: NDArray[Any]) -> bool:
+    """Whether an array has one integer label per frame."""
+    return data.ndim == 1 and data.dtype.kind in "iu"
+
+
+def array_of(item: ConvertItem, path: str) -> NDArray[Any]:
+    """The data for a file that holds arrays.
+
+    Raises:
+        UnsupportedError: if they are items of an alignment, or frames without values.
+    """
+    data = item.data
+    if isinstance(data, Alignment):
+        raise UnsupportedError("alignments must be mapped to labels", path=path, entry=item.name)
+    if data.ndim == 2 and len(data) and not data.shape[1]:
+        raise UnsupportedError("frames without values", path=path, entry=item.name)
+    return data
+
+
+def label_alignment(
+    labels: NDArray[Any],
+    times: NDArray[np.float64] | None,
+    frame_shift: float,
+    frame_length: float,
+) -> Alignment:
+    """An alignment of emission ids, one item per frame.
+
+    Args:
+        labels: (T,) integers.
+        times: (N, 2) start and end in seconds; None: computed from shift and length.
+        frame_shift, frame_length: in seconds.
+
+    Raises:
+        LabelError: for a label below 0 or above 2**32 - 1.
+    """
+    if len(labels) and (labels.min() < 0 or labels.max() > 0xFFFFFFFF):
+        label = labels.min() if labels.min() < 0 else labels.max()
+        raise LabelError("label", expected="0 to 2**32 - 1", found=label)
+    start: float | None = None
+    end: float | None = None
+    if times is not None and len(times):
+        start, end = float(times[0, 0]), float(times[-1, 1])
+    elif len(labels):
+        start, end = 0.0, (len(labels) - 1) * frame_shift + frame_length
+    time = np.arange(len(labels), dtype=np.uint32)
+    return Alignment(time, labels, label_type="emission", start=start, end=end)
+
+
+_NUL = re.compile("\0")
+
+
+def check_name(
+    name: str, path: str, holder: str, forbidden: re.Pattern[str] = _NUL, character: str = "NUL"
+) -> None:
+    """Raises UnsupportedError for a name that a file of another kind cannot hold."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UnsupportedError(
+            f"{holder} requires names in UTF-8", path=path, entry=name
+        ) from error
+    if not name:
+        raise UnsupportedError(f"{holder} requires a name", path=path, entry=name)
+    if forbidden.search(name):
+        raise UnsupportedError(
+            f"{holder} cannot hold a name with {character}", path=path, entry=name
+        )
