@@ -50,7 +50,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "check everything",
         "Reads and decodes every entry and prints a line for each problem. This checks tags, sizes,"
         " checksums, gzip CRCs, the structure of features, alignments and attributes, and that no"
-        " part of the file is lost. In a folder of archives, each archive is checked."
+        " part of the file is lost. In a folder, the archives in it are checked too."
         " With --allophones and --state-tying, it also checks that these"
         " fit the alignments.",
         "  sprintcache verify *.cache",

@@ -881,7 +881,7 @@ def test_path_map(run: Run, tmp_path: Path) -> None:
 
 
 def test_verify_of_a_folder_of_archives(run: Run, tmp_path: Path) -> None:
-    """It is no directory archive: what its files hold is checked."""
+    """The entries of the archives are checked, not only the files."""
     folder = tmp_path / "folder"
     (folder / "sub").mkdir(parents=True)
     written(folder / "good.cache", [("c/1", FEATURES)])
@@ -891,7 +891,7 @@ def test_verify_of_a_folder_of_archives(run: Run, tmp_path: Path) -> None:
     assert status == 1
     assert out.startswith(f"{bad}, entry 'c/2'")
     assert out.count("\n") == 1
-    assert ", 3 entries, " in err
+    assert ", 4 entries, " in err  # those of the archives, and the text
 
 
 def test_a_pipe_is_no_archive(run: Run, tmp_path: Path) -> None:
