@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sprintcache.errors import SegmentationError, SprintCacheError
@@ -10,6 +11,7 @@ from sprintcache.errors import SegmentationError, SprintCacheError
 from ._console import report
 from ._copying import explain_existing
 from ._parser import UsageError
+from ._rename import combine_rules
 from ._task import Task
 from ._text import pluralize
 from ._words import TextNames, is_text, report_failures
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from sprintcache.segmentation import Segmentation
 
+    from ._rename import Rule
     from .convert import Options
 
 __all__ = ["convert_to_alignments", "convert_words", "writes_words"]
@@ -109,14 +112,14 @@ def _read(
     from ._selection import choose_names
 
     found: dict[str, Segmentation] = {}
-    segmenter = None
+    segmenter, rename = None, combine_rules(options.rename)
     for path in options.sources:
         if is_text(path):
             tiers = read_tiers(path, tier)
             names = choose_names(
                 TextNames(path, tiers), options.select, options, segments_only=True
             )
-            _add(found, path, (tiers[name] for name in (tiers if names is None else names)))
+            _add(found, path, (tiers[name] for name in (tiers if names is None else names)), rename)
             continue
         if segmenter is None:
             segmenter = options.segmenter(options.on_alphabet_mismatch)
@@ -132,12 +135,19 @@ def _read(
                 failures=failures,
                 progress=lambda done, total=total: task(done, total),  # type: ignore[misc]
             )
-            _add(found, path, segmentations)
+            _add(found, path, segmentations, rename)
     return found
 
 
-def _add(found: dict[str, Segmentation], path: str, segmentations: Iterable[Segmentation]) -> None:
+def _add(
+    found: dict[str, Segmentation],
+    path: str,
+    segmentations: Iterable[Segmentation],
+    rename: Rule | None,
+) -> None:
     for segmentation in segmentations:
+        if rename is not None:
+            segmentation = replace(segmentation, name=rename(segmentation.name))
         if segmentation.name in found:
             raise SprintCacheError("the segment comes twice", path=path, entry=segmentation.name)
         found[segmentation.name] = segmentation
