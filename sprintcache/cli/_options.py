@@ -158,20 +158,19 @@ def add_paths(
     parser.set_defaults(variadic=(dest, str))
 
 
-def add_list(parser: Parser) -> None:
-    """The fields of `ListOptions`."""
+def add_list(
+    parser: Parser,
+    ignore_missing: str = "ignore names of the list that do not exist, such as those of other"
+    " archives of a corpus, and report their number",
+) -> None:
+    """The fields of `ListOptions`; `ignore_missing` is the help of that option."""
     parser.add_argument(
         "--list",
         metavar="FILE",
         dest="list_file",
         help="names, one per line; - is standard input",
     )
-    parser.add_argument(
-        "--ignore-missing",
-        action="store_true",
-        help="ignore names of the list that do not exist, such as those of other archives of a"
-        " corpus, and report their number",
-    )
+    parser.add_argument("--ignore-missing", action="store_true", help=ignore_missing)
 
 
 def add_select(parser: Parser) -> None:

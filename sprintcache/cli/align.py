@@ -138,12 +138,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="list the N segments of the highest score per frame (default: 5)",
     )
     add_select(parser)
-    add_list(parser)
-    parser.add_argument(
-        "--ignore-missing",
-        action="store_true",
-        help="leave out segments of the corpus or the list that POSTERIORS lacks",
-    )
+    add_list(parser, "leave out segments of the corpus or the list that POSTERIORS lacks")
     add_threads(parser)
     add_read_options(parser)
 
