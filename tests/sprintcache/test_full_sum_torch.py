@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from typing import Any
@@ -371,3 +372,21 @@ def test_the_oracles_agree() -> None:
         log_probs, torch.tensor([[1, 2, 2]]), torch.tensor([8]), torch.tensor([3]), reduction="sum"
     )
     assert one.loss == pytest.approx(float(theirs), rel=1e-12)
+
+
+# ---- the example -----------------------------------------------------------------------------
+
+
+def test_the_example_of_the_documentation(capsys: pytest.CaptureFixture[str]) -> None:
+    threads = torch.get_num_threads()
+    path = DATA.parents[1] / "examples" / "full_sum_training.py"
+    try:
+        curves = runpy.run_path(str(path))["main"](["--epochs", "3"])
+    finally:
+        torch.set_num_threads(threads)
+    assert sorted(curves) == ["frame labels", "full sum"]
+    for curve in curves.values():
+        assert curve.loss[-1] < curve.loss[0]
+        assert all(0 < error < 1 for error in curve.error)
+    assert curves["frame labels"].error[-1] < 0.7 < curves["full sum"].error[0]
+    assert "from flat start" in capsys.readouterr().out
