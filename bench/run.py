@@ -24,6 +24,7 @@ SCRIPTS = (
     "dataset",
     "returnn",
     "torch",
+    "automata",
     "full_sum",
     "write",
     "combine",

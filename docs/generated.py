@@ -34,6 +34,7 @@ TITLES = {
     "sequential": "Everything in order",
     "dataset": "An epoch of SprintCacheDataset",
     "torch": "PyTorch",
+    "automata": "Building automata",
     "full_sum": "Full-sum loss",
     "returnn": "RETURNN configs and old scripts",
     "write": "Writing",
