@@ -5,6 +5,8 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "_graph_core.h" nogil:
     const uint32_t SG_NONE
+    const uint32_t SG_STATE_SHIFT
+    const uint32_t SG_ALLOPHONE_MASK
 
     cdef enum:
         SG_OK

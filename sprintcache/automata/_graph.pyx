@@ -101,7 +101,7 @@ cdef class GraphModel:
 
     cdef sg_model model
     cdef list arrays, resting
-    cdef uint32_t num_tokens, num_lemmas
+    cdef dict arguments
 
     def __init__(
         self,
@@ -138,35 +138,50 @@ cdef class GraphModel:
     ):
         self.arrays = []
         self.resting = []
+        self.arguments = {
+            "initial_boundary": initial_boundary,
+            "unknown_lemma": unknown_lemma,
+            "silence_lemma": silence_lemma,
+            "silence_state": silence_state,
+            "blank_state": blank_state,
+            "topology": topology,
+            "silence_repetitions": silence_repetitions,
+            "normalize": normalize,
+            "corrected": corrected,
+            "weight_sets": None,
+        }
         cdef sg_model *m = &self.model
+        self.kept("tree_keys", tree_keys, np.uint64)
+        self.kept("tree_values", tree_values, np.uint32)
+        self.kept("candidate_keys", candidate_keys, np.uint64)
         cdef _Table tree = _Table(tree_keys, tree_values)
         cdef _Table candidates = _Table(candidate_keys, np.arange(len(candidate_keys)))
         self.arrays += [tree, candidates]
         m.tree = tree.table
         m.candidates = candidates.table
-        m.node_lemmas_begin = <const uint32_t *>self.kept(node_lemmas_begin, np.uint32)
-        m.node_lemmas = <const uint32_t *>self.kept(node_lemmas, np.uint32)
-        m.lemma_begin = <const uint32_t *>self.kept(lemma_begin, np.uint32)
+        m.node_lemmas_begin = <const uint32_t *>self.kept("node_lemmas_begin", node_lemmas_begin, np.uint32)
+        m.node_lemmas = <const uint32_t *>self.kept("node_lemmas", node_lemmas, np.uint32)
+        m.lemma_begin = <const uint32_t *>self.kept("lemma_begin", lemma_begin, np.uint32)
         m.num_lemmas = len(lemma_begin) - 1
-        m.pron_suffix = <const uint32_t *>self.kept(pron_suffix, np.uint32)
-        m.pron_score = <const float *>self.kept(pron_score, np.float32)
-        m.suffix_phone = <const uint32_t *>self.kept(suffix_phone, np.uint32)
-        m.suffix_next = <const uint32_t *>self.kept(suffix_next, np.uint32)
-        m.candidate_begin = <const uint32_t *>self.kept(candidate_begin, np.uint32)
-        m.candidate_allophones = <const uint32_t *>self.kept(candidate_allophones, np.uint32)
-        m.boundary_final = <const uint8_t *>self.kept(boundary_final, np.uint8)
-        m.boundary_link = <const uint32_t *>self.kept(boundary_link, np.uint32)
+        m.pron_suffix = <const uint32_t *>self.kept("pron_suffix", pron_suffix, np.uint32)
+        m.pron_score = <const float *>self.kept("pron_score", pron_score, np.float32)
+        m.suffix_phone = <const uint32_t *>self.kept("suffix_phone", suffix_phone, np.uint32)
+        m.suffix_next = <const uint32_t *>self.kept("suffix_next", suffix_next, np.uint32)
+        m.candidate_begin = <const uint32_t *>self.kept("candidate_begin", candidate_begin, np.uint32)
+        m.candidate_allophones = <const uint32_t *>self.kept("candidate_allophones", candidate_allophones, np.uint32)
+        m.boundary_final = <const uint8_t *>self.kept("boundary_final", boundary_final, np.uint8)
+        m.boundary_link = <const uint32_t *>self.kept("boundary_link", boundary_link, np.uint32)
         m.num_boundaries = len(boundary_final)
-        m.allophone_to = <const uint32_t *>self.kept(allophone_to, np.uint32)
-        m.allophone_arcs = <const uint16_t *>self.kept(allophone_arcs, np.uint16)
-        m.allophone_repetitions = <const uint16_t *>self.kept(allophone_repetitions, np.uint16)
+        m.allophone_to = <const uint32_t *>self.kept("allophone_to", allophone_to, np.uint32)
+        m.allophone_arcs = <const uint16_t *>self.kept("allophone_arcs", allophone_arcs, np.uint16)
+        m.allophone_repetitions = <const uint16_t *>self.kept("allophone_repetitions", allophone_repetitions, np.uint16)
         m.num_allophones = len(allophone_to)
         m.num_states = len(labels)
-        m.labels = <const uint32_t *>self.kept(labels, np.uint32)
+        m.labels = <const uint32_t *>self.kept("labels", labels, np.uint32)
         m.weight_sets = (
-            NULL if weight_sets is None else <const uint32_t *>self.kept(weight_sets, np.uint32)
+            NULL if weight_sets is None else <const uint32_t *>self.kept("weight_sets", weight_sets, np.uint32)
         )
-        m.sets = <const float (*)[4]>self.kept(sets, np.float32)
+        m.sets = <const float (*)[4]>self.kept("sets", sets, np.float32)
         m.initial_boundary = initial_boundary
         m.unknown_lemma = unknown_lemma
         m.silence_lemma = silence_lemma
@@ -177,9 +192,13 @@ cdef class GraphModel:
         m.normalize = normalize
         m.corrected = corrected
 
-    cdef void *kept(self, values, dtype) except NULL:
+    def __reduce__(self):
+        return _rebuilt, (self.arguments,)
+
+    cdef void *kept(self, name, values, dtype) except NULL:
         """The data of an array that lives as long as the model."""
         cdef np.ndarray array = np.ascontiguousarray(values, dtype)
+        self.arguments[name] = array
         if array.size == 0:
             array = np.zeros(1, dtype)
         self.arrays.append(array)
@@ -194,7 +213,8 @@ cdef class GraphModel:
 
         Returns:
             ``(edges (4, E) uint32, weights (E,) float32, start_end (2, B) uint32, states (E,)
-            uint32, groups (E,) int32, group_begin, group_lemmas)``; states are allophone-state ids.
+            uint32, groups (E,) int32, group_begin, group_lemmas)``; a state is that of an allophone
+            times the number of allophones, plus the allophone.
 
         Raises:
             RefusalError: for the first sentence without an automaton.
@@ -237,7 +257,7 @@ cdef class GraphModel:
         if code != SG_OK:
             self.resting.append(work)
             raise RefusalError(CODES[code], b, detail)
-        result = _copied(w, states_of, edge_ends)
+        result = _copied(w, &self.model, states_of, edge_ends)
         self.resting.append(work)
         return (result[0], result[1], start_end, *result[2:])
 
@@ -298,7 +318,13 @@ cdef class GraphModel:
         return initial, arc_begin, targets, labels, weights, final_weight, pronunciations, words
 
 
-cdef tuple _copied(sg_work *w, uint32_t[:, ::1] states_of, int64_t[::1] edge_ends):
+def _rebuilt(arguments):
+    return GraphModel(**arguments)
+
+
+cdef tuple _copied(
+    sg_work *w, const sg_model *model, uint32_t[:, ::1] states_of, int64_t[::1] edge_ends
+):
     """The edges of a batch as arrays."""
     cdef size_t count = sg_batch_size(w), i = 0
     cdef const sg_edge *edges_in = sg_batch_edges(w)
@@ -324,7 +350,10 @@ cdef tuple _copied(sg_work *w, uint32_t[:, ::1] states_of, int64_t[::1] edge_end
                 edge_out[2, i] = edges_in[i].label
                 edge_out[3, i] = <uint32_t>b
                 weight_out[i] = edges_in[i].weight
-                state_out[i] = edges_in[i].state
+                state_out[i] = (
+                    (edges_in[i].state >> SG_STATE_SHIFT) * model.num_allophones
+                    + (edges_in[i].state & SG_ALLOPHONE_MASK)
+                )
                 group_out[i] = <int32_t>edges_in[i].group
                 i += 1
         for k in range(num_groups):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from sprintcache._configuration import Configuration, Source
+from sprintcache._threads import ordered_map
 from sprintcache.bliss import Corpus
 from sprintcache.errors import AutomatonError, EntryNotFoundError
 from sprintcache.lexicon import BLANK, SILENCE, UNKNOWN, Lemma, Lexicon, Pronunciation, tokens
@@ -298,11 +299,14 @@ class AutomatonBuilder:
 
         Raises:
             AutomatonError: for an orthography without an automaton; names word and reason.
+            ValueError: if there are more or fewer tags.
             TypeError: if `orthographies` is a single str.
         """
         if isinstance(orthographies, str):
             raise TypeError("orthographies must be a sequence of str, not a str")
         orthographies = list(orthographies)
+        if tags is not None and len(tags) != len(orthographies):
+            raise ValueError(f"{len(orthographies)} orthographies, but {len(tags)} tags")
         numbers, offsets = self._token_numbers(orthographies)
         from ._graph import RefusalError
 
@@ -312,14 +316,14 @@ class AutomatonBuilder:
             code, index, detail = refusal.args
             tag = None if tags is None else tags[index]
             raise self._error(code, detail, orthographies[index], tag) from None
-        edges, weights, start_end, ids, groups, begin, lemmas = result
+        edges, weights, start_end, states, groups, begin, lemmas = result
         words = [self.lexicon.lemmas[lemma].symbol for lemma in lemmas.tolist()]
         candidates = [tuple(words[first:last]) for first, last in pairwise(begin.tolist())]
         return Automata(
             edges,
             weights,
             start_end,
-            (ids >> _STATE_SHIFT) * np.uint32(len(self.alphabet)) + (ids & _ALLOPHONE_MASK),
+            states,
             self.state_symbols,
             EdgeWords(groups, candidates),
             tags,
@@ -391,6 +395,15 @@ class AutomatonBuilder:
             raise self._error(code, detail, orthography, None) from None
         target, label, weight, final_weight, pronunciation, words = arrays
         return Acceptor(initial, begin, target, label, weight, final_weight, pronunciation, words)
+
+    def acceptors(self, orthographies: Iterable[str], num_threads: int = 1) -> Iterator[Acceptor]:
+        """Yields the `acceptor` of each orthography, in order, made by some threads ahead of time.
+
+        Raises:
+            AutomatonError: for an orthography without an automaton; names word and reason.
+            ValueError: if `num_threads` is less than 1.
+        """
+        return ordered_map(self.acceptor, orthographies, num_threads)
 
     # ---- inside
 

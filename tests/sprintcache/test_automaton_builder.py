@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +152,21 @@ def test_a_batch_is_its_sentences_one_after_the_other() -> None:
         np.testing.assert_array_equal(part.weights, alone.weights)
         assert symbols(part) == symbols(alone)
     assert len(ours.build([])) == 0
+    with pytest.raises(ValueError, match="2 orthographies, but 1 tags"):
+        ours.build(["a", "a"], ["a"])
+
+
+def test_a_builder_survives_pickling_and_serves_threads() -> None:
+    ours = builder("tdp-cart")
+    copy = pickle.loads(pickle.dumps(ours))
+    texts = [ours.orthography(tag) for tag in load("tdp-cart")["tags"].tolist()]
+    expected = ours.build(texts)
+    np.testing.assert_array_equal(copy.build(texts).weights, expected.weights)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: ours.build(texts), range(16)):
+            np.testing.assert_array_equal(found.edges, expected.edges)
+    for text, graph in zip(texts, ours.acceptors(texts, num_threads=3), strict=True):
+        np.testing.assert_array_equal(graph.arc_weight, ours.acceptor(text).arc_weight)
 
 
 @pytest.mark.parametrize("name", ["skips-corrected", "variants", "no-unknown", "ctc-units-cd"])
