@@ -2,7 +2,7 @@
 
 A command line is a string, split as a shell would, or a list, or a function that returns either. A
 word that begins with ``$`` is replaced by that environment variable, split again; a word that is a
-function is called (interface facts, section 8).
+function is called (sprint-interface.md, section 8).
 """
 
 from __future__ import annotations

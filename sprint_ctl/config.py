@@ -1,6 +1,6 @@
 """The configuration string that Sprint hands to its Python modules: ``key:value,key:value``.
 
-Keys and values are text. A value ends at the next comma and may hold colons (interface facts,
+Keys and values are text. A value ends at the next comma and may hold colons (sprint-interface.md,
 section 10); a value with a comma cannot be written.
 
 Keys both ends know:

@@ -51,6 +51,6 @@ Specific to this stand-in, under ``--*.fake.``:
     points: start, import, init, segment-N, request-N, done-N (N from 1, or *), exit
     actions: signal:NAME, abort, code:N, error:TEXT, hang, ignore:SIGNAL, sleep:SECONDS,
              stdout:TEXT, stderr:TEXT, noise:KIB, garbage[:BYTES], half, close
-    (see sprint_ctl/fake_sprint/misbehaviour.py; exit:abort is what the real one does after a run
+    (see sprint_ctl/fake_sprint/misbehavior.py; exit:abort is what the real one does after a run
     with a Python layer)
 """

@@ -36,15 +36,15 @@ def main(arguments: list[str]) -> int:
         write_stream("stderr", f"{error}\nexiting...\n")
         return 1
     try:
-        app.misbehaviour.at("start")
+        app.misbehavior.at("start")
         run(app)
     except SystemExit:
-        app.misbehaviour.at("exit")
+        app.misbehavior.at("exit")
         raise
     except (CriticalError, ConfigurationError) as error:
         app.report(error)
         return 1
-    app.misbehaviour.at("exit")
+    app.misbehavior.at("exit")
     return 0
 
 

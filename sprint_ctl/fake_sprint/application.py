@@ -1,4 +1,4 @@
-"""Application: configuration, log, exits and misbehaviour, shared by all parts of the stand-in.
+"""Application: configuration, log, exits and misbehavior, shared by all parts of the stand-in.
 
 The stand-in runs in one thread, as Sprint does. `CriticalError` unwinds to `main`, which ends the
 process with status 1 after the usual finalization of Python; inside a callback, below frames of
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from sprintcache._configuration import Configuration
 
-from .misbehaviour import Misbehaviour
+from .misbehavior import Misbehavior
 from .streams import write_stream
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ class Application:
     Attributes:
         config: the configuration at ``neural-network-trainer``.
         fake: the same at ``neural-network-trainer.fake``: options of the stand-in.
-        misbehaviour: the faults to inject.
+        misbehavior: the faults to inject.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.config = Configuration.from_arguments(arguments, NAME)
         self.fake = self.config.select("fake")
-        self.misbehaviour = Misbehaviour(
+        self.misbehavior = Misbehavior(
             self.fake.string("misbehave", ""), self.config.string("pymod-config", "")
         )
         self._log_file = self._target("log")
@@ -93,7 +93,7 @@ class Application:
     def terminate(self, exception: str) -> NoReturn:
         """Ends the process as an uncaught C++ exception or a failed assertion does."""
         write_stream("stderr", f"terminate called after throwing an instance of '{exception}'\n")
-        self.misbehaviour.die(signal.SIGABRT)
+        self.misbehavior.die(signal.SIGABRT)
 
     def work(self, num_frames: int) -> None:
         """Sleeps as long as ``fake.seconds-per-frame`` says."""

@@ -119,7 +119,7 @@ class Callback:
             raise ValueError(f"PythonControl callback(): unknown command '{command}'")
         try:
             if command not in _CALM:
-                self.app.misbehaviour.at("request")
+                self.app.misbehavior.at("request")
             return method(args, kwargs)
         except (CriticalError, ConfigurationError) as error:
             self.app.report(error)

@@ -31,7 +31,7 @@ class ControlUnit:
         self.embedding = Embedding(app, f"PythonControl({unit})")
         self.embedding.load(config)
         self.callback = Callback(app, config, self.embedding)
-        app.misbehaviour.at("init")
+        app.misbehavior.at("init")
         callback = self.callback
         self.object = self.embedding.call(
             self.embedding.module,

@@ -54,7 +54,7 @@ class Embedding:
             raise CriticalError(f"{self.component}: need Python module name (pymod-name)")
         if path:
             sys.path.insert(0, path)
-        self.app.misbehaviour.at("import")
+        self.app.misbehavior.at("import")
         self.module = self.guarded(
             f"cannot import module '{name}'", lambda: importlib.import_module(name)
         )

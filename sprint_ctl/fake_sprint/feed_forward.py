@@ -61,7 +61,7 @@ class FeedForwardTrainer:
             name = None if segment is None else segment.name
             self.control.call("init_segment", segment_name=name)
         logits = self.layer.forward(features)
-        self.app.misbehaviour.at("request")
+        self.app.misbehavior.at("request")
         self.app.work(logits.shape[1])
         activation = self.criterion.activation
         outputs = logits if activation == "identity" else _ACTIVATIONS[activation](logits)
@@ -93,7 +93,7 @@ class PythonLayer:
     def __init__(self, app: Application, config: Configuration, input_dim: int) -> None:
         self.embedding = Embedding(app, "PythonLayer")
         self.embedding.load(config)
-        app.misbehaviour.at("init")
+        app.misbehavior.at("init")
         self.object = self.embedding.call(
             self.embedding.module, "SprintNnPythonLayer", config=self.embedding.pymod_config
         )

@@ -77,7 +77,7 @@ class PythonTrainer:
 
     def start(self, input_dim: int) -> None:
         """Calls the module's ``init``."""
-        self.app.misbehaviour.at("init")
+        self.app.misbehavior.at("init")
         self.call(
             "init",
             inputDim=input_dim,
@@ -153,7 +153,7 @@ class PythonTrainer:
         segment: Segment | None,
     ) -> None:
         """Passes the error signal of the criterion."""
-        self.app.misbehaviour.at("request")
+        self.app.misbehavior.at("request")
         self.app.work(posteriors.shape[1])
         text = None if labels is not None or segment is None else orthography(segment)
         if not self.criterion.put(posteriors, labels, text):

@@ -71,7 +71,7 @@ def _score(
     for time, frame in enumerate(features):
         feature = control.embedding.vector(frame, np.float32)
         control.call("add_feature", feature=feature, time=time)
-    control.app.misbehaviour.at("request")
+    control.app.misbehavior.at("request")
     control.call("compute", num_frames=len(features))
     for _ in range(_PASSES):
         for time in range(len(features)):

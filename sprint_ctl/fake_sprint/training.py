@@ -69,7 +69,7 @@ def run(app: Application, action: str) -> None:
     if buffer.trainer is None:
         if supervised:
             raise CriticalError("Trainer was not initalized: the corpus is empty")
-        app.misbehaviour.die(signal.SIGSEGV)  # the real one finalizes a null pointer
+        app.misbehavior.die(signal.SIGSEGV)  # the real one finalizes a null pointer
     buffer.trainer.finalize()
 
 

@@ -78,9 +78,9 @@ class CorpusDescription:
         if counted and self.config.boolean("python-segment-order-allow-copy", False):
             sum(1 for _ in self._ordered())  # Sprint counts them first
         for segment in self._filtered(self._ordered()):
-            self.app.misbehaviour.at("segment")
+            self.app.misbehavior.at("segment")
             yield segment
-            self.app.misbehaviour.at("done")
+            self.app.misbehavior.at("done")
 
     def by_name(self) -> dict[str, str]:
         """Full segment name to orthography, of visited segments; asks Python for its order."""
@@ -184,7 +184,7 @@ class CorpusDescription:
     def _not_a_name(self, name: object) -> None:
         if isinstance(name, str):  # the real one recurses until its stack is full
             self.app.warning(f"segment name of type {type(name).__name__}: dies of recursion")
-            self.app.misbehaviour.die(signal.SIGSEGV)
+            self.app.misbehavior.die(signal.SIGSEGV)
         raise CriticalError(
             f"python-segment-order: segment-name is not a string but a {type(name).__name__}"
         )

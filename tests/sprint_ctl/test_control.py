@@ -53,7 +53,7 @@ class Trainer:
         c2p_read, c2p_write = os.pipe()
         pairs: dict[str, Any] = {"c2p_fd": c2p_write, "p2c_fd": p2c_read}
         memories: list[ArrayMemory | None] = [None, None]
-        if framing != "first":
+        if framing != "pickle":
             pairs["wire"] = 2
         if framing == "memory":
             made = [ArrayMemory.create("c2p"), ArrayMemory.create("p2c")]
@@ -103,7 +103,7 @@ class Trainer:
         return self.answers
 
 
-@pytest.fixture(params=["first", "second", "memory"])
+@pytest.fixture(params=["pickle", "json", "memory"])
 def trainer(request: pytest.FixtureRequest) -> Iterator[Trainer]:
     control.PythonControl.instance = None
     made = Trainer(request.param)
@@ -115,8 +115,8 @@ def trainer(request: pytest.FixtureRequest) -> Iterator[Trainer]:
     made.wire.close()
 
 
-first_only = pytest.mark.parametrize("trainer", ["first"], indirect=True)
-both_framings = pytest.mark.parametrize("trainer", ["first", "second"], indirect=True)
+pickle_only = pytest.mark.parametrize("trainer", ["pickle"], indirect=True)
+both_framings = pytest.mark.parametrize("trainer", ["pickle", "json"], indirect=True)
 
 
 def transcript(name: str) -> list[dict[str, Any]]:
@@ -252,7 +252,7 @@ def test_layer(trainer: Trainer, threaded: bool) -> None:
 
     init, first, second = trainer.finish()
     assert init[:3] == ("ok", "SprintControl", 1)
-    assert init[3:] == (() if trainer.framing == "first" else (2,))
+    assert init[3:] == (() if trainer.framing == "pickle" else (2,))
     assert first[:2] == ("ok", 1614.884521484375)
     assert np.array_equal(first[2], np.ones((327, 79), np.float32))
     status, loss, error_signal = second
@@ -313,7 +313,7 @@ WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
 
 @both_framings
 @pytest.mark.parametrize("name", WRONG)
-def test_what_ends_sprint_reaches_the_trainer_first(trainer: Trainer, name: str) -> None:
+def test_fatal_errors_reach_the_trainer_first(trainer: Trainer, name: str) -> None:
     """An exception in what Sprint calls is raised again, and its traceback is the answer."""
     call, told = WRONG[name]
     trainer.ask(INIT, loss_request("a", 2, np.zeros((2, 3), np.float32)))
@@ -332,7 +332,7 @@ def test_what_ends_sprint_reaches_the_trainer_first(trainer: Trainer, name: str)
     with pytest.raises(SprintError, match=told):
         call(argument)
     answer = trainer.finish()[1]
-    if trainer.framing != "first":
+    if trainer.framing != "pickle":
         assert answer[:2] == ("unasked", 0)  # it answers no request: Sprint will end
         answer = answer[2:]
     assert answer[0] == "exception"
@@ -435,7 +435,7 @@ def test_requests_that_fail_leave_sprint_alive(trainer: Trainer) -> None:
     assert last[:2] == ("ok", np.inf)
 
 
-@first_only
+@pickle_only
 def test_names_as_bytes_and_as_strings_of_numpy(trainer: Trainer) -> None:
     x = np.zeros((1, 3), np.float32)
     requests = (loss_request(n, 1, x) for n in (b"\xc3\xa4", "b"))  # type: ignore[arg-type]
@@ -450,7 +450,7 @@ def test_names_as_bytes_and_as_strings_of_numpy(trainer: Trainer) -> None:
 
 
 class Criterion:
-    """Sprint's callback, as strict as the real one (interface facts, section 2)."""
+    """Sprint's callback, as strict as the real one (sprint-interface.md, section 2)."""
 
     def __init__(self, discard: bool = False) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -501,7 +501,7 @@ def test_iterate_corpus(trainer: Trainer, name: str) -> None:
         assert np.array_equal(answer[2], 2 * (np.exp(x) if with_alignment else x))
 
 
-@first_only
+@pickle_only
 @pytest.mark.parametrize("key", ["ctc", "cross-entropy", "nonsense"])
 def test_the_criterion_of_the_configuration(trainer: Trainer, key: str) -> None:
     trainer.pairs["criterion"] = key
@@ -519,7 +519,7 @@ def test_the_criterion_of_the_configuration(trainer: Trainer, key: str) -> None:
         assert not answer[2].any()
 
 
-@first_only
+@pickle_only
 def test_without_segment_order_the_trainer_must_follow(trainer: Trainer) -> None:
     x = np.zeros((1, 3), np.float32)
     trainer.ask(INIT, loss_request("a", 1, x), loss_request("c", 1, x))
@@ -558,7 +558,7 @@ def recorded_callback() -> Callable[..., Any]:
     return callback
 
 
-@first_only
+@pickle_only
 def test_sprint_reads_its_corpus_within_a_request(trainer: Trainer) -> None:
     """With python-segment-order Sprint asks for the order of its whole corpus then, too."""
     corpus = list(np.array(["a", "b"]))
@@ -599,7 +599,7 @@ def test_control_loop(trainer: Trainer) -> None:
     assert "RWTH ASR" in described[1]["sprint"]
 
 
-@first_only
+@pickle_only
 def test_a_loss_in_the_control_loop(trainer: Trainer) -> None:
     criterion = Criterion()
 
@@ -650,8 +650,8 @@ def test_units_share_one_instance(trainer: Trainer) -> None:
     assert instance.state.units == ["A", "B"]
 
 
-@first_only
-def test_what_is_refused_is_told(trainer: Trainer) -> None:
+@pickle_only
+def test_refused_configurations_name_the_reason(trainer: Trainer) -> None:
     trainer.pairs["EnableAutoNumpySharedMemPickling"] = "True"
     trainer.ask(INIT)
     with pytest.raises(SprintError, match="EnableAutoNumpySharedMemPickling"):
@@ -714,11 +714,11 @@ def test_log_lines_without_a_stderr(stream: Any, monkeypatch: pytest.MonkeyPatch
     control.print("silent")
 
 
-# ---- a trainer of the incumbent's, byte by byte ------------------------------------------------
+# ---- RETURNN's trainer, byte by byte ------------------------------------------------
 
 
-def test_the_bytes_of_the_incumbent() -> None:
-    """Length and pickle, plain numpy, no id and no second framing: only the bytes are compared."""
+def test_messages_have_the_bytes_of_returnn() -> None:
+    """Length and pickle, plain numpy, no id and no JSON framing: only the bytes are compared."""
     control.PythonControl.instance = None
     p2c_read, p2c_write = os.pipe()
     c2p_read, c2p_write = os.pipe()
@@ -794,7 +794,7 @@ def send_first_segment(write: int, read: int) -> None:
 @pytest.mark.parametrize(
     ("body", "status"), [("pass", 0), ("import time; time.sleep(60)", 3)], ids=["between", "within"]
 )
-def test_a_trainer_that_is_gone_ends_sprint(body: str, status: int) -> None:
+def test_the_end_of_the_trainer_ends_sprint(body: str, status: int) -> None:
     process, write, read = child(body)
     send_first_segment(write, read)
     time.sleep(0.3 if status else 0.1)
@@ -825,7 +825,7 @@ time.sleep(60)
 
 @pytest.mark.parametrize("body", ["pass", "import time; time.sleep(60)"], ids=["between", "within"])
 @pytest.mark.parametrize("kept", ["", "fork", "fork, wrapped"])
-def test_a_trainer_that_is_killed_ends_sprint(body: str, kept: str) -> None:
+def test_a_killed_trainer_ends_sprint(body: str, kept: str) -> None:
     """The trainer closes nothing, and a fork of it may keep the pipes open."""
     code = KILLED_TRAINER.format(
         root=str(ROOT), body=body, forks="fork" in kept, wrapped="wrapped" in kept

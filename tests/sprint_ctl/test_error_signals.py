@@ -1,4 +1,4 @@
-"""Pools of Sprints against the stand-in: batches, automata, faults, and the incumbent's ends."""
+"""Pools of Sprints against the stand-in: batches, automata, faults, and RETURNN's ends."""
 
 from __future__ import annotations
 
@@ -538,7 +538,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert not list(tmp_path.iterdir())  # the Sprints have removed what the trainer could not
 
 
-# ---- the incumbent at the other end ------------------------------------------------------------
+# ---- RETURNN at the other end ------------------------------------------------------------
 
 
 def incumbent() -> str:

@@ -18,7 +18,7 @@ import pytest
 
 import sprint_ctl
 import sprintcache
-from sprint_ctl.fake_sprint.misbehaviour import Misbehaviour
+from sprint_ctl.fake_sprint.misbehavior import Misbehavior
 from sprintcache.errors import ConfigurationError
 from tests.paths import DATA, full_data
 
@@ -302,7 +302,7 @@ def test_which_segments_are_visited_and_when(tmp_path: Path) -> None:
     assert visited(tmp_path, *ORDER, SPRINT_SEGMENTS=again) == [NAMES[3]] * 2
 
 
-def test_what_the_order_is_told(tmp_path: Path) -> None:
+def test_arguments_of_the_segment_order(tmp_path: Path) -> None:
     found = Recording(
         tmp_path,
         *arguments_of("control-iterate-corpus-no-features"),
@@ -394,7 +394,7 @@ SOUND_LAYER = {
     ],
     ids=str,
 )
-def test_a_layer_must_give_what_sprint_takes(
+def test_results_of_a_layer_are_checked(
     wrong: dict[str, str], message: str, tmp_path: Path
 ) -> None:
     arguments = [*arguments_of("layer"), "--*.python-control-enabled=false"]
@@ -499,7 +499,7 @@ def test_callback_arguments_are_checked_as_in_c(tmp_path: Path) -> None:
         ("'calculate_criterion', p, orthography='a'", "needs an alignment"),
     ],
 )
-def test_what_sprint_cannot_do_ends_it_at_once(command: str, message: str, tmp_path: Path) -> None:
+def test_errors_inside_sprint_end_it_at_once(command: str, message: str, tmp_path: Path) -> None:
     code = f"""
         p, f = np.full((3, 1), 1 / 3, np.float32), np.zeros(1, np.float32)
         try:
@@ -556,7 +556,7 @@ def test_criteria_of_the_stand_in_alone(tmp_path: Path) -> None:
         assert done.stdout.strip() == printed, done.stderr
 
 
-# ---- misbehaviour
+# ---- misbehavior
 
 
 LOOP = CONTROL % (
@@ -580,7 +580,7 @@ LOOP = CONTROL % (
         ("start:signal:TERM@0.0001;request-1:hang", -15, 0, ""),
     ],
 )
-def test_misbehaviour_in_a_control_loop(
+def test_misbehavior_in_a_control_loop(
     rules: str, status: int, printed: int, said: str, tmp_path: Path
 ) -> None:
     done = stand_in(
@@ -595,7 +595,7 @@ def test_misbehaviour_in_a_control_loop(
     assert said in done.stderr
 
 
-def test_misbehaviour_between_segments(tmp_path: Path) -> None:
+def test_misbehavior_between_segments(tmp_path: Path) -> None:
     arguments = arguments_of("control-iterate-corpus-no-features")
     for rules, printed in (("segment-3:signal:KILL", 2), ("done-3:signal:KILL", 3)):
         done = stand_in(*arguments, *module(tmp_path, LOOP % "0"), f"--*.fake.misbehave={rules}")
@@ -648,7 +648,7 @@ def test_lying_on_the_pipe(
 )
 def test_a_rule_that_is_none_is_refused(rule: str) -> None:
     with pytest.raises(ConfigurationError, match="misbehave"):
-        Misbehaviour(rule, "")
+        Misbehavior(rule, "")
 
 
 # ---- the whole program
@@ -738,7 +738,7 @@ def test_minibatches_of_several_segments(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-", "<&- 2>&-", "| true"])
 @pytest.mark.parametrize("arguments", ["--help", "--*.action=train", "--*.log.channel=stdout"])
-def test_streams_that_nobody_reads(closed: str, arguments: str) -> None:
+def test_closed_standard_streams(closed: str, arguments: str) -> None:
     """As in C++: what cannot be written is lost, and nothing else happens."""
     done = subprocess.run(
         [

@@ -219,7 +219,7 @@ def test_a_trainer_that_wants_no_more(receiver: Receiver) -> None:
 
 
 def test_without_a_config_the_order_is_sprints() -> None:
-    """What the incumbent's trainer leaves out."""
+    """What RETURNN's trainer leaves out."""
     found = extern_interface.getSegmentList(
         corpusName="c", segmentList=["b", "a"], segmentsInfo=None, config=""
     )
@@ -388,7 +388,7 @@ def test_scores_of_the_transcript(engines: list[Engine], tmp_path: Path) -> None
         deliver_to(None)
 
 
-def test_a_scorer_says_what_is_wrong(engines: list[Engine], tmp_path: Path) -> None:
+def test_errors_of_the_scorer_name_the_cause(engines: list[Engine], tmp_path: Path) -> None:
     engine = Engine({})
     (tmp_path / "priors").write_text("0.5 x")
     scorer = PythonFeatureScorer(engine, {"prior_file": str(tmp_path / "priors")})
@@ -471,7 +471,7 @@ def test_a_failing_engine_ends_sprint(engines: list[Engine]) -> None:
         interface.exit()
 
 
-def test_engines_that_are_not_there(engines: list[Engine]) -> None:
+def test_missing_engines(engines: list[Engine]) -> None:
     with pytest.raises(ValueError, match=r"expected engine:package\.module:Class"):
         interface.init(config="a:b", name="Sprint.PythonControl", sprint_unit="PythonFeatureScorer")
     deliver_to(None)

@@ -73,7 +73,7 @@ exit_handler()
     [(SprintDatasetBase, line) for line in DOCUMENTED.split("\n") if line]
     + [(ExternSprintDataset, line) for line in EXTERN.split("\n") if line],
 )
-def test_documented_methods_are_there(kind: type, line: str) -> None:
+def test_documented_methods_exist(kind: type, line: str) -> None:
     name, _, parameters = line.removesuffix(")").partition("(")
     found = list(inspect.signature(getattr(kind, name)).parameters.values())[1:]
     check_parameters(found, parameters)
@@ -150,7 +150,7 @@ def stays(future: Future[Any]) -> None:
     assert not future.done()
 
 
-def test_sequences_in_order_with_all_that_is_known_of_them() -> None:
+def test_sequences_in_order_with_all_metadata() -> None:
     dataset = made()
     adding = in_thread(lambda: (feed(dataset, 30), dataset.finishSprintEpoch()))
     dataset.init_seq_order(epoch=1)
@@ -217,7 +217,7 @@ def test_the_cache_is_limited_in_bytes() -> None:
     assert dataset._cache._bytes_ahead == 0
 
 
-def test_what_was_requested_before_its_epoch_began_fits() -> None:
+def test_requests_before_the_epoch_fit_the_cache() -> None:
     dataset = made(data_timeout=5)
     dataset.useMultipleEpochs()
     dataset.SprintCachedSeqsMax = 2
@@ -433,7 +433,7 @@ def test_targets_may_be_fewer_by_a_factor(frames: int, factor: int) -> None:
     )
 
 
-def test_soft_alignments_and_nonsense() -> None:
+def test_soft_alignments_and_invalid_targets() -> None:
     soft = np.array([0, 0], np.uint32), np.array([1, 2], np.uint32), np.ones(2, np.float32)
     arrays = one(dict(zip(SOFT_KEYS, soft, strict=True)))
     assert all(np.array_equal(arrays[key], x) for key, x in zip(SOFT_KEYS, soft, strict=True))
@@ -468,7 +468,7 @@ PROCESSORS: list[Any] = [
 
 
 @pytest.mark.parametrize("what", PROCESSORS, ids=str)
-def test_post_processing_is_that_of_the_incumbent(what: Any) -> None:
+def test_post_processing_equals_that_of_returnn(what: Any) -> None:
     name = str(what)
     if "english" in name or "translit" in name:
         for library in ("unidecode", "inflect"):
@@ -507,7 +507,7 @@ LABELS = ["<s>", "</s>", "UNK", "the", "and", "low", "lo@@", "a@@", "n@@", "e", 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # theirs
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_byte_pairs_are_those_of_the_incumbent(tmp_path: Path) -> None:
+def test_byte_pairs_equal_those_of_returnn(tmp_path: Path) -> None:
     pytest.importorskip("subword_nmt", reason="subword-nmt is not installed")
     (tmp_path / "codes").write_text(CODES)
     (tmp_path / "vocab").write_text(repr({label: i for i, label in enumerate(LABELS)}))

@@ -112,7 +112,7 @@ def cache_dataset(**classes: Any) -> sprintcache.SprintCacheDataset:
 
 
 @pytest.mark.parametrize("mode", [CONTROL, TRAINER], ids=["control", "trainer"])
-def test_what_comes_is_what_the_archives_hold(mode: list[str], make: Make) -> None:
+def test_sequences_equal_the_archives(mode: list[str], make: Make) -> None:
     """Features, labels, orthography and speaker, read by other means."""
     dataset = make(mode)
     peer = cache_dataset(filename=str(DATA / "alignment.linear.cache"))
@@ -202,7 +202,7 @@ def test_without_features(make: Make) -> None:
     assert dataset.get_tag(23) == NAMES[23]
 
 
-# ---- the incumbent's scenarios -----------------------------------------------------------------
+# ---- RETURNN's scenarios -----------------------------------------------------------------
 
 
 def test_batches_with_a_window(make: Make) -> None:
@@ -430,7 +430,7 @@ def test_sprint_does_not_start() -> None:
     dataset.close()
 
 
-def test_sprint_talks_nonsense() -> None:
+def test_sprint_violates_the_protocol() -> None:
     for rule in ("segment-3:garbage:1000", "segment-3:half"):
         count, error, _ = fault(rule, data_timeout=1)
         assert count == 2
@@ -438,7 +438,7 @@ def test_sprint_talks_nonsense() -> None:
         assert error.pid is not None
 
 
-def test_an_exception_in_our_module_is_told() -> None:
+def test_an_exception_in_our_module_reaches_the_trainer() -> None:
     _, error, _ = fault("start:stderr:x", "--*.target-mode=forward-only", "--*.action=x")
     assert isinstance(error, SprintStartError)
     dataset = open_dataset(
@@ -607,7 +607,7 @@ def in_worker(dataset: ExternSprintDataset, results: Any) -> None:
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # fork with threads
-def test_a_copy_in_another_process_starts_its_own(make: Make, method: str) -> None:
+def test_a_copy_in_another_process_starts_its_own_sprint(make: Make, method: str) -> None:
     dataset = make(SMALL, window=3)
     dataset.init_seq_order(1)
     dataset.load_seqs(0, 2)
@@ -625,7 +625,7 @@ def test_a_copy_in_another_process_starts_its_own(make: Make, method: str) -> No
     copy.close()
 
 
-# ---- the incumbent at the other end ------------------------------------------------------------
+# ---- RETURNN at the other end ------------------------------------------------------------
 
 
 def incumbent() -> str:
@@ -636,7 +636,7 @@ def incumbent() -> str:
     return python
 
 
-def test_our_dataset_reads_from_the_incumbents_child(make: Make, tmp_path: Path) -> None:
+def test_our_dataset_reads_from_returnns_child(make: Make, tmp_path: Path) -> None:
     python = incumbent()
     where = "import os, returnn; print(os.path.dirname(os.path.dirname(returnn.__file__)))"
     root = subprocess.check_output([python, "-c", where], text=True).strip()
@@ -662,7 +662,7 @@ def test_our_dataset_reads_from_the_incumbents_child(make: Make, tmp_path: Path)
     assert stream._process.wire.received_id is None  # the first framing
 
 
-def test_our_child_feeds_the_incumbents_dataset(make: Make, tmp_path: Path) -> None:
+def test_our_child_feeds_returnns_dataset(make: Make, tmp_path: Path) -> None:
     python = incumbent()
     executable = stand_in_with(
         tmp_path / "sprint", pymod_name="sprint_ctl.extern_interface", pymod_path=str(ROOT)
@@ -703,7 +703,7 @@ def test_our_child_feeds_the_incumbents_dataset(make: Make, tmp_path: Path) -> N
     assert len(found.files) == 24 * 4
 
 
-def test_the_incumbents_shared_memory_is_refused() -> None:
+def test_returnns_shared_memory_is_refused() -> None:
     dataset = open_dataset(
         SMALL, sprintControlConfig={"EnableAutoNumpySharedMemPickling": True}, exit_timeout=1
     )

@@ -1,4 +1,4 @@
-"""The wire: what goes over it, both framings, memory files, deadlines, and bytes that lie."""
+"""The wire: messages, both framings, memory files, deadlines, malformed bytes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from sprint_ctl.errors import (
 )
 
 FUNCTIONS = [f for f in pickle_framing._FUNCTIONS.values() if isinstance(f, types.FunctionType)]
-SECOND = struct.Struct("<4sIQQ")
+HEADER = struct.Struct("<4sIQQ")
 
 
 def make_pair(version: int = 1, memory: bool = False) -> tuple[Wire, Wire]:
@@ -51,9 +51,9 @@ def make_pair(version: int = 1, memory: bool = False) -> tuple[Wire, Wire]:
     return left, right
 
 
-@pytest.fixture(params=["first", "second", "memory"])
+@pytest.fixture(params=["pickle", "json", "memory"])
 def pair(request: pytest.FixtureRequest) -> Iterator[tuple[Wire, Wire]]:
-    left, right = make_pair(1 if request.param == "first" else 2, request.param == "memory")
+    left, right = make_pair(1 if request.param == "pickle" else 2, request.param == "memory")
     yield left, right
     left.close()
     right.close()
@@ -118,7 +118,7 @@ def same(a: Any, b: Any) -> bool:
     return type(a) is type(b) and bool(a == b)
 
 
-# ---- what goes over ----------------------------------------------------------------------------
+# ---- messages ----------------------------------------------------------------------------------
 
 DTYPES = st.sampled_from(
     "|b1 |i1 |u1 <i2 >i2 <u2 <i4 <u4 >u4 <i8 <u8 <f2 <f4 >f4 <f8 <c8 <c16 |S3 <U2".split()  # noqa: SIM905
@@ -150,9 +150,9 @@ MESSAGES = st.lists(
 ).map(tuple)
 
 
-@pytest.mark.parametrize("kind", ["first", "second", "memory"])
-def test_what_is_sent_arrives(kind: str) -> None:
-    wires = make_pair(1 if kind == "first" else 2, kind == "memory")
+@pytest.mark.parametrize("kind", ["pickle", "json", "memory"])
+def test_messages_arrive_unchanged(kind: str) -> None:
+    wires = make_pair(1 if kind == "pickle" else 2, kind == "memory")
 
     @settings(max_examples=60)
     @given(MESSAGES)
@@ -265,14 +265,14 @@ def test_request_ids_and_the_mix_of_framings(pair: tuple[Wire, Wire]) -> None:
     assert received == [("a", 2**63 + 1), ("b", None), ("c", None), ("d", 7)]
 
 
-# ---- the first framing, against the incumbent's bytes -------------------------------------------
+# ---- the pickle framing, against RETURNN's bytes ------------------------------------------------
 
 
-def first(body: bytes) -> bytes:
+def pickle_framed(body: bytes) -> bytes:
     return struct.pack("<i", len(body)) + body
 
 
-def test_a_plain_unpickler_reads_what_we_write(raw: Raw) -> None:
+def test_a_plain_unpickler_reads_our_pickles(raw: Raw) -> None:
     array = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
     raw.wire.send(("ok", 1.5, array, np.int32(2)))
     data = os.read(raw.read, 1 << 16)
@@ -302,12 +302,10 @@ def test_pickles_of_numpy_are_read(raw: Raw, protocol: int, renamed: bool) -> No
         body = body.replace(b"\x16" + old, b"\x15" + new).replace(b"c" + old, b"c" + new)
         if protocol >= 4:  # drop the frame, whose length has changed
             body = body[:2] + body[11:]
-    assert same(list(raw.receive(first(body)))[:3], list(arrays)[:3])
+    assert same(list(raw.receive(pickle_framed(body)))[:3], list(arrays)[:3])
 
 
-def test_arrays_pickled_by_the_incumbent_are_read(
-    raw: Raw, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_arrays_pickled_by_returnn_are_read(raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "returnn.util.task_system"
     module = types.ModuleType(name)
 
@@ -327,7 +325,7 @@ def test_arrays_pickled_by_the_incumbent_are_read(
             return make_numpy_ndarray_fromstring, (array.tobytes(), "float32", array.shape)
 
     body = pickle.dumps(("get_loss_and_error_signal", "seg", np.int32(3), Pickled()), 5)
-    received = raw.receive(first(body))
+    received = raw.receive(pickle_framed(body))
     assert received[:3] == ("get_loss_and_error_signal", "seg", 3)
     assert same(received[3], array)
     assert received[3].flags.writeable
@@ -349,7 +347,7 @@ def function(module: str, name: str) -> bytes:
 # each tuple holds the one before twice: 2**60 parts when written out
 PAIRS = b")" + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(60))
 NDARRAY = function("numpy", "ndarray")
-BOMBS = {
+MALFORMED_PICKLES = {
     "a deep tuple as key": b"\x80\x05}" + b")" + b"\x85" * 1_000_000 + b"Ns\x85.",
     "a deep tuple": b"\x80\x05" + b")" + b"\x85" * 1_000_000 + b".",
     "a deep list": b"\x80\x05)" + b"]" * 100 + b"a" * 99 + b"\x85.",
@@ -406,77 +404,83 @@ BOMBS = {
 }
 
 
-@pytest.mark.parametrize("name", BOMBS)
-def test_pickles_that_lie(raw: Raw, name: str) -> None:
-    threading.Thread(target=os.write, args=(raw.write, first(BOMBS[name]))).start()
+@pytest.mark.parametrize("name", MALFORMED_PICKLES)
+def test_malformed_pickles(raw: Raw, name: str) -> None:
+    threading.Thread(
+        target=os.write, args=(raw.write, pickle_framed(MALFORMED_PICKLES[name]))
+    ).start()
     with pytest.raises(SprintProtocolError, match="expected"):
-        raw.wire.receive(deadline=soon(5))
+        raw.wire.receive(deadline=soon(60))
 
 
-# ---- the second framing, byte by byte -----------------------------------------------------------
+# ---- the JSON framing, byte by byte -------------------------------------------------------------
 
 
-def second(text: bytes, payload: bytes = b"", size: int | None = None) -> bytes:
+def json_framed(text: bytes, payload: bytes = b"", size: int | None = None) -> bytes:
     size = len(payload) if size is None else size
-    return SECOND.pack(b"SPR2", len(text), 5, size) + text + payload
+    return HEADER.pack(b"SPR2", len(text), 5, size) + text + payload
 
 
-def test_the_bytes_of_the_second_framing(raw: Raw) -> None:
+def test_the_bytes_of_the_json_framing(raw: Raw) -> None:
     raw.wire.version = 2
     array = np.array([[1, 2], [3, 4]], "<u2")
     raw.wire.send(("ok", 0.5, array.T, b"\xff"), request_id=9)
     text = b'["ok",0.5,{"__array__":["<u2",[2,2],"F",null]},{"__bytes__":"\\u00ff"}]'
-    assert os.read(raw.read, 1000) == SECOND.pack(b"SPR2", len(text), 9, 8) + text + array.tobytes()
+    assert os.read(raw.read, 1000) == HEADER.pack(b"SPR2", len(text), 9, 8) + text + array.tobytes()
 
 
-LIES = {
-    "no JSON": second(b"nonsense"),
-    "no list": second(b'{"a":1}'),
-    "no text": second(b"\xff\xfe"),
-    "nested": second(b"[" * 200_000),
-    "bytes of a number": second(b'[{"__bytes__":3}]'),
-    "array without facts": second(b'[{"__array__":[]}]'),
-    "array of objects": second(b'[{"__array__":["|O",[1],"C",null]}]', b"12345678"),
-    "array of negative size": second(b'[{"__array__":["<f4",[-1],"C",null]}]'),
-    "array of halves": second(b'[{"__array__":["<f4",[0.5],"C",null]}]'),
-    "array in no order": second(b'[{"__array__":["<f4",[1],"A",null]}]', b"1234"),
-    "array in no memory file": second(b'[{"__array__":["<f4",[1],"C",0]}]'),
-    "array of a terabyte": second(b'[{"__array__":["<f4",[274877906944],"C",null]}]', size=1 << 35),
-    "array beyond the payload": second(b'[{"__array__":["<f4",[2],"C",null]}]', b"1234"),
-    "payload beyond the array": second(b'[{"__array__":["<f4",[1],"C",null]}]', b"12345678"),
-    "array of long text": second(b'[{"__array__":["U999999999",[1],"C",null]}]'),
-    "array of no size": second(b'[{"__array__":["S0",[64000000],"C",null]}]'),
-    "array of an axis beyond 64 bits": second(b'[{"__array__":["<f4",[0,%d],"C",null]}]' % 2**70),
-    "array of a nested type": second(
+MALFORMED_MESSAGES = {
+    "no JSON": json_framed(b"invalid"),
+    "no list": json_framed(b'{"a":1}'),
+    "no text": json_framed(b"\xff\xfe"),
+    "nested": json_framed(b"[" * 200_000),
+    "bytes of a number": json_framed(b'[{"__bytes__":3}]'),
+    "array without facts": json_framed(b'[{"__array__":[]}]'),
+    "array of objects": json_framed(b'[{"__array__":["|O",[1],"C",null]}]', b"12345678"),
+    "array of negative size": json_framed(b'[{"__array__":["<f4",[-1],"C",null]}]'),
+    "array of halves": json_framed(b'[{"__array__":["<f4",[0.5],"C",null]}]'),
+    "array in no order": json_framed(b'[{"__array__":["<f4",[1],"A",null]}]', b"1234"),
+    "array in no memory file": json_framed(b'[{"__array__":["<f4",[1],"C",0]}]'),
+    "array of a terabyte": json_framed(
+        b'[{"__array__":["<f4",[274877906944],"C",null]}]', size=1 << 35
+    ),
+    "array beyond the payload": json_framed(b'[{"__array__":["<f4",[2],"C",null]}]', b"1234"),
+    "payload beyond the array": json_framed(b'[{"__array__":["<f4",[1],"C",null]}]', b"12345678"),
+    "array of long text": json_framed(b'[{"__array__":["U999999999",[1],"C",null]}]'),
+    "array of no size": json_framed(b'[{"__array__":["S0",[64000000],"C",null]}]'),
+    "array of an axis beyond 64 bits": json_framed(
+        b'[{"__array__":["<f4",[0,%d],"C",null]}]' % 2**70
+    ),
+    "array of a nested type": json_framed(
         b'[{"__array__":[' + b"[" * 99 + b"]" * 99 + b',[1],"C",null]}]'
     ),
-    "a list of a hundred levels": second(b"[" * 100 + b"]" * 100),
-    "a dict of a hundred levels": second(b"[" + b'{"a":' * 100 + b"0" + b"}" * 100 + b"]"),
-    "a number of a million digits": second(b"[" + b"1" * 1_000_000 + b"]"),
-    "text of 4 GiB": SECOND.pack(b"SPR2", 2**32 - 1, 0, 0),
-    "arrays of 2**63 bytes": SECOND.pack(b"SPR2", 10, 0, 2**63),
+    "a list of a hundred levels": json_framed(b"[" * 100 + b"]" * 100),
+    "a dict of a hundred levels": json_framed(b"[" + b'{"a":' * 100 + b"0" + b"}" * 100 + b"]"),
+    "a number of a million digits": json_framed(b"[" + b"1" * 1_000_000 + b"]"),
+    "text of 4 GiB": HEADER.pack(b"SPR2", 2**32 - 1, 0, 0),
+    "arrays of 2**63 bytes": HEADER.pack(b"SPR2", 10, 0, 2**63),
     "a length below zero": struct.pack("<i", -5),
     "a length of zero": struct.pack("<i", 0),
     "log lines": b"<info>this is Sprint's stdout</info>\n",
 }
 
 
-@pytest.mark.parametrize("name", LIES)
-def test_bytes_that_lie(raw: Raw, name: str) -> None:
-    threading.Thread(target=os.write, args=(raw.write, LIES[name])).start()
+@pytest.mark.parametrize("name", MALFORMED_MESSAGES)
+def test_malformed_messages(raw: Raw, name: str) -> None:
+    threading.Thread(target=os.write, args=(raw.write, MALFORMED_MESSAGES[name])).start()
     with pytest.raises(SprintProtocolError, match=r"expected.*found"):
         raw.wire.receive(deadline=soon(5))
 
 
-@pytest.mark.parametrize("place", [-64, 1, 64, 1 << 62, "0", 0.0, True])
-def test_places_outside_of_the_memory_file(place: Any) -> None:
+@pytest.mark.parametrize("offset", [-64, 1, 64, 1 << 62, "0", 0.0, True])
+def test_offsets_outside_of_the_memory_file(offset: Any) -> None:
     left, right = make_pair(2, memory=True)
     left.send((np.zeros(16, np.float32),))
     right.receive(deadline=soon())
     import json
 
-    text = json.dumps([{"__array__": ["<f4", [1 << 20], "C", place]}]).encode()
-    os.write(left._write_fd, second(text))
+    text = json.dumps([{"__array__": ["<f4", [1 << 20], "C", offset]}]).encode()
+    os.write(left._write_fd, json_framed(text))
     with pytest.raises(SprintProtocolError):
         right.receive(deadline=soon())
     left.close()
@@ -589,25 +593,29 @@ def test_equal_values_share_no_container() -> None:
 
 
 @settings(max_examples=150)
-@given(st.binary(max_size=60), st.sampled_from(["bare", "first", "second"]))
+@given(st.binary(max_size=60), st.sampled_from(["bare", "pickle", "json"]))
 def test_any_bytes_are_a_message_or_a_typed_error(data: bytes, framing: str) -> None:
     raw = Raw()
-    framed = {"bare": data, "first": first(b"\x80\x04" + data), "second": second(data)}[framing]
+    frame = {
+        "bare": bytes,
+        "pickle": lambda data: pickle_framed(b"\x80\x04" + data),
+        "json": json_framed,
+    }[framing]
     try:
-        assert isinstance(raw.receive(framed), tuple)
+        assert isinstance(raw.receive(frame(data)), tuple)
     except (SprintProtocolError, PipeClosedError):
         pass
     finally:
         raw.close()
 
 
-# ---- ends and deadlines -----------------------------------------------------------------------
+# ---- closed pipes and deadlines ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "whole", [first(b"\x80\x04" + b"N" * 996 + b"."), second(b"[" + b" " * 99)]
+    "whole", [pickle_framed(b"\x80\x04" + b"N" * 996 + b"."), json_framed(b"[" + b" " * 99)]
 )
-def test_half_a_message_is_told(raw: Raw, whole: bytes) -> None:
+def test_half_a_message_is_an_error(raw: Raw, whole: bytes) -> None:
     with pytest.raises(
         PipeClosedError, match=r"in the middle of a message: expected .* found"
     ) as e:
@@ -618,7 +626,7 @@ def test_half_a_message_is_told(raw: Raw, whole: bytes) -> None:
 def test_half_a_message_that_stays_half(raw: Raw) -> None:
     begin = time.monotonic()
     with pytest.raises(SprintTimeoutError, match="expected 999 bytes, found 6 bytes"):
-        raw.receive(first(b"\x80" * 999)[:10], close=False)
+        raw.receive(pickle_framed(b"\x80" * 999)[:10], close=False)
     assert time.monotonic() - begin < 2
 
 
@@ -687,7 +695,7 @@ def test_the_end_of_the_process_is_seen_where_the_pipe_stays_open(by: str) -> No
     wire = Wire(a, d, **watch)
 
     def end() -> None:
-        os.write(b, first(pickle.dumps(("last words",))))
+        os.write(b, pickle_framed(pickle.dumps(("last words",))))
         alive[0] = False
         os.write(stop_write, b"x")
 
@@ -703,7 +711,7 @@ def test_the_end_of_the_process_is_seen_where_the_pipe_stays_open(by: str) -> No
 # ---- errors and configuration ------------------------------------------------------------------
 
 
-def test_errors_tell_all_and_survive_pickling() -> None:
+def test_errors_keep_their_facts_and_survive_pickling() -> None:
     error = SprintDiedError("Sprint ended by SIGKILL", request="loss", segment="a/b")
     error.command, error.pid, error.returncode, error.signal = (
         ["sprint", "--x=y"],
@@ -714,8 +722,8 @@ def test_errors_tell_all_and_survive_pickling() -> None:
     error.stderr_tail = "first\nlast\n"
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == str(error)
-    for told in ("SIGKILL", "'a/b'", "sprint --x=y", "12", "last", "loss"):
-        assert told in str(again)
+    for fact in ("SIGKILL", "'a/b'", "sprint --x=y", "12", "last", "loss"):
+        assert fact in str(again)
     assert isinstance(again, EOFError)
     assert (again.pid, again.signal, again.segment) == (12, "SIGKILL", "a/b")
     for kind in (SprintTimeoutError, SprintRequestError, PipeClosedError):

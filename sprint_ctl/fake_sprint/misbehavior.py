@@ -1,4 +1,4 @@
-"""Misbehaviour: faults such as crashes, hangs and invalid data at configured points.
+"""Misbehavior: faults such as crashes, hangs and invalid data at configured points.
 
 ``--*.fake.misbehave`` holds rules, separated by ``;``, of the form
 
@@ -44,7 +44,7 @@ from sprintcache.errors import ConfigurationError
 
 from .streams import write_stream
 
-__all__ = ["Misbehaviour"]
+__all__ = ["Misbehavior"]
 
 _POINT = re.compile(r"start|import|init|exit|(segment|done|request)-(\d+|\*)")
 _RULE = re.compile(r"([a-z]+(?:-(?:\d+|\*))?):([a-z]+)(?::(.*?))?(?:@(\d*\.?\d+))?", re.DOTALL)
@@ -67,7 +67,7 @@ class _Rule:
     delay: float
 
 
-class Misbehaviour:
+class Misbehavior:
     """The rules of one run, and how often each kind of point was reached."""
 
     def __init__(self, rules: str, module_config: str) -> None:
