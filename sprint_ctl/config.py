@@ -7,13 +7,14 @@ Keys both ends know:
 
 ========================  ========================================================================
 c2p_fd, p2c_fd            descriptors of the pipes, child to parent and parent to child
-minPythonControlVersion   least interface version of Sprint
-wire                      2: the parent knows the second framing (`sprint_ctl._pipe.wire`)
+minPythonControlVersion   minimum interface version of Sprint
+wire                      2: the parent knows the JSON framing (`sprint_ctl._pipe.wire`)
 c2p_memory_fd,            memory files for arrays, written by the child and by the parent
 p2c_memory_fd             (`sprint_ctl._pipe.shared_memory`)
 parent_pid                the trainer; the child ends soon after it (`sprint_ctl._sprint.orphan`)
-action, epoch,            of `sprint_ctl.dataset`: what the Sprint is for, number of the epoch, and
-seq_ordering, seq_seed    its order, which `sprint_ctl.extern_interface` makes
+action, epoch             of `sprint_ctl.dataset`: the purpose of the Sprint, number of the epoch
+seq_ordering, seq_seed,   order of the segments, for `sprint_ctl.extern_interface`
+repeat_epoch
 criterion                 how ``process_segment`` asks for the loss (`sprint_ctl._sprint.criterion`)
 quiet, verbose            log lines on stderr: none (default), some, or for every segment
 ========================  ========================================================================

@@ -100,6 +100,8 @@ class ExternSprintDataset(SprintDatasetBase):
             start_timeout=start_timeout,
             exit_timeout=exit_timeout,
         )
+        if self.ordering.repeat_epoch > 1 and self.ordering.partition_epoch > 1:
+            raise ValueError("repeat_epoch and partition_epoch exclude each other")
         if self.seq_order_seq_lens_file is not None:
             raise ValueError("seq_order_seq_lens_file: Sprint orders by the lengths it knows")
         if str(self.seq_list_filter_file or "").endswith((".pkl", ".pkl.gz")):
@@ -199,6 +201,8 @@ class ExternSprintDataset(SprintDatasetBase):
         epoch = 1 if epoch is None else epoch
         wanted = None if seq_list is None else list(seq_list)
         running = self._running
+        if self.predefined_seq_list_order is None and self._is_complete():
+            self._estimated_num_seqs = self.num_seqs
         begun = epoch, wanted, self.ordering
         if running.begun == begun and self._cache.is_untouched:
             return False
@@ -236,6 +240,8 @@ class ExternSprintDataset(SprintDatasetBase):
             rule = ordering.rule(epoch)
             if rule != "default":
                 config.update(seq_ordering=rule, seq_seed=ordering.seed(epoch))
+            if ordering.repeat_epoch > 1:
+                config["repeat_epoch"] = ordering.repeat_epoch
             if replace(ordering, seq_ordering=rule).needs_lengths:
                 corpus.append("--*.python-segment-order-with-segment-info=true")
         return SegmentStream(self._options, epoch, corpus, config, seq_list)

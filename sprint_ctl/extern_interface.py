@@ -73,7 +73,9 @@ def _ordered(
 ) -> list[str]:
     rule = sender.config.get("seq_ordering", "default")
     seed = int(sender.config.get("seq_seed", 1))
-    return ordered_names(Ordering(rule, fixed_random_seed=seed), 1, names, info)
+    repeat = int(sender.config.get("repeat_epoch", 1))
+    ordering = Ordering(rule, repeat_epoch=repeat, fixed_random_seed=seed)
+    return ordered_names(ordering, 1, names, info)
 
 
 def _while_wanted(sender: SegmentSender, names: Sequence[str]) -> Iterator[str]:

@@ -139,6 +139,19 @@ def test_sequences_equal_the_archives(mode: list[str], make: Make) -> None:
         assert dataset.get_data_dtype(key) == peer.get_data_dtype(key)
 
 
+@pytest.mark.parametrize("seq_ordering", ["default", "reverse"])
+def test_epochs_repeat_their_sequences(seq_ordering: str, make: Make) -> None:
+    dataset = make(CONTROL, repeat_epoch=2, seq_ordering=seq_ordering, estimated_num_seqs=50)
+    dataset.init_seq_order(epoch=1)
+    assert dataset.estimated_num_seqs == 50
+    order = NAMES[::-1] if seq_ordering == "reverse" else NAMES
+    assert [seq.seq_tag for seq in dataset.iter_seqs()] == [*order, *order]
+    dataset.init_seq_order(epoch=2)
+    assert dataset.estimated_num_seqs == 48  # of the last epoch
+    with pytest.raises(ValueError, match="exclude each other"):
+        open_dataset(CONTROL, repeat_epoch=2, partitionEpoch=2)
+
+
 def test_soft_alignments_are_those_of_the_archive(make: Make) -> None:
     dataset = make(SOFT)
     peer = cache_dataset(filename=str(DATA / "alignment.bw.gz.cache"), soft="sparse")
