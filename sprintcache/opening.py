@@ -48,7 +48,7 @@ def open_archive(
         FileNotFoundError, OSError: if a file cannot be opened; the first names
             the unfinished file of an interrupted writer.
         FormatError: if a file is not an archive, or a bundle not a list of paths.
-        ValueError: if `io` is none of the three, no path is given, or `path_map` is malformed.
+        ValueError: if `io` is another word, no path is given, or `path_map` is malformed.
     """
     mapped = path_mapper(path_map)
     paths: tuple[str, ...]
@@ -76,7 +76,9 @@ def open_archive(
 def _current(path: str, mapped: Callable[[str], str]) -> str:
     """Where a path leads by the path map, or the path itself if that does not exist."""
     new = mapped(path)
-    return new if os.path.exists(new) or os.path.exists(partial_of(new)) else path
+    if new == path or not (os.path.exists(new) or os.path.exists(partial_of(new))):
+        return path
+    return new
 
 
 def _sources(

@@ -88,27 +88,31 @@ cdef int fetch_file(Source *s, const TableRow *row, Worker *w, Portion portion, 
         entry = s.map + begin
         end_tag = entry + extent - 4
     else:
-        code = read_entry(s, begin, have, extent, w, portion, check, f)
+        code = read_entry(s, begin, have, extent, w, portion, check, &end_tag, f)
         if code != NO_FAULT:
             return code
         entry = w.raw
-        end_tag = entry + have - 4 if have == extent else entry + have
     if portion == HEAD_ALONE:
         end_tag = NULL
     return unwrap(entry, have, end_tag, row, w, portion, p, f)
 
 
 cdef int read_entry(Source *s, uint64_t begin, uint64_t have, uint64_t extent, Worker *w,
-                    Portion portion, bint check, Fault *f) noexcept nogil:
-    """Reads the first `have` bytes of an entry into w.raw, and its end tag after these."""
-    cdef int fd, code = make_room(&w.raw, &w.raw_room, have + 4, f)
+                    Portion portion, bint check, const uint8_t **end_tag, Fault *f) noexcept nogil:
+    """Reads at least the first `have` bytes of an entry into w.raw, and its end tag."""
+    cdef int fd, code
+    if portion == HEAD and extent <= ONE_READ:
+        have = extent
+    code = make_room(&w.raw, &w.raw_room, have + 4, f)
     if code != NO_FAULT:
         return code
     fd = take_file(s, check, f)
     if fd < 0:
         return f.code
     code = pread_all(fd, w.raw, have, begin, f)
+    end_tag[0] = w.raw + extent - 4
     if code == NO_FAULT and have < extent and portion == HEAD:
+        end_tag[0] = w.raw + have
         code = pread_all(fd, w.raw + have, 4, begin + extent - 4, f)
     sc_drop(&s.descriptor, fd)
     return code

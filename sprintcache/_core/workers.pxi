@@ -18,6 +18,7 @@ cdef struct Payload:
 
 cdef enum:
     PEEK = 512                  # enough for the head of any block
+    ONE_READ = 1 << 14          # bytes that cost less than another system call
     MAX_IDLE_BUFFER = 1 << 24   # an idle worker keeps buffers up to this size
 
 
