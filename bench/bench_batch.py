@@ -1,7 +1,7 @@
 """Padded batches of 32 random entries, warm: read_features_batch, and the peers plus padding.
 
 Plain and compressed archives of 40-dim float32 features, 200 to 1600 frames an entry. The copy is
-only that of the rows (out[i, :T] = matrix); beside it stands the copy with the zeros behind them.
+only that of the rows (out[i, :T] = matrix); the copy with padding zeros is next to it.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def copy_peers(data: FeatureData, out: np.ndarray, size: int) -> list[Peer]:
 
 
 def padding_peer(reader: Reader, data: FeatureData, out: np.ndarray, size: int) -> Peer:
-    """Reads of a peer, one by one, into the rows of `out`, and zeros behind them."""
+    """Reads of a peer, one by one, into the rows of `out`, and zeros after them."""
 
     def plan(order: Order) -> Run:
         triples = []

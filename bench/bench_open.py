@@ -1,4 +1,5 @@
-"""Opening archives with very many entries: time, private memory, lookup by name; RETURNN beside.
+"""Opening archives with very many entries: time, private memory, lookup by name; RETURNN for
+comparison.
 
 Every measurement is a new process: sprintcache is imported, memory read, the archive opened, memory
 read again. The time includes the first lookup, in case an index is only made then. Entries hold 40
@@ -35,7 +36,7 @@ def timed(run: Callable[[], object]) -> float:
 
 
 def child(spec: dict[str, Any]) -> dict[str, Any]:
-    """In a process of its own: open one archive and say what that cost."""
+    """Opens one archive in another process and reports the cost."""
     count = spec["count"]
     numbers = random.Random(1).choices(range(count), k=min(LOOKUPS, 10 * count))
     names = [tiny_name(number) for number in numbers]
@@ -183,7 +184,7 @@ def one_size(
     columns = ["", "open ms", "first lookup ms", "ns/entry", "private MiB", "of it clean"]
     columns += [
         "anonymous",
-        "beside another",
+        "next to another",
         "private later",
         "in µs",
         "not in µs",
@@ -226,7 +227,7 @@ def figures(report: Report, results: dict[str, list[dict[str, Any]]], count: int
         private <= 40 if count >= 1_000_000 else None,
         " MiB",
         digits=1,
-        remark=f"anonymous {anonymous:.1f} MiB; beside another process with the same file "
+        remark=f"anonymous {anonymous:.1f} MiB; next to another process with the same file "
         f"{mapped[0]['memory_beside']['private'] / 2**20:.1f} MiB{rival}",
     )
     lookup = median(mapped, "in") * 1e6

@@ -104,7 +104,7 @@ def warm(
     rounds: int,
     seed: int,
 ) -> dict[str, harness.Timing]:
-    """The same with everything in the page cache, beside the copy of the same matrices."""
+    """The same with everything in the page cache, next to the copy of the same matrices."""
     out = data.buffer()
 
     def always(work: Callable[[], object]) -> Callable[[Order], Run]:
@@ -126,7 +126,7 @@ def warm(
     peers = [
         Peer(COPY, lambda _: data.copy(out, in_order)),
         Peer("the copy, new arrays", always(copy_new)),
-        Peer("numpy view, mapped anew", always(view)),
+        Peer("numpy view, mapped again", always(view)),
         Peer("cat", always(lambda: cat(paths))),
         Peer("readinto 1 MiB", always(lambda: read_into(paths))),
     ]

@@ -111,7 +111,7 @@ def feature_payload(features: np.ndarray) -> bytes:
 
 
 def attribs_payload(dim: int, duration: float) -> bytes:
-    """The line of XML that Sprint puts beside every feature entry."""
+    """The line of XML that Sprint stores with every feature entry."""
     return (
         '<flow-attributes><flow-attribute name="datatype" value="vector-f32"/>'
         f'<flow-attribute name="sample-size" value="{dim}"/>'
@@ -149,7 +149,7 @@ def write_features(
 
 
 def write_bundle(path: Path, archives: Sequence[Path]) -> None:
-    """A bundle of archives that lie beside it."""
+    """A bundle of archives in its folder."""
     path.write_text("".join(f"{archive.name}\n" for archive in archives))
 
 
@@ -176,7 +176,7 @@ def run_lengths(ids: np.ndarray) -> tuple[list[int], list[int]]:
 def encode_rle(ids: np.ndarray) -> bytes:
     """Run-length code of one id a frame, byte for byte as Sprint writes it.
 
-    That includes the literal run that takes the first frame of the run behind it, and the redundant
+    That includes the literal run that takes the first frame of the next run, and the redundant
     time marker after every literal run.
     """
     values, lengths = run_lengths(ids)
@@ -365,7 +365,7 @@ def _tiny_names(first: int, count: int) -> np.ndarray:
 def write_tiny(path: Path, count: int, attribs: bool = False) -> int:
     """An archive of `count` entries of 40 bytes (154 bytes with the table); gives its size.
 
-    With `attribs`, every second entry is the `.attribs` of the one behind it, as in feature caches.
+    With `attribs`, every second entry is the `.attribs` of the next one, as in feature caches.
     """
     length = len(tiny_name(0))
     kinds = [(length + 8, b".attribs"), (length, b"")] if attribs else [(length, b"")]

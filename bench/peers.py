@@ -81,7 +81,7 @@ class NumpyView:
         return Reader("numpy view", self.read, True)
 
     def first_pass(self, path: Path) -> None:
-        """Map the file anew: the next read of each page has to fill the page table."""
+        """Maps the file again: the next read of each page has to fill the page table."""
         self.map.close()
         with open(path, "rb") as f:
             self.map = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)

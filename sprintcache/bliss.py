@@ -3,7 +3,7 @@
 A Bliss corpus (RASR, Bliss/CorpusParser) is an XML file, optionally gzipped: a ``corpus`` holds
 ``subcorpus``, ``recording`` and ``include`` elements, a recording its ``segment`` elements. A full
 segment name joins the names on the way down: ``corpus/[subcorpus/...]recording/segment``. The file
-is read as a stream: what was yielded is forgotten.
+is read as a stream, in constant memory.
 """
 
 from __future__ import annotations
@@ -89,8 +89,9 @@ class Corpus:
         Raises:
             OSError: if a file cannot be read.
             TruncatedError: if a gzipped file is cut.
-            CorruptError: if a file is no XML, or no sound corpus: a name missing or used twice, a
-                speaker not defined, times that are no numbers, files that include each other.
+            CorruptError: if a file is not XML, or not a valid corpus: a name missing or used twice,
+            a
+                speaker not defined, non-numeric times, files that include each other.
         """
         return _Reader(self.path, None, 0, _Includes()).segments()
 

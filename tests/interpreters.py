@@ -1,4 +1,4 @@
-"""Interpreters beside this one, such as Sprint may embed."""
+"""Other interpreters, such as Sprint may embed."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def archive(
 ) -> bytes:
     """A file of these (name, payload) pairs (2.2), each row of the table included.
 
-    A hole goes before every entry whose index is in `holes`; len(entries) puts it behind the last.
+    A hole goes before every entry whose index is in `holes`; len(entries) puts it after the last.
     Without `table` the file is what a killed writer leaves. `flag` None: 1 with a table, else 0.
     """
     out = bytearray(MAGIC + bytes([int(table) if flag is None else flag]))
@@ -236,7 +236,7 @@ def features(
 
     `gather` is Sprint's parameter: 50 gives blocks of 51 frames. As in Sprint, start times are a
     running sum, so that they differ from t * shift in the last bits; Sprint's last frame ends
-    with the recording, which `end` can tell.
+    with the recording, which `end` gives.
     """
     packets = []
     rows = list(array)
@@ -271,7 +271,7 @@ def alignment_rle(
 
     After a literal run Sprint's own clock is wrong (one before the start of the run), hence its
     time marker there, needed or not. The one item that would fit the wrong clock gets no marker
-    in Sprint and is lost; here it gets one (7.2). An alphabet goes behind the items if given.
+    in Sprint and is lost; here it gets one (7.2). An alphabet follows the items if given.
     """
     out = bytearray(magic + u32(len(items)))
     clock: int | None = 0
@@ -330,7 +330,7 @@ def alignment_weighted(
 
 
 def groups_of_equal_time(items: Iterable[WeightedItem]) -> list[list[WeightedItem]]:
-    """Neighbours with one time; the same time further on is a frame of its own (7.2)."""
+    """Neighbors with one time; the same time later is another frame (7.2)."""
     groups: list[list[WeightedItem]] = []
     for item in items:
         if groups and groups[-1][0][0] == item[0]:
@@ -348,7 +348,7 @@ def stored_weight(weight: float, version: int) -> bytes:
 
 
 def alphabet_tail(alphabet: Mapping[int, bytes] | None) -> bytes:
-    """What `AALPHRLE` has behind its items: count, then id and symbol by rising id (7.2)."""
+    """What follows the items of `AALPHRLE`: count, then id and symbol by rising id (7.2)."""
     if alphabet is None:
         return b""
     symbols = [packed(emission) + string(alphabet[emission]) for emission in sorted(alphabet)]

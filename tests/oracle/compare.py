@@ -60,11 +60,11 @@ def same_numbers(ours: Any, expected: Any) -> bool:
     if not np.issubdtype(ours.dtype, np.inexact):
         return False
     parts = ours.dtype.type(0).real.dtype
-    mine, theirs = (np.frombuffer(array.tobytes(), parts) for array in (ours, expected))
-    numbers = ~np.isnan(mine)
+    our_value, theirs = (np.frombuffer(array.tobytes(), parts) for array in (ours, expected))
+    numbers = ~np.isnan(our_value)
     return bool(
         np.array_equal(numbers, ~np.isnan(theirs))
-        and mine[numbers].tobytes() == theirs[numbers].tobytes()
+        and our_value[numbers].tobytes() == theirs[numbers].tobytes()
     )
 
 
@@ -142,14 +142,14 @@ def same_members(ours: Any, expected: list[tuple[str, Any, Any]]) -> bool:
             if len(block.data) == 1
         ]
     return len(found) == len(expected) and all(
-        mine[0] == theirs[0]
-        and same_packet(mine[0], mine[1], theirs[1])
+        our_value[0] == theirs[0]
+        and same_packet(our_value[0], our_value[1], theirs[1])
         and (
-            mine[2] is None
+            our_value[2] is None
             if theirs[2] is None
-            else same_numbers(mine[2], np.array(theirs[2], np.float64))
+            else same_numbers(our_value[2], np.array(theirs[2], np.float64))
         )
-        for mine, theirs in zip(found, expected, strict=True)
+        for our_value, theirs in zip(found, expected, strict=True)
     )
 
 
@@ -177,11 +177,11 @@ def same_blocks(ours: Any, expected: list[RefBlock]) -> bool:
         isinstance(ours, list)
         and len(ours) == len(expected)
         and all(
-            isinstance(mine, Block)
-            and mine.datatype == theirs.datatype
-            and same_times(mine.times, theirs.times)
-            and same_data(mine.datatype, mine.data, theirs.packets)
-            for mine, theirs in zip(ours, expected, strict=True)
+            isinstance(our_value, Block)
+            and our_value.datatype == theirs.datatype
+            and same_times(our_value.times, theirs.times)
+            and same_data(our_value.datatype, our_value.data, theirs.packets)
+            for our_value, theirs in zip(ours, expected, strict=True)
         )
     )
 
@@ -269,7 +269,7 @@ class Labeling:
 
 
 def natural_packets(payload: bytes) -> bytes | list[RefBlock]:
-    """What `read` gives: bytes where no known datatype stands at the start, else blocks."""
+    """What `read` gives: bytes where it does not begin with a known datatype, else blocks."""
     try:
         reference.read_datatype(reference.Cursor(payload))
     except RefError:

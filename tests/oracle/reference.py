@@ -57,7 +57,7 @@ class Row:
 
 @dataclass(frozen=True)
 class RefMatrix:
-    """A matrix packet. `columns` is told apart because a matrix may have no rows."""
+    """A matrix packet. `columns` is stored since a matrix may have no rows."""
 
     rows: int
     columns: int
@@ -195,7 +195,7 @@ def skip_empty_table(cursor: Cursor, position: int) -> None:
         return
     cursor.take(12 * cursor.u32())
     if not cursor.at_end():
-        raise RefError(f"bytes left over behind the tables at {cursor.position}")
+        raise RefError(f"bytes left over after the tables at {cursor.position}")
 
 
 def first_of_each_name(found: Iterable[Row]) -> list[Row]:
@@ -490,7 +490,7 @@ def read_weighted(cursor: Cursor, version: int) -> list[tuple[int, int, float]]:
         if head & 1:
             time = cursor.packed()
         if len(items) + (head >> 1) > size:
-            raise RefError(f"a frame of {head >> 1} items behind {len(items)} of {size}")
+            raise RefError(f"a frame of {head >> 1} items after {len(items)} of {size}")
         for _ in range(head >> 1):
             items.append((checked_time(time), cursor.packed(), read_weight(cursor, version)))
         time += 1
@@ -505,7 +505,7 @@ def read_weight(cursor: Cursor, version: int) -> float:
 
 
 def checked_time(time: int) -> int:
-    """Time is a u32 in Sprint: an item behind the last one has no time."""
+    """Time is a u32 in Sprint: an item after the last one has no time."""
     if time >= TIME_LIMIT:
         raise RefError("an item after time 2**32 - 1")
     return time

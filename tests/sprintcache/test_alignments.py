@@ -43,7 +43,7 @@ def archive_of(folder: Path, payload: bytes, io: str = "mmap", **options: bool) 
 
 
 def entry_of(code: str, size: int, magic: bytes = b"ALIGNRLE", tail: bytes = b"") -> bytes:
-    """An entry with this code (hex) behind the size word."""
+    """An entry with this code (hex) after the size word."""
     return builder.alignment_entry(magic + u32(size) + bytes.fromhex(code) + tail)
 
 
@@ -222,8 +222,8 @@ NOT_ONE: dict[str, tuple[bytes, type[FormatError], str]] = {
     "features": (builder.features([[1.0]]), UnsupportedError, "vector-f32"),
     "two in a block": (builder.block("flow-alignment", [ONE, ONE]), UnsupportedError, "several"),
     "two blocks": (TWO, UnsupportedError, "several alignments"),
-    "features behind": (TWO[: len(TWO) // 2] + builder.features([[1]]), UnsupportedError, "f32"),
-    "junk behind": (TWO[: len(TWO) // 2] + b"junk!", TruncatedError, "cut"),
+    "features after": (TWO[: len(TWO) // 2] + builder.features([[1]]), UnsupportedError, "f32"),
+    "junk after": (TWO[: len(TWO) // 2] + b"junk!", TruncatedError, "cut"),
     "no times": (builder.block("flow-alignment", [ONE[:-1]]), TruncatedError, "cut"),
 }
 

@@ -1,7 +1,7 @@
-"""Damaged files: what the bytes say, or a typed error that tells file, entry and offset.
+"""Damaged files: what the bytes say, or a typed error with file, entry and offset.
 
 Small archives of every kind, built by hand and cut from real ones: every truncation, every
-flipped bit, arbitrary changes, and sizes that lie. The judge is the reference decoder.
+flipped bit, arbitrary changes, and false sizes. The judge is the reference decoder.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ NOISE = [
 
 
 def with_returnn_table(entries: Entries) -> bytes:
-    """No number of holes behind the rows, and 0 as its position."""
+    """No number of holes after the rows, and 0 as its position."""
     data = builder.archive(entries)
     return data[:-20] + bytes(8) + data[-8:]
 
@@ -403,7 +403,7 @@ def test_damaged_bundles(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None
                 assert list(archive) == list(expected)
 
 
-def test_damaged_indices_are_told_from_sound_ones(scratch: Path) -> None:
+def test_damaged_indices_are_reported(scratch: Path) -> None:
     (scratch / "a").write_bytes(builder.archive([("x", b""), ("y/z", b"")]))
     path = scratch / "x.bundle"
     path.write_text("a\n")
@@ -446,7 +446,7 @@ def test_damaged_attributes(scratch: Path) -> None:
 
 
 def as_xml(data: bytes) -> dict[str, str] | None:
-    """Attributes by an XML parser of its own, None where they are none."""
+    """Attributes by another XML parser, None if they are not attributes."""
     try:
         root = ET.fromstring(b"<?xml version='1.0' encoding='iso-8859-1'?>" + data)
     except ET.ParseError:
@@ -540,7 +540,7 @@ def test_numbers_of_a_state_tying_that_are_none(line: str, scratch: Path) -> Non
     assert caught.value.path == str(scratch / "tying")
 
 
-# ---- sizes that lie --------------------------------------------------------------------------
+# ---- false sizes -----------------------------------------------------------------------------
 
 MOST = (2**31 - 1, 2**31, 2**32 - 1)
 
@@ -629,9 +629,7 @@ def lying_archives() -> Iterator[bytes]:
             yield sound[:at] + most.to_bytes(8, "little") + sound[at + 8 :]
 
 
-def test_sizes_that_lie_are_refused_as_the_reference_does(
-    scratch: Path, labeling: Labeling
-) -> None:
+def test_false_sizes_are_refused_like_by_the_reference(scratch: Path, labeling: Labeling) -> None:
     checker = Checker(scratch / "x.cache", all_readings(labeling))
     for data in lying_archives():
         for refusal in checker.check(data):
@@ -642,7 +640,7 @@ LIMIT = 512 << 20  # bytes of address space for the reader of these
 GROWTH = 48 << 20  # bytes of memory; the largest file has less than 1 MiB
 
 
-def test_sizes_that_lie(scratch: Path) -> None:
+def test_false_sizes(scratch: Path) -> None:
     """Refused before anything is allocated: by a process that could not."""
     (scratch / "labeling").mkdir()
     Labeling.write(scratch / "labeling", ALLOPHONES, TYING)
@@ -667,7 +665,7 @@ def test_sizes_that_lie(scratch: Path) -> None:
 
 
 def read_lies(folder: Path) -> dict[str, object]:
-    """Runs in a process of its own: every file, every reading; only typed errors may come."""
+    """Runs in another process: every file, every reading; only typed errors may come."""
     import logging
     import resource
 
@@ -715,7 +713,7 @@ if __name__ == "__main__":
 
 
 def test_no_input_waits_for_the_other_end_of_a_pipe(tmp_path: Path) -> None:
-    """Each place where a file of others is opened, with a pipe that nobody writes to."""
+    """Each place where a file of others is opened, with a pipe that has no writer."""
     pipe, sound = tmp_path / "pipe", tmp_path / "x.cache"
     sound.write_bytes(builder.archive([("a", b"x")]))
     for name in ("pipe", "pipe.bundle", "all.bundle.idx.gz", "y.cache.partial", "x.cache.partial"):

@@ -104,7 +104,7 @@ def test_feature_batches(
     num_threads: int,
     spare: tuple[int, int] | None,
 ) -> None:
-    """In the order of the names, duplicates too; zeros behind each; what lies beyond is kept."""
+    """In the order of the names, duplicates too; zeros after each; memory beyond is kept."""
     path = next(iter(scratch.glob("x.*")), scratch / "archive")
     path = path if path.exists() else write(scratch, kind)
     longest = max((len(FEATURES[name]) for name in names), default=0)
@@ -225,7 +225,7 @@ def test_entries_by_number_into_memory_made_to_measure(
         assert sizes.tolist() == [len(payload_of(name)) for name in names]
 
 
-def test_a_pass_gives_the_same_as_single_reads(scratch: Path, labeling: Labeling) -> None:
+def test_iteration_equals_single_reads(scratch: Path, labeling: Labeling) -> None:
     for kind, names in product(KINDS, (FEATURES, LABELS)):
         folder = scratch / kind.replace(", ", "-") / next(iter(names))
         folder.mkdir(parents=True)
@@ -248,7 +248,7 @@ def test_a_pass_gives_the_same_as_single_reads(scratch: Path, labeling: Labeling
 
 
 def with_refusals(items: Iterator[tuple[str, Array]]) -> Iterator[tuple[str, Any]]:
-    """A pass goes on behind an entry that it cannot read."""
+    """Iteration continues after an entry that cannot be read."""
     while True:
         try:
             yield next(items)

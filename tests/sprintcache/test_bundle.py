@@ -45,7 +45,7 @@ MEMBERS = st.lists(
 @io_modes
 @settings(max_examples=100)
 @given(members=MEMBERS)
-def test_each_name_once_at_its_first_place_with_the_data_of_the_last_archive(
+def test_each_name_once_at_its_first_position_with_the_data_of_the_last_archive(
     scratch: Path, members: list[list[str]], io: str
 ) -> None:
     """Inside an archive the first duplicate wins, across archives the last archive."""
@@ -100,7 +100,7 @@ def test_paths_are_split_at_whitespace(scratch: Path, between: str) -> None:
         assert list(archive) == ["in a", "in b"]
 
 
-def test_relative_paths_are_looked_up_beside_the_bundle_then_in_the_working_directory(
+def test_relative_paths_are_looked_up_in_the_folder_of_the_bundle_then_in_the_working_directory(
     scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(scratch / "beside" / "both", ("beside", b""))
@@ -119,7 +119,7 @@ def test_relative_paths_are_looked_up_beside_the_bundle_then_in_the_working_dire
             monkeypatch.chdir(scratch / "here")
 
 
-def test_a_missing_member_is_named_with_both_places(
+def test_a_missing_member_is_named_with_both_paths(
     scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir("/")
@@ -255,7 +255,7 @@ STALE = {
 
 
 @pytest.mark.parametrize("kind", STALE)
-def test_the_index_is_never_written_and_never_believed(scratch: Path, kind: str) -> None:
+def test_the_index_is_never_written_and_never_trusted(scratch: Path, kind: str) -> None:
     content, problem = STALE[kind]
     write(scratch / "a", ("in_a", b"1"), ("shared", b"1"))
     write(scratch / "b", ("in_b", b"2"), ("shared", b"2"))
@@ -294,7 +294,7 @@ def test_what_is_no_list_of_paths(scratch: Path) -> None:
 
 
 def finishes(work: Callable[[], object]) -> bool:
-    """Runs it in a thread that may be left behind, for work that might wait for ever."""
+    """Runs it in a thread that is abandoned if it waits forever."""
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(20)

@@ -1,4 +1,4 @@
-"""Somebody else changes, replaces or removes a file that is open here."""
+"""Another process changes, replaces or removes a file that is open."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_a_file_that_is_itself_again(scratch: Path, labeling: AllophoneLabeling,
 
 @pytest.mark.parametrize("change", ["time", "content", "size", "cut"])
 def test_a_pass_under_way(scratch: Path, change: str) -> None:
-    """It reads ahead, so that it may tell a little later; what it gave until then is right."""
+    """It reads ahead, so the error may come later; what it yielded until then is right."""
     path = scratch / "x.cache"
     large = builder.features([[float(at)] * 1000 for at in range(100)])
     path.write_bytes(builder.archive([(f"f{at}", large) for at in range(20)]))
@@ -180,7 +180,7 @@ def check_all(items: Iterator[tuple[str, NDArray[np.float32]]]) -> None:
         assert np.array_equal(rows[:, 0], np.arange(100))
 
 
-def test_a_pass_over_a_file_that_is_replaced_goes_on_with_the_old_one(scratch: Path) -> None:
+def test_iteration_over_a_replaced_file_continues_with_the_old_one(scratch: Path) -> None:
     path = scratch / "x.cache"
     path.write_bytes(builder.archive([(f"f{at}", builder.features(ROWS)) for at in range(4)]))
     with open_archive(path, "mmap") as archive:

@@ -40,7 +40,7 @@ def returnn_reader() -> ModuleType:
 
 
 def i6_reader() -> ModuleType:
-    """Of a checkout, since it is in no package index; nobody ships it."""
+    """Of a checkout, since it is in no package index."""
     path = Path(os.environ.get("I6_CORE", ""), "lib", "rasr_cache.py")
     if not path.is_file():
         pytest.skip("I6_CORE names no checkout of i6_core")
@@ -80,7 +80,7 @@ def script(cache: ModuleType, path: Path) -> dict[str, Any]:
     (archive.setAllophones if camel else archive.set_allophones)(str(DATA / "allophones"))
     names = list(archive.file_list())
     found: dict[str, Any] = {"names": names, "has": archive.has_entry(names[0])}
-    found["has not"] = archive.has_entry("nobody")
+    found["has not"] = archive.has_entry("unknown")
     archives = [archive]
     if isinstance(archive, cache.FileArchiveBundle):
         archives = list(archive.archives.values())
@@ -93,7 +93,7 @@ def script(cache: ModuleType, path: Path) -> dict[str, Any]:
         for kind in ["str"] if name.endswith(".attribs") else kinds:
             found[f"{name} as {kind}"] = archive.read(name, kind)
     with pytest.raises(KeyError):
-        archive.read("nobody", "str")
+        archive.read("unknown", "str")
     return found
 
 

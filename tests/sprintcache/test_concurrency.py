@@ -332,7 +332,7 @@ def test_nothing_is_left_open(
             list(with_features(archive))
         assert open_files(scratch) or mapped_files(scratch)
         reference = weakref.ref(archive)
-        del items  # a pass has a descriptor of its own
+        del items  # the iterator keeps the reader
         if end == "close":
             archive.close()
         elif end == "forget in a circle":

@@ -134,7 +134,7 @@ BLOCKS = st.sampled_from(sorted(PACKETS)).flatmap(
 )
 
 
-# an empty block of another datatype beside an alignment, with items and without
+# an empty block of another datatype next to an alignment, with items and without
 ONE_ALIGNMENT = [
     builder.alignment_rle(items) + builder.timestamp(0.0, 1.0) for items in ([], [(7, 1)])
 ]

@@ -73,7 +73,7 @@ def test_entries_are_the_files_below(tmp_path: Path) -> None:
         assert archive.scan_report is None
 
 
-def test_a_trailing_slash_and_a_file_in_its_place(tmp_path: Path) -> None:
+def test_a_trailing_slash_and_a_file_instead_of_a_directory(tmp_path: Path) -> None:
     fill(tmp_path, {"a": b"1"})
     with open_archive(f"{tmp_path}/") as archive:
         assert archive.path == str(tmp_path)
@@ -132,14 +132,14 @@ def test_gzip_files_of_every_kind(scratch: Path, payload: bytes, name: str, flag
         assert archive.entry("a").size == len(payload)
 
 
-@pytest.mark.parametrize("damage", ["crc", "size", "cut", "behind", "text"])
-def test_damaged_gzip_files_are_told_of(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["crc", "size", "cut", "trailing", "text"])
+def test_damaged_gzip_files_are_reported(tmp_path: Path, damage: str) -> None:
     member = builder.gz(b"payload" * 9)
     data = {
         "crc": member[:-8] + bytes(4) + member[-4:],
         "size": member[:-4] + bytes(4),
         "cut": member[:-12],
-        "behind": member + b"more",
+        "trailing": member + b"more",
         "text": b"\x1f\x8b is no gzip file at all",
     }[damage]
     fill(tmp_path, {"a": data})

@@ -261,7 +261,7 @@ def test_alignments_that_cannot_be_stored(options: dict[str, Any]) -> None:
         encode_alignment(Alignment([], [], **options))
 
 
-def test_long_entries_leave_no_memory_behind() -> None:
+def test_long_entries_leak_no_memory() -> None:
     samples = np.zeros(1 << 20, np.float32)
     tracemalloc.start()
     try:

@@ -60,7 +60,7 @@ def labeling(tmp_path: Path) -> Labeling:
 
 
 def write_labeling(folder: Path, symbols: Sequence[str], tying: dict[str, int]) -> Labeling:
-    """As `Labeling.write`, for symbols that are no UTF-8 too."""
+    """As `Labeling.write`, for symbols that are not UTF-8 too."""
     raw = "".join(f"{symbol}\n" for symbol in symbols).encode("utf-8", "surrogateescape")
     (folder / "allophones").write_bytes(raw)
     raw = "".join(f"{key} {label}\n" for key, label in tying.items()).encode(
@@ -565,7 +565,7 @@ def test_labels_of_real_alignments(name: str, archive: str) -> None:
 
 
 @pytest.mark.parametrize("pad", [1 << 31, -(1 << 31) - 1, 1 << 40])
-def test_what_stands_beyond_the_labels_is_an_int32(pad: int) -> None:
+def test_padding_is_an_int32(pad: int) -> None:
     archive = open_archive(real_file("archives", "alignment.viterbi.cache"))
     with archive, pytest.raises(ValueError, match=f"pad must be an int32, not {pad}"):
         archive.read_labels_batch(archive.segments[:1], real_labeling("monophone"), pad=pad)

@@ -1,6 +1,6 @@
 """Real Sprint archives decode to what the real archiver printed of them (`expected/`).
 
-What is not beside the tests is read from the full set of real files, and skipped where that is
+What is not in the tests is read from the full set of real files, and skipped where that is
 absent.
 """
 

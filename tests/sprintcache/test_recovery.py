@@ -47,7 +47,7 @@ def contents(path: Path) -> dict[str, bytes]:
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing that the writer does afterwards reaches the file."""
+    """In place of SIGKILL: nothing that the writer does afterwards reaches the file."""
 
 
 class Death:
@@ -357,7 +357,7 @@ def test_a_header_that_is_not_whole(scratch: Path, size: int) -> None:
     assert (scratch / "x.cache").read_bytes() == builder.archive([])
 
 
-def test_a_partial_beside_an_archive_is_told_of(scratch: Path) -> None:
+def test_a_partial_file_of_an_archive_is_reported(scratch: Path) -> None:
     path, partial = scratch / "x.cache", scratch / "x.cache.partial"
     path.write_bytes(builder.archive(ENTRIES))
     partial.write_bytes(builder.archive(ENTRIES[:1], table=False))
@@ -478,7 +478,7 @@ def test_a_damaged_entry_stays_damaged(scratch: Path, damage: str, out: str | No
     assert not report.was_sound
     with open_archive(target) as archive:
         assert archive.read_bytes("a") + archive.read_bytes("c") == b"payload of apayload of c"
-        if out is None:  # nothing that another reader may accept is taken away
+        if out is None:  # nothing that another reader may accept is dropped
             assert path.read_bytes() == data
             with pytest.raises(FormatError):
                 archive.read_bytes("b")

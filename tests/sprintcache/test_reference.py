@@ -37,7 +37,7 @@ FEATURES = [
 SAMPLES = ["samples.cache", "samples-f64.cache"]
 KILLED = "features.killed.cache"
 HOLES = "features.holes.cache"
-PRINTED = 5.1e-7  # the archiver prints six digits behind the point
+PRINTED = 5.1e-7  # the archiver prints six digits after the point
 
 zlib_as_sprint = pytest.mark.skipif(
     "ng" in zlib.ZLIB_RUNTIME_VERSION, reason="this zlib deflates to other bytes than Sprint's"
@@ -48,7 +48,7 @@ zlib_as_sprint = pytest.mark.skipif(
 
 
 def real_file(folder: str, name: str) -> Path:
-    """A file of the full set (`folder/name`) or its copy beside the tests; skips without both."""
+    """A file of the full set (`folder/name`) or its copy in the tests; skips without both."""
     copies = [DATA / name if folder == "archives" else DATA / folder / name]
     full = full_data()
     if full is not None:
@@ -336,7 +336,7 @@ def test_holes_are_rebuilt_but_for_their_junk() -> None:
 
 
 def gaps(found: list[Row], table_position: int) -> Iterator[tuple[int, int]]:
-    """Start and end of what lies between entries."""
+    """Start and end of the bytes between entries."""
     ends = [9, *(row.end for row in found)]
     starts = [*(row.start for row in found), table_position]
     return ((end, start) for end, start in zip(ends, starts, strict=True) if end != start)
@@ -396,7 +396,7 @@ def test_packed_numbers() -> None:
 
 
 def run_code(items: list[tuple[int, int]]) -> str:
-    """The hex of the run-length code behind magic and size."""
+    """The hex of the run-length code after magic and size."""
     return builder.alignment_rle(items)[12:].hex()
 
 
@@ -628,7 +628,7 @@ def test_an_entry_that_is_not_as_the_table_says(field: str) -> None:
 def gzip_member(
     flags: int = 0, extra: bytes = b"", body: bytes = b"payload", tail: bytes = b"", method: int = 8
 ) -> bytes:
-    """A gzip member with these flags, what they announce, and bytes behind the deflate stream."""
+    """A gzip member with these flags, what they announce, and bytes after the deflate stream."""
     header = bytes([0x1F, 0x8B, method, flags]) + bytes(6) + extra
     deflated = zlib.compress(body)[2:-4] + tail
     return header + deflated + struct.pack("<II", zlib.crc32(body), len(body))
@@ -650,7 +650,7 @@ def test_gzip_headers_of_every_kind() -> None:
         pytest.param(gzip_member(method=7), 7, id="method"),
         pytest.param(gzip_member(flags=0x20), 7, id="reserved flag"),
         pytest.param(gzip_member(flags=8, extra=b"no end"), 7, id="name without end"),
-        pytest.param(gzip_member(tail=b"\0"), 7, id="bytes behind the stream"),
+        pytest.param(gzip_member(tail=b"\0"), 7, id="bytes after the stream"),
         pytest.param(gzip_member(), 6, id="too long"),
         pytest.param(gzip_member(), 8, id="too short"),
         pytest.param(gzip_member()[:-1] + b"\1", 7, id="length"),
@@ -666,7 +666,7 @@ def test_gzip_members_that_are_wrong(member: bytes, size: int) -> None:
 
 
 def alignment_of(code: str, size: int, magic: bytes = b"ALIGNRLE") -> bytes:
-    """An entry with this run-length or weighted code behind the size word."""
+    """An entry with this run-length or weighted code after the size word."""
     return builder.alignment_entry(magic + builder.u32(size) + bytes.fromhex(code))
 
 

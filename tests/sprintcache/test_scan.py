@@ -1,4 +1,4 @@
-"""Archives without a (sound) table: every whole entry is found, the rest is told of."""
+"""Archives without a (sound) table: every whole entry is found, the rest is reported."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ DAMAGE: dict[str, Callable[[bytes, int], bytes]] = {
 @pytest.mark.parametrize("table", [False, True])
 def test_all_other_entries_are_found(scratch: Path, damage: str, table: bool, io: str) -> None:
     """The middle one is damaged at every byte in turn; no four-byte grid is left where it was."""
-    before, middle, behind = b"".join(WHOLE[:2]), WHOLE[2], b"".join(WHOLE[3:])
+    before, middle, after = b"".join(WHOLE[:2]), WHOLE[2], b"".join(WHOLE[3:])
     flag = builder.MAGIC + bytes([table])
-    trailer = struct.pack("<QQ", 3, 5) if table else b""  # a table that is none
+    trailer = struct.pack("<QQ", 3, 5) if table else b""  # not a table
     for at in range(len(middle)):
-        data = flag + before + DAMAGE[damage](middle, at) + behind + trailer
+        data = flag + before + DAMAGE[damage](middle, at) + after + trailer
         found, report = found_in(scratch / "x.cache", data, io)
         others = expected_without(2)
         assert {name: found.get(name) for name in others} == others
@@ -140,7 +140,7 @@ def test_an_archive_that_never_got_an_entry(scratch: Path, io: str) -> None:
 
 @dataclass(frozen=True)
 class Piece:
-    """Part of a file; `name` is None for what is neither entry nor hole, empty for holes."""
+    """Part of a file; `name` is None for other bytes, empty for holes."""
 
     data: bytes
     name: bytes | None = None
@@ -353,7 +353,7 @@ def test_entries_beyond_4_gib(tmp_path: Path, io: str) -> None:
 
 @io_modes
 def test_a_scan_beyond_4_gib(tmp_path: Path, io: str) -> None:
-    """Two holes of almost 4 GiB each lie between the entries."""
+    """Two holes of almost 4 GiB each between the entries."""
     sparse = Sparse(tmp_path / "x.cache")
     size = 2**32 - 1
     first = builder.entry(b"first", b"1")
@@ -380,16 +380,16 @@ def test_a_scan_beyond_4_gib(tmp_path: Path, io: str) -> None:
 
 
 @io_modes
-def test_a_table_far_from_its_place_is_not_read_to_the_end(tmp_path: Path, io: str) -> None:
+def test_a_table_at_a_wrong_offset_is_not_read_to_the_end(tmp_path: Path, io: str) -> None:
     """One flipped bit in the trailer of a large archive: refused early, not read up to there."""
     sparse = Sparse(tmp_path / "x.cache")
-    behind = 2 * GIB + 9 + len(WHOLE[0]) + 24
-    sparse.write([(*ENTRIES[0], 9), (*ENTRIES[1], behind)], 1)
+    after = 2 * GIB + 9 + len(WHOLE[0]) + 24
+    sparse.write([(*ENTRIES[0], 9), (*ENTRIES[1], after)], 1)
     size = os.stat(sparse.path).st_size
     with open(sparse.path, "r+b") as file:
         for at, data in (
             (9 + len(WHOLE[0]), builder.hole(0)[:8] + struct.pack("<III", 2 * GIB, 0, 0)),
-            (behind - 4, builder.END_TAG),
+            (after - 4, builder.END_TAG),
             (size - 5, b"\0"),  # the table is at 0 GiB instead of 2: zeros in the hole
             (size - 8, struct.pack("<I", 5000)),
         ):

@@ -66,7 +66,7 @@ def written(path: Path, entries: dict[str, bytes], mode: str = "x") -> None:
 
 @zlib_as_sprint
 @pytest.mark.parametrize("name", REAL)
-def test_a_real_archive_comes_out_identical(name: str, scratch: Path) -> None:
+def test_a_real_archive_is_rewritten_identically(name: str, scratch: Path) -> None:
     original = real_file("archives", name)
     with open_archive(original) as archive, ArchiveWriter(scratch / name) as writer:
         for segment in archive.segments:
@@ -82,7 +82,7 @@ def test_a_real_archive_comes_out_identical(name: str, scratch: Path) -> None:
 
 @zlib_as_sprint
 @pytest.mark.parametrize("name", [name for name in REAL if name not in SAMPLES])
-def test_a_real_archive_comes_out_identical_by_kind(name: str, scratch: Path) -> None:
+def test_a_real_archive_is_rewritten_identically_by_kind(name: str, scratch: Path) -> None:
     original = real_file("archives", name)
     with open_archive(original) as archive, ArchiveWriter(scratch / name) as writer:
         for segment in archive.segments:
@@ -124,7 +124,7 @@ def test_holes_are_as_the_archiver_leaves_them(scratch: Path) -> None:
     assert path.read_bytes() == expected.read_bytes()
 
 
-def test_appending_to_a_part_gives_the_whole(scratch: Path) -> None:
+def test_appending_to_a_part_makes_the_whole(scratch: Path) -> None:
     parts = [real_file("archives", f"features.part{i}.cache") for i in (1, 2)]
     pieces = {name: data for part in parts for name, data in contents(part).items()}
     shutil.copyfile(parts[0], scratch / "x.cache")
@@ -331,7 +331,7 @@ def test_a_new_archive_appears_when_it_is_whole(scratch: Path) -> None:
         writer.add_bytes("b", b"")
 
 
-def test_an_archive_that_comes_up_meanwhile(scratch: Path) -> None:
+def test_an_archive_that_is_created_meanwhile(scratch: Path) -> None:
     path = scratch / "x.cache"
     writer = ArchiveWriter(path)
     writer.add_bytes("a", b"1")
@@ -394,7 +394,7 @@ def test_opening_names_what_was_left(scratch: Path, caplog: pytest.LogCaptureFix
     caplog.clear()
     partial.unlink()
     with ArchiveWriter(path, "w"):
-        open_archive(path).close()  # somebody is at work on it
+        open_archive(path).close()  # another writer has it open
     assert not caplog.text
 
 
@@ -494,7 +494,7 @@ def test_removing_what_is_not_there(scratch: Path) -> None:
     assert list(contents(scratch / "x.cache")) == ["a.attribs"]
 
 
-def test_a_table_that_lies_removes_nothing(scratch: Path) -> None:
+def test_a_false_table_removes_nothing(scratch: Path) -> None:
     path = scratch / "x.cache"
     data = bytearray(builder.archive([("a", b"12345"), ("b", b"1")]))
     data[17] = ord("z")  # the name in the entry
@@ -579,7 +579,7 @@ def test_many_threads(scratch: Path) -> None:
     bytes_every=st.integers(2, 30),
     aligned=st.sampled_from([1, 64, 512]),
 )
-def test_what_is_gathered_comes_to_its_place(
+def test_buffered_entries_are_written_at_their_offsets(
     scratch: Path, counts: list[int], flush_every: int, bytes_every: int, aligned: int
 ) -> None:
     """Features that wait, in a small buffer, between bytes that do not, and flushes."""
