@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
@@ -22,7 +21,7 @@ import pictures
 
 from sprint_ctl import fake_sprint
 from sprint_ctl.__main__ import main as sprint_ctl_command
-from sprintcache.cli import main
+from sprintcache.cli import COMMANDS, main
 
 MARKER = "<!-- generated -->"
 RESULTS = Path(__file__).parent / "reference" / "benchmarks.json"
@@ -45,15 +44,12 @@ TITLES = {
     "align": "Aligning",
     "segmentation": "Words and phones",
 }
-_COMMAND = re.compile(r"^    ([a-z]+) {2,}\S", re.MULTILINE)
 
 
 def commands() -> str:
     """A section for each command with its help, as Markdown."""
-    whole = _help()
-    parts = [f"```text\n{whole}```\n"]
-    for name in _COMMAND.findall(whole):
-        parts.append(f"## {name}\n\n```text\n{_help(name)}```\n")
+    parts = [f"```text\n{_help()}```\n"]
+    parts += [f"## {name}\n\n```text\n{_help(name)}```\n" for name in COMMANDS]
     doctor = _help("doctor", of=sprint_ctl_command)
     parts.append(f"## python -m sprint_ctl doctor\n\n```text\n{doctor}```\n")
     return "\n".join(parts)
@@ -63,7 +59,7 @@ def _help(*command: str, of: Callable[[list[str]], int] = main) -> str:
     text = io.StringIO()
     with (
         redirect_stdout(text),
-        mock.patch.dict(os.environ, COLUMNS="88", NO_COLOR="1"),
+        mock.patch.dict(os.environ, COLUMNS="80", NO_COLOR="1"),
         suppress(SystemExit),
     ):
         of([*command, "--help"])

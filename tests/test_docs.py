@@ -93,7 +93,8 @@ def test_names_of_sprintcache_are_all_in_the_reference() -> None:
     assert sorted([*shown, *errors]) == sprintcache.__all__
 
 
-def test_pages_that_are_made() -> None:
+def test_pages_that_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs")  # as Sphinx does
     spec = importlib.util.spec_from_file_location("generated", ROOT / "docs/generated.py")
     assert spec is not None
     assert spec.loader is not None
