@@ -1,9 +1,8 @@
 """Pictures of segments, statistics and comparisons; needs matplotlib (extra `plot`).
 
-The functions draw into the axes or the figure that they are given, or into a new figure that is
-nobody's (without pyplot, so it goes when it is no longer used), and return the figure:
-``plot_features(features).savefig("features.png")``. Colours are viridis, cividis and those of Okabe
-and Ito, which colour-blind people can tell apart.
+The functions draw into the given axes or figure, or into a new figure that pyplot does not manage,
+and return the figure: ``plot_features(features).savefig("features.png")``. Colors are viridis,
+cividis and those of Okabe and Ito, which color-blind people can distinguish.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""plot_alignment: phones and states over time, weights of soft alignments as an intensity map."""
+"""plot_alignment: phones and states over time; weights of soft alignments as an intensity map."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
 
 __all__ = ["is_soft", "phone_starts", "plot_alignment"]
 
-_TINTS = "#CFE6F5", "#FBE6BD"  # phones in turn, light enough for black letters
+_PHONES = "#CFE6F5", "#FBE6BD"  # alternating, light enough for black text
 _SILENCE = "#E4E4E4"
-_WORDS = "#D5EBDD", "#F3DDE9"  # words in turn
-_GREYS = "#FFFFFF", "#DCDCDC", "#BBBBBB", "#9A9A9A"  # by state
-_SMALL = 7  # points: the size of names inside
-_MOST_OUTLINED = 600  # spans; outlines of more hide them
-_MOST_NAMES = 5000  # more take too long to draw, and are read by nobody
-_MOST_CELLS = 50_000_000  # of an intensity map
+_WORDS = "#D5EBDD", "#F3DDE9"  # alternating
+_GRAYS = "#FFFFFF", "#DCDCDC", "#BBBBBB", "#9A9A9A"  # by state
+_FONT_SIZE = 7  # points
+_MAX_OUTLINED = 600  # spans; outlines of more would hide them
+_MAX_NAMES = 5000  # more are slow to draw and cannot be read
+_MAX_CELLS = 50_000_000  # of an intensity map
 
 
 class _Span(NamedTuple):
-    """A part of the time axis; `kind` says which colour it has."""
+    """A part of the time axis; `kind` determines its color."""
 
     start: float
     end: float
@@ -62,30 +62,28 @@ def plot_alignment(
     words: Sequence[Interval] = (),
     axes: Axes | None = None,
 ) -> Figure:
-    """An alignment: phones above their states; or of a soft one, a row of weights for each state.
+    """An alignment: phones above their states; a soft one as a row of weights for each state.
 
-    Words are drawn above the phones.
-
-    Names are shown where there is room: more of them when a window is zoomed. With a labeling, the
-    labels stand in the place of the numbers of the states, and silence is grey.
+    Names are shown if they fit: more of them when a window is zoomed. With a labeling, labels
+    replace the numbers of states, and silence is gray.
 
     Args:
         alignment: the alignment.
-        names: symbols of the states and a labeling; where these contradict the alignment's own
-            alphabet, or are not given, that alphabet.
+        names: symbols of the states and a labeling; None, or if they contradict the alignment's
+            alphabet: that alphabet.
         times: (T, 2) seconds, start and end of each frame; None: the axis counts frames.
         words: words with seconds, drawn above the phones of an alignment that is not soft; `times`
             must be given.
         axes: where to draw; None: a new figure.
 
     Raises:
-        ValueError: if the times do not fit, or it is too long, or an intensity map too large.
+        ValueError: if the times do not fit, or if the alignment or an intensity map is too large.
         ImportError: if matplotlib is not installed.
     """
     expect(alignment, "emission", "an Alignment")
     known = names or states.StateNames()
     if states.contradiction(alignment.alphabet, known.allophones):
-        known = states.StateNames()  # names by id would be wrong ones
+        known = states.StateNames()  # names by id would be wrong
     check_length(alignment)
     count = alignment.num_frames if times is None else len(np.asarray(times))
     edges, unit = frame_edges(times, count)
@@ -104,12 +102,12 @@ def plot_alignment(
 
 
 def is_soft(alignment: Alignment) -> bool:
-    """Whether it is drawn by its weights: it has weights, or several items in a frame."""
+    """Whether an alignment is drawn by its weights: it has weights, or several items in a frame."""
     return alignment.weighted or bool(np.any(np.diff(alignment.time.astype(np.int64)) <= 0))
 
 
 def phone_starts(alignment: Alignment, times: NDArray[np.float64]) -> list[float]:
-    """Seconds at which phones begin, but the first; none of a soft alignment."""
+    """Start times of all phones but the first; empty for a soft alignment."""
     if is_soft(alignment):
         return []
     edges, _ = frame_edges(times, len(times))
@@ -124,40 +122,42 @@ def _draw_path(
     words: Sequence[Interval],
 ) -> None:
     phones, parts = _spans(alignment, known, edges)
-    below = "state" if known.labeling is None else "label"
+    row_name = "state" if known.labeling is None else "label"
     if alignment.label_type == "emission":
-        phones, below = [], "id"
+        phones, row_name = [], "id"
     rows: list[tuple[list[_Span], str, tuple[str, ...]]]
-    rows = [(parts, below, _GREYS)] + [(phones, "phone", (*_TINTS, _SILENCE))] * bool(phones)
+    rows = [(parts, row_name, _GRAYS)]
+    if phones:
+        rows.append((phones, "phone", (*_PHONES, _SILENCE)))
     if words:
-        spans = [_Span(one.start, one.end, one.symbol, i % 2) for i, one in enumerate(words)]
+        spans = [_Span(word.start, word.end, word.symbol, i % 2) for i, word in enumerate(words)]
         rows.append((spans, "word", _WORDS))
     labels: list[tuple[Text, _Span]] = []
-    for bottom, (spans, _, colours) in enumerate(rows):
-        outlined = len(spans) < _MOST_OUTLINED
+    for bottom, (spans, _, colors) in enumerate(rows):
+        outlined = len(spans) < _MAX_OUTLINED
         axes.broken_barh(
             [(span.start, span.end - span.start) for span in spans],
             (bottom, 1),
-            facecolors=[colours[span.kind % len(colours)] for span in spans],
+            facecolors=[colors[span.kind % len(colors)] for span in spans],
             edgecolor="#555555" if outlined else "none",
             linewidth=0.3,
         )
-        for span in spans if len(spans) <= _MOST_NAMES else ():
-            at = (span.start + span.end) / 2, bottom + 0.5
-            text = axes.text(*at, plain(span.name), fontsize=_SMALL, ha="center", va="center")
+        for span in spans if len(spans) <= _MAX_NAMES else ():
+            x, y = (span.start + span.end) / 2, bottom + 0.5
+            text = axes.text(x, y, plain(span.name), fontsize=_FONT_SIZE, ha="center", va="center")
             text.set_clip_on(True)
             text.set_in_layout(False)
             labels.append((text, span))
     axes.set_ylim(0, len(rows))
-    axes.set_yticks([place + 0.5 for place in range(len(rows))], [row[1] for row in rows])
+    axes.set_yticks([index + 0.5 for index in range(len(rows))], [row[1] for row in rows])
     axes.tick_params(axis="y", length=0)
-    _show_what_fits(axes, labels, len(rows))
+    _fit_names(axes, labels, len(rows))
 
 
 def _spans(
     alignment: Alignment, known: states.StateNames, edges: NDArray[np.float64]
 ) -> tuple[list[_Span], list[_Span]]:
-    """The phones, and their states; neighbours alternate in kind, silence is of kind 2."""
+    """The phones, and their states; neighbors alternate in kind, silence is of kind 2."""
     time, emission = alignment.time.astype(np.int64), alignment.emission
     state, allophone = alignment.state.astype(np.int64), alignment.allophone
     if not len(time):
@@ -191,29 +191,29 @@ def _spans(
 
 
 def _runs(changes: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """First and last item of each run; (N - 1,) says between which items there is a change."""
+    """First and last item of each run; (N - 1,) whether the next item starts a run."""
     ends = np.flatnonzero(changes)
     starts = [0, *(ends + 1).tolist()]
     return list(zip(starts, [*ends.tolist(), len(changes)], strict=True))
 
 
-def _show_what_fits(axes: Axes, labels: list[tuple[Text, _Span]], num_rows: int) -> None:
-    """Puts names amid what is seen of their spans, if they fit, now and whenever it is zoomed."""
+def _fit_names(axes: Axes, labels: list[tuple[Text, _Span]], num_rows: int) -> None:
+    """Centers names in the visible part of their spans, if they fit; again at every zoom."""
 
     def fit(_changed: Any) -> None:
         width, height = points_across(axes)
         left, right = axes.get_xlim()
-        scale, tall = width / max(right - left, 1e-9), height / num_rows - 2
+        scale, row_height = width / max(right - left, 1e-9), height / num_rows - 2
         for text, span in labels:
-            begin, end = max(span.start, left), min(span.end, right)  # what is seen of it
+            begin, end = max(span.start, left), min(span.end, right)
             text.set_x((begin + end) / 2)
-            room = (end - begin) * scale - 1
-            length = 0.6 * _SMALL * len(text.get_text())
-            upright = length > room
-            text.set_rotation(90 if upright else 0)
-            text.set_visible(room >= _SMALL and length <= tall if upright else True)
+            available = (end - begin) * scale - 1
+            length = 0.6 * _FONT_SIZE * len(text.get_text())
+            is_rotated = length > available
+            text.set_rotation(90 if is_rotated else 0)
+            text.set_visible(not is_rotated or (available >= _FONT_SIZE and length <= row_height))
 
-    figure_of(axes).draw_without_rendering()  # lays it out
+    figure_of(axes).draw_without_rendering()  # computes the layout
     fit(axes)
     for other in axes.get_shared_x_axes().get_siblings(axes):
         other.callbacks.connect("xlim_changed", fit)
@@ -230,16 +230,16 @@ def _draw_weights(
     weight = np.where(np.isfinite(alignment.weight), alignment.weight, 0).astype(np.float64)
     ranks = _ranks_in_time(alignment.time, groups[rows], weight)
     order = np.lexsort((ids, np.array([ranks[int(group)] for group in groups])))
-    place = np.empty(len(ids), np.int64)
-    place[order] = np.arange(len(ids))
+    row_of = np.empty(len(ids), np.int64)
+    row_of[order] = np.arange(len(ids))
     first, count = int(alignment.time.min()), int(np.ptp(alignment.time)) + 1
-    if len(ids) * count > _MOST_CELLS:
+    if len(ids) * count > _MAX_CELLS:
         raise ValueError(
             f"a soft alignment of {len(ids)} states in {count} frames is too large for a picture;"
             " choose fewer frames"
         )
     cells = np.zeros((len(ids), count))
-    np.add.at(cells, (place[rows], alignment.time - first), weight)
+    np.add.at(cells, (row_of[rows], alignment.time - first), weight)
     image = draw_image(
         axes,
         edges[first : first + count + 1],
@@ -259,9 +259,9 @@ def _ranks_in_time(
     time: NDArray[np.uint32], groups: NDArray[np.uint32], weight: NDArray[np.float64]
 ) -> dict[int, float]:
     """The mean time of each group."""
-    ids, places = np.unique(groups, return_inverse=True)
-    total = np.bincount(places, weight)
-    means = np.bincount(places, weight * time) / np.where(total > 0, total, 1)
+    ids, indices = np.unique(groups, return_inverse=True)
+    total = np.bincount(indices, weight)
+    means = np.bincount(indices, weight * time) / np.where(total > 0, total, 1)
     return dict(zip(ids.tolist(), means.tolist(), strict=True))
 
 
@@ -272,14 +272,14 @@ def _row_name(id_: int, alignment: Alignment, known: states.StateNames, is_state
 
 
 def _name_rows(axes: Axes, names: Sequence[str], groups: NDArray[np.uint32]) -> None:
-    """A name in the middle of the rows of each allophone, where there is room."""
-    figure_of(axes).draw_without_rendering()  # lays it out
+    """Names the rows of each allophone at their center, if the name fits."""
+    figure_of(axes).draw_without_rendering()  # computes the layout
     height = points_across(axes)[1] / len(names)
-    places: list[float] = []
+    centers: list[float] = []
     texts: list[str] = []
     for first, last in _runs(groups[1:] != groups[:-1]):
         middle = (first + last) / 2
-        if not places or (middle - places[-1]) * height >= _SMALL - 1:
-            places.append(middle)
+        if not centers or (middle - centers[-1]) * height >= _FONT_SIZE - 1:
+            centers.append(middle)
             texts.append(plain(names[first]))
-    axes.set_yticks(places, texts, fontsize=_SMALL - 1)
+    axes.set_yticks(centers, texts, fontsize=_FONT_SIZE - 1)

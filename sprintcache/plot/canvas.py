@@ -1,4 +1,4 @@
-"""What all pictures share: the figure, colours, text from files, the axis of time."""
+"""Parts of all pictures: the figure, colors, text from files, the time axis."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ __all__ = [
 ]
 
 BLUE, ORANGE, RED, GREY = "#0072B2", "#E69F00", "#D55E00", "#999999"  # of Okabe and Ito
-_MOST_FRAMES = 10_000_000
-_MOST_SHARP = 2000  # columns of an image; above, neighbours are averaged
+_MAX_FRAMES = 10_000_000
+_MAX_SHARP = 2000  # columns of an image; of more, neighbors are averaged
 
 
 def new_figure(width: float, height: float, figure: Figure | None = None) -> Figure:
@@ -66,49 +66,49 @@ def new_figure(width: float, height: float, figure: Figure | None = None) -> Fig
 
 
 def axes_of(axes: Axes | None, width: float, height: float) -> Axes:
-    """These axes, or those of a new figure of so many inches."""
+    """The given axes, or those of a new figure of this size in inches."""
     return new_figure(width, height).add_subplot() if axes is None else axes
 
 
 def figure_of(axes: Axes) -> Figure:
-    """The figure that axes are in, also where they are in a part of it."""
+    """The figure of axes, also if they are in a subfigure."""
     return axes.figure.figure
 
 
 def plain(text: str) -> str:
-    """A name from a file as text to draw: one line, no formula, marks for what is no letter."""
-    shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    letters = [letter if letter.isprintable() else "\ufffd" for letter in shown]
-    return "".join(letters).replace("$", r"\$")
+    """A name from a file as text to draw: one line, no formula, only printable characters."""
+    decoded = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    characters = [char if char.isprintable() else "\ufffd" for char in decoded]
+    return "".join(characters).replace("$", r"\$")
 
 
-def short(text: str, most: int) -> str:
-    """A text of at most so many letters: where it is longer, its middle is left out."""
-    if len(text) <= most:
+def short(text: str, max_length: int) -> str:
+    """A text of at most `max_length` characters, with an ellipsis in the middle if it is longer."""
+    if len(text) <= max_length:
         return text
-    end = most // 2
-    return f"{text[: most - end - 1]}\N{HORIZONTAL ELLIPSIS}{text[-end:]}"
+    end = max_length // 2
+    return f"{text[: max_length - end - 1]}\N{HORIZONTAL ELLIPSIS}{text[-end:]}"
 
 
 def set_title(figure: Figure, text: str) -> None:
-    """The title of a figure that has its size, shortened to fit."""
+    """Sets the title of a figure, shortened to its width."""
     figure.suptitle(plain(short(text, int(11 * figure.get_figwidth()))), fontsize=10)
 
 
 def frame_edges(times: ArrayLike | None, count: int) -> tuple[NDArray[np.float64], str]:
-    """Where frames begin, and where the last one ends; and the name of that axis.
+    """The start of each frame, the end of the last one, and the label of this axis.
 
-    A frame lasts until the next begins; the last one as long as the median of the others.
+    A frame lasts until the next starts, the last one for the median of the others.
 
     Args:
-        times: (count, 2) seconds, start and end of each; None: frames are counted.
-        count: frames.
+        times: (count, 2) seconds, start and end of each; None: the axis counts frames.
+        count: number of frames.
 
     Returns:
         (count + 1,) float64 and "time (s)" or "frame".
 
     Raises:
-        ValueError: if there is another number of times, or if they do not go up.
+        ValueError: for another number of times, or if they do not increase.
     """
     if times is None:
         return np.arange(count + 1, dtype=np.float64), "frame"
@@ -120,36 +120,36 @@ def frame_edges(times: ArrayLike | None, count: int) -> tuple[NDArray[np.float64
     starts = table[:, 0]
     steps = np.diff(starts)
     if not (np.isfinite(table).all() and (steps > 0).all()):
-        raise ValueError("times do not go up")
+        raise ValueError("times do not increase")
     last = float(np.median(steps)) if count > 1 else float(table[0, 1] - starts[0])
     return np.append(starts, starts[-1] + last), "time (s)"
 
 
 def check_length(alignment: Alignment) -> None:
-    """Refuses an alignment whose times are too large for an axis; a damaged one has such times.
+    """Refuses an alignment that is too long for an axis, such as a damaged one.
 
     Raises:
         ValueError: if it has more than 10 million frames.
     """
-    if alignment.num_frames > _MOST_FRAMES:
+    if alignment.num_frames > _MAX_FRAMES:
         raise ValueError(f"an alignment of {alignment.num_frames} frames is too long for a picture")
 
 
 def frame_ends(edges: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """(T,) where each frame ends: at the next, or after the median shift where there is a gap."""
+    """(T,) the end of each frame: the start of the next, or before a gap the median shift later."""
     shift = float(np.median(np.diff(edges))) if len(edges) > 1 else 0.0
     ends: NDArray[np.float64] = np.minimum(edges[:-1] + shift, edges[1:])
     return ends
 
 
 def points_across(axes: Axes) -> tuple[float, float]:
-    """Width and height in points (1/72 inch) of axes whose figure has been laid out."""
+    """Width and height in points (1/72 inch) of axes in a figure with a layout."""
     box, dpi = axes.get_window_extent(), figure_of(axes).dpi
     return 72 * box.width / dpi, 72 * box.height / dpi
 
 
 def width_for(edges: NDArray[np.float64], unit: str) -> float:
-    """Inches for so much time: room for the names of phones, within limits."""
+    """Width in inches that fits the names of phones, within limits."""
     seconds = float(edges[-1] - edges[0]) * (0.01 if unit == "frame" else 1.0)
     return min(max(3 + 3 * seconds, 8.0), 30.0)
 
@@ -161,12 +161,12 @@ def draw_image(
 
     Args:
         axes: where to draw.
-        edges: (T + 1,) as `frame_edges` gives them.
+        edges: (T + 1,) from `frame_edges`.
         rows: the values, the first row at the bottom.
-        options: for the colours.
+        options: for the colors.
 
     Returns:
-        what a colour bar needs.
+        the artist, for a color bar.
     """
     steps, ends = np.diff(edges), frame_ends(edges)
     if np.allclose(steps, steps[0], rtol=0.02):
@@ -175,11 +175,11 @@ def draw_image(
             rows,
             aspect="auto",
             origin="lower",
-            interpolation="nearest" if len(steps) <= _MOST_SHARP else "antialiased",
+            interpolation="nearest" if len(steps) <= _MAX_SHARP else "antialiased",
             extent=(edges[0], edges[-1], bottom, top),
             **options,
         )
-    # a column for each frame and one for what may be left until the next
+    # a column for each frame, and one for a gap before the next
     sides = np.append(np.stack([edges[:-1], ends], 1).ravel(), edges[-1])
     cells = np.full((len(rows), 2 * len(steps)), np.nan)
     cells[:, ::2] = rows
@@ -188,13 +188,13 @@ def draw_image(
 
 
 def open_window() -> tuple[Figure, Callable[[], None]]:
-    """An empty figure in a window, and what shows it until it is closed.
+    """An empty figure in a window, and a function that shows it until it is closed.
 
     Raises:
         ImportError: if matplotlib is not installed.
         OSError: if no window can be opened here.
     """
-    new_figure(1, 1)  # says whether there is matplotlib
+    new_figure(1, 1)  # checks for matplotlib
     import matplotlib
     from matplotlib import pyplot
 
@@ -207,11 +207,11 @@ def open_window() -> tuple[Figure, Callable[[], None]]:
 
 
 def check_format(path: str) -> None:
-    """Whether matplotlib can write a file of such a name: .png, .svg, .pdf and others.
+    """Checks that matplotlib can write a file of this name: .png, .svg, .pdf and others.
 
     Raises:
         ImportError: if matplotlib is not installed.
-        ValueError: if it cannot.
+        ValueError: for another ending.
     """
     known = new_figure(1, 1).canvas.get_supported_filetypes()
     suffix = os.path.splitext(path)[1].lstrip(".").lower()

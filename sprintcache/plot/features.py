@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_features", "plot_line"]
 
-_MOST_POINTS = 20_000  # of a line
+_MAX_POINTS = 20_000  # of a line
 
 
 def plot_features(
@@ -27,18 +27,18 @@ def plot_features(
 ) -> Figure:
     """Features as an image, the first dimension at the bottom.
 
-    A frame is drawn from its start to the start of the next. Colours span the values from the 1st
-    to the 99th percentile; gaps between frames, and values that are not finite, are light grey.
+    A frame is drawn from its start to the start of the next. Colors span the values from the 1st
+    to the 99th percentile; gaps between frames and non-finite values are light gray.
 
     Args:
         features: (T, D) real numbers.
         times: (T, 2) seconds, start and end of each frame; None: the axis counts frames.
         normalize: show how many standard deviations values are from the mean of their dimension,
-            so that small dimensions are seen beside large ones.
+            so that dimensions of small variance are visible.
         axes: where to draw; None: a new figure.
 
     Raises:
-        ValueError: if the features are no matrix, or the times do not fit them.
+        ValueError: if the features are not a matrix, or the times do not fit them.
         ImportError: if matplotlib is not installed.
     """
     values = np.asarray(features)
@@ -50,7 +50,7 @@ def plot_features(
     axes.set_ylabel("dimension")
     axes.set_facecolor("lightgrey")
     if not values.size:
-        _say_empty(axes)
+        _draw_empty(axes)
         return figure_of(axes)
     values = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
     label = "value"
@@ -66,7 +66,7 @@ def plot_features(
 
 
 def _normalized(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Distances from the mean of each column in its standard deviations, 0 where that is 0."""
+    """Distances from the mean of each column in standard deviations; 0 for a constant column."""
     known = np.ma.masked_invalid(values)
     deviation = known.std(0).filled(0.0)
     distance = known - known.mean(0)
@@ -77,7 +77,7 @@ def _normalized(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _limits(values: NDArray[np.float64]) -> tuple[float, float, str]:
-    """Values of the first and last colour, and on which sides there are values beyond them."""
+    """Values of the first and last color, and the sides with values beyond them."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return 0.0, 1.0, "neither"
@@ -95,19 +95,19 @@ def plot_line(
     label: str = "value",
     axes: Axes | None = None,
 ) -> Figure:
-    """Scalars or audio samples as a line through the middle of their times.
+    """Scalars or audio samples as a line through the centers of their times.
 
-    Of more than 20,000 values, the least and the largest of each of 10,000 pieces are drawn.
+    Of more than 20,000 values, minimum and maximum of each of 10,000 pieces are drawn.
 
     Args:
         values: (N,) real numbers.
-        times: (N, 2) seconds, start and end of each; or (2,) seconds, where the first begins and
-            where the last ends; None: the axis counts them.
-        label: what the values are.
+        times: (N, 2) seconds, start and end of each; or (2,) seconds, start of the first and end of
+            the last; None: the axis counts values.
+        label: of the values.
         axes: where to draw; None: a new figure.
 
     Raises:
-        ValueError: if the values are no vector, or the times do not fit them.
+        ValueError: if the values are not a vector, or the times do not fit them.
         ImportError: if matplotlib is not installed.
     """
     line = np.asarray(values)
@@ -122,7 +122,7 @@ def plot_line(
     axes.set_xlabel(unit)
     axes.set_ylabel(label)
     if not line.size:
-        _say_empty(axes)
+        _draw_empty(axes)
         return figure_of(axes)
     axes.plot(*_thinned((edges[:-1] + edges[1:]) / 2, line), color=BLUE, linewidth=0.8)
     axes.set_xlim(edges[0], edges[-1])
@@ -131,16 +131,16 @@ def plot_line(
 
 
 def _thinned(
-    places: NDArray[np.float64], values: NDArray[Any]
+    times: NDArray[np.float64], values: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[Any]]:
-    """The least and the largest value of each piece of a long line; a short line as it is."""
-    size = -(-2 * len(values) // _MOST_POINTS)
-    if len(values) <= _MOST_POINTS:
-        return places, values
+    """Minimum and maximum of each piece of a long line; a short line unchanged."""
+    size = -(-2 * len(values) // _MAX_POINTS)
+    if len(values) <= _MAX_POINTS:
+        return times, values
     starts = np.arange(0, len(values), size)
     both = np.stack([np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)], 1)
-    return np.repeat(places[starts], 2), both.ravel()
+    return np.repeat(times[starts], 2), both.ravel()
 
 
-def _say_empty(axes: Axes) -> None:
+def _draw_empty(axes: Axes) -> None:
     axes.text(0.5, 0.5, "no frames", ha="center", va="center", transform=axes.transAxes)

@@ -1,4 +1,4 @@
-"""plot_segment: what an archive has of a segment, its alignment underneath."""
+"""plot_segment: features, scalars or audio of a segment, above its alignment."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_segment"]
 
 _Span = tuple[float, float]
-_ROOM = 6  # points from line to line
+_MIN_LINE_DISTANCE = 6  # points
 
 
 def plot_segment(
@@ -45,28 +45,28 @@ def plot_segment(
     words: Sequence[Interval] = (),
     figure: Figure | None = None,
 ) -> Figure:
-    """Features as an image, scalars and audio as a line, and the alignment underneath.
+    """Features as an image, scalars and audio as a line, above the alignment.
 
     Args:
         archive: of features, scalars, audio samples, or alignments.
         name: the segment.
-        alignments: an archive with its alignment; None: nothing underneath.
-        names: what its states are called, as for `plot_alignment`.
-        frames: show only these frames, or samples of audio (the colours are those of all frames);
+        alignments: an archive with its alignment; None: no alignment.
+        names: symbols and labels of states, as for `plot_alignment`.
+        frames: show only these frames, or samples of audio (colors span all frames);
             None: all.
         normalize: as for `plot_features`.
-        frame_shift: seconds between the frames of an alignment that stands alone or below audio.
+        frame_shift: seconds between the frames of an alignment alone or below audio.
         words: words with seconds, drawn above the phones.
         figure: an empty one; None: a new one.
 
     Raises:
-        EntryNotFoundError: if an archive has no such segment.
-        FormatError: if an entry is damaged, or holds nothing to draw (UnsupportedError).
-        ValueError: if times do not go up, no frame is chosen, or an alignment is too long or, if
+        EntryNotFoundError: if an archive lacks the segment.
+        FormatError: if an entry is damaged; UnsupportedError: if it cannot be drawn.
+        ValueError: if times do not increase, no frame is chosen, or an alignment is too long or, if
             soft, too large.
         ImportError: if matplotlib is not installed.
     """
-    figure = new_figure(8, 4, figure)  # says first of all whether there is matplotlib
+    figure = new_figure(8, 4, figure)  # checks for matplotlib first
     for source in (archive, archive if alignments is None else alignments):
         expect(source, "source_paths", "an open Archive")
     try:
@@ -114,7 +114,7 @@ def _draw(
         if alignment is not None and alignment.num_frames != len(times):
             title += f", but alignment of {_frames(alignment.num_frames)}"
 
-    heights = [3.2] * (draw is not None)
+    heights = [] if draw is None else [3.2]
     if alignment is not None:
         lower, lower_times = _within(alignment, _times_for(alignment, times, frame_shift), span)
         states = len(np.unique(lower.emission))
@@ -138,18 +138,14 @@ def _draw(
 
 
 def _mark(axes: Axes, seconds: list[float]) -> None:
-    """A thin line at each of these times, unless these would hide what is below them."""
-    if len(seconds) * _ROOM < points_across(axes)[0]:
-        where = axes.get_xaxis_transform()
-        axes.vlines(seconds, 0, 1, transform=where, color="white", linewidth=0.6, alpha=0.7)
+    """Draws a thin line at each of these times, unless the lines would hide the image."""
+    if len(seconds) * _MIN_LINE_DISTANCE < points_across(axes)[0]:
+        transform = axes.get_xaxis_transform()
+        axes.vlines(seconds, 0, 1, transform=transform, color="white", linewidth=0.6, alpha=0.7)
 
 
 def _chosen(count: int, frames: slice | None) -> range:
-    """The frames that are meant.
-
-    Raises:
-        ValueError: if these are none.
-    """
+    """The chosen frames; ValueError for an empty choice."""
     chosen = range(count)[frames or slice(None)]
     if frames is not None and not chosen:
         raise ValueError(f"none of the {count} frames or samples is chosen")
@@ -157,11 +153,11 @@ def _chosen(count: int, frames: slice | None) -> range:
 
 
 def _frames(count: int) -> str:
-    return f"{count} frame{'s'[: count != 1]}"
+    return f"{count} {'frame' if count == 1 else 'frames'}"
 
 
 def _span_of(times: NDArray[np.float64], frames: slice | None) -> _Span:
-    """Where the chosen frames begin and end, in seconds."""
+    """Start and end of the chosen frames in seconds."""
     edges, _ = frame_edges(times, len(times))
     chosen = _chosen(len(times), frames)
     return float(edges[chosen.start]), float(edges[chosen.stop])
@@ -170,7 +166,7 @@ def _span_of(times: NDArray[np.float64], frames: slice | None) -> _Span:
 def _samples(
     archive: Archive, name: str, times: NDArray[np.float64], frames: slice | None
 ) -> tuple[Callable[..., Figure], _Span, str]:
-    """What draws some samples, where they begin and end, and how many there are in all."""
+    """A function that draws the chosen samples, their start and end, and the number of samples."""
     samples = signal(archive.read(name))
     start, end = (times[0, 0], times[-1, 1]) if len(times) else (0.0, 0.0)
     chosen = _chosen(len(samples), frames)
@@ -184,7 +180,7 @@ def _samples(
 def _features(
     archive: Archive, name: str, times: NDArray[np.float64], normalize: bool
 ) -> tuple[Callable[..., Figure], str]:
-    """What draws features or scalars, and what they are in words."""
+    """A function that draws features or scalars, and their size as text."""
     features = archive.read_features(name)
     if features.shape[1] == 1:
         return partial(plot_line, features[:, 0], times), _frames(len(features))
@@ -195,23 +191,23 @@ def _features(
 def _times_for(
     alignment: Alignment, times: NDArray[np.float64] | None, frame_shift: float
 ) -> NDArray[np.float64]:
-    """Times of all frames of an alignment: those of the features, then at the shift."""
+    """Times of all frames of an alignment: those of the features, then by the frame shift."""
     check_length(alignment)
-    known = np.zeros((0, 2)) if times is None else times
+    known_times = np.zeros((0, 2)) if times is None else times
     start = alignment.start or 0.0
-    if len(known):
-        edges, _ = frame_edges(known, len(known))
+    if len(known_times):
+        edges, _ = frame_edges(known_times, len(known_times))
         start, frame_shift = edges[-1], edges[-1] - edges[-2]
-    missing = max(alignment.num_frames - len(known), 0)
-    starts = start + frame_shift * np.arange(missing)
-    return np.concatenate([known, np.stack([starts, starts + frame_shift], 1)])
+    num_missing = max(alignment.num_frames - len(known_times), 0)
+    starts = start + frame_shift * np.arange(num_missing)
+    return np.concatenate([known_times, np.stack([starts, starts + frame_shift], 1)])
 
 
 def _within(
     alignment: Alignment, times: NDArray[np.float64], span: _Span
 ) -> tuple[Alignment, NDArray[np.float64]]:
-    """The frames of an alignment that begin in a span of time, and their times."""
-    tolerance = 1e-6  # shifts of 10 ms are no binary fractions
+    """The frames of an alignment that start in a span of time, and their times."""
+    tolerance = 1e-6  # seconds; 0.01 is not a binary fraction
     first, last = np.searchsorted(times[:, 0], np.array(span) - tolerance).tolist()
     chosen = (alignment.time >= first) & (alignment.time < last)
     part = Alignment(

@@ -1,8 +1,8 @@
-"""plot_statistics and plot_comparison: what `statistics` and `comparison` have counted."""
+"""plot_statistics and plot_comparison: results of `statistics` and `comparison`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,22 +22,23 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_comparison", "plot_statistics"]
 
-_MOST_TICKS = 90  # names along an axis
-_MOST_PHONES = 60  # of a confusion matrix
-_MOST_CONFUSIONS = 15
-_MOST_LETTERS = 30  # of a name beside an axis
-_NAMED = 4  # labels in a legend
+_MAX_TICKS = 90  # names along an axis
+_MAX_PHONES = 60  # of a confusion matrix
+_MAX_CONFUSIONS = 15
+_MAX_NAME_LENGTH = 30  # at an axis
+_MAX_BINS = 2001  # of a histogram of shifts
+_MAX_NAMED = 4  # labels in a legend
 
 
 def plot_statistics(
     statistics: Statistics, *, title: str = "", rare: float = 50, figure: Figure | None = None
 ) -> Figure:
-    """Lengths; use of labels; mean and variance of each dimension; what there is of these.
+    """Lengths, use of labels, and mean and variance of each dimension, as far as they exist.
 
     Args:
         statistics: from `sprintcache.statistics.collect`.
         title: such as the archive's name.
-        rare: labels with less weight are drawn in another colour and named.
+        rare: labels with less weight are drawn in another color and named.
         figure: an empty one; None: a new one.
 
     Raises:
@@ -82,7 +83,7 @@ def _draw_lengths(axes: Axes, lengths: Lengths, unit: str, shift: float | None) 
 
 
 def _draw_labels(axes: Axes, labels: LabelUse, rare: float) -> None:
-    """Labels by frequency, the rare ones in another colour."""
+    """Labels by frequency, the rare ones in another color."""
     ordered = labels.ordered()
     names = [name for name, _ in ordered]
     weights = np.array([weight for _, weight in ordered])
@@ -91,17 +92,18 @@ def _draw_labels(axes: Axes, labels: LabelUse, rare: float) -> None:
         (weights >= rare, BLUE, ""),
         ((weights > 0) & (weights < rare), ORANGE, f"rare, fewer than {rare:g} frames"),
     )
-    for chosen, colour, text in groups:
-        found = [names[place] for place in np.flatnonzero(chosen)][::-1]
-        label = f"{text} ({len(found)}): {_some(found)}" if text and found else None
-        axes.stairs(np.where(chosen, weights, 0), edges, fill=True, color=colour, label=label)
+    for chosen, color, text in groups:
+        members = [names[index] for index in np.flatnonzero(chosen)][::-1]
+        label = f"{text} ({len(members)}): {_first(members)}" if text and members else None
+        axes.stairs(np.where(chosen, weights, 0), edges, fill=True, color=color, label=label)
     unused = np.flatnonzero(weights == 0)
     axes.set_yscale("log")
     axes.set_ylim(bottom=min(0.5, max(weights[weights > 0].min(initial=1) / 2, 1e-3)))
     if len(unused):
-        where = axes.get_xaxis_transform()
-        label = f"unused ({len(unused)}): {_some([names[place] for place in unused])}"
-        axes.plot(unused, np.full(len(unused), 0.02), "x", color=RED, transform=where, label=label)
+        transform = axes.get_xaxis_transform()
+        label = f"unused ({len(unused)}): {_first([names[index] for index in unused])}"
+        height = np.full(len(unused), 0.02)
+        axes.plot(unused, height, "x", color=RED, transform=transform, label=label)
     axes.set_xlim(-1, len(names))
     axes.set_ylabel("frames")
     kind = "labels" if labels.kind == "label" else "states"
@@ -109,15 +111,16 @@ def _draw_labels(axes: Axes, labels: LabelUse, rare: float) -> None:
     if labels.silence_share is not None:
         text += f"; silence {100 * labels.silence_share:.1f} % of the frames"
     axes.set_xlabel(text)
-    if len(names) <= _MOST_TICKS:
+    if len(names) <= _MAX_TICKS:
         axes.set_xticks(range(len(names)), [plain(n) for n in names], rotation=90, fontsize=6)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8)
 
 
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return plain(", ".join(names[:_NAMED])) + (f" and {more} more" if more > 0 else "")
+def _first(names: Sequence[str]) -> str:
+    num_hidden = len(names) - _MAX_NAMED
+    text = plain(", ".join(names[:_MAX_NAMED]))
+    return f"{text} and {num_hidden} more" if num_hidden > 0 else text
 
 
 def _draw_means(axes: Axes, moments: Moments) -> None:
@@ -147,9 +150,10 @@ def _draw_variances(axes: Axes, moments: Moments) -> None:
         axes.set_yscale("log")
     flat = np.flatnonzero(variance == 0)
     if len(flat):
-        where = axes.get_xaxis_transform()
-        label = f"variance 0 ({len(flat)}): {_some([str(place) for place in flat])}"
-        axes.plot(flat, np.full(len(flat), 0.02), "x", color=RED, transform=where, label=label)
+        transform = axes.get_xaxis_transform()
+        label = f"variance 0 ({len(flat)}): {_first([str(dimension) for dimension in flat])}"
+        height = np.full(len(flat), 0.02)
+        axes.plot(flat, height, "x", color=RED, transform=transform, label=label)
         axes.legend(fontsize=8)
     _dimension_axis(axes, "variance", len(variance))
 
@@ -169,11 +173,11 @@ def plot_comparison(
     frame_shift: float = 0.01,
     figure: Figure | None = None,
 ) -> Figure:
-    """Confusions of phones, the most frequent confusions, and how far boundaries are apart.
+    """Confusions of phones, the most frequent confusions, and shifts of boundaries.
 
     Args:
         comparison: from `sprintcache.comparison.compare`.
-        names: what the two alignments are called.
+        names: of the two alignments.
         frame_shift: seconds from frame to frame, for the shifts.
         figure: an empty one; None: a new one.
 
@@ -196,28 +200,28 @@ def plot_comparison(
 
 
 def _draw_matrix(axes: Axes, confusions: Confusions, names: tuple[str, str]) -> None:
-    """The shares of what the second says among the frames of each of the first."""
+    """The share of each unit of the second among the frames of each unit of the first."""
     from matplotlib.colors import LogNorm
 
     count = len(confusions.names)
     total = np.bincount(confusions.first, confusions.frames, count)
     total += np.bincount(confusions.second, confusions.frames, count)
-    shown = np.sort(np.argsort(-total, kind="stable")[:_MOST_PHONES])
-    place = np.full(count, -1)
-    place[shown] = np.arange(len(shown))
-    rows, columns = place[confusions.first], place[confusions.second]
+    shown = np.sort(np.argsort(-total, kind="stable")[:_MAX_PHONES])
+    index_of = np.full(count, -1)
+    index_of[shown] = np.arange(len(shown))
+    rows, columns = index_of[confusions.first], index_of[confusions.second]
     inside = (rows >= 0) & (columns >= 0)
     matrix = np.zeros((len(shown), len(shown)))
     matrix[rows[inside], columns[inside]] = confusions.frames[inside]
-    of_row = np.bincount(confusions.first, confusions.frames, count)[shown, None]
-    share = np.ma.masked_equal(matrix / np.maximum(of_row, 1), 0)
+    row_sums = np.bincount(confusions.first, confusions.frames, count)[shown, None]
+    share = np.ma.masked_equal(matrix / np.maximum(row_sums, 1), 0)
     most = f", the {len(shown)} most frequent of {count}" if len(shown) < count else ""
     if len(shown):
         image = draw_image(
             axes, np.arange(len(shown) + 1) - 0.5, share, cmap="viridis", norm=LogNorm(1e-3, 1)
         )
         axes.figure.colorbar(image, ax=axes, label="share of the frames in the row", extend="min")
-    texts = [plain(confusions.names[at]) for at in shown]
+    texts = [plain(confusions.names[index]) for index in shown]
     axes.set_xticks(range(len(shown)), texts, rotation=90, fontsize=7)
     axes.set_yticks(range(len(shown)), texts, fontsize=7)
     axes.invert_yaxis()
@@ -226,7 +230,7 @@ def _draw_matrix(axes: Axes, confusions: Confusions, names: tuple[str, str]) -> 
 
 
 def _draw_most(axes: Axes, confusions: Confusions, names: tuple[str, str]) -> None:
-    most = confusions.most(_MOST_CONFUSIONS)
+    most = confusions.most(_MAX_CONFUSIONS)
     axes.barh(range(len(most)), [frames for *_, frames in most], color=ORANGE)
     pairs = [(_name(first), _name(second)) for first, second, _ in most]
     texts = [plain(f"{first}  \N{RIGHTWARDS ARROW}  {second}") for first, second in pairs]
@@ -242,12 +246,11 @@ def _draw_shifts(
 ) -> None:
     step = 1000 * frame_shift
     shifts = comparison.shifts
-    counts: Any = np.zeros(1)
-    low = high = 0
-    if len(shifts):
-        low, high = int(shifts.min()), int(shifts.max())
-        counts = np.bincount(shifts - low, comparison.shift_counts)
-    axes.stairs(counts, (np.arange(low, high + 2) - 0.5) * step, fill=True, color=BLUE)
+    low, high = int(shifts.min(initial=0)), int(shifts.max(initial=0))
+    num_bins = min(high - low + 1, _MAX_BINS)
+    edges = np.linspace(low - 0.5, high + 0.5, num_bins + 1)
+    counts, _ = np.histogram(shifts, edges, weights=comparison.shift_counts)
+    axes.stairs(counts, edges * step, fill=True, color=BLUE)
     axes.axvline(0, color=RED, linewidth=0.8)
     axes.set_yscale("symlog", linthresh=1)
     axes.set_ylim(bottom=0)
@@ -260,4 +263,4 @@ def _draw_shifts(
 
 
 def _name(text: str) -> str:
-    return short(text, _MOST_LETTERS)
+    return short(text, _MAX_NAME_LENGTH)

@@ -152,7 +152,7 @@ def test_gaps_and_values_that_are_not_finite_stay_empty() -> None:
     [
         ((3,), None, "must be of shape (T, D)"),
         ((3, 2), np.zeros((2, 2)), "must be of shape (3, 2)"),
-        ((3, 2), np.zeros((3, 2)), "times do not go up"),
+        ((3, 2), np.zeros((3, 2)), "times do not increase"),
     ],
 )
 def test_features_that_do_not_fit(shape: tuple[int, ...], times: Any, message: str) -> None:
@@ -483,7 +483,7 @@ def test_the_picture_of_the_readme(
     assert f"]({picture})" in (root / "README.md").read_text("utf-8")
     assert (root / picture).stat().st_size < 80_000
     page = (root / "docs/howto/look.md").read_text("utf-8")
-    (line,) = re.findall(r"^\$ (sprintcache plot .*)$", page, re.MULTILINE)
+    (line,) = re.findall(r"^\$ (sprintcache plot .*features\.png)$", page, re.MULTILINE)
     words = shlex.split(line)[1:]
     monkeypatch.chdir(root)
     assert run(*words[:-1], tmp_path / "picture.png") == (0, "", "")
