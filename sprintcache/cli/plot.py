@@ -12,8 +12,6 @@ from sprintcache.errors import SprintCacheError
 from ._console import report
 from ._options import (
     ListOptions,
-    ReadOptions,
-    StateNameOptions,
     add_archive,
     add_command,
     add_globs,
@@ -28,11 +26,13 @@ from ._output_folder import OutputFolder
 from ._parser import UsageError
 from ._task import Task
 from ._text import pluralize
+from ._words import WordOptions, add_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from sprintcache.archive import Archive
+    from sprintcache.segmentation import Interval
     from sprintcache.states import StateNames
 
     from ._options import Subparsers
@@ -41,7 +41,7 @@ __all__ = ["Options", "add_parser", "run"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(StateNameOptions, ListOptions, ReadOptions):
+class Options(WordOptions, ListOptions):
     """Arguments of the command."""
 
     archive: str
@@ -53,7 +53,8 @@ class Options(StateNameOptions, ListOptions, ReadOptions):
     output: str | None
     output_dir: str | None
     overwrite: bool
-    frame_shift: float
+    frame_shift: float | None
+    words: bool
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,9 +77,10 @@ def add_parser(subparsers: Subparsers) -> None:
         "draw segments",
         "Draws the features of a segment as an image over seconds, or scalars and audio samples as"
         " a line, and below them the phones and states of an alignment, or the weights of a soft"
-        " one. White lines are phone boundaries. With --automaton, draws the automaton of a"
-        " segment in a file of automata. With --output-dir, draws all segments that match or are"
-        " listed. Needs matplotlib (pip install 'sprintcache[plot]').",
+        " one. With --words, words are above the phones. White lines are phone boundaries. With"
+        " --automaton, draws the automaton of a segment in a file of automata. With --output-dir,"
+        " draws all segments that match or are listed. Needs matplotlib (pip install"
+        " 'sprintcache[plot]').",
         "  sprintcache plot features.bundle corpus/rec000/1 --output segment.png \\\n"
         "      --alignment alignment.cache --allophones allophones\n"
         "  sprintcache plot features.bundle 'corpus/rec00*' --output-dir pictures\n"
@@ -127,11 +129,16 @@ def add_parser(subparsers: Subparsers) -> None:
         "--frame-shift",
         metavar="SECONDS",
         type=positive_seconds,
-        default=0.01,
         help="time from one frame to the next in an alignment that is drawn alone or below audio"
-        " samples (default: %(default)s)",
+        " samples (default: 0.01; with --words that of the archive)",
+    )
+    parser.add_argument(
+        "--words",
+        action="store_true",
+        help="draw the words of the alignment; --lexicon and --corpus give their names",
     )
     add_read_options(parser)
+    add_words(parser)
     add_state_names(parser, "for the names of phones", silence="to draw it in grey")
 
 
@@ -150,13 +157,14 @@ def run(options: Options) -> int:
         nullcontext() if path is None else options.open(path) as alignments,
         ignore_missing_glyphs(),
     ):
+        words = _Words(options, archive if alignments is None else alignments)
         if picture is None:
-            return _draw_many(options, archive, alignments, state_names)
+            return _draw_many(options, archive, alignments, state_names, words)
         (name,) = options.globs
         check_entry(archive, name, options.archive)
         if alignments is not None:
             check_entry(alignments, name, alignments.path)
-        figure = _draw(options, name, archive, alignments, state_names, picture.figure)
+        figure = _draw(options, name, archive, alignments, state_names, words, picture.figure)
     picture.finish(figure)
     return 0
 
@@ -167,6 +175,7 @@ def _draw(
     archive: Archive,
     alignments: Archive | None,
     state_names: StateNames,
+    words: _Words,
     figure: Figure | None = None,
 ) -> Figure:
     from sprintcache.plot import plot_segment
@@ -178,13 +187,52 @@ def _draw(
         state_names,
         frames=options.frames,
         normalize=options.normalize,
-        frame_shift=options.frame_shift,
+        frame_shift=words.frame_shift,
+        words=words.of(name),
         figure=figure,
     )
 
 
+class _Words:
+    """The words of segments, if they are to be drawn; lexicon and corpus are read once.
+
+    Attributes:
+        frame_shift: seconds between frames of alignments: that of the option, with words that of
+            the archive, or 0.01.
+    """
+
+    def __init__(self, options: Options, alignments: Archive) -> None:
+        from sprintcache.segmentation import archive_frame_shift
+
+        self.frame_shift = options.frame_shift or 0.01
+        self._alignments = alignments
+        self._segmenter = options.segmenter() if options.words else None
+        if self._segmenter is not None:
+            self._orthographies = options.read_orthographies()
+            self.frame_shift = options.frame_shift or archive_frame_shift(alignments)
+
+    def of(self, name: str) -> list[Interval]:
+        """The words of a segment."""
+        from sprintcache.segmentation import iter_segmentations
+
+        if self._segmenter is None:
+            return []
+        (segmentation,) = iter_segmentations(
+            self._alignments,
+            self._segmenter,
+            self._orthographies,
+            [name],
+            frame_shift=self.frame_shift,
+        )
+        return segmentation.words
+
+
 def _draw_many(
-    options: Options, archive: Archive, alignments: Archive | None, state_names: StateNames
+    options: Options,
+    archive: Archive,
+    alignments: Archive | None,
+    state_names: StateNames,
+    words: _Words,
 ) -> int:
     """Draws the chosen segments into a folder."""
     from ._selection import choose_names
@@ -203,7 +251,7 @@ def _draw_many(
             try:
                 folder.path_of(name)
                 picture = BytesIO()
-                figure = _draw(options, name, archive, alignments, state_names)
+                figure = _draw(options, name, archive, alignments, state_names, words)
                 figure.savefig(picture, format="png", dpi=100)
                 folder.write(name, picture.getbuffer())
                 num_drawn += 1

@@ -1,4 +1,4 @@
-"""The commands about words and phones: convert, show --words, stats --compare."""
+"""The commands about words and phones: convert, show --words, stats --compare, plot --words."""
 
 from __future__ import annotations
 
@@ -152,6 +152,12 @@ def test_stats_of_phones_as_text(run: Run, tmp_path: Path) -> None:
 
 def test_pictures(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
+    picture = tmp_path / "words.svg"
+    options = ["--words", "--output", picture]
+    assert run("plot", COARSE, "mini/rec006/1", *options, *MINI)[0] == 0
+    text = picture.read_text("utf-8")
+    assert "<!-- see tea -->" in text
+    assert "<!-- set -->" in text
     picture = tmp_path / "x.svg"
     options = ["--tier", "words", "--output", picture]
     assert run("stats", "--compare", COARSE, PLAIN, *options, *MINI)[0] == 0
