@@ -56,6 +56,7 @@ class SprintDatasetBase(Dataset):
         reduce_target_factor: int = 1,
         *,
         length_mismatch: str = "error",
+        trim_tolerance: int | None = 10,
         max_cached_bytes: int = 1 << 30,
         data_timeout: float = 600.0,
         consumer_timeout: float = 86400.0,
@@ -78,6 +79,8 @@ class SprintDatasetBase(Dataset):
             reduce_target_factor: "classes" has one frame per that many frames of "data"; the last
                 one may cover fewer.
             length_mismatch: "error", or "trim": features and "classes" are cut to the shorter.
+            trim_tolerance: most frames of "data" by which "trim" accepts a difference; more are
+                an error. None: any number.
             max_cached_bytes: the adding thread blocks when more bytes are cached beyond the
                 requested sequences.
             data_timeout: seconds to wait for a sequence.
@@ -102,7 +105,12 @@ class SprintDatasetBase(Dataset):
         )
         self.labels = self._targets.labels()
         self._maker = SequenceMaker(
-            self._targets, self.window, input_stddev, reduce_target_factor, length_mismatch
+            self._targets,
+            self.window,
+            input_stddev,
+            reduce_target_factor,
+            length_mismatch,
+            trim_tolerance,
         )
         self._cache = SequenceCache(max_cached_bytes, data_timeout, consumer_timeout)
         self._complete_frac: float | None = None

@@ -27,6 +27,7 @@ class SequenceMaker:
         input_stddev: float,
         reduce_target_factor: int,
         length_mismatch: str,
+        trim_tolerance: int | None,
     ) -> None:
         """Accepts the options of `SprintDatasetBase` of the same names.
 
@@ -39,11 +40,15 @@ class SequenceMaker:
             raise ValueError(f"input_stddev must be above 0: {input_stddev}")
         if length_mismatch not in ("error", "trim"):
             raise ValueError(f"length_mismatch: 'error' or 'trim', not {length_mismatch!r}")
+        if trim_tolerance is not None and not trim_tolerance >= 0:
+            raise ValueError(f"trim_tolerance must be 0 or more: {trim_tolerance}")
         self._targets = targets
         self._window = window
         self._stddev = np.float32(input_stddev)
         self._factor = reduce_target_factor
-        self._trims = length_mismatch == "trim"
+        self._max_trim: float = -1  # frames of "data"
+        if length_mismatch == "trim":
+            self._max_trim = np.inf if trim_tolerance is None else trim_tolerance
 
     def make(
         self, index: int, features: Any, targets: Any, tag: str | None, input_dim: int
@@ -92,10 +97,14 @@ class SequenceMaker:
         expected = -(-len(data) // self._factor)
         if classes.shape == (expected,):
             return data, classes
-        if classes.ndim != 1 or not self._trims:
+        lacking = len(data) - len(classes) * self._factor
+        excess = max(lacking, (len(classes) - expected) * self._factor)
+        if classes.ndim != 1 or excess > self._max_trim:
+            hint = "length_mismatch='trim' trims both to the shorter one"
+            if self._max_trim >= 0:
+                hint = f"'trim' accepts {self._max_trim} frames, see trim_tolerance"
             raise SprintProtocolError(
-                "alignment and features differ in length (length_mismatch='trim' trims both to"
-                " the shorter one)",
+                f"alignment and features differ in length ({hint})",
                 segment=tag,
                 expected=f"{expected} classes for {len(data)} frames",
                 found=classes.shape,

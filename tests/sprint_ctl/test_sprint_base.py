@@ -433,6 +433,20 @@ def test_targets_may_be_fewer_by_a_factor(frames: int, factor: int) -> None:
     )
 
 
+def test_trimming_has_a_tolerance() -> None:
+    options: dict[str, Any] = {"features": matrix(40), "length_mismatch": "trim"}
+    assert len(one(np.zeros(30, np.uint32), **options)["data"]) == 30
+    for count in (29, 51, 10):
+        with pytest.raises(SprintProtocolError, match=r"'trim' accepts 10 frames.*expected 40"):
+            one(np.zeros(count, np.uint32), **options)
+    assert len(one(np.zeros(10, np.uint32), trim_tolerance=None, **options)["data"]) == 10
+    assert len(one(np.zeros(9, np.uint32), reduce_target_factor=4, **options)["data"]) == 36
+    with pytest.raises(SprintProtocolError):
+        one(np.zeros(7, np.uint32), reduce_target_factor=4, **options)
+    with pytest.raises(ValueError, match="trim_tolerance must be 0 or more: -1"):
+        one(trim_tolerance=-1)
+
+
 def test_soft_alignments_and_invalid_targets() -> None:
     soft = np.array([0, 0], np.uint32), np.array([1, 2], np.uint32), np.ones(2, np.float32)
     arrays = one(dict(zip(SOFT_KEYS, soft, strict=True)))
