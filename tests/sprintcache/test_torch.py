@@ -488,7 +488,7 @@ def test_memory_of_a_worker() -> None:
     assert len(large) == 5000
     assert pool.sent(torch.zeros(3)).tolist() == [0, 0, 0]
     gone = pool.sent(torch.from_numpy(large))
-    gone = gone._replace(place=gone.place._replace(process=2**22 + 1))
+    gone = gone._replace(block_id=gone.block_id._replace(process=2**22 + 1))
     with pytest.raises(ConnectionError, match="a batch of worker 4194305 is lost"):
         gone.open()
 
@@ -507,7 +507,7 @@ def test_batches_that_are_kept_need_no_files_without_end(
     dataset: MapDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PyTorch sends what is beyond, by the way that it is told to."""
-    monkeypatch.setattr("sprintcache.torch.memory._MOST_SEGMENTS", 6)
+    monkeypatch.setattr("sprintcache.torch.memory._MAX_BLOCKS", 6)
     before = our_files()
     kept = list(loader(dataset, BatchSampler(dataset, max_seqs=1), num_workers=1))
     assert len(our_files() - before) <= 6
