@@ -1,4 +1,4 @@
-"""Checks of arguments, with errors that say which, and what was expected."""
+"""Checks of arguments, with errors that name the argument and the expected value."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["check_arguments", "check_not_negative", "expect", "integer"]
+__all__ = ["check_arguments", "check_not_negative", "integer", "require_attribute"]
 
 
 def integer(name: str, value: Any) -> int:
-    """The value as an int; TypeError that names the option if it is none."""
+    """The value as an int; raises TypeError, which names the option, for other types."""
     try:
         return operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be an integer, not {value!r:.80}") from None
 
 
-def expect(value: object, attribute: str, what: str) -> None:
-    """TypeError that says what was expected and found, unless a value has an attribute."""
+def require_attribute(value: object, attribute: str, expected: str) -> None:
+    """Raises TypeError, with the expected and the found type, if a value lacks an attribute."""
     if not hasattr(value, attribute):
-        raise TypeError(f"expected {what}, found {type(value).__name__} {value!r:.80}")
+        raise TypeError(f"expected {expected}, found {type(value).__name__} {value!r:.80}")
 
 
-def check_arguments(what: str, function: Callable[..., Any], /, **arguments: Any) -> None:
-    """TypeError that says what a function takes, unless it takes these."""
+def check_arguments(label: str, function: Callable[..., Any], /, **arguments: Any) -> None:
+    """Raises TypeError, which lists the parameters, unless a function accepts these arguments."""
     known = signature(function)
     try:
         known.bind(**arguments)
     except TypeError as error:
-        raise TypeError(f"{what}: {error}; known: {', '.join(known.parameters)}") from None
+        raise TypeError(f"{label}: {error}; known: {', '.join(known.parameters)}") from None
 
 
 def check_not_negative(**options: float) -> None:

@@ -20,7 +20,7 @@ from ._analysis.boundaries import phones_in_time, shifts
 from ._analysis.frame_grid import estimate_ratio, to_finer_grid
 from ._analysis.name_sample import NameSample
 from ._analysis.units import Units
-from ._checks import expect
+from ._checks import require_attribute
 from ._threads import chunk_map
 from .errors import EntryNotFoundError, LabelError, SprintCacheError
 
@@ -163,7 +163,7 @@ def compare(
         TypeError: if `first` or `second` is not an Archive.
     """
     for archive in (first, second):
-        expect(archive, "source_paths", "an open Archive")
+        require_attribute(archive, "source_paths", "an open Archive")
     units = Units(labeling, allophones, on_alphabet_mismatch)
     chosen: Iterable[str] = names or ()
     if names is None:

@@ -18,7 +18,7 @@ from ._analysis.accumulators import Moments, Tally, weight_share
 from ._analysis.alignment_use import AlignmentSummary, AlignmentTally
 from ._analysis.name_sample import NameSample
 from ._analysis.units import Units, tied_labels
-from ._checks import expect
+from ._checks import require_attribute
 from ._threads import chunk_map, default_threads
 from .errors import SprintCacheError
 
@@ -175,7 +175,7 @@ def collect(
         OSError: if a file cannot be read.
         TypeError: if `archive` is not an Archive.
     """
-    expect(archive, "source_paths", "an open Archive")
+    require_attribute(archive, "source_paths", "an open Archive")
     names = archive.segments if names is None else _existing(archive, names)
     units = Units(labeling, allophones, on_alphabet_mismatch)
     if num_threads is None:
@@ -204,7 +204,7 @@ def collect_shapes(
     Raises:
         EntryNotFoundError, OSError, TypeError: as `collect`.
     """
-    expect(archive, "source_paths", "an open Archive")
+    require_attribute(archive, "source_paths", "an open Archive")
     names = archive.segments if names is None else _existing(archive, names)
     if allophones is None and labeling is not None:
         allophones = labeling.allophones

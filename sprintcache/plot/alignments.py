@@ -9,7 +9,7 @@ import numpy as np
 
 from sprintcache import states
 from sprintcache._analysis.units import center
-from sprintcache._checks import expect
+from sprintcache._checks import require_attribute
 from sprintcache.alignment import ALLOPHONE_MASK
 
 from .canvas import (
@@ -80,7 +80,7 @@ def plot_alignment(
         ValueError: if the times do not fit, or if the alignment or an intensity map is too large.
         ImportError: if matplotlib is not installed.
     """
-    expect(alignment, "emission", "an Alignment")
+    require_attribute(alignment, "emission", "an Alignment")
     known = names or states.StateNames()
     if states.contradiction(alignment.alphabet, known.allophones):
         known = states.StateNames()  # names by id would be wrong

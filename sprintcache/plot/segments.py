@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sprintcache._checks import expect
+from sprintcache._checks import require_attribute
 from sprintcache.alignment import Alignment
 from sprintcache.errors import SprintCacheError, UnsupportedError
 from sprintcache.statistics import is_signal, signal
@@ -68,7 +68,7 @@ def plot_segment(
     """
     figure = new_figure(8, 4, figure)  # checks for matplotlib first
     for source in (archive, archive if alignments is None else alignments):
-        expect(source, "source_paths", "an open Archive")
+        require_attribute(source, "source_paths", "an open Archive")
     try:
         return _draw(
             archive, name, alignments, names, frames, normalize, frame_shift, words, figure

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sprintcache._checks import expect
+from sprintcache._checks import require_attribute
 
 from .canvas import BLUE, GREY, ORANGE, RED, draw_image, new_figure, plain, set_title, short
 
@@ -44,7 +44,7 @@ def plot_statistics(
     Raises:
         ImportError: if matplotlib is not installed.
     """
-    expect(statistics, "moments", "Statistics, from collect")
+    require_attribute(statistics, "moments", "Statistics, from collect")
     tables = [moments for dim, moments in sorted(statistics.moments.items()) if dim > 1]
     panels = 1 + (statistics.labels is not None) + 2 * len(tables)
     figure = new_figure(10, 0.5 + 3 * panels, figure)
@@ -184,7 +184,7 @@ def plot_comparison(
     Raises:
         ImportError: if matplotlib is not installed.
     """
-    expect(comparison, "units", "a Comparison, from compare")
+    require_attribute(comparison, "units", "a Comparison, from compare")
     figure = new_figure(13, 8.5, figure)
     grid = figure.add_gridspec(2, 2, width_ratios=[1.6, 1])
     confusions = comparison.phones or comparison.units

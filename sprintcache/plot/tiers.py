@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sprintcache._checks import expect
+from sprintcache._checks import require_attribute
 
 from .canvas import BLUE, GREY, ORANGE, RED, new_figure, plain, set_title, short
 
@@ -44,7 +44,7 @@ def plot_tier_comparison(
     Raises:
         ImportError: if matplotlib is not installed.
     """
-    expect(comparison, "confusions", "a TierComparison, from compare_tiers")
+    require_attribute(comparison, "confusions", "a TierComparison, from compare_tiers")
     figure = new_figure(12, 7, figure)
     axes = figure.subplots(2, 2)
     noun = comparison.tier[:-1]

@@ -6,17 +6,17 @@
 7465
 
 The driver reads the tables of the archives only, and divides the segments, in archive order, into
-as many tasks as Ray asks for, of about the same number of bytes. A task is the paths of its
-archives and the names of its segments; it opens the archives where it runs, one pair at a time,
-decodes, looks the labels up and hands blocks over as they are full. Tasks share the labeling, which
-lies in Ray's object store once, and nothing else. A task that dies is run again by Ray from its
-start; reading changes nothing. A damaged entry fails its task, and Ray's error carries ours, which
-names the file.
+as many tasks as Ray requests, of about the same number of bytes. A task consists of the paths of
+its archives and the names of its segments; it opens the archives where it runs, one pair at a time,
+decodes features and labels, and yields blocks as they are full. The tasks share the labeling, which
+is stored once in Ray's object store. Ray restarts a task that dies; reading has no side effects. A
+damaged entry fails its task, and Ray's error carries ours, which names the file.
 
-On a cluster, all nodes must have sprintcache and, under the same path, the archives (on a network
-file system ``io="auto"`` does not map them). Start Ray with ``ray start --head`` on one node and
+On a cluster, all nodes need sprintcache and the archives under the same path, or a path map in the
+environment variable ``SPRINTCACHE_PATH_MAP`` (on a network file system ``io="auto"`` does not map
+files into memory). Start Ray with ``ray start --head`` on one node and
 ``ray start --address=HEAD:6379`` on the others, and call ``ray.init(address="auto")`` before
-`read_archives`. On one machine Ray starts by itself.
+`read_archives`. On one machine Ray starts automatically.
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ try:
     from ray.data.block import BlockMetadata
     from ray.data.datasource import Datasource, ReadTask
 
-    from .tasks import Home, Options, Rows, Segment, reading
+    from .tasks import EntryLocation, Options, Rows, SegmentRef, read_function
 except ModuleNotFoundError as error:
     raise ImportError("Ray Data is missing: pip install 'sprintcache[ray]'") from error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sprintcache._path_map import PathMap
     from sprintcache.alignment import OnMismatch
     from sprintcache.allophones import AllophoneLabeling
 
@@ -65,97 +66,104 @@ def read_archives(
     missing: Literal["error", "skip"] = "error",
     on_alphabet_mismatch: OnMismatch = "error",
     io: str = "auto",
+    path_map: PathMap | None = None,
     **read_options: Any,
 ) -> Any:
-    """Reads features, and the labels of alignments if told so, as a `ray.data.Dataset`.
+    """Reads features, and labels if there are alignments, as a `ray.data.Dataset`.
 
     Args:
-        paths: archives, bundles or directories; several count as a bundle of them: of a segment in
-            several of them, the last one has its data.
+        paths: archives, bundles or directories; several count as a bundle of them: for a segment in
+            several of them, the last one is used.
         alignments: the same for alignments; None: no column "labels".
         labeling: from allophone states to labels; None for alignments of emission ids.
-        rows: "segments": a row for a segment, with columns "segment" str, "features" (T, D)
-            float32 and "labels" (T,) int32; "frames": a row for a frame, with columns "segment"
+        rows: "segments": a row per segment, with columns "segment" str, "features" (T, D)
+            float32 and "labels" (T,) int32; "frames": a row per frame, with columns "segment"
             str, "frame" int32 (0, 1, 2, ... in each segment), "features" (D,) float32 and "labels"
             int32.
-        block_frames: a task hands over a block when it has so many frames; Ray may join or cut
-            blocks by its own measure, ``DataContext.target_max_block_size``.
-        missing: "error", or "skip" for segments without alignment; how many is logged.
+        block_frames: a task yields a block when it has that many frames; Ray may join or cut
+            blocks, see ``DataContext.target_max_block_size``.
+        missing: "error", or "skip" segments without alignment; their number is logged.
         on_alphabet_mismatch: as for `Archive.read_labels`.
-        io: as for `open_archive`.
+        io, path_map: as for `open_archive`; tasks open the paths that the driver resolved.
         read_options: for ``ray.data.read_datasource``, such as ``override_num_blocks`` (the number
             of tasks), ``concurrency`` or ``ray_remote_args``.
 
     Returns:
-        a lazy `ray.data.Dataset`. Its order is that of the archives if Ray is told to preserve
-        order.
+        a lazy `ray.data.Dataset`, in the order of the archives if Ray's ``preserve_order`` is set.
 
     Raises:
         FileNotFoundError, OSError: if a file cannot be opened.
-        FormatError: if a file is no archive.
+        FormatError: if a file is not an archive.
         EntryNotFoundError: if a segment has no alignment.
-        ValueError: for wrong arguments.
+        ValueError: if an argument is out of range.
 
-    A task fails with FormatError for damaged entries, and with LabelError where there is no label
-    for each frame or features and alignment differ in length.
+    A task fails with FormatError for damaged entries, and with LabelError if features and labels
+    differ in length.
     """
     _check("rows", rows, ("segments", "frames"))
     _check("missing", missing, ("error", "skip"))
     checks_alphabet(on_alphabet_mismatch)
     if block_frames < 1:
         raise ValueError(f"block_frames must be positive, not {block_frames}")
-    segments = [Segment(name, home, None) for name, home in _homes(paths, io).items()]
+    segments = [
+        SegmentRef(name, location, None)
+        for name, location in _locations(paths, io, path_map).items()
+    ]
     if alignments is not None:
-        segments = _aligned(segments, _homes(alignments, io), missing)
+        segments = _aligned(segments, _locations(alignments, io, path_map), missing)
     options = Options(rows, block_frames, on_alphabet_mismatch, io)
     source = ArchiveDatasource(segments, None if labeling is None else ray.put(labeling), options)
     return ray.data.read_datasource(source, **read_options)
 
 
-def _check(what: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{what} must be one of {known}, not {value!r}")
+def _check(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{option} must be one of {choices}, not {value!r}")
 
 
-def _homes(paths: StrPath | Sequence[StrPath], io: str) -> dict[str, Home]:
-    """Where each segment is."""
-    found = {}
-    with open_archive(paths, io) as archive:
+def _locations(
+    paths: StrPath | Sequence[StrPath], io: str, path_map: PathMap | None
+) -> dict[str, EntryLocation]:
+    """Segment name to the location of its entry."""
+    locations = {}
+    with open_archive(paths, io, path_map=path_map) as archive:
         for name in archive.segments:
             entry = archive.entry(name)
-            found[name] = Home(entry.archive_path, entry.size)
-    return found
+            locations[name] = EntryLocation(entry.archive_path, entry.size)
+    return locations
 
 
-def _aligned(segments: list[Segment], homes: dict[str, Home], missing: str) -> list[Segment]:
-    lacking = [segment for segment in segments if segment.name not in homes]
-    if lacking and missing == "error":
+def _aligned(
+    segments: list[SegmentRef], locations: dict[str, EntryLocation], missing: str
+) -> list[SegmentRef]:
+    unaligned = [segment for segment in segments if segment.name not in locations]
+    if unaligned and missing == "error":
         raise EntryNotFoundError(
-            f"no alignment of it, nor of {len(lacking) - 1} other segments (missing='skip' leaves"
-            " them out)",
-            path=lacking[0].features.path,
-            entry=lacking[0].name,
+            f"no alignment of this segment, nor of {len(unaligned) - 1} others (missing='skip'"
+            " leaves them out)",
+            path=unaligned[0].features.path,
+            entry=unaligned[0].name,
         )
-    if lacking:
-        logger.warning("%d of %d segments have no alignment", len(lacking), len(segments))
+    if unaligned:
+        logger.warning("%d of %d segments have no alignment", len(unaligned), len(segments))
     return [
-        segment._replace(alignment=homes[segment.name])
+        segment._replace(alignment=locations[segment.name])
         for segment in segments
-        if segment.name in homes
+        if segment.name in locations
     ]
 
 
 class ArchiveDatasource(Datasource):  # type: ignore[misc]
     """Divides segments into tasks; `read_archives` makes one."""
 
-    def __init__(self, segments: list[Segment], labeling: Any, options: Options) -> None:
+    def __init__(self, segments: list[SegmentRef], labeling: Any, options: Options) -> None:
         super().__init__()
         self._segments = segments
         self._labeling = labeling
         self._options = options
 
     def get_name(self) -> str:
-        """What Ray calls it."""
+        """The name that Ray shows."""
         return "SprintArchives"
 
     def estimate_inmemory_data_size(self) -> int:
@@ -172,16 +180,21 @@ class ArchiveDatasource(Datasource):  # type: ignore[misc]
             for start, stop in _ranges(sizes, parallelism)
         ]
 
-    def _task(self, segments: list[Segment], row_limit: int | None) -> Any:
-        files = {home.path: None for _, *homes in segments for home in homes if home is not None}
+    def _task(self, segments: list[SegmentRef], row_limit: int | None) -> Any:
+        files = {
+            location.path: None
+            for _, *locations in segments
+            for location in locations
+            if location is not None
+        }
         metadata = BlockMetadata(
             num_rows=len(segments) if self._options.rows == "segments" else None,
             size_bytes=sum(segment.features.size for segment in segments),
             exec_stats=None,
             input_files=list(files),
         )
-        # Ray pickles the function: it must not hold the datasource, which has all segments
-        read = reading(segments, self._labeling, self._options)
+        # Ray pickles the function: it must not refer to the datasource, which has all segments
+        read = read_function(segments, self._labeling, self._options)
         return ReadTask(read, metadata, per_task_row_limit=row_limit)
 
 

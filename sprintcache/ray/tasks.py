@@ -1,4 +1,4 @@
-"""What runs in a task: from the names of segments to Ray's blocks."""
+"""The code of a task: from the names of segments to Ray's blocks."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from sprintcache.alignment import OnMismatch
     from sprintcache.allophones import AllophoneLabeling
 
-__all__ = ["Home", "Options", "Rows", "Segment", "reading"]
+__all__ = ["EntryLocation", "Options", "Rows", "SegmentRef", "read_function"]
 
 Rows = Literal["segments", "frames"]
 
 
-class Home(NamedTuple):
+class EntryLocation(NamedTuple):
     path: str
     size: int  # bytes of the entry
 
 
-class Segment(NamedTuple):
+class SegmentRef(NamedTuple):
     name: str
-    features: Home
-    alignment: Home | None
+    features: EntryLocation
+    alignment: EntryLocation | None
 
 
 class Options(NamedTuple):
@@ -44,15 +44,15 @@ class Options(NamedTuple):
     io: str
 
 
-class Row(NamedTuple):
+class FeatureRow(NamedTuple):
     name: str
     features: NDArray[np.float32]
     labels: NDArray[np.int32] | None
 
 
-def reading(segments: list[Segment], labeling: Any, options: Options) -> Callable[[], Any]:
+def read_function(segments: list[SegmentRef], labeling: Any, options: Options) -> Callable[[], Any]:
     def read_segments() -> Iterator[Any]:
-        rows: list[Row] = []
+        rows: list[FeatureRow] = []
         frames = 0
         for row in _rows(segments, None if labeling is None else ray.get(labeling), options):
             rows.append(row)
@@ -67,8 +67,8 @@ def reading(segments: list[Segment], labeling: Any, options: Options) -> Callabl
 
 
 def _rows(
-    segments: Iterable[Segment], labeling: AllophoneLabeling | None, options: Options
-) -> Iterator[Row]:
+    segments: Iterable[SegmentRef], labeling: AllophoneLabeling | None, options: Options
+) -> Iterator[FeatureRow]:
     """Reads segments, with one archive of features and one of alignments open at a time."""
     dim = None
     for (path, alignment_path), run in groupby(segments, _paths):
@@ -102,14 +102,14 @@ def _rows(
                             expected=dim,
                             found=features.shape[1],
                         )
-                yield Row(segment.name, features, labels)
+                yield FeatureRow(segment.name, features, labels)
 
 
-def _paths(segment: Segment) -> tuple[str, str | None]:
+def _paths(segment: SegmentRef) -> tuple[str, str | None]:
     return segment.features.path, segment.alignment and segment.alignment.path
 
 
-def _block(rows: Sequence[Row], kind: Rows) -> Any:
+def _block(rows: Sequence[FeatureRow], kind: Rows) -> Any:
     columns: dict[str, Any] = {"segment": pa.array([row.name for row in rows], pa.string())}
     features = [row.features for row in rows]
     labels = [row.labels for row in rows if row.labels is not None]

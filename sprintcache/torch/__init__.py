@@ -8,29 +8,29 @@
 ...     dataset, batch_sampler=sampler, collate_fn=collate, num_workers=2
 ... )  # doctest: +SKIP
 
-A loop that can be interrupted anywhere stores the state of the batch it has trained on last; what
-its workers have read ahead does not matter:
+A training that can be interrupted anywhere stores the state of the last batch that it has trained
+on; what the workers have read ahead does not matter:
 
 >>> for batch in loader:  # doctest: +SKIP
 ...     train(batch.data["data"], batch.lengths["data"], batch.data["classes"])
 ...     checkpoint = {"model": model.state_dict(), "data": batch.state}
 >>> sampler.load_state_dict(checkpoint["data"])  # doctest: +SKIP
 
-The next pass over the loader is then the rest of that epoch, on any number of ranks and workers.
-The state is the same on all ranks of a step. A StatefulDataLoader (torchdata) keeps count by
-itself: its ``state_dict`` is as exact, but can be loaded with the same number of workers only. In a
-plain DataLoader only ``sampler.state_dict()`` is not: it is where the DataLoader reads ahead.
+The next iteration over the loader is then the rest of that epoch, on any number of ranks and
+workers. The state is the same on all ranks of a step. A StatefulDataLoader (torchdata) counts
+batches itself: its ``state_dict`` is as exact, but can only be loaded with the same number of
+workers. With a plain DataLoader, ``sampler.state_dict()`` is the position of the read-ahead.
 
-To read a batch from a warm archive takes about as long as to send it to another process, so there
-workers gain little, and ``num_threads`` more. They pay off where reading is slow (cold disks,
-compressed archives), where batches are transformed, or to read while the training computes. What a
-worker has read lies in memory that is used again when its last tensor is gone; what you keep stays
-as it is.
+Reading a batch from a warm archive takes about as long as sending it to another process, so workers
+gain little there, and ``num_threads`` more. Workers pay off where reading is slow (cold disks,
+compressed archives), where batches are transformed, or to read while the training computes. The
+memory of a worker's batch is reused once its last tensor is deleted; tensors that you keep are not
+overwritten.
 
-With ``torch.distributed`` each rank makes its own loader; the sampler deals one list of batches to
-all of them, disjoint and in equal steps, so there is no DistributedSampler, and nothing else may
-shard (``num_shards``, ``use_distributed_sampler=False`` for Lightning's trainer). Batches have to
-come in order: ``in_order=True``, the default of a DataLoader.
+With ``torch.distributed``, create a loader on each rank; the sampler deals one list of batches to
+all ranks, disjoint and in equal steps. Do not use a DistributedSampler or anything else that shards
+(``num_shards``; set ``use_distributed_sampler=False`` in Lightning's trainer). Batches must be
+delivered in order: ``in_order=True``, the default of a DataLoader.
 """
 
 from __future__ import annotations

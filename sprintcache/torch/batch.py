@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import get_worker_info
 from torch.utils.data._utils.collate import default_collate_fn_map
 
-from sprintcache._checks import expect
+from sprintcache._checks import require_attribute
 
 from .memory import SharedPool, SharedTensor, is_possible
 
@@ -90,7 +90,7 @@ def collate(items: Batch | Sequence[Item], pad: int = -1) -> Batch:
     if not items:
         raise ValueError("a batch of no sequences")
     for item in items:
-        expect(item, "tag", "an Item of a MapDataset")
+        require_attribute(item, "tag", "an Item of a MapDataset")
     data, lengths = PaddedTensors(), {}
     for key in items[0].data:
         rows = [item.data[key] for item in items]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from sprintcache._checks import expect
+from sprintcache._checks import require_attribute
 from sprintcache.sampling import BatchSeqs
 
 from .batch import Batch, Item, PaddedTensors, pool_of_worker
@@ -48,7 +48,7 @@ class MapDataset(Dataset[Item]):  # type: ignore[misc]
             ValueError: if `dataset` has no such key.
             TypeError: if it is not a dataset of archives.
         """
-        expect(dataset, "read_batch", "a SprintCacheDataset")
+        require_attribute(dataset, "read_batch", "a SprintCacheDataset")
         for key in keys or ():
             if key not in dataset.data:
                 raise ValueError(f"no data key {key!r} among {', '.join(dataset.data)}")

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Sampler
 
 from sprintcache import sampling
-from sprintcache._checks import expect
+from sprintcache._checks import require_attribute
 
 from .datasets import MapDataset
 
@@ -62,7 +62,7 @@ class BatchSampler(sampling.BatchSampler, Sampler[list[int]]):  # type: ignore[m
         if rank is None or world_size is None:
             rank, world_size = _group_rank()
         source = dataset.dataset if isinstance(dataset, MapDataset) else dataset
-        expect(source, "chosen", "a MapDataset or SprintCacheDataset")
+        require_attribute(source, "chosen", "a MapDataset or SprintCacheDataset")
         limits = max_frames, buckets, max_seq_length, min_seq_length or None
         lengths = None
         if any(limit is not None for limit in limits):

@@ -110,12 +110,21 @@ def test_several_archives_count_as_a_bundle(read: Any, tmp_path: Path) -> None:
     assert [(row["segment"], row["frame"]) for row in by_frame] == [("x", 0), ("y", 0), ("z", 0)]
 
 
-def test_what_the_driver_tells_ray(read: Any, labeling: AllophoneLabeling) -> None:
-    from sprintcache.ray import ArchiveDatasource, Home, Options, Segment
+def test_archives_that_moved(read: Any, tmp_path: Path) -> None:
+    write(tmp_path / "1.cache", {"x": builder.features([[2.5]])})
+    found = read("/old/1.cache", path_map={"/old": str(tmp_path)}).take_all()
+    assert [(row["segment"], row["features"].tolist()) for row in found] == [("x", [[2.5]])]
+
+
+def test_what_the_driver_passes_to_ray(read: Any, labeling: AllophoneLabeling) -> None:
+    from sprintcache.ray import ArchiveDatasource, EntryLocation, Options, SegmentRef
 
     options = Options("segments", 1000, "error", "auto")
-    homes = [Home(f"{i // 4}.cache", 100) for i in range(12)]
-    segments = [Segment(f"s{i}", home, Home("a.cache", 5)) for i, home in enumerate(homes)]
+    locations = [EntryLocation(f"{i // 4}.cache", 100) for i in range(12)]
+    segments = [
+        SegmentRef(f"s{i}", location, EntryLocation("a.cache", 5))
+        for i, location in enumerate(locations)
+    ]
     source = ArchiveDatasource(segments, None, options)
     assert source.estimate_inmemory_data_size() == 1200
     tasks = source.get_read_tasks(3)
