@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from sprintcache._checks import expect
+from sprintcache._checks import require_attribute
 from sprintcache.errors import SegmentationError
 from sprintcache.lexicon import tokens
 
@@ -74,7 +74,7 @@ class LexiconIndex:
     """The lemmas of a lexicon by their first word, for orthographies of many segments."""
 
     def __init__(self, lexicon: Lexicon) -> None:
-        expect(lexicon, "lemmas", "a Lexicon")
+        require_attribute(lexicon, "lemmas", "a Lexicon")
         self.path = lexicon.path
         self.symbols = tuple(phoneme.symbol for phoneme in lexicon.phonemes)
         self.without_context = frozenset(
