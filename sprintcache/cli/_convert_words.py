@@ -107,7 +107,12 @@ def _read(
     options: Options, failures: list[SprintCacheError], tier: str, task: Task
 ) -> dict[str, Segmentation]:
     """The segments of all sources by name."""
-    from sprintcache.segmentation import iter_segmentations, read_tiers
+    from sprintcache.segmentation import (
+        archive_frame_shift,
+        archive_window,
+        iter_segmentations,
+        read_tiers,
+    )
 
     from ._selection import choose_names
 
@@ -126,12 +131,14 @@ def _read(
         with options.open(path) as archive:
             names = choose_names(archive, options.select, options, segments_only=True)
             total = len(archive.segments if names is None else names)
+            shift = options.frame_shift or archive_frame_shift(archive)
             segmentations = iter_segmentations(
                 archive,
                 segmenter,
                 options.read_orthographies(archive.segments if names is None else names),
                 names,
-                frame_shift=options.frame_shift,
+                frame_shift=shift,
+                window=archive_window(archive, shift) if options.windows else None,
                 failures=failures,
                 progress=lambda done, total=total: task(done, total),  # type: ignore[misc]
             )

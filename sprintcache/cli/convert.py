@@ -57,6 +57,7 @@ class Options(WordOptions, ListOptions):
     encoding: Literal["utf-8", "utf-16"]
     states: int | None
     recordings: bool
+    windows: bool
     on_alphabet_mismatch: Literal["error", "map", "ignore"]
     threads: int | None
 
@@ -148,6 +149,12 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     group.add_argument(
         "--recordings", action="store_true", help="count times from the start of the recordings"
+    )
+    group.add_argument(
+        "--windows",
+        action="store_true",
+        help="intervals of alignments end with the window of their last frame, as in Sprint, so"
+        " that they overlap",
     )
     group.add_argument(
         "--textgrid-form", choices=["long", "short"], default="long", help="of a TextGrid"

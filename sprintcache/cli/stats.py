@@ -78,9 +78,10 @@ def add_parser(subparsers: Subparsers) -> None:
         " dimension, and how often each label or state occurs, with rare and unused ones. Several"
         " archives are read as one, as in a bundle: of a name in several of them, the last entry"
         " counts. With --compare, compares two archives of alignments: how many frames agree, what"
-        " is confused, and how far phone boundaries are shifted. With --tier, or if one of the two"
-        " is a CTM, TextGrid, Audacity or JSON lines file, compares words or phones in seconds: the"
-        " first is the hypothesis, the second the reference, and frame shifts may differ.\n\n"
+        " is confused, and how far phone boundaries are shifted. With --tier or --lexicon, or"
+        " if one of the two is a CTM, TextGrid, Audacity or JSON lines file, compares words or"
+        " phones in seconds: the first is the hypothesis, the second the reference, and frame"
+        " shifts may differ.\n\n"
         "exit status: 1 if segments were left out, for example because they are damaged",
         "  sprintcache stats features.bundle\n"
         "  sprintcache stats alignment.cache --output labels.png \\\n"
@@ -115,7 +116,9 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     group = parser.add_argument_group("words and phones")
     group.add_argument(
-        "--tier", choices=["words", "phones"], help="compare words or phones, with --compare"
+        "--tier",
+        choices=["words", "phones"],
+        help="compare words (default) or phones, with --compare",
     )
     group.add_argument(
         "--collars",
@@ -139,7 +142,7 @@ def run(options: Options) -> int:
     picture = Picture(options.output) if with_picture else None
     if not options.compare:
         result = _collect(options)
-    elif options.tier or any(is_text(path) for path in options.archives):
+    elif options.tier or options.lexicon or any(is_text(path) for path in options.archives):
         result = _compare_tiers(options)
     else:
         result = _compare(options)

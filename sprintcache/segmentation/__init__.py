@@ -15,7 +15,7 @@ from .synthesis import alignment_of
 from .textgrid import GridTier, TextGrid, read_textgrid, read_textgrid_tiers
 from .textgrid_writer import write_textgrid
 from .time_errors import MEASURES, TimeErrors
-from .timing import archive_frame_shift, stored_frame_shift
+from .timing import archive_frame_shift, archive_window, stored_frame_shift
 
 __all__ = [
     "COLLARS",
@@ -34,6 +34,7 @@ __all__ = [
     "TimeErrors",
     "alignment_of",
     "archive_frame_shift",
+    "archive_window",
     "compare_tiers",
     "format_of",
     "iter_segmentations",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sprintcache.alignment import Alignment
     from sprintcache.archive import Archive
 
-__all__ = ["archive_frame_shift", "stored_frame_shift"]
+__all__ = ["archive_frame_shift", "archive_window", "stored_frame_shift"]
 
 # by how much the last window ends after the last frame shift, as a rule: 25 ms - 10 ms
 _OVERHANG = 0.015
@@ -81,3 +81,25 @@ def archive_frame_shift(archive: Archive) -> float:
     if shift_found is None:
         raise SegmentationError("the archive does not say the frame shift", path=archive.path)
     return shift_found
+
+
+def archive_window(archive: Archive, frame_shift: float) -> float:
+    """Returns the seconds of a frame's window, by the times stored with the alignments.
+
+    It is the largest of the first 100 alignments: at the end of a recording a window may be cut.
+
+    Raises:
+        SegmentationError: if no alignment has such times.
+    """
+    window = 0.0
+    for name in islice(archive.segments, _NUM_TRIED):
+        try:
+            alignment = archive.read_alignment(name)
+        except FormatError:
+            continue
+        if len(alignment) and alignment.start is not None and alignment.end is not None:
+            duration = alignment.end - alignment.start
+            window = max(window, duration - (alignment.num_frames - 1) * frame_shift)
+    if not 0 < window < 1e6:
+        raise SegmentationError("the archive does not say the window of a frame", path=archive.path)
+    return round(window, 6)

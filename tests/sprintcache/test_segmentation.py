@@ -37,6 +37,8 @@ from sprintcache.segmentation import (
     Segmenter,
     alignment_of,
     archive_frame_shift,
+    archive_window,
+    iter_segmentations,
     segment,
     segment_archive,
     stored_frame_shift,
@@ -491,6 +493,34 @@ def test_states_are_divided_evenly(lexicon: Lexicon) -> None:
     with pytest.raises(SegmentationError, match="not in the lexicon"):
         alignment_of(replace(source, phones=[], words=[Interval(0.0, 14.0, "z")]), lexicon, ["a"])
     assert np.array_equal(made.time, np.arange(14))
+
+
+# ---- against Sprint's own words
+
+
+@pytest.mark.parametrize("name", ["mini-plain", "dense-i6-s03"])
+def test_words_and_windows_are_those_of_the_traceback(name: str) -> None:
+    """Sprint's log of each run: segment, lemma, pronunciation, frames, start and end time."""
+    run = small_run(name)
+    expected = defaultdict(list)
+    with gzip.open(ALIGNER / "traceback" / f"{name}.tsv.gz", "rt", encoding="utf-8") as file:
+        for line in file:
+            segment_name, _, phones, _, _, start, end = line.rstrip("\n").split("\t")
+            if phones != "[SILENCE]":
+                expected[segment_name].append((phones, float(start), float(end)))
+    segmenter = Segmenter(None, run.lexicon)
+    with open_archive(run.path) as archive:
+        window = archive_window(archive, run.shift)
+        assert window == pytest.approx(run.shift + 0.015)
+        for segmentation in iter_segmentations(
+            archive, segmenter, run.orthographies, window=window, failures=[]
+        ):
+            words = [
+                (" ".join(word.pronunciation), word.start, word.end) for word in segmentation.words
+            ]
+            assert [word[0] for word in words] == [w[0] for w in expected[segmentation.name]]
+            for word, truth in zip(words, expected[segmentation.name], strict=True):
+                assert word[1:] == pytest.approx(truth[1:])
 
 
 # ---- against the aligner's own words -------------------------------------------------------------
