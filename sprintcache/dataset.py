@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ._checks import check_arguments, integer
+from ._checks import check_arguments
 from ._dataset.corpus import Corpus, Mismatch, Missing
 from ._dataset.reader import BatchBuffers, PaddedArrays
 from ._dataset.reader import SprintCacheReader as _Reader
-from ._segment_list import read_segment_list
+from ._dataset.selection import Limit, Selection
 from .dataset_base import Dataset, DatasetSeq, read_seq_lengths
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["BatchBuffers", "DatasetReport", "SprintCacheDataset"]
 
 logger = logging.getLogger(__name__)
-
-Limit = int | Mapping[str, int]
 
 
 class DatasetReport(NamedTuple):
@@ -123,18 +121,9 @@ class SprintCacheDataset(Dataset):
         self._corpus = Corpus(
             self.data, missing, length_mismatch, reduce_target_factor, trim_tolerance
         )
-        self._limits = {
-            "min_seq_length": self._limit("min_seq_length", min_seq_length),
-            "max_seq_length": self._limit("max_seq_length", max_seq_length),
-        }
-        self._unknown = 0
-        self._listed = self._read_filter()
-        self._chosen: NDArray[np.bool_] | None = None
-        self._has_chosen = False
-        if max_seq_length is not None or any(
-            n > 1 for n in self._limits["min_seq_length"].values()
-        ):
-            self._choose()
+        self._selection = Selection(
+            self._corpus, self.seq_list_filter_file, min_seq_length, max_seq_length
+        )
         self._order_lengths: NDArray[Any] | None = None
         self._order: NDArray[np.int64] | None = None
         self._begun: tuple[list[str] | None, list[int] | None] = (None, None)
@@ -149,64 +138,6 @@ class SprintCacheDataset(Dataset):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_order": None, "_order_lengths": None, "_loaded": {}}
-
-    def _limit(self, name: str, limit: Limit | None) -> dict[str, int]:
-        """Data key to a limit of its lengths."""
-        if limit is None:
-            return {}
-        limits = limit if isinstance(limit, Mapping) else {self._corpus.reference: limit}
-        for key in limits:
-            if key not in self.data:
-                raise ValueError(f"{name}: no data key {key!r} among {', '.join(self.data)}")
-        return {key: integer(name, value) for key, value in limits.items()}
-
-    def _read_filter(self) -> NDArray[np.bool_] | None:
-        """(N,) whether each sequence of the corpus is listed; None without a filter."""
-        path = self.seq_list_filter_file
-        if path is None:
-            return None
-        tags = set(read_segment_list(path))
-        listed = np.fromiter(map(tags.__contains__, self._corpus.tags), np.bool_, len(self._corpus))
-        self._unknown = len(tags) - int(listed.sum())
-        if self._unknown:
-            known = set(self._corpus.tags)
-            example = min(tags - known)
-            if self._unknown == len(tags):
-                raise ValueError(
-                    f"{path}: none of its {len(tags)} tags, such as {example!r}, is in the corpus"
-                )
-            logger.warning(
-                "%s: %d of %d tags, such as %r, are not in the corpus",
-                path,
-                self._unknown,
-                len(tags),
-                example,
-            )
-        elif not tags:
-            raise ValueError(f"{path}: none of its 0 tags, is in the corpus")
-        return listed
-
-    def _choose(self) -> None:
-        """Applies filter and limits."""
-        chosen = np.ones(len(self._corpus), np.bool_) if self._listed is None else self._listed
-        lower, upper = self._limits["min_seq_length"], self._limits["max_seq_length"]
-        in_range = np.ones(len(self._corpus), np.bool_)
-        if lower == {self._corpus.reference: 1}:
-            in_range &= self._corpus.has_frames()
-        else:
-            for key, frames in lower.items():
-                in_range &= frames <= 0 or self._corpus.lengths(key) >= frames
-        for key, frames in upper.items():
-            in_range &= self._corpus.lengths(key) <= frames
-        left_out = int(np.sum(chosen & ~in_range))
-        if left_out:
-            chosen = chosen & in_range
-            limits = {name: value for name, value in self._limits.items() if value}
-            if not chosen.any():
-                raise ValueError(f"{self}: no sequence is left by {limits}")
-            logger.warning("%s: %d sequences are left out by %s", self, left_out, limits)
-        self._chosen = None if chosen.all() else chosen
-        self._has_chosen = True
 
     def close(self) -> None:
         """Closes the archives."""
@@ -234,9 +165,7 @@ class SprintCacheDataset(Dataset):
         Raises:
             ValueError: if none does.
         """
-        if not self._has_chosen:
-            self._choose()
-        return self._chosen
+        return self._selection.mask()
 
     def get_lengths(self, key: str | None = None) -> NDArray[np.int64]:
         """Frames of all sequences, without decoding where possible; measured once, then kept.
@@ -265,15 +194,14 @@ class SprintCacheDataset(Dataset):
 
     def report(self) -> DatasetReport:
         """Counts what is left out or does not match; measures all lengths."""
-        filtered = 0 if self._listed is None else int(np.sum(~self._listed))
-        left_out = 0 if self.chosen is None else int(np.sum(~self.chosen))
+        selection = self._selection
         return DatasetReport(
             len(self._corpus),
             self._corpus.dropped,
             self._corpus.mismatched(),
-            filtered,
-            self._unknown,
-            left_out - filtered,
+            selection.num_filtered,
+            selection.num_unknown,
+            selection.num_out_of_range,
         )
 
     def have_corpus_seq_idx(self) -> bool:

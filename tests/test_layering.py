@@ -32,6 +32,7 @@ align
 opening comparison statistics _write.archive_layout
 verification _dataset.reader _write.entry_copier _write.recover _write.storing
 _dataset.corpus _write.writer
+_dataset.selection
 dataset dataset_reader _write.combine
 plot ray torch compat convert returnn
 cli

@@ -38,6 +38,7 @@ class Corpus:
     """The sequences of a dataset.
 
     Attributes:
+        keys: the data keys.
         reference: the data key whose archive defines the order and the lengths.
         tags: their names, decoded on demand.
         dropped: data key to the number of its segments that another key lacks.
@@ -65,6 +66,7 @@ class Corpus:
         if trim_tolerance is not None and integer("trim_tolerance", trim_tolerance) < 0:
             raise ValueError(f"trim_tolerance must be 0 or more, not {trim_tolerance}")
         self._readers = dict(readers)
+        self.keys = tuple(readers)
         self._policy = length_mismatch
         self._factor = reduce_target_factor
         self._tolerance = trim_tolerance

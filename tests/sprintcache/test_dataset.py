@@ -513,7 +513,7 @@ def test_limits_of_lengths(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
         return tags
 
     assert used() == ["b", "c", "d", "f"]
-    assert "2 sequences are left out by {'min_seq_length': {'data': 1}}" in caplog.text
+    assert "2 sequences are left out by min_seq_length {'data': 1}" in caplog.text
     assert used(min_seq_length=0) == list(lengths)
     assert used(max_seq_length=999) == ["b", "c", "d"]
     assert used(max_seq_length=12, min_seq_length=10) == ["b", "c"]
