@@ -1,11 +1,11 @@
 """Features streamed from a Sprint process, against RETURNN's ExternSprintDataset on the same
 stand-in.
 
-The stand-in gives every segment the same features, so what is timed is the way from its memory into
-the training: its calls into Python, the pipe, the dataset, and a loop that takes one sequence after
-another. RETURNN's pipe needs NumPy below 2.3: name an interpreter with both in
-SPRINTCACHE_RETURNN_PYTHON; then both sides are timed in it, otherwise ours alone in this one. Each
-round is a new trainer process with a new Sprint.
+The stand-in delivers the same features for every segment, so the time is that from its memory to
+the training: its calls into Python, the pipe, the dataset, and a loop over sequences. RETURNN's
+pipe needs NumPy below 2.3: name an interpreter with both in SPRINTCACHE_RETURNN_PYTHON; then both
+sides are timed in it, otherwise ours alone in this one. Each round is a new trainer process with a
+new Sprint.
 """
 
 from __future__ import annotations
@@ -74,13 +74,13 @@ def main() -> None:
             write_corpus(corpus, count)
             times: dict[str, list[float]] = {side: [] for side in sides}
             for _ in range(rounds):
-                for place in rng.permutation(len(sides)):
-                    side = sides[place]
-                    found = read_epoch(peers or sys.executable, side, corpus, frames)
-                    assert found["count"] == count
-                    times[side].append(found["rest"] / (count - 1))
+                for index in rng.permutation(len(sides)):
+                    side = sides[index]
+                    epoch = read_epoch(peers or sys.executable, side, corpus, frames)
+                    assert epoch["count"] == count
+                    times[side].append(epoch["rest"] / (count - 1))
                     if frames == 300:
-                        first[side].append(found["first"])
+                        first[side].append(epoch["first"])
             report_size(report, frames, times)
     report_first(report, first)
     report.finish()

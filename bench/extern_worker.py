@@ -1,4 +1,4 @@
-"""Runs in an interpreter of its own: a trainer that reads one epoch from a Sprint.
+"""Runs in a separate interpreter: a trainer that reads one epoch from a Sprint.
 
 It uses our ExternSprintDataset or RETURNN's, and prints a line of JSON. RETURNN's pipe needs NumPy
 below 2.3, so this runs where sprintcache may not be installed; it imports `sprint_ctl` from this
@@ -23,7 +23,7 @@ STAND_IN = [sys.executable, "-m", "sprint_ctl.fake_sprint"]
 
 
 def arguments(corpus: str, shape: tuple[int, int]) -> list[str]:
-    """The stand-in gives every segment the same features."""
+    """The stand-in delivers the same features for every segment."""
     return [
         "--*.action=python-control",
         "--*.python-control-loop-type=iterate-corpus",

@@ -18,7 +18,7 @@ LABELS = np.arange(4, dtype=np.uint32)
 
 
 class Engine:
-    """Takes what comes, and gives every label the same."""
+    """Accepts everything, and assigns the same probability to every label."""
 
     def __init__(self, config):
         self.seen = []

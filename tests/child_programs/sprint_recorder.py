@@ -1,4 +1,4 @@
-"""What Sprint loads in the tests of the stand-in: records every call, as the real transcripts do.
+"""The module that the stand-in loads in tests: records every call, as the real transcripts do.
 
 A JSON object a line goes to the file that the environment variable SPRINT_RECORD names, arrays into
 the `.npz` of the same name when the process ends. What is returned to Sprint comes from
@@ -87,7 +87,7 @@ def softmax(values: np.ndarray) -> np.ndarray:
 
 
 class Recorder:
-    """An object of a given name that takes every call."""
+    """An object of a given name that accepts every call."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -117,7 +117,7 @@ class Recorder:
 
 
 def commands(callback: Any) -> None:
-    """Gives Sprint the commands of SPRINT_COMMANDS and records what comes back."""
+    """Calls the commands of SPRINT_COMMANDS, and records the results."""
     for command, kwargs in COMMANDS:
         args = [item["bytes"].encode() if isinstance(item, dict) else item for item in command]
         line: dict[str, Any] = {"callback": described(args), "kwargs": kwargs}

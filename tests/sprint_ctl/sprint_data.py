@@ -1,4 +1,4 @@
-"""Command lines for the stand-in that deliver the data in tests/data, and what else they need."""
+"""Command lines for the stand-in that deliver the data in tests/data."""
 
 from __future__ import annotations
 

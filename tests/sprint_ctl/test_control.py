@@ -315,7 +315,7 @@ WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_fatal_errors_reach_the_trainer_first(trainer: Trainer, name: str) -> None:
     """An exception in what Sprint calls is raised again, and its traceback is the answer."""
-    call, told = WRONG[name]
+    call, texts = WRONG[name]
     trainer.ask(INIT, loss_request("a", 2, np.zeros((2, 3), np.float32)))
     names = control.getSegmentList("c", ["a", "b"], trainer.config)
     assert next(names) == "a"
@@ -329,7 +329,7 @@ def test_fatal_errors_reach_the_trainer_first(trainer: Trainer, name: str) -> No
             argument = [np.zeros((4, 3), np.float32)]
     else:
         argument = instance
-    with pytest.raises(SprintError, match=told):
+    with pytest.raises(SprintError, match=texts):
         call(argument)
     answer = trainer.finish()[1]
     if trainer.framing != "pickle":
@@ -337,14 +337,14 @@ def test_fatal_errors_reach_the_trainer_first(trainer: Trainer, name: str) -> No
         answer = answer[2:]
     assert answer[0] == "exception"
     assert "Traceback" in answer[1]
-    assert told in answer[1]
+    assert texts in answer[1]
     assert instance.is_closed
     assert list(names) == []
 
 
 @pytest.mark.parametrize("threaded", [False, True], ids=["plain", "thread"])
 def test_another_size_in_the_layer_leaves_sprint_alive(trainer: Trainer, threaded: bool) -> None:
-    """Sprint gets what it needs to go on; the trainer's request is refused, the next one is not."""
+    """Sprint continues; the trainer's request is answered with an error, the next one is not."""
     x = np.zeros((2, 3), np.float32)
     requests = [loss_request("a", 2, x), loss_request("b", 2, x[:, :2]), loss_request("c", 2, x)]
     trainer.ask(INIT, *requests, ("exit",))
@@ -371,7 +371,7 @@ def test_another_size_in_the_layer_leaves_sprint_alive(trainer: Trainer, threade
 
 
 def test_a_criterion_that_fails_leaves_sprint_alive(trainer: Trainer) -> None:
-    """Sprint aborts, or reads beyond its matrix, for what is refused before it is asked."""
+    """Requests are refused on which Sprint would abort, or read out of bounds."""
     x = np.full((2, 3), -np.log(3), np.float32)
     requests = [loss_request(name, 2, x) for name in "abcdef"]
     requests.append(loss_request("g", 2, x * np.nan))
@@ -400,8 +400,8 @@ def test_a_criterion_that_fails_leaves_sprint_alive(trainer: Trainer) -> None:
         )
     assert asked == ["d", "f"]
     _, *refused, sound, no_numbers = trainer.finish()
-    told = ("another length", "class 3 in", "neither alignment", "does not like", "another length")
-    for answer, text in zip(refused, told, strict=True):
+    texts = ("another length", "class 3 in", "neither alignment", "does not like", "another length")
+    for answer, text in zip(refused, texts, strict=True):
         assert answer[0] == "exception"
         assert text in answer[1]
     assert sound[:2] == ("ok", 2.0)
@@ -426,9 +426,9 @@ def test_requests_that_fail_leave_sprint_alive(trainer: Trainer) -> None:
     names = control.getSegmentList("c", ["a"], trainer.config)
     assert list(names) == ["a"]
     *failed, last = trainer.finish()
-    told = ["version 2", None, "not in Sprint's corpus", "3 frames", "0 frames"]
-    told += ["seg_len", "--action=python-control", "unknown request"]
-    for answer, text in zip(failed, told, strict=True):
+    texts = ["version 2", None, "not in Sprint's corpus", "3 frames", "0 frames"]
+    texts += ["seg_len", "--action=python-control", "unknown request"]
+    for answer, text in zip(failed, texts, strict=True):
         if text is not None:
             assert answer[0] == "exception"
             assert text in answer[1]
@@ -441,9 +441,9 @@ def test_names_as_bytes_and_as_strings_of_numpy(trainer: Trainer) -> None:
     requests = (loss_request(n, 1, x) for n in (b"\xc3\xa4", "b"))  # type: ignore[arg-type]
     trainer.ask(INIT, *requests, ("exit",))
     names = control.getSegmentList("c", list(np.array(["ä", "b"])), trainer.config)
-    found = list(names)
-    assert found == ["ä", "b"]
-    assert all(type(name) is str for name in found)
+    requested = list(names)
+    assert requested == ["ä", "b"]
+    assert all(type(name) is str for name in requested)
 
 
 # ---- iteration over the corpus, with Sprint's criterion ----------------------------------------
@@ -502,13 +502,13 @@ def test_iterate_corpus(trainer: Trainer, name: str) -> None:
 
 
 @pickle_only
-@pytest.mark.parametrize("key", ["ctc", "cross-entropy", "nonsense"])
+@pytest.mark.parametrize("key", ["ctc", "cross-entropy", "unknown"])
 def test_the_criterion_of_the_configuration(trainer: Trainer, key: str) -> None:
     trainer.pairs["criterion"] = key
     trainer.ask(INIT, *map(loss_request, SEGMENTS, LENGTHS, map(log_posteriors, LENGTHS)))
     trainer.ask(("exit",))
     criterion = Criterion(discard=True)
-    if key == "nonsense":
+    if key == "unknown":
         with pytest.raises(ValueError, match="criterion:nonsense"):
             replay("control-iterate-corpus", trainer, callback=criterion)
         return
@@ -619,7 +619,7 @@ def test_a_loss_in_the_control_loop(trainer: Trainer) -> None:
 
 
 def test_the_threaded_control_loop(trainer: Trainer) -> None:
-    """It serves automata where Sprint has handed a callback, beside losses."""
+    """It serves losses, and automata if Sprint has passed a callback."""
     automaton = ("export_allophone_state_fsa_by_segment_name", SEGMENTS[0])
     trainer.ask(INIT, automaton)
     instance = control.init("sprint", None, trainer.config)

@@ -48,27 +48,27 @@ def test_automata_are_those_of_the_real_exporter(
     config = Configuration.from_arguments(MODEL, APPLICATION)
     real = np.load(DATA / "transcripts" / "control-loop.npz")
     builder = AutomatonBuilder.from_configuration(config.select("alignment-fsa-exporter"))
-    found = builder.build([orthography])
-    np.testing.assert_array_equal(found.edges[:3], real[edges].reshape(3, -1))
-    np.testing.assert_array_equal(found.weights, real[weights])
+    actual = builder.build([orthography])
+    np.testing.assert_array_equal(actual.edges[:3], real[edges].reshape(3, -1))
+    np.testing.assert_array_equal(actual.weights, real[weights])
 
 
 def paths(automaton: Automaton, length: int) -> list[tuple[list[int], float]]:
     """Every path of so many edges into the final state: its emissions and its weight."""
-    found: list[tuple[list[int], float]] = []
+    actual: list[tuple[list[int], float]] = []
     edges = list(zip(*automaton.edges.tolist(), automaton.weights.tolist(), strict=True))
 
     def walk(state: int, emissions: list[int], weight: float) -> None:
         if len(emissions) == length:
             if state == automaton.num_states - 1:
-                found.append((emissions, weight))
+                actual.append((emissions, weight))
             return
         for source, target, emission, more in edges:
             if source == state:
                 walk(target, [*emissions, emission], weight + more)
 
     walk(0, [], 0.0)
-    return found
+    return actual
 
 
 def test_the_automaton_of_ctc_has_every_alignment_once() -> None:
@@ -79,14 +79,14 @@ def test_the_automaton_of_ctc_has_every_alignment_once() -> None:
             collapsed = [key for key, _ in itertools.groupby(sequence)]
             if [label for label in collapsed if label != blank] == labels:
                 expected.append(list(sequence))
-        found = [emissions for emissions, _ in paths(ctc_automaton(labels, blank), length)]
-        assert sorted(found) == sorted(expected)
+        actual = [emissions for emissions, _ in paths(ctc_automaton(labels, blank), length)]
+        assert sorted(actual) == sorted(expected)
     assert [path for path, _ in paths(ctc_automaton([], 0), 3)] == [[0, 0, 0]]
 
 
 def test_the_automaton_of_characters_goes_from_left_to_right() -> None:
-    found = sorted(emissions for emissions, _ in paths(character_automaton([5, 2]), 3))
-    assert found == [[5, 2, 2], [5, 5, 2]]
+    actual = sorted(emissions for emissions, _ in paths(character_automaton([5, 2]), 3))
+    assert actual == [[5, 2, 2], [5, 5, 2]]
 
 
 # ---- criteria
@@ -129,11 +129,11 @@ def test_error_signals_are_the_derivatives(labels: list[int]) -> None:
     criterion = put_ctc(logits, labels)
     by_frames = np.zeros_like(logits)
     step = 1e-5
-    for place in np.ndindex(logits.shape):
+    for index in np.ndindex(logits.shape):
         moved = np.zeros_like(logits)
-        moved[place] = step
+        moved[index] = step
         difference = put_ctc(logits + moved, labels).loss - put_ctc(logits - moved, labels).loss
-        by_frames[place] = difference / (2 * step)
+        by_frames[index] = difference / (2 * step)
     np.testing.assert_allclose(criterion.error_signal(), by_frames, atol=1e-8)
     np.testing.assert_allclose(criterion.error_signal_before_softmax(), by_frames, atol=1e-8)
     # in the space of probabilities: by the posteriors, and by what is before the softmax
@@ -182,7 +182,7 @@ def test_cross_entropy_by_hand() -> None:
         (["--*.file=a"], "a"),
         (["--*.file=a", "--*.corpus.file=b"], "b"),
         (["--*.corpus.file=b", "--*.file=a"], "b"),
-        (["--*.corpus.*.file=b", "--*.file=a"], "b"),  # a star may stand for nothing
+        (["--*.corpus.*.file=b", "--*.file=a"], "b"),  # a star may match nothing
         (["--corpus.file=b"], "b"),
         (["--.neural-network-trainer.corpus.file=b"], "b"),
         (["--*.file=a", "--*.file=b"], "b"),

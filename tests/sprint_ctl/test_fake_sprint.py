@@ -1,4 +1,4 @@
-"""The stand-in as a program, against what the real Sprint did: calls, values, strictness."""
+"""The stand-in as a program, against transcripts of the real Sprint: calls, values, strictness."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ ORDER = [
 def stand_in(
     *arguments: str, cwd: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the stand-in to its end."""
+    """Runs the stand-in until it exits."""
     of_config = {"LOGFILE": "/dev/null", "tying": "lookup"}
     of_config["tying-file"] = str(DATA / "state-tying" / "monophone")
     return subprocess.run(
@@ -72,7 +72,7 @@ def transcript(name: str) -> list[dict[str, Any]]:
 
 
 class Recording:
-    """What the recording module wrote down during one run of the stand-in."""
+    """The record of one run of the stand-in."""
 
     def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
         file = folder / "calls.jsonl"
@@ -84,8 +84,8 @@ class Recording:
         self.arrays = dict(np.load(file.with_suffix(".npz")))
 
     def values(self, call: str, argument: str) -> list[Any]:
-        found = (line["kwargs"][argument] for line in self.calls if line.get("call") == call)
-        return [self.array(value) for value in found]
+        values = (line["kwargs"][argument] for line in self.calls if line.get("call") == call)
+        return [self.array(value) for value in values]
 
     def array(self, value: Any) -> Any:
         if isinstance(value, dict) and "ndarray" in value:
@@ -187,18 +187,18 @@ def record(mode: str, folder: Path, **environment: str) -> Recording:
 def test_the_calls_are_those_of_the_real_sprint(mode: str, tmp_path: Path) -> None:
     """Same functions, order, keywords, types, shapes, dtypes and memory order; same features.
 
-    And the same in every array and number, where all transcripts lie beside the checkout.
+    And equal in every array and number, if all transcripts are available next to the checkout.
     """
     folder = full_data()
     npz = None if folder is None else folder / "transcripts" / f"{mode}.npz"
-    found = record(
+    recording = record(
         mode, tmp_path, **({} if npz is None else {"SPRINT_RETURNS": answers(mode, npz)})
     )
     real = transcript(mode)
-    assert [comparable_line(line) for line in found.calls] == [comparable_line(x) for x in real]
-    check_features(found)
+    assert [comparable_line(line) for line in recording.calls] == [comparable_line(x) for x in real]
+    check_features(recording)
     if npz is not None:
-        check_values(found, real, dict(np.load(npz)), 1e-6 if mode == "layer" else 0)
+        check_values(recording, real, dict(np.load(npz)), 1e-6 if mode == "layer" else 0)
 
 
 def answers(mode: str, npz: Path) -> str:
@@ -211,14 +211,20 @@ def answers(mode: str, npz: Path) -> str:
     return json.dumps({**returned, "npz": str(npz)})
 
 
-def check_features(found: Recording) -> None:
+def check_features(recording: Recording) -> None:
     archive = sprintcache.open_archive(DATA / "features.bundle")
     given: list[Any] = []
-    for line in found.calls:
+    for line in recording.calls:
         kwargs = line.get("kwargs", {})
-        given += [found.array(kwargs[name]) for name in ("features", "input") if kwargs.get(name)]
+        given += [
+            recording.array(kwargs[name]) for name in ("features", "input") if kwargs.get(name)
+        ]
     given = [value[0] if isinstance(value, list) else value for value in given]
-    frames = found.values("scorer.add_feature", "feature") if "scorer.init" in found.names else []
+    frames = (
+        recording.values("scorer.add_feature", "feature")
+        if "scorer.init" in recording.names
+        else []
+    )
     names = TWO[1:] if frames else TWO
     given = [np.stack(frames, axis=1)] if frames else given
     for value, name in zip(given, names, strict=False):
@@ -226,11 +232,14 @@ def check_features(found: Recording) -> None:
 
 
 def check_values(
-    found: Recording, real: list[dict[str, Any]], arrays: dict[str, np.ndarray], tolerance: float
+    recording: Recording,
+    real: list[dict[str, Any]],
+    arrays: dict[str, np.ndarray],
+    tolerance: float,
 ) -> None:
     def same(ours: Any, theirs: Any) -> None:
         if isinstance(theirs, dict) and "ndarray" in theirs:
-            ours, theirs = found.arrays[ours["ndarray"]], arrays[theirs["ndarray"]]
+            ours, theirs = recording.arrays[ours["ndarray"]], arrays[theirs["ndarray"]]
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance)
         elif isinstance(theirs, dict):
             for key in theirs:
@@ -241,7 +250,7 @@ def check_values(
         elif isinstance(theirs, float):
             assert ours == pytest.approx(theirs, rel=1e-6)
 
-    for ours, theirs in zip(found.calls, real, strict=True):
+    for ours, theirs in zip(recording.calls, real, strict=True):
         same(ours["kwargs"], theirs["kwargs"])
         if theirs.get("callback") not in (["version"], ["help"]):
             same(ours.get("sprint_returns"), theirs.get("sprint_returns"))
@@ -279,9 +288,9 @@ NAMES = [f"espeak/rec{number:03}/1" for number in range(24)]
 
 
 def visited(folder: Path, *arguments: str, **environment: str) -> list[str]:
-    found = Recording(folder, *arguments_of("control-iterate-corpus-no-features"), *arguments,
+    recording = Recording(folder, *arguments_of("control-iterate-corpus-no-features"), *arguments,
                       **environment)  # fmt: skip
-    return found.values("control.process_segment", "name")
+    return recording.values("control.process_segment", "name")
 
 
 def test_which_segments_are_visited_and_when(tmp_path: Path) -> None:
@@ -303,7 +312,7 @@ def test_which_segments_are_visited_and_when(tmp_path: Path) -> None:
 
 
 def test_arguments_of_the_segment_order(tmp_path: Path) -> None:
-    found = Recording(
+    recording = Recording(
         tmp_path,
         *arguments_of("control-iterate-corpus-no-features"),
         *ORDER,
@@ -313,17 +322,17 @@ def test_arguments_of_the_segment_order(tmp_path: Path) -> None:
         SPRINT_SEGMENTS="[]",
     )
     archive = sprintcache.open_archive(DATA / "features.bundle")
-    (info,) = found.values("getSegmentList", "segmentsInfo")
+    (info,) = recording.values("getSegmentList", "segmentsInfo")
     assert {name: value["nframes"] for name, value in info.items()} == {
         name: archive.num_frames(name) for name in NAMES
     }
-    assert "control.process_segment" not in found.names
-    assert "control.init_processing" not in found.names
+    assert "control.process_segment" not in recording.names
+    assert "control.init_processing" not in recording.names
 
 
 def test_the_map_of_orthographies_is_made_in_the_order_of_python(tmp_path: Path) -> None:
     """RASR builds it by visiting the corpus, so a callback may call getSegmentList."""
-    found = Recording(
+    recording = Recording(
         tmp_path,
         *arguments_of("control-loop"),
         *ORDER,
@@ -332,19 +341,19 @@ def test_the_map_of_orthographies_is_made_in_the_order_of_python(tmp_path: Path)
             [[["get_orthography_by_segment_name", name], {}] for name in (TWO[1], NAMES[2])]
         ),
     )
-    calls = [line.get("call") or line["callback"][0] for line in found.calls]
+    calls = [line.get("call") or line["callback"][0] for line in recording.calls]
     command = "get_orthography_by_segment_name"
     expected = ["getSegmentList", command, command, "control.exit"]
     assert calls == ["init", "control.run_control_loop", *expected]
-    assert found.calls[3]["sprint_returns"] == "and ten with "
-    assert found.calls[4]["sprint_raises"][0] == "KeyError"
+    assert recording.calls[3]["sprint_returns"] == "and ten with "
+    assert recording.calls[4]["sprint_raises"][0] == "KeyError"
 
 
-# ---- what Python gives back
+# ---- results of Python
 
 
 def module(folder: Path, code: str) -> list[str]:
-    """Arguments for a module of this code, in place of the recorder."""
+    """Arguments for a module of this code instead of the recorder."""
     prelude = "import sys, os, time, numpy as np\n"
     (folder / "embedded.py").write_text(prelude + code)
     return [f"--*.pymod-path={folder}", "--*.pymod-name=embedded",
@@ -456,7 +465,7 @@ ANSWERS = [
     ("'calculate_criterion', p, orthography=b'a'", "TypeError: callback() argument 3 must be str"),
     ("'calculate_criterion', p, output_error_type='x'", "ValueError: PythonControl callback()"),
     ("'calculate_criterion', p, 'a', f", "ValueError: PythonControl callback()"),
-    ("'calculate_criterion', p, nonsense=1", "TypeError: callback() got an unexpected keyword"),
+    ("'calculate_criterion', p, unknown=1", "TypeError: callback() got an unexpected keyword"),
     ("'get_alignment_from_cache', 'a', 'b', 1", "TypeError: callback() takes at most 3 arguments"),
     ("'get_alignment_from_cache', 'missing', 'b'", "ValueError: PythonControl: cannot open"),
     ("'get_orthography_by_segment_name', 'x'", "KeyError"),
@@ -534,7 +543,7 @@ def test_the_orthography_is_bytes_and_the_callback_wants_str(tmp_path: Path) -> 
 
 
 def test_criteria_of_the_stand_in_alone(tmp_path: Path) -> None:
-    """trivial gives back what came in; full-sum sums over the automaton of allophone states."""
+    """trivial returns its input; full-sum sums over the automaton of allophone states."""
     code = """
         scores = np.asfortranarray(np.log(np.full((79, 300), 1 / 79, np.float32)))
         begin = time.monotonic()
@@ -677,7 +686,7 @@ def test_help_lists_the_options() -> None:
     ("arguments", "message"),
     [
         ([], "Action not given"),
-        (["--*.action=train"], "'train' is none of python-control, supervised-training"),
+        (["--*.action=train"], "'train' is not one of python-control, supervised-training"),
         (["--*.action=python-control"], "need Python module name"),
         (["--*.action=python-control", "--*.pymod-name=no_such_module"], "cannot import module"),
         (["--*.action=python-control", "--*.python-control-loop-type=x"], "not one of"),
@@ -701,7 +710,7 @@ def test_the_log_file_has_the_error_too(tmp_path: Path) -> None:
 
 
 def test_features_by_a_flow_network(tmp_path: Path) -> None:
-    """Followed back from the port to the cache; alignments too, though an aligner lies between."""
+    """Traced from the port to the cache; alignments too, through an aligner."""
     arguments = [
         *arguments_of("control-iterate-corpus")[4:],
         f"--*.corpus.file={DATA}/corpus/corpus.xml.gz",
@@ -711,8 +720,8 @@ def test_features_by_a_flow_network(tmp_path: Path) -> None:
         f"--*.acache.path={DATA}/alignment.linear.cache",
         "--*.corpus.partition=24",
     ]
-    found = Recording(tmp_path, *arguments)
-    (features,) = found.values("control.process_segment", "features")
+    recording = Recording(tmp_path, *arguments)
+    (features,) = recording.values("control.process_segment", "features")
     real = sprintcache.open_archive(DATA / "features.bundle").read_features(NAMES[0])
     np.testing.assert_array_equal(features.T, real)
 
@@ -722,14 +731,14 @@ def test_minibatches_of_several_segments(tmp_path: Path) -> None:
     arguments = [*CORPUS, *MODEL, "--*.action=unsupervised-training", "--*.trainer=python-trainer",
                  "--*.target-mode=unsupervised", "--*.buffer-size=300", "--*.batch-size=200",
                  "--*.shuffle=false", "--*.corpus.partition=12", "--*.window-size=3"]  # fmt: skip
-    found = Recording(tmp_path, *arguments)
-    batches = found.values("feedInputUnsupervised", "features")
+    recording = Recording(tmp_path, *arguments)
+    batches = recording.values("feedInputUnsupervised", "features")
     archive = sprintcache.open_archive(DATA / "features.bundle")
     segments = [archive.read_features(name) for name in NAMES[::12]]
     frames = np.concatenate(segments)
     lengths = [batch.shape[1] for batch in batches]
     assert lengths == [200, 100, len(frames) - 300]
-    assert set(found.values("feedInputUnsupervised", "segmentName")) == {None}
+    assert set(recording.values("feedInputUnsupervised", "segmentName")) == {None}
     joined = np.concatenate(batches, axis=1).T
     np.testing.assert_array_equal(joined[:, 16:32], frames)
     np.testing.assert_array_equal(joined[1:, :16][: len(segments[0]) - 1], segments[0][:-1])

@@ -1,4 +1,4 @@
-"""What Sprint loads for data and for engines: transcripts of the real Sprint, then the stand-in."""
+"""The modules for data and for engines: transcripts of the real Sprint, then the stand-in."""
 
 from __future__ import annotations
 
@@ -103,9 +103,9 @@ def replay(module: Any, name: str, config: str) -> list[tuple[str, dict[str, Any
             continue
         if call == "control.process_segment":
             assert names is not None
-            for found in names:  # Sprint skips what its lists leave out
-                assert type(found) is str
-                if found == kwargs["name"]:
+            for name in names:  # Sprint skips segments that are not in its lists
+                assert type(name) is str
+                if name == kwargs["name"]:
                     break
         if call == "control.exit" and names is not None:
             list(names)
@@ -116,7 +116,7 @@ def replay(module: Any, name: str, config: str) -> list[tuple[str, dict[str, Any
             objects = {"control": result, "scorer": result}
         expected = line.get("python_returns")
         if isinstance(expected, dict) and "ndarray" in expected:
-            # exactly what Sprint takes
+            # exactly the type that Sprint accepts
             assert type(result) is np.ndarray
             assert list(result.shape) == expected["shape"]
             assert result.dtype == np.float32
@@ -220,10 +220,10 @@ def test_a_trainer_that_wants_no_more(receiver: Receiver) -> None:
 
 def test_without_a_config_the_order_is_sprints() -> None:
     """What RETURNN's trainer leaves out."""
-    found = extern_interface.getSegmentList(
+    ordered = extern_interface.getSegmentList(
         corpusName="c", segmentList=["b", "a"], segmentsInfo=None, config=""
     )
-    assert list(found) == ["b", "a"]
+    assert list(ordered) == ["b", "a"]
     assert sink() is None
     extern_interface.exit()
     with pytest.raises(ValueError, match="no c2p_fd"):
@@ -332,10 +332,10 @@ def test_posteriors_and_error_signals(name: str, engines: list[Engine]) -> None:
             np.testing.assert_allclose(result, expected, rtol=1e-4)
         if name == "trainer-criterion-by-sprint":
             loss, error_signal, pairing = engine.calls.pop(0)
-            told = next(
+            finish = next(
                 kw for call, kw, _ in calls if call == "finishError" and kw["error"] == loss
             )
-            assert np.array_equal(error_signal, told["errorSignal"].T)
+            assert np.array_equal(error_signal, finish["errorSignal"].T)
             assert pairing == "softmax"
     assert engine.calls == []
 
@@ -498,7 +498,7 @@ def test_sprint_waits_for_its_engine_with_a_deadline(engines: list[Engine]) -> N
     hanging.set()
 
 
-# ---- the examples, in the stand-in -------------------------------------------------------------
+# ---- the examples in the stand-in --------------------------------------------------------------
 
 TRAINED = [
     "--*.trainer=python-trainer",
@@ -531,8 +531,8 @@ def run(engine: str, model: Path, epochs: int, *arguments: str) -> str:
     return done.stderr
 
 
-def losses_of(told: str) -> list[float]:
-    return [float(line.split()[-1]) for line in told.splitlines() if "loss" in line]
+def losses_of(output: str) -> list[float]:
+    return [float(line.split()[-1]) for line in output.splitlines() if "loss" in line]
 
 
 def test_numpy_engine_in_every_mode(tmp_path: Path) -> None:

@@ -75,20 +75,20 @@ exit_handler()
 )
 def test_documented_methods_exist(kind: type, line: str) -> None:
     name, _, parameters = line.removesuffix(")").partition("(")
-    found = list(inspect.signature(getattr(kind, name)).parameters.values())[1:]
-    check_parameters(found, parameters)
+    actual = list(inspect.signature(getattr(kind, name)).parameters.values())[1:]
+    check_parameters(actual, parameters)
 
 
-def check_parameters(found: list[inspect.Parameter], documented: str) -> None:
+def check_parameters(actual: list[inspect.Parameter], documented: str) -> None:
     """The documented ones come first, in their order, with their defaults; others are optional."""
     words = [word.strip().partition("=") for word in documented.split(",") if word]
-    for parameter, (name, _, default) in zip(found, words, strict=False):
+    for parameter, (name, _, default) in zip(actual, words, strict=False):
         assert parameter.name == name
         expected = eval(default) if default else inspect.Parameter.empty
         assert parameter.default == expected
-    assert len(found) >= len(words)
+    assert len(actual) >= len(words)
     optional = inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL
-    for parameter in found[len(words) :]:
+    for parameter in actual[len(words) :]:
         assert parameter.default is not inspect.Parameter.empty or parameter.kind in optional
 
 
@@ -115,7 +115,7 @@ def made(**options: Any) -> SprintDatasetBase:
 
 
 def matrix(frames: int, seed: int = 0) -> Any:
-    """(dimension, time) in Fortran order, as Sprint gives it."""
+    """(dimension, time) in Fortran order, as Sprint passes it."""
     values = np.random.default_rng(seed).normal(size=(frames, DIM)).astype(np.float32)
     return values.T
 

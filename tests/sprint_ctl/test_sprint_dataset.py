@@ -1,4 +1,4 @@
-"""ExternSprintDataset on the stand-in: the data, epochs, order, faults, and what is left behind."""
+"""ExternSprintDataset on the stand-in: data, epochs, order, faults, and leaked resources."""
 
 from __future__ import annotations
 
@@ -284,14 +284,14 @@ def test_filter_file(make: Make, tmp_path: Path) -> None:
 
 
 def test_parts_and_shards_are_disjoint_and_complete(make: Make) -> None:
-    found: list[str] = []
+    tags: list[str] = []
     for shard in (0, 1):
         dataset = make(SMALL, partitionEpoch=3, num_shards=2, shard_index=shard)
         for epoch in (1, 2, 3):
             part = tags(dataset, epoch)
             assert len(part) == 4
-            found += part
-    assert sorted(found) == NAMES
+            tags += part
+    assert sorted(tags) == NAMES
 
 
 def test_seeds_are_those_of_the_full_epoch(make: Make) -> None:
@@ -356,7 +356,7 @@ def test_an_epoch_left_early_ends_in_order(make: Make) -> None:
 
 
 def stand_in_with(path: Path, python: str = sys.executable, **options: str) -> str:
-    """The stand-in, with other values of some options than its command line says."""
+    """The stand-in, with some options of its command line overridden."""
     path.write_text(
         textwrap.dedent(f"""\
         #!{sys.executable}
@@ -549,7 +549,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert os.listdir(tmp_path / "tmp") == []
 
 
-# ---- what is left behind -----------------------------------------------------------------------
+# ---- leaked resources --------------------------------------------------------------------------
 
 
 def test_a_dropped_dataset_ends_its_sprint(tmp_path: Path) -> None:
@@ -596,9 +596,9 @@ def test_many_epochs_leave_nothing(tmp_path: Path) -> None:
         if epoch % 10 == 2:
             wait_until(lambda: len(threading.enumerate()) <= 4)
             dataset.close()
-            found = resources(tmp_path / "tmp")
-            before = before or found
-            assert found == before
+            current = resources(tmp_path / "tmp")
+            before = before or current
+            assert current == before
             gc.collect()
             used.append((len(gc.get_objects()), memory()))
     dataset.close()
@@ -688,15 +688,15 @@ def test_our_child_feeds_returnns_dataset(make: Make, tmp_path: Path) -> None:
         arguments = json.loads({json.dumps(json.dumps(CONTROL))})
         dataset = ExternSprintDataset({executable!r}, arguments)
         dataset.init_seq_order(epoch=1)
-        found = {{}}
+        arrays = {{}}
         index = 0
         while dataset.is_less_than_num_seqs(index):
             dataset.load_seqs(index, index + 1)
             tag = dataset.get_tag(index)
             for key in dataset.get_data_keys():
-                found[tag + " " + key] = dataset.get_data(index, key)
+                arrays[tag + " " + key] = dataset.get_data(index, key)
             index += 1
-        np.savez("found.npz", **{{key.replace("/", ":"): x for key, x in found.items()}})
+        np.savez("arrays.npz", **{{key.replace("/", ":"): x for key, x in arrays.items()}})
     """
     done = subprocess.run(
         [python, "-c", textwrap.dedent(code)],
@@ -707,13 +707,13 @@ def test_our_child_feeds_returnns_dataset(make: Make, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found = np.load(tmp_path / "found.npz")
+    arrays = np.load(tmp_path / "arrays.npz")
     dataset = make(CONTROL)
     dataset.init_seq_order(1)
     for seq in dataset.iter_seqs():
         for key, array in seq.features.items():
-            assert np.array_equal(found[f"{seq.seq_tag} {key}".replace("/", ":")], array)
-    assert len(found.files) == 24 * 4
+            assert np.array_equal(arrays[f"{seq.seq_tag} {key}".replace("/", ":")], array)
+    assert len(arrays.files) == 24 * 4
 
 
 def test_returnns_shared_memory_is_refused() -> None:

@@ -56,18 +56,18 @@ def test_batches_are_stretches_within_the_budget(dataset: ExternSprintDataset) -
         if following is not None:  # the next one would not have fitted
             longest = max(*lengths.tolist(), int(following.lengths["data"][0]))
             assert (len(lengths) + 1) * longest > 1500
-        for place in range(len(lengths)):
+        for index in range(len(lengths)):
             seq = next(seqs)
             for key, array in seq.features.items():
-                size = int(batch.lengths[key][place])
-                assert np.array_equal(batch.data[key][place, :size].numpy(), array)
-                rest = batch.data[key][place, size:]
+                size = int(batch.lengths[key][index])
+                assert np.array_equal(batch.data[key][index, :size].numpy(), array)
+                rest = batch.data[key][index, size:]
                 assert bool((rest == (-1 if key == "classes" else 0)).all())
     other.close()
 
 
 def test_workers_and_ranks_share_an_epoch(tmp_path: Path) -> None:
-    found: list[list[str]] = []
+    epochs: list[list[str]] = []
     for rank in (0, 1):
         with open_dataset(SMALL, prefetch_epochs=1) as dataset:
             stream = SequenceStream(dataset, ["data"], max_seqs=5, rank=rank, num_ranks=2)
@@ -76,10 +76,10 @@ def test_workers_and_ranks_share_an_epoch(tmp_path: Path) -> None:
                 stream.set_epoch(epoch)
                 batches = list(loader)
                 assert {len(batch.tags) for batch in batches} == {5, 1}
-                found.append(sorted(tag for batch in batches for tag in batch.tags))
+                epochs.append(sorted(tag for batch in batches for tag in batch.tags))
             del loader
-    assert found[0] == found[1]
-    assert sorted(found[0] + found[2]) == NAMES
+    assert epochs[0] == epochs[1]
+    assert sorted(epochs[0] + epochs[2]) == NAMES
 
 
 def test_an_error_in_a_worker_keeps_its_name() -> None:
@@ -97,6 +97,6 @@ def test_options_that_cannot_be(dataset: ExternSprintDataset) -> None:
         with pytest.raises(ValueError, match=r"expected one above 0|rank 1 of 1"):
             SequenceStream(dataset, **options)
     with pytest.raises(ValueError, match="counted from 1"):
-        SequenceStream(dataset, max_seqs=1).set_epoch(0)
+        SequenceStream(dataset, max_seqs=1).set_epoch(-1)
     with pytest.raises(ValueError, match="sharded already"):
         SequenceStream(open_dataset(SMALL, num_shards=2), max_seqs=1)

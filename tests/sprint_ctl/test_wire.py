@@ -186,7 +186,7 @@ def test_empty_arrays_come_first(pair: tuple[Wire, Wire]) -> None:
 
 
 def test_messages_that_come_at_once_are_taken_apart(pair: tuple[Wire, Wire]) -> None:
-    sizes = 1, 900, 1100, 5000  # around what is read at once
+    sizes = 1, 900, 1100, 5000  # around the size of one read
     for size in sizes:
         pair[0].send(("x" * size,), request_id=size, deadline=soon())
     for size in sizes:
@@ -391,7 +391,7 @@ MALFORMED_PICKLES = {
     "a function": pickle.dumps((Evil(),)),
     "an array larger than its bytes": pickle.dumps((1,))[:2]
     + b"(cnumpy\nndarray\n(\x8a\x06\x00\x00\x00\x00\x00\x01\x85X\x02\x00\x00\x00f4C\x01atRt.",
-    "a memo place": b"\x80\x04)r\xff\xff\xff\x7f.",
+    "a memo index": b"\x80\x04)r\xff\xff\xff\x7f.",
     "a bytearray of a terabyte": b"\x80\x05\x96\x00\x00\x00\x00\x00\x01\x00\x00.",
     "bytes beyond the end": b"\x80\x04\x8e\x00\x00\x00\x00\x00\x01\x00\x00abc.",
     "objects": pickle.dumps((np.array([None]),)),
