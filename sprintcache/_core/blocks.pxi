@@ -88,7 +88,7 @@ cdef object _packet(Cursor *c, const sc_datatype *type, int64_t index, int depth
     cdef BlockHead block
     cdef np.ndarray array
     data = None
-    if depth > 16:
+    if type.layout == SC_AGGREGATE and depth >= MAX_NESTED:
         fault(f, TOO_DEEP, offset(c))
         return None
     if type.layout == SC_AGGREGATE and not take_u8(c, &same):

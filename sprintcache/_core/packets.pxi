@@ -10,6 +10,7 @@ cdef struct BlockHead:
 
 cdef enum:
     MAX_NAME = 255              # of a datatype; the known ones have up to 30 bytes
+    MAX_NESTED = 16             # aggregates in each other
 
 
 cdef int take_block(Cursor *c, BlockHead *block, Fault *f) noexcept nogil:
@@ -55,7 +56,7 @@ cdef int skip_packet(Cursor *c, const sc_datatype *type, int64_t index, int dept
     cdef BlockHead block
     cdef AlignmentHead head
     cdef int code
-    if depth > 16:
+    if type.layout == SC_AGGREGATE and depth >= MAX_NESTED:
         return fault(f, TOO_DEEP, offset(c))
     if type.layout == SC_SCALAR:
         if not skip_elements(c, 1, type.element_size):

@@ -576,7 +576,7 @@ def nested(levels: int, most: int) -> bytes:
     return builder.string("aggregate") + (u32(most) + head) * levels + u32(most) + bytes(8)
 
 
-def lying_alignments() -> Iterator[bytes]:
+def false_alignments() -> Iterator[bytes]:
     rest = bytes(64)
     for magic in (b"ALIGNRLE", b"AALPHRLE", b"ALIGNEMI"):
         for most in (*MOST, 2**27, 10_000):
@@ -594,7 +594,7 @@ def lying_alignments() -> Iterator[bytes]:
     yield b"ALIGNRLE" + u32(2**31 - 1) + (b"\0" + u32(2**32 - 1)) * 9  # markers, no items
 
 
-def lying_members() -> Iterator[tuple[bytes, int]]:
+def false_members() -> Iterator[tuple[bytes, int]]:
     """gzip members and the size that the entry declares."""
     for declared in (101, 1032 * 100, 2**30, *MOST):
         yield builder.gz(b"x" * 100), declared
@@ -607,13 +607,13 @@ def lying_members() -> Iterator[tuple[bytes, int]]:
 
 def lying_archives() -> Iterator[bytes]:
     """Files whose entries or tables declare far more than there is."""
-    payloads = [*lying_payloads(), *(builder.alignment_entry(a) for a in lying_alignments())]
+    payloads = [*lying_payloads(), *(builder.alignment_entry(a) for a in false_alignments())]
     for payload in payloads:
         yield builder.archive([(b"x", payload)])
     yield builder.archive(
         [(b"%d" % i, payload) for i, payload in enumerate(payloads)], compress=True
     )
-    for member, declared in lying_members():
+    for member, declared in false_members():
         sizes = struct.pack("<III", declared, len(member), 0)
         whole = builder.START_TAG + builder.string(b"x") + sizes + member + builder.END_TAG
         row = builder.file_row(b"x", 9, whole)
