@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import textwrap
@@ -14,8 +15,8 @@ __all__ = ["main"]
 _DESCRIPTION = """\
 Starts the given Sprint and reports what works: which Python and numpy it
 embeds, whether our modules can be imported there, which interface it has,
-what it computes in which mode, and how long that takes. If something fails, it
-says why. The output of Sprint itself goes to stderr.
+what it computes in which mode, and how long that takes. For a failure it
+gives the reason. The output of Sprint itself goes to stderr.
 """
 _EPILOG = """\
 examples:
@@ -38,10 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.dup2(2, 1)
     try:
         return _doctor(args, report)
+    except BrokenPipeError:  # of a pager that was left
+        return 1
     finally:
         os.dup2(kept, 1)
         os.close(kept)
-        report.close()
+        with contextlib.suppress(BrokenPipeError):
+            report.close()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -111,7 +115,7 @@ def _doctor(args: argparse.Namespace, report: TextIO) -> int:
     for finding in findings:
         failed |= finding.verdict == "FAIL"
         first, *rest = finding.text.splitlines() or [""]
-        lines = [f"{finding.verdict:5} {finding.what}: {first}"]
+        lines = [f"{finding.verdict:5} {finding.subject}: {first}"]
         lines += [f"        {line}" for line in rest]
         for advice in finding.advice:
             lines += wrap(advice)

@@ -1,8 +1,9 @@
-"""Sprint's command line, from what users write in a configuration.
+"""Sprint's command line, as users write it in a configuration.
 
-A command line is a string, split as a shell would, or a list, or a function that returns either. A
-word that begins with ``$`` is replaced by that environment variable, split again; a word that is a
-function is called (sprint-interface.md, section 8).
+A command line is a string, split as by a shell, a path, a list of words, or a function that returns
+any of these. A word that begins with ``$`` is replaced by that environment variable, split again; a
+word that is a function is called, a word that is a path is used as it is (sprint-interface.md,
+section 8).
 """
 
 from __future__ import annotations
@@ -17,36 +18,43 @@ from .errors import SprintError, SprintStartError
 
 __all__ = ["CommandLine", "find_executable", "from_returnn", "split_command"]
 
-Word: TypeAlias = str | Callable[[], str]
-CommandLine: TypeAlias = str | Sequence[Word] | Callable[[], str | Sequence[Word]]
+Text: TypeAlias = str | os.PathLike[str]
+Word: TypeAlias = Text | Callable[[], Text]
+CommandLine: TypeAlias = Text | Sequence[Word] | Callable[[], Text | Sequence[Word]]
 
 
 def split_command(line: CommandLine) -> list[str]:
-    """The words of a command line.
+    """Returns the words of a command line.
 
     Raises:
-        TypeError: it is none.
+        TypeError: not a command line.
         ValueError: unbalanced quotes, or an environment variable that is not set.
     """
     if callable(line):
         line = line()
+    words: Sequence[Word]
     if isinstance(line, str):
-        pieces: Sequence[Word] = shlex.split(line)
+        words = shlex.split(line)
+    elif isinstance(line, os.PathLike):
+        words = [line]
     elif isinstance(line, (list, tuple)):
-        pieces = line
+        words = line
     else:
-        raise TypeError(f"a command line is a string, a list or a function: {line!r}")
-    words = []
-    for piece in pieces:
-        word = piece() if callable(piece) else piece
-        if not isinstance(word, str):
-            raise TypeError(f"a word of a command line is a string: {word!r}")
-        words += _variable(word) if word.startswith("$") else [word]
-    return words
+        raise TypeError(f"a command line must be a string, a list or a function, not {line!r:.80}")
+    return [part for word in words for part in _parts(word() if callable(word) else word)]
+
+
+def _parts(word: Text) -> list[str]:
+    """Returns what a word is replaced by."""
+    if isinstance(word, os.PathLike):
+        return [os.fspath(word)]
+    if not isinstance(word, str):
+        raise TypeError(f"a word of a command line must be a string or a path, not {word!r:.80}")
+    return _variable(word) if word.startswith("$") else [word]
 
 
 def _variable(word: str) -> list[str]:
-    """The words of ``$NAME`` or ``${NAME}``, with whatever follows the name."""
+    """Returns the words of ``$NAME`` or ``${NAME}`` together with what follows the name."""
     name, rest = word[1:], ""
     if name.startswith("{"):
         name, _, rest = name[1:].partition("}")
@@ -59,31 +67,31 @@ def _variable(word: str) -> list[str]:
 
 
 def find_executable(executable: CommandLine) -> list[str]:
-    """The words that start Sprint: a path, a name on PATH, or an interpreter with its arguments.
+    """Returns the words that start Sprint: a path, a name on PATH, or a program with arguments.
 
-    A string that names a file is taken as it is, also with blanks in it.
+    A string that names a file is used as it is, also if it contains blanks.
 
     Raises:
-        SprintStartError: there is no such program.
+        SprintStartError: no such program.
     """
     if isinstance(executable, (str, os.PathLike)) and os.path.exists(executable):
         words = [os.fspath(executable)]
     else:
         words = split_command(executable)
-    found = shutil.which(words[0]) if words else None
-    if found is None:
+    path = shutil.which(words[0]) if words else None
+    if path is None:
         raise SprintStartError(
             "Sprint cannot be started: no such program, or not executable",
             found=repr(words[0]) if words else "an empty command",
         )
-    return [os.path.abspath(found), *words[1:]]
+    return [os.path.abspath(path), *words[1:]]
 
 
 def from_returnn(line: CommandLine) -> CommandLine:
-    """Looks up "config:NAME" in RETURNN's global configuration; gives anything else back.
+    """Looks up "config:NAME" in RETURNN's global configuration; returns other lines unchanged.
 
     Raises:
-        SprintError: returnn cannot be imported, has no global configuration, or none of that name.
+        SprintError: returnn cannot be imported, has no global configuration, or not that name.
     """
     if not (isinstance(line, str) and line.startswith("config:")):
         return line
@@ -91,12 +99,12 @@ def from_returnn(line: CommandLine) -> CommandLine:
         from returnn.config import get_global_config
     except ImportError:
         raise SprintError(
-            f"{line!r} is looked up in RETURNN's configuration, and returnn cannot be imported"
+            f"{line!r} is looked up in RETURNN's configuration, but returnn cannot be imported"
         ) from None
     name = line[len("config:") :]
     config = get_global_config(raise_exception=False)
     if config is None or name not in config.typed_dict:
-        where = "RETURNN has loaded no configuration" if config is None else "it is not there"
-        raise SprintError(f"{line!r} is looked up in RETURNN's configuration: {where}")
-    found: CommandLine = config.typed_dict[name]
-    return found
+        reason = "RETURNN has loaded no configuration" if config is None else "it has no such name"
+        raise SprintError(f"{line!r} is looked up in RETURNN's configuration: {reason}")
+    value: CommandLine = config.typed_dict[name]
+    return value

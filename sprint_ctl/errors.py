@@ -1,4 +1,4 @@
-"""What can go wrong between a trainer and its Sprint processes, and nothing else.
+"""Errors between a trainer and its Sprint processes.
 
 * ``SprintError``: the root; catch this to catch everything below
 
@@ -39,9 +39,9 @@ class SprintError(Exception):
     """Root of all errors of this package.
 
     Attributes:
-        reason: what is wrong, in words.
-        expected: what should have come, or None.
-        found: what came, or None.
+        reason: the error in words.
+        expected: the value or state that was expected, or None.
+        found: the value or state that was found, or None.
         request: name of the request under way, or None.
         segment: name of the segment under way, or None.
         command: command line of the process, or None where no process is known.
@@ -50,7 +50,7 @@ class SprintError(Exception):
             runs, or where that is not known.
         signal: name of that signal ("SIGKILL"), or None.
         has_ended: whether the process had ended when the error was raised.
-        stderr_tail: the last it wrote to stderr ("" for nothing).
+        stderr_tail: the end of its stderr ("" for nothing).
         log_tail: the end of its log file, "" where none is configured or readable.
         remote: text of the exception inside Sprint, with its traceback, or None.
     """
@@ -83,9 +83,9 @@ class SprintError(Exception):
     def __str__(self) -> str:
         text = self.reason
         facts = ("expected", self.expected), ("found", self.found)
-        told = [f"{word} {fact}" for word, fact in facts if fact is not None]
-        if told:
-            text += f": {', '.join(told)}"
+        known = [f"{name} {fact}" for name, fact in facts if fact is not None]
+        if known:
+            text += f": {', '.join(known)}"
         lines = [text]
         if self.request is not None:
             of = "" if self.segment is None else f" for segment {self.segment!r}"
@@ -93,9 +93,9 @@ class SprintError(Exception):
         elif self.segment is not None:
             lines.append(f"  segment {self.segment!r}")
         if self.pid is not None:
-            lines.append(f"  process {self.pid}, {self._fate()}")
+            lines.append(f"  process {self.pid}, {self._last_state()}")
         if self.command is not None:
-            lines.append(f"  command: {shlex.join(self.command)}")
+            lines += _wrapped_command(self.command)
         quoted = (
             ("exception inside Sprint", self.remote),
             ("last lines of stderr", self.stderr_tail),
@@ -104,10 +104,10 @@ class SprintError(Exception):
         for title, quote in quoted:
             if quote and quote.strip():
                 lines.append(f"  {title}:")
-                lines += [f"    {line}" for line in _telling(quote)[-_LINES:]]
+                lines += [f"    {line}" for line in _without_noise(quote)[-_LINES:]]
         return "\n".join(lines)
 
-    def _fate(self) -> str:
+    def _last_state(self) -> str:
         if self.returncode is None and not self.has_ended:
             return "still running when this was written"
         if self.returncode is None:
@@ -121,20 +121,33 @@ class SprintError(Exception):
 
 
 _LINES = 25  # of each quotation; the attributes keep more
+_WIDTH = 96  # of lines of a command
+_MAX_WIDTH = 300  # of quoted lines
 _OMITTED = "..."
-# addresses of a stack trace of Sprint's, and its list of modules after a failed import: long, and
-# behind the line that says what is wrong
+# addresses in a stack trace of Sprint, and its list of modules after a failed import: long, and
+# after the line with the reason
 _NOISE = re.compile(r"#\d+:?\s.*|\s+at: .*|.*\[0x[0-9a-f]+\]|.*': <module '.*")
 
 
-def _telling(text: str) -> list[str]:
-    """The lines of a quotation without those that tell a user nothing."""
+def _without_noise(text: str) -> list[str]:
+    """Returns the lines of a quotation without stack addresses, long lines cut."""
     lines: list[str] = []
     for line in text.strip().splitlines():
         if not _NOISE.fullmatch(line):
-            lines.append(line)
+            lines.append(line if len(line) <= _MAX_WIDTH else f"{line[:_MAX_WIDTH]} {_OMITTED}")
         elif lines[-1:] != [_OMITTED]:
             lines.append(_OMITTED)
+    return lines
+
+
+def _wrapped_command(command: Sequence[str]) -> list[str]:
+    """Returns the lines of a command that can be pasted into a shell."""
+    lines = ["  command:"]
+    for word in map(shlex.quote, command):
+        if len(lines[-1]) + len(word) > _WIDTH and lines[-1].strip() != "command:":
+            lines[-1] += " \\"
+            lines.append("     ")
+        lines[-1] += f" {word}"
     return lines
 
 

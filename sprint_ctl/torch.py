@@ -65,8 +65,8 @@ def sprint_loss(
 
     Args:
         log_posteriors: (time, batch, label), output of a log_softmax; any floating dtype, device
-            and strides. Frames beyond the length of a sequence may hold anything and get no
-            gradient.
+            and strides; or an array or nested lists, which get no gradient. Frames beyond the
+            length of a sequence may hold anything and get no gradient.
         seq_lengths: (batch,) integers: a tensor on any device, an array or a list.
         tags: names of the segments, as for
             `SprintInstancePool.get_batch_loss_and_error_signal`.
@@ -81,8 +81,9 @@ def sprint_loss(
         ValueError: shapes that do not fit, or a sequence without frames.
         SprintError: see `SprintInstancePool.get_batch_loss_and_error_signal`.
     """
+    log_posteriors = torch.as_tensor(log_posteriors)
     if not log_posteriors.is_floating_point():
-        raise TypeError(f"log posteriors are floating numbers, not {log_posteriors.dtype}")
+        raise TypeError(f"log posteriors must be floating numbers, not {log_posteriors.dtype}")
     if isinstance(seq_lengths, torch.Tensor):
         seq_lengths = seq_lengths.detach().cpu().numpy()
     pool = SprintInstancePool.get_global_instance(sprint_opts)

@@ -20,7 +20,7 @@ import numpy as np
 
 from sprint_ctl.errors import SprintProtocolError
 
-from .plain_values import MAX_DEPTH, brief, check_depth, plain_dtype
+from .plain_values import MAX_DEPTH, READING_ERRORS, brief, check_depth, plain_dtype
 from .shared_memory import ALIGNMENT, order_of
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Unpacker:
                 raise ValueError(f"more after {end} characters")
             if isinstance(message, list):
                 check_depth(message)
-        except Exception as error:
+        except READING_ERRORS as error:
             raise SprintProtocolError(
                 "a message cannot be read",
                 expected="its JSON text",

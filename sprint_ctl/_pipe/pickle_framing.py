@@ -22,7 +22,7 @@ import numpy as np
 
 from sprint_ctl.errors import SprintProtocolError, SprintTimeoutError
 
-from .plain_values import MAX_DEPTH, brief, plain_dtype
+from .plain_values import MAX_DEPTH, READING_ERRORS, brief, plain_dtype
 from .shared_memory import order_of
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def loads(body: bytes, deadline: float | None = None) -> tuple[Any, ...]:
         message = _PickleReader(body, deadline).read()
     except SprintTimeoutError:
         raise
-    except Exception as error:
+    except READING_ERRORS as error:
         raise SprintProtocolError(
             "a message cannot be read",
             expected="a pickle of plain values and arrays",

@@ -9,11 +9,31 @@ from __future__ import annotations
 
 import re
 import reprlib
+import struct
+from pickle import PickleError
 from typing import Any
 
 import numpy as np
 
-__all__ = ["MAX_DEPTH", "brief", "check_depth", "plain_dtype"]
+__all__ = ["MAX_DEPTH", "READING_ERRORS", "brief", "check_depth", "plain_dtype"]
+
+# what reading malformed bytes can raise; not every Exception: that of a signal handler passes
+READING_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BufferError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    PickleError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 
 MAX_DEPTH = 32  # of lists, tuples and dicts inside a message
 _PLAIN = re.compile(

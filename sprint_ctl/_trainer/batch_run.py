@@ -118,7 +118,8 @@ class _Worker(threading.Thread):
             self.error = error
             self._queue.is_cancelled = True
         finally:
-            if self._queue.is_cancelled:  # nobody else ends it
+            if self._queue.is_cancelled:
+                self.instance.end()
                 self.instance.exit_handler()
 
     def work(self) -> None:
@@ -218,9 +219,11 @@ def run_batch(
 def _cancel(queue: SegmentQueue, workers: Sequence[_Worker]) -> None:
     """Ends the Sprints of a batch that was broken off."""
     queue.is_cancelled = True
-    workers[0].instance.exit_handler()
     while any(worker.is_alive() for worker in workers):
         for worker in workers:
             if worker.is_alive():
                 worker.instance.end()  # its thread releases it
                 worker.join(_END_INTERVAL)
+    for worker in workers:
+        worker.instance.end()
+        worker.instance.exit_handler()

@@ -1,18 +1,21 @@
-"""Tries out a Sprint: what works with it, and if something fails, why.
+"""Tries out a Sprint: what works with it, and why something fails.
 
 A Sprint runs in one of three modes, by its arguments:
 
 * control loop: automata of segments (``--*.action=python-control``)
-* criterion by callback: losses and error signals, Sprint goes over the corpus
+* criterion by callback: losses and error signals, Sprint iterates over the corpus
   (``--*.action=python-control``, ``--*.python-control-loop-type=iterate-corpus``)
-* Python layer: losses and error signals through a network of Sprint's
+* Python layer: losses and error signals through a network of Sprint
 
-It is started as it is given, described, and asked for what its mode can do; then, with the same
-arguments, in those other modes that need no more arguments than we can add.
+It is started with the given arguments, described, and asked for the results of its mode; then, with
+the same arguments, in those other modes that need no further arguments but ours.
 """
 
 from __future__ import annotations
 
+import contextlib
+import re
+import shlex
 import statistics
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -36,23 +39,24 @@ _MODES = {
     _CALLBACK: ["--*.action=python-control", "--*.python-control-loop-type=iterate-corpus"],
 }
 _REPEATS = 20
-_PATIENCE = 5.0  # seconds, then it is repeated no more
+_MAX_SECONDS = 5.0  # of repetitions
 _NO_SEGMENT = "sprint_ctl doctor"  # no corpus has it
+_LARGE_BUFFER = 100_000  # frames; a segment of a quarter of an hour has fewer
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report.
+    """One entry of the report.
 
     Attributes:
         verdict: "ok"; "FAIL"; "note": neither.
-        what: was looked at.
-        text: what was found, maybe of several lines.
-        advice: what to do about it.
+        subject: the part of Sprint that was tried.
+        text: the result, possibly of several lines.
+        advice: what the user can do.
     """
 
     verdict: Literal["ok", "FAIL", "note"]
-    what: str
+    subject: str
     text: str
     advice: Sequence[str] = ()
 
@@ -67,21 +71,22 @@ def examine(
     timeout: float = 120.0,
     other_modes: bool = True,
 ) -> Iterator[Finding]:
-    """Starts Sprint, several times, and tells what works.
+    """Starts Sprint several times and reports what works.
 
     Args:
         executable, arguments: as ``sprintExecPath`` and ``sprintConfigStr`` of the pool.
-        segment: the one to ask for; else the first of the corpus.
+        segment: the one to request; None: the first of the corpus.
         frames, labels: sizes of the posteriors for where Sprint does not know them, 0: not known.
         timeout: seconds for each start and each request.
         other_modes: try other modes than that of the arguments.
 
     Yields:
-        What was found. With "FAIL" among it the pool will not work with these arguments; what
-        fails in other modes is a "note".
+        The report. With a "FAIL" in it the pool will not work with these arguments; a failure in
+        another mode is a "note".
     """
     try:
-        yield Finding("ok", "executable", " ".join(find_executable(executable)))
+        yield Finding("ok", "executable", shlex.join(find_executable(executable)))
+        yield from _buffer_size(split_command(arguments))
     except (SprintError, TypeError, ValueError) as error:
         yield _failure("executable", error)
         return
@@ -100,12 +105,12 @@ def examine(
         if not other_modes or mode == given:
             continue
         for finding in trial.run(partial(start, more)):
-            what = f"{mode}, {finding.what}"
+            subject = f"{mode}, {finding.subject}"
             if finding.verdict == "FAIL":
-                text = f"{finding.text.splitlines()[0]} (with {' '.join(more)})"
-                yield Finding("note", what, text, finding.advice)
-            elif finding.what in ("automaton", "loss"):
-                yield Finding(finding.verdict, what, finding.text, finding.advice)
+                text = f"{finding.text.splitlines()[0]} (with {shlex.join(more)})"
+                yield Finding("note", subject, text, finding.advice)
+            elif finding.subject in ("automaton", "loss"):
+                yield Finding(finding.verdict, subject, finding.text, finding.advice)
 
 
 class _Trial:
@@ -158,7 +163,7 @@ class _Trial:
         try:
             name = self._name(instance)
             if name is None:
-                try:  # Sprint reads its corpus, and so tells us the names
+                try:  # Sprint reads its corpus to look for it
                     instance.get_automaton(_NO_SEGMENT)
                 except SprintRequestError:
                     name = self._name(instance)
@@ -168,6 +173,8 @@ class _Trial:
             first, median = _timed(lambda: instance.get_automaton(name))
             states, edges, _, _ = instance.get_automaton(name)
         except SprintError as error:
+            if error.segment == _NO_SEGMENT:
+                error.segment = None
             yield _failure("automaton", error)
             return
         yield Finding(
@@ -217,6 +224,37 @@ def _mode(mode: str, facts: dict[str, Any]) -> Finding:
     return Finding("ok", "mode", f"{mode}, interface version {facts['interface_version']}")
 
 
+def _buffer_size(arguments: Sequence[str]) -> Iterator[Finding]:
+    """A note if Sprint is to clear a large buffer at every segment."""
+    for name, lines in _settings(arguments):
+        for line in lines:
+            match = re.fullmatch(r"[\w.*-]*\bbuffer-size\s*=\s*(\d+)", line.strip())
+            if match is not None and int(match[1]) >= _LARGE_BUFFER:
+                yield Finding(
+                    "note",
+                    "buffer-size",
+                    f"{match[1]} frames ({name})",
+                    [
+                        "Sprint clears buffer-size x dimension x 4 bytes at every segment, in 25 ms"
+                        " for 1,000,000 frames of 40 dimensions; set it to the number of frames of"
+                        " the longest segment, rounded up, such as 10000"
+                    ],
+                )
+
+
+def _settings(arguments: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    """The command line and the configuration files that it names, as lines of settings."""
+    yield "arguments", arguments
+    for argument in arguments:
+        option, _, path = argument.partition("=")
+        if option == "--config":
+            with (
+                contextlib.suppress(OSError),
+                open(path, encoding="utf-8", errors="replace") as file,
+            ):
+                yield path, file.readlines()
+
+
 def _environment(facts: dict[str, Any]) -> Iterator[Finding]:
     version = facts["python"].split()[0]
     yield Finding("ok", "Python", f"{version}, {facts['python_path']}")
@@ -232,12 +270,12 @@ def _environment(facts: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _doubts(loss: float, error_signal: np.ndarray[Any, Any]) -> list[str]:
-    """What is wrong with an answer to a probe, in form of advice."""
+    """Returns advice on an answer to a probe that is not as it should be."""
     if not error_signal.size:
         return [
             "with a layer: Sprint skipped the segment, as it does without"
             " --*.buffer-type=utterance, and if a segment is longer than --*.buffer-size",
-            "without: Sprint does not tell these sizes in this mode; give --labels and --frames",
+            "without: Sprint does not report these sizes in this mode; give --labels and --frames",
         ]
     if np.isnan(loss) or np.isnan(error_signal).any():
         return ["not a number: does the criterion take log posteriors (--*.input-in-log-space)?"]
@@ -254,25 +292,25 @@ def _doubts(loss: float, error_signal: np.ndarray[Any, Any]) -> list[str]:
     return []
 
 
-def _no_segment(what: str) -> Finding:
+def _no_segment(subject: str) -> Finding:
     return Finding(
         "FAIL",
-        what,
-        "no segment to ask for",
+        subject,
+        "no segment is known",
         ["give --segment; is the corpus empty, or --*.python-segment-order=false?"],
     )
 
 
 def _timed(task: Callable[[], object]) -> tuple[str, str]:
-    """How long it takes at first, and afterwards, in words."""
+    """Returns the time of the first run and the median of the others, in words."""
     seconds: list[float] = []
-    while len(seconds) < 2 or (len(seconds) <= _REPEATS and sum(seconds) < _PATIENCE):
+    while len(seconds) < 2 or (len(seconds) <= _REPEATS and sum(seconds) < _MAX_SECONDS):
         began = time.perf_counter()
         task()
         seconds.append(time.perf_counter() - began)
     return f"{seconds[0] * 1e3:.2f} ms", f"{statistics.median(seconds[1:]) * 1e3:.2f} ms"
 
 
-def _failure(what: str, error: Exception) -> Finding:
+def _failure(subject: str, error: Exception) -> Finding:
     advice = advice_for(error) if isinstance(error, SprintError) else ()
-    return Finding("FAIL", what, str(error), advice)
+    return Finding("FAIL", subject, str(error), advice)

@@ -9,13 +9,13 @@ answers with an exception leaves it running.
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sprint_ctl._pipe.deadline import check_timeouts, deadline_after
+from sprint_ctl._pipe.plain_values import brief
 from sprint_ctl.command import CommandLine, from_returnn, split_command
 from sprint_ctl.errors import (
     SprintAutomatonError,
@@ -348,7 +348,7 @@ class SprintSubprocessInstance:
         self.deaths = 0
         lines = text.strip().splitlines() or [""]
         error = SprintRequestError(
-            f"Sprint answered with an exception: {lines[-1]}",
+            f"Sprint answered with an exception: {lines[-1]:.300}",
             request=request,
             segment=self._segment,
             remote=text,
@@ -359,7 +359,7 @@ class SprintSubprocessInstance:
     def _fail(self, request: str, expected: str, found: Any) -> None:
         self._running().fail(
             SprintProtocolError(
-                "unexpected reply from Sprint", expected=expected, found=reprlib.repr(found)[:200]
+                "unexpected reply from Sprint", expected=expected, found=brief(found)
             ),
             request=request,
             segment=self._segment,

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SprintInstancePool"]
 
+_MAX_LOG_SUM = 0.1  # of a frame; half precision and many labels stay below
 _TIMEOUTS = ("start_timeout", "request_timeout", "exit_timeout")
 
 logger = logging.getLogger(__name__)
@@ -120,6 +121,7 @@ class SprintInstancePool:
         self.lock = threading.RLock()
         self.instances: list[SprintSubprocessInstance] = []
         self.num_skipped = 0
+        self._is_checked = False
         self._lent: Sequence[SprintSubprocessInstance] = ()  # to the batch under way
         watch_forks(self)
 
@@ -147,6 +149,7 @@ class SprintInstancePool:
         names = sequence_names(tags)
         posteriors = log_posteriors_array(log_posteriors, len(names))
         lengths = sequence_lengths(seq_lengths, len(names), len(posteriors))
+        self._check_normalized(posteriors, lengths)
         loss = np.zeros(len(names), np.float32)
         error_signal = np.zeros(posteriors.shape, np.float32)
 
@@ -192,6 +195,20 @@ class SprintInstancePool:
 
         self._run(SegmentQueue(range(len(names))), task, "raise")
         return join_automata([automata[index] for index in range(len(names))])
+
+    def _check_normalized(self, posteriors: NDArray[Any], lengths: Sequence[int]) -> None:
+        """Warns, in the first batch, about logits or probabilities instead of log posteriors."""
+        if self._is_checked or not any(lengths):
+            return
+        self._is_checked = True
+        frame = posteriors[0, int(np.argmax(lengths))].astype(np.float64)
+        log_sum = float(np.logaddexp.reduce(frame)) if frame.size else 0.0
+        if not abs(log_sum) <= _MAX_LOG_SUM:
+            logger.warning(
+                "these are not log posteriors: the labels of a frame have the log sum %.3g instead"
+                " of 0; pass the output of a log_softmax",
+                log_sum,
+            )
 
     def _run(self, queue: SegmentQueue, task: Task, on_failure: str) -> None:
         """Has the segments of a batch done; raises unless all were, or may be skipped."""

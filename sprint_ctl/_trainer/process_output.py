@@ -133,10 +133,10 @@ class StderrReader(threading.Thread):
         with self._lock:
             if self._fds:
                 os.eventfd_write(self._stop_fd, 1)
-        if self.ident is None:  # it could not be started
-            self._close()
-        else:
+        if self.ident is not None:
             self.join(timeout)
+        if not self.is_alive():  # it may not have run
+            self._close()
 
     def after_fork(self) -> None:
         """Closes the copies of a fork, where the thread does not run."""

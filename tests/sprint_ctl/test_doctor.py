@@ -210,6 +210,39 @@ def test_what_the_real_sprint_writes(words: str, advice: str) -> None:
     assert advice in advice_for(error)[0]
 
 
+def test_a_large_buffer_is_noted(doctor, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """The real Sprint clears all of it at every segment."""
+    config = tmp_path / "training.config"
+    config.write_text("[*.python-layer]\nbuffer-size = 1000000\n")
+    small = doctor(*LAYER, "--*.buffer-size=10000", options=("--as-given",))
+    assert "buffer-size" not in small.text
+    for argument in ("--*.buffer-size=1000000", f"--config={config}"):
+        report = doctor(*LAYER, argument, options=("--as-given",))
+        assert report.status == 0
+        verdict, text = report.of("buffer-size")
+        assert verdict == "note"
+        assert text.startswith("1000000 frames")
+        assert "such as 10000" in text
+
+
+def test_no_segment_of_ours_in_the_report(doctor) -> None:  # type: ignore[no-untyped-def]
+    report = doctor(*LOOP, f"{MISBEHAVE}request-1:signal:SEGV", options=("--as-given",))
+    assert report.status == 1
+    assert "SIGSEGV" in report.of("automaton")[1]
+    assert "sprint_ctl doctor" not in report.text
+
+
+def test_a_pipe_that_is_closed_ends_the_report() -> None:
+    command = [sys.executable, "-m", "sprint_ctl", "doctor", "--sprint", "no-such-program", "--"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    with process.stderr:
+        assert process.stderr.read() == b""
+    assert process.wait(60) == 1
+
+
 def test_advice_needs_no_stderr() -> None:
     """The log file of Sprint is read as well; where nothing is known, it is named."""
     error = SprintDiedError("Sprint ended with exit status 1")

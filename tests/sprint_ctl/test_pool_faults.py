@@ -26,6 +26,7 @@ from sprint_ctl.error_signals import SprintInstancePool
 from sprint_ctl.errors import SprintDiedError, SprintError
 
 TINY = Path(__file__).parents[1] / "child_programs" / "sprint_tiny.py"
+SMALL = TINY.with_name("sprint_small.py")
 NUM_BATCHES = int(os.environ.get("SPRINTCACHE_FAULT_BATCHES", "60"))
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -35,6 +36,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:Deprecati
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("pool", "batch_run"):
         monkeypatch.setattr(logging.getLogger(f"sprint_ctl._trainer.{module}"), "disabled", True)
+
+
+def small_pool(**options: Any) -> SprintInstancePool:
+    """Of Sprints that load our own modules."""
+    return SprintInstancePool(
+        {"sprintExecPath": [sys.executable, str(SMALL)], "start_timeout": 60.0, **options}
+    )
 
 
 def tiny_pool(**options: Any) -> SprintInstancePool:
@@ -329,6 +337,22 @@ def test_a_request_that_was_sent_directly_keeps_its_sprint() -> None:
     pool.close()
 
 
+@pytest.mark.parametrize("framing", [1, 2])
+def test_an_answer_never_meets_a_later_request(framing: int) -> None:
+    """Neither framing needs ids for that: the Sprint of a request that was broken off is ended."""
+    pool = small_pool(sprintControlConfig={"wire": framing})
+    x = random_posteriors(0, 5, 2000, 3)
+    tags = [f"c/{i}/5" for i in range(2000)]
+    for seed in range(4):
+        with pytest.raises(InterruptionError), alarm(0.001 * 3**seed, InterruptionError):
+            pool.get_batch_loss_and_error_signal(x, [5] * 2000, tags)
+        y = random_posteriors(seed + 1, 5, 1, 3)
+        loss, error_signal = pool.get_batch_loss_and_error_signal(y, [5], ["c/1/5"])
+        assert loss.tolist() == [5]
+        np.testing.assert_array_equal(error_signal, 2 * y)
+    pool.close()
+
+
 # ---- arguments ---------------------------------------------------------------------------------
 
 
@@ -380,6 +404,23 @@ def test_lists_are_taken() -> None:
     assert np.array_equal(error_signal[:, 0], 2 * x[:, 0])
     pool.close()
     assert log_posteriors_array(x, 2) is x
+
+
+@pytest.mark.parametrize("kind", ["log posteriors", "half", "logits", "probabilities"])
+def test_what_is_not_log_posteriors_is_noticed(
+    kind: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    x = random_posteriors(1, 4, 1, 500)
+    arrays = {"log posteriors": x, "half": x.astype(np.float16), "logits": x + 3}
+    pool = tiny_pool()
+    for _ in range(2):
+        loss, _ = pool.get_batch_loss_and_error_signal(arrays.get(kind, np.exp(x)), [4], ["c/1"])
+        assert loss.tolist() == [4]
+    pool.close()
+    words = [record.getMessage() for record in caplog.records]
+    assert len(words) == (kind in ("logits", "probabilities"))
+    assert all("log_softmax" in text for text in words)
 
 
 # ---- automata ----------------------------------------------------------------------------------

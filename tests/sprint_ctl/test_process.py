@@ -170,7 +170,119 @@ def test_a_fork_of_the_trainer_lets_go() -> None:
     assert process.close() == 0
 
 
+def test_no_file_is_made_for_a_process(tmp_path: Path) -> None:
+    """So none is left, however the trainer and Sprint end."""
+    process = start(ANSWER)
+    assert process.receive(deadline=soon()) == ("ok",)
+    assert os.listdir(tmp_path) == []
+    process.close()
+
+
+def test_a_folder_of_the_user_is_never_removed(tmp_path: Path) -> None:
+    """Neither by a Sprint whose trainer was killed, whatever its name and wherever it is."""
+    folder = tmp_path / "sprint-modules-mine"
+    folder.mkdir()
+    (folder / "layer.py").write_text("")
+    code = """
+import os, signal, sys
+from tests.sprint_ctl.test_pool_faults import SMALL, small_pool
+pool = small_pool()
+pool.get_free_instance()
+sys.stdout.write(str(pool.instances[0].pid)); sys.stdout.flush()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{folder}"},
+    )
+    assert ended(int(done.stdout))
+    assert [path.name for path in tmp_path.rglob("*")] == ["sprint-modules-mine", "layer.py"]
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)])
+def test_with_closed_standard_descriptors(closed: tuple[int, ...], tmp_path: Path) -> None:
+    """The pipes are not what Sprint writes its log or its errors to."""
+    code = f"""
+import os, sys
+for fd in {closed}:
+    os.close(fd)
+sys.path.insert(0, {str(ROOT)!r})
+from tests.sprint_ctl.test_process import start, soon
+process = start(
+    "print('log', flush=True); print('why', file=sys.stderr); wire.send(('ok',)); wire.receive()"
+)
+answer = process.receive(deadline=soon())
+status = process.close()
+with open({str(tmp_path / "answer")!r}, "w") as file:
+    file.write(f"{{answer}} {{status}} {{process._child.stderr_tail()}}")
+"""
+    subprocess.run([sys.executable, "-c", code], timeout=60, check=False, capture_output=True)
+    assert (tmp_path / "answer").read_text() == "('ok',) 0 why\n"
+
+
+def test_where_the_system_reaps_processes(tmp_path: Path) -> None:
+    """SIGCHLD is ignored: no exit status is known, and none is made up."""
+    code = f"""
+import signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+sys.path.insert(0, {str(ROOT)!r})
+from sprint_ctl.errors import SprintError
+from tests.sprint_ctl.test_process import start, soon, ANSWER
+process = start("wire.send(('ok',)); os.kill(os.getpid(), 9)")
+process.receive(deadline=soon())
+process.is_ready = True
+try:
+    process.receive(deadline=soon())
+except SprintError as error:
+    print(type(error).__name__, error.returncode, error.signal, error.has_ended)
+    print(error)
+process = start(ANSWER)
+process.receive(deadline=soon())
+print(process.is_running, process.close(), process.is_running)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], timeout=60, check=True, capture_output=True, text=True
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0] == "SprintDiedError None None True"
+    assert "SIGCHLD is ignored" in lines[1]
+    assert "ended with an unknown exit status" in lines[2]
+    assert lines[-1] == "True None False"
+
+
 # ---- what does not start -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["stderr of Sprint", "start of Sprint"])
+@pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
+def test_a_start_that_is_broken_off_leaves_nothing(
+    name: str, kind: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No thread to be had, or Ctrl-C just when the thread has started."""
+    start(ANSWER).close()
+    before = resources()
+    begin = threading.Thread.start
+
+    def broken(thread: threading.Thread) -> None:
+        if thread.name != name or kind is KeyboardInterrupt:
+            begin(thread)
+        if thread.name == name:
+            raise kind("on purpose")
+
+    expected = SprintStartError if kind is RuntimeError else kind
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", broken)
+        for _ in range(5):
+            with pytest.raises(expected, match="on purpose"):
+                start("time.sleep(60)")
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    assert resources() == before
+    assert children == []
 
 
 def test_programs_that_cannot_be_started(tmp_path: Path) -> None:
@@ -339,6 +451,23 @@ def test_a_wrapper_ends_with_what_it_started(tmp_path: Path) -> None:
     assert ended(inner)
 
 
+def test_what_a_wrapper_has_left_running_ends(tmp_path: Path) -> None:
+    script = tmp_path / "sprint.sh"
+    script.write_text(f"#!/bin/sh\nsleep 1000 &\necho $! > {tmp_path}/pid\n")
+    script.chmod(0o755)
+    process = SprintProcess(str(script), lambda *both: list(both), exit_timeout=0.1)
+    with pytest.raises(SprintStartError, match="exit status 0 before it was ready"):
+        process.receive(deadline=soon())
+    assert ended(int((tmp_path / "pid").read_text()))
+
+
+def test_a_stopped_process_ends(tmp_path: Path) -> None:
+    process = stubborn(start("wire.send(('ok',)); os.kill(os.getpid(), signal.SIGSTOP)"))
+    begin = time.monotonic()
+    assert process.close(ask=False) == -signal.SIGTERM
+    assert time.monotonic() - begin < 0.9
+
+
 def test_stderr_passes_through_and_its_end_is_kept(capfd: pytest.CaptureFixture[str]) -> None:
     process = start(
         "sys.stderr.write('begin' + 'x' * 200_000 + 'end\\n'); sys.stderr.flush(); " + ANSWER
@@ -368,6 +497,7 @@ def test_command_lines(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--x=a b", lambda: "--y=$x"], ["--x=a b", "--y=$x"]),
         (lambda: ["$SPRINT_ARGS", "z"], ["--a=1", "--b=2 3", "z"]),
         (lambda: "one two", ["one", "two"]),
+        ([Path("/opt/nn-trainer"), lambda: Path("$x")], ["/opt/nn-trainer", "$x"]),
         ("", []),
     ]
     for line, words in table:
@@ -379,12 +509,35 @@ def test_command_lines(monkeypatch: pytest.MonkeyPatch) -> None:
             split_command(wrong)  # type: ignore[arg-type]
 
 
+def test_an_environment_for_sprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPRINT_TEST", "trainer")
+    monkeypatch.setenv("SPRINT_KEPT", "kept")
+    process = start(
+        "wire.send((os.environ['SPRINT_TEST'], os.environ['SPRINT_KEPT']))",
+        environment={"SPRINT_TEST": "sprint"},
+    )
+    assert process.receive(deadline=soon()) == ("sprint", "kept")
+    process.close()
+
+
+def test_the_command_of_an_error_can_be_pasted() -> None:
+    command = ["/opt/nn trainer", "--*.name=it's", "--*.long=" + "x" * 300, "$HOME", "--a", "b"]
+    error = SprintDiedError("why")
+    error.command = command
+    lines = str(error).splitlines()
+    pasted = "\n".join(lines[1:]).partition("command: ")[2]
+    script = f"printf '%s\\n' {pasted}"
+    assert subprocess.check_output(["sh", "-c", script], text=True).splitlines() == command
+    assert [line.endswith(" \\") for line in lines] == [False, True, True, False]
+
+
 def test_executables(tmp_path: Path) -> None:
     blank = tmp_path / "with blank"
     blank.write_text("#!/bin/sh\n")
     blank.chmod(0o755)
     assert find_executable(str(blank)) == [str(blank)]
     assert find_executable(f"{sys.executable} -c pass") == [sys.executable, "-c", "pass"]
+    assert find_executable([Path(sys.executable), "-c"]) == [sys.executable, "-c"]
     assert find_executable("sh")[0].endswith("/sh")
 
 

@@ -16,6 +16,7 @@ from sprint_ctl.error_signals import SprintInstancePool
 from sprint_ctl.errors import SprintRequestError
 from sprintcache.bliss import Corpus
 from tests.paths import DATA
+from tests.sprint_ctl.test_pool_faults import tiny_pool
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'sprintcache[torch]'")
 
@@ -249,3 +250,36 @@ def test_the_example_learns() -> None:
     assert losses[0] > losses[1] > losses[2]
     assert len(told) == 3
     assert SprintInstancePool.get_global_instance(example["OPTIONS"]).num_skipped == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize(("confidence", "scale"), [(1.0, 65536.0), (13.0, 8192.0)])
+def test_the_error_signal_is_scaled_before_it_is_rounded(
+    dtype: Any, confidence: float, scale: float
+) -> None:
+    """The factor of loss scaling is infinite in half precision, small signals have no digits."""
+    opts = {**tiny_pool().sprint_opts, "numInstances": 1}
+    x = torch.zeros(3, 2, 5)
+    x[:, :, 1] = confidence
+    x = x.log_softmax(-1).to(dtype).requires_grad_()
+    (sprint_loss(x, [3, 2], ["c/1", "c/2"], opts).sum() * scale).backward()
+    expected = 2 * x.detach().to(torch.float32) * scale  # twice the log posteriors
+    expected[2, 1] = 0
+    assert x.grad is not None
+    assert x.grad.dtype == dtype
+    assert torch.equal(x.grad, expected.to(dtype))
+
+
+def test_tensors_go_to_the_pool_and_arrays_to_the_loss() -> None:
+    pool = tiny_pool()
+    x = torch.randn(3, 2, 5).log_softmax(-1).requires_grad_()
+    arguments = torch.tensor([3, 2]), ["c/1", "c/2"]
+    loss, error_signal = pool.get_batch_loss_and_error_signal(x, *arguments)
+    assert loss.tolist() == [3, 2]
+    half = pool.get_batch_loss_and_error_signal(x.bfloat16(), *arguments)[1]
+    np.testing.assert_array_equal(half[:2], 2 * x.detach().bfloat16().float().numpy()[:2])
+    pool.close()
+    opts = pool.sprint_opts
+    for values in (x.detach().numpy(), x.tolist()):
+        assert sprint_loss(values, *arguments, opts).tolist() == [3, 2]
+    assert error_signal.shape == (3, 2, 5)
