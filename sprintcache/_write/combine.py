@@ -15,6 +15,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from sprintcache._threads import default_threads, ordered_map
+from sprintcache.archive import Archive
 from sprintcache.errors import EntryNotFoundError, SprintCacheError
 from sprintcache.opening import open_archive
 
@@ -25,7 +26,6 @@ from .writer import ArchiveWriter
 
 if TYPE_CHECKING:
     from sprintcache._files import Part
-    from sprintcache.archive import Archive
 
     from .combine_plan import OnDecision
 
@@ -208,7 +208,7 @@ def _new_name(prefix: str, rename: Callable[[str], str] | None) -> Callable[[str
 
 
 def _check_open(archive: object) -> None:
-    if not hasattr(archive, "source_paths"):
+    if not isinstance(archive, Archive):
         raise TypeError(f"an open archive is needed, from open_archive, not {archive!r}")
 
 

@@ -545,7 +545,7 @@ def test_numbers_of_a_state_tying_that_are_none(line: str, scratch: Path) -> Non
 MOST = (2**31 - 1, 2**31, 2**32 - 1)
 
 
-def lying_payloads() -> Iterator[bytes]:
+def false_payloads() -> Iterator[bytes]:
     """Blocks that declare far more than there is, at every place where a number is declared."""
     rest = bytes(64)
     for datatype in PACKETS:
@@ -605,9 +605,9 @@ def false_members() -> Iterator[tuple[bytes, int]]:
         yield from ((bomb[:-4] + u32(declared), declared) for declared in (0, 100, 2**20 - 1))
 
 
-def lying_archives() -> Iterator[bytes]:
+def false_archives() -> Iterator[bytes]:
     """Files whose entries or tables declare far more than there is."""
-    payloads = [*lying_payloads(), *(builder.alignment_entry(a) for a in false_alignments())]
+    payloads = [*false_payloads(), *(builder.alignment_entry(a) for a in false_alignments())]
     for payload in payloads:
         yield builder.archive([(b"x", payload)])
     yield builder.archive(
@@ -631,7 +631,7 @@ def lying_archives() -> Iterator[bytes]:
 
 def test_false_sizes_are_refused_like_by_the_reference(scratch: Path, labeling: Labeling) -> None:
     checker = Checker(scratch / "x.cache", all_readings(labeling))
-    for data in lying_archives():
+    for data in false_archives():
         for refusal in checker.check(data):
             assert justified(refusal, data), refusal
 
@@ -644,7 +644,7 @@ def test_false_sizes(scratch: Path) -> None:
     """Refused before anything is allocated: by a process that could not."""
     (scratch / "labeling").mkdir()
     Labeling.write(scratch / "labeling", ALLOPHONES, TYING)
-    archives = list(lying_archives())
+    archives = list(false_archives())
     for number, data in enumerate(archives):
         (scratch / f"{number}.cache").write_bytes(data)
     command = [sys.executable, "-X", "faulthandler", __file__, str(scratch)]
