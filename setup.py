@@ -44,7 +44,7 @@ def inflaters() -> tuple[list[tuple[str, str]], list[str]]:
     ):
         found.append(("SPRINTCACHE_LIBDEFLATE", "deflate"))
     if INFLATE != "python" and links("zlib.h", "crc32(0, 0, 0)", "z"):
-        found.append(("SPRINTCACHE_ZLIB", "z"))  # beside libdeflate: inflates just a beginning
+        found.append(("SPRINTCACHE_ZLIB", "z"))  # also with libdeflate: inflates only the head
     if INFLATE == "libdeflate" and ("SPRINTCACHE_LIBDEFLATE", "deflate") not in found:
         raise SystemExit("SPRINTCACHE_INFLATE=libdeflate, but libdeflate.h was not found")
     return [(macro, "1") for macro, _ in found], [library for _, library in found]

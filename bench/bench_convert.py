@@ -1,6 +1,6 @@
 """Converting 1,000 segments to HDF5, Kaldi and npz, against writing the same arrays alone.
 
-What is written beside ours lies in memory already, contiguous: the time of the library that writes,
+The peers write arrays that are contiguous in memory already: the time of the library that writes,
 without reading and decoding. Every run makes a new file and ends with fsync.
 """
 

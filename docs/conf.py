@@ -52,7 +52,7 @@ autodoc_default_options = {"members": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
-napoleon_use_rtype = False  # what stands before a colon in "Returns" need not be a type
+napoleon_use_rtype = False  # text before a colon in "Returns" need not be a type
 
 # classes whose objects come from a function or a method
 MADE_BY_CALLS = {

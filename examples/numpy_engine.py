@@ -35,7 +35,7 @@ class Engine:
             self.model = np.zeros((input_dim + 1, output_dim), np.float32)
 
     def train(self, dataset):
-        """Runs in a thread of its own; sequences come as Sprint delivers them."""
+        """Runs in a separate thread; sequences arrive as Sprint delivers them."""
         for epoch in dataset.iter_epochs(self.first_epoch):
             loss = frames = 0
             for seq in dataset.iter_seqs():

@@ -20,7 +20,7 @@ class Engine:
     """Two layers and a softmax, trained sequence by sequence."""
 
     def __init__(self, config):
-        torch.set_num_threads(1)  # Sprint has a processor of its own
+        torch.set_num_threads(1)  # Sprint needs the other processors
         self.path = config.get("model", "")
         self.first_epoch = int(config.get("epoch", 1))
         self.model = None
@@ -39,7 +39,7 @@ class Engine:
             )
 
     def train(self, dataset):
-        """Runs in a thread of its own; sequences come as Sprint delivers them."""
+        """Runs in a separate thread; sequences arrive as Sprint delivers them."""
         optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
         for epoch in dataset.iter_epochs(self.first_epoch):
             losses = []

@@ -2,7 +2,7 @@
 # # A tour of sprintcache
 #
 # Cells begin with `# %%`: open this file as a notebook (VS Code, Spyder, Jupyter with Jupytext), or
-# run it as it is. The data are real archives of Sprint that lie beside it.
+# run it as a script. The data are real archives of Sprint in `tests/data`.
 
 # %%
 import tempfile

@@ -23,7 +23,7 @@ def renamer(rename: Rename) -> Callable[[str], str]:
 
     Raises:
         ValueError: if a substitution is malformed.
-        TypeError: if it is none of the three.
+        TypeError: if it is not one of the three.
     """
     if isinstance(rename, str):
         return _substitution(rename)

@@ -1,10 +1,10 @@
-"""Every code block of the README and of the documentation runs as it stands there.
+"""Runs every code block of the README and of the documentation, and compares its output.
 
-Blocks of a page run in order and share their names, in a folder that has the repository's data.
-``python`` is executed: what stands behind ``print(...)  #`` is what it prints. Of ``console`` every
-line that begins with ``$`` is run, and the lines below it are in its output; ``...`` stands for
-anything. ``sh`` is what sets up a machine, ``text`` no code. Above a block that needs an extra
-stands ``<!-- needs: torch -->``.
+Blocks of a page run in order and share their names, in a folder with the repository's data. A
+``python`` block is executed; a comment after ``print(...)`` is its output. In a ``console`` block,
+lines that begin with ``$`` are commands and the lines below them their output, where ``...`` matches
+any text. ``sh`` blocks set up a machine and ``text`` blocks have no code; neither is run. The line
+``<!-- needs: torch -->`` above a block names the packages that it needs.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def test_every_block_runs(page: Path, tmp_path: Path, monkeypatch: pytest.Monkey
                 line, *output = command.splitlines()
                 check_output(line, output, run(line[2:]))
         else:
-            assert language in NOT_RUN, f"a block of {language!r}: say how it is run"
+            assert language in NOT_RUN, f"a block of {language!r}: not a known language"
     if missing:
-        pytest.skip(f"run without what needs {', '.join(sorted(missing))}: not installed")
+        pytest.skip(f"blocks that need {', '.join(sorted(missing))} are skipped: not installed")
 
 
 def run(line: str) -> str:
-    """What a command prints; where it ends with another status, the line says so."""
+    """Returns the output of a command; its line names an exit status that is not 0."""
     command, _, remark = line.partition("  # exit status ")
     folder = Path(sys.executable).parent
     done = subprocess.run(
@@ -74,14 +74,14 @@ def run(line: str) -> str:
     return done.stdout
 
 
-def check_output(code: str, told: Iterable[str], printed: str) -> None:
-    """The lines that a page tells are printed in this order; ``...`` stands for anything."""
+def check_output(code: str, expected: Iterable[str], printed: str) -> None:
+    """Checks that the expected lines are printed in this order; ``...`` matches any text."""
     lines = iter(printed.splitlines())
-    for line in told:
+    for line in expected:
         pattern = re.escape(line.rstrip()).replace(r"\.\.\.", ".*") + r"\s*"
         if pattern not in (r"\s*", r".*\s*"):
-            found = any(re.fullmatch(pattern, each) for each in lines)
-            assert found, f"{code}\nprints no {line!r}, but\n{printed}"
+            is_printed = any(re.fullmatch(pattern, each) for each in lines)
+            assert is_printed, f"{code}\ndoes not print {line!r}, but\n{printed}"
 
 
 def test_names_of_sprintcache_are_all_in_the_reference() -> None:
@@ -93,7 +93,7 @@ def test_names_of_sprintcache_are_all_in_the_reference() -> None:
     assert sorted([*shown, *errors]) == sprintcache.__all__
 
 
-def test_pages_that_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generated_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "docs")  # as Sphinx does
     spec = importlib.util.spec_from_file_location("generated", ROOT / "docs/generated.py")
     assert spec is not None

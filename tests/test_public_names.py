@@ -99,7 +99,7 @@ PUBLIC = ["sprintcache.bliss", "sprintcache.comparison", "sprintcache.statistics
 
 @pytest.mark.parametrize("module", ["sprintcache", *PUBLIC])
 def test_properties_are_documented_without_a_type(module: str) -> None:
-    """What stands before a colon in their first line would be shown as their type."""
+    """Text before a colon in their first line would be rendered as their type."""
     home = importlib.import_module(module)
     for name in home.__all__:
         for attribute, value in vars(getattr(home, name)).items():

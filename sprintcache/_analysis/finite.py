@@ -44,7 +44,7 @@ def _count(data: Any) -> list[int]:
 
 
 def _numbers(packet: Any) -> NDArray[Any] | list[Any]:
-    """The numbers of a packet; packets of its own for an aggregate."""
+    """The numbers of a packet; a list for an aggregate."""
     if isinstance(packet, Block):
         numbers: NDArray[Any] | list[Any] = packet.data
         return numbers

@@ -119,8 +119,8 @@ cdef class Search:
                 &final_weight[0], <uint32_t>column_label.shape[0], of_column, values, num_frames,
                 stride, scale, prior_scale, priors)
             if code == SA_OK and path_arcs != NULL and factor > 1 and min_beam * factor <= max_beam:
-                # Sprint repeats the round with the next beam until the score is the same. Where
-                # the path of the second round lies within the first beam, the first one is spared.
+                # Sprint repeats the round with the next beam until the score is the same. If the
+                # path of the second round stays within the first beam, the first is skipped.
                 used = min_beam * factor if until_equal else min_beam
                 code = sa_round(s, used)
                 if code == SA_OK:

@@ -30,7 +30,7 @@ class AlignedWord(NamedTuple):
 
 @dataclass(frozen=True)
 class AlignResult:
-    """The alignment of one segment, or the reason why there is none.
+    """The alignment of one segment, or the reason for its absence.
 
     Attributes:
         tag: name of the segment, or None.
@@ -40,7 +40,7 @@ class AlignResult:
         num_frames: frames of the segment.
         num_active: states within the beam, averaged over the frames of the last round.
         beam: beam of the last round.
-        reason: why there is no alignment; None where there is one.
+        reason: why the search failed; None if it did not.
         words: words and silences of the best path; empty for Baum-Welch.
         start, end: time of the first and the last frame in seconds, if they were given.
     """

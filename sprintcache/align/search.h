@@ -327,8 +327,8 @@ static int sa_trellis(sa_search *s, float beam) {
     return total < (double)FLT_MAX ? SA_OK : SA_NO_PATH;
 }
 
-/* Posteriors of the links. With `again`, links of weight 0 do not count, and alpha is computed
- * anew. Needs beta of the last frame, which sa_trellis sets. */
+/* Posteriors of the links. With `again`, alpha is computed from the links that are left. Needs
+ * beta of the last frame, which sa_trellis sets. */
 static int sa_posteriors(sa_search *s, int again) {
     size_t last = s->frame_begin[s->num_frames];
     if (again) {

@@ -27,7 +27,7 @@ def aligner_keywords(
     selection: str,
     num_labels: int,
 ) -> dict[str, Any]:
-    """Returns the keywords of `Aligner` that a configuration stands for.
+    """Returns the keywords of `Aligner` that a configuration describes.
 
     Raises:
         OSError: if a file cannot be read.

@@ -34,7 +34,7 @@ def exporter_of(config: Configuration, selection: str | None) -> str:
 
 
 def builder_keywords(config: Configuration, base: str | None) -> dict[str, Any]:
-    """Returns the keywords that a configuration stands for.
+    """Returns the keywords that a configuration describes.
 
     Args:
         config: seen from the automata builder.

@@ -2,7 +2,7 @@
 
 A TextGrid is a sequence of values: numbers, quoted strings (a quote inside is doubled) and flags
 such as ``<exists>``; everything between them is comment. So one reader reads both forms. Interval
-tiers have no gaps: what lies between two intervals, silence included, is an interval with the text
+tiers have no gaps: the time between two intervals, silence included, is an interval with the text
 ``""``. Such intervals are left out on reading.
 """
 
