@@ -17,7 +17,6 @@ Sprints; so it works in the workers of a DataLoader.
 from __future__ import annotations
 
 import contextlib
-import os
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +26,7 @@ from sprintcache._checks import check_not_negative
 
 from ._sequences.sequence_cache import SequenceCache
 from ._trainer.epoch_reader import EpochReaders
+from ._trainer.forks import watch_forks
 from ._trainer.segment_receiver import SegmentStream, StreamOptions
 from .command import CommandLine, find_executable, from_returnn, split_command
 from .dataset_base import SprintDatasetBase
@@ -122,7 +122,7 @@ class ExternSprintDataset(SprintDatasetBase):
         self.useMultipleEpochs()
         self._running = EpochReaders(self._new_cache(), exit_timeout + _JOIN_TIMEOUT)
         self._finalizer = weakref.finalize(self, self._running.release)
-        _watch_forks(self)
+        watch_forks(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (type(self), *self._arguments, self._dimensions)
@@ -294,8 +294,8 @@ class ExternSprintDataset(SprintDatasetBase):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _renew(self) -> None:
-        """In a fork: drops the processes and threads of the parent."""
+    def after_fork(self) -> None:
+        """Drops the processes and threads of the parent; see `watch_forks`."""
         self._finalizer.detach()
         self.epoch = None
         self._running = EpochReaders(self._new_cache(), self._options.exit_timeout + _JOIN_TIMEOUT)
@@ -312,19 +312,3 @@ def _restored(
     if dimensions is not None:
         dataset.set_dimensions(*dimensions)
     return dataset
-
-
-_datasets: weakref.WeakSet[ExternSprintDataset] = weakref.WeakSet()
-_watching: list[int] = []  # not empty once forks are watched
-
-
-def _watch_forks(dataset: ExternSprintDataset) -> None:
-    _datasets.add(dataset)
-    if not _watching:
-        _watching.append(os.getpid())
-        os.register_at_fork(after_in_child=_renew_all)
-
-
-def _renew_all() -> None:
-    for dataset in list(_datasets):
-        dataset._renew()

@@ -284,14 +284,14 @@ def test_filter_file(make: Make, tmp_path: Path) -> None:
 
 
 def test_parts_and_shards_are_disjoint_and_complete(make: Make) -> None:
-    tags: list[str] = []
+    delivered: list[str] = []
     for shard in (0, 1):
         dataset = make(SMALL, partitionEpoch=3, num_shards=2, shard_index=shard)
         for epoch in (1, 2, 3):
             part = tags(dataset, epoch)
             assert len(part) == 4
-            tags += part
-    assert sorted(tags) == NAMES
+            delivered += part
+    assert sorted(delivered) == NAMES
 
 
 def test_seeds_are_those_of_the_full_epoch(make: Make) -> None:
