@@ -410,7 +410,7 @@ def without_epsilons(
                 raise RefusedError("cycle of epsilons")
             for label, _, w, target in arcs[source]:
                 d = f32(distance[source] + w)
-                if label == EPSILON and d < distance.get(target, INFINITY):  # type: ignore[operator]
+                if label == EPSILON and (target not in distance or d < distance[target]):
                     distance[target] = d  # type: ignore[index]
                     waiting.append(target)  # type: ignore[arg-type]
         out = [arc for arc in arcs[state] if arc[0] != EPSILON]
@@ -502,17 +502,17 @@ def exported(
                 edges.append((state, target, emission, w))
     if not edges:
         raise RefusedError("no edges")
-    left = list(range(len(walk)))
+    waiting = {state: 0 for state in range(len(walk))}
+    for source, target, _, _ in edges:
+        waiting[target] += source != target
     order: dict[int, int] = {}
-    rest = list(edges)
-    while True:
-        free = [s for s in left if not any(e[1] == s and e[0] != s for e in rest)]
-        if not free:
-            break
+    while free := [state for state, count in waiting.items() if not count]:
         order[free[0]] = len(order)
-        left.remove(free[0])
-        rest = [e for e in rest if e[0] != free[0]]
-    if left:
+        del waiting[free[0]]
+        for source, target, _, _ in edges:
+            if source == free[0] != target:
+                waiting[target] -= 1
+    if waiting:
         raise RefusedError("cycle")
     edges = [(order[s], order[t], label, w) for s, t, label, w in edges]
     edges.sort(key=lambda e: (e[1] - e[0], e[1], e[0]))
