@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
+from ._compare import Result, compare_alignments, compare_words
 from ._console import flush, report, write_line
 from ._options import (
     ListOptions,
@@ -27,18 +26,14 @@ from ._options import (
 )
 from ._parser import UsageError
 from ._progress import Progress
-from ._words import TextNames, WordOptions, add_words, is_text, report_failures
+from ._words import WordOptions, add_words, is_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from sprintcache.errors import SprintCacheError
-
     from ._options import Subparsers
 
 __all__ = ["Options", "add_parser", "run"]
-
-_FRAME_SHIFT = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,9 +138,9 @@ def run(options: Options) -> int:
     if not options.compare:
         result = _collect(options)
     elif options.tier or options.lexicon or any(is_text(path) for path in options.archives):
-        result = _compare_tiers(options)
+        result = compare_words(options)
     else:
-        result = _compare(options)
+        result = compare_alignments(options)
     for line in result.lines:
         write_line(line)
     if picture is not None:
@@ -156,16 +151,7 @@ def run(options: Options) -> int:
     return 1 if result.problem or result.is_incomplete else 0
 
 
-class _Result(NamedTuple):
-    """What is printed and drawn; `problem` is why the first segment was left out."""
-
-    lines: list[str]
-    draw: Callable[[Figure | None], Figure]
-    problem: str
-    is_incomplete: bool = False
-
-
-def _collect(options: Options) -> _Result:
+def _collect(options: Options) -> Result:
     from sprintcache import statistics
 
     from ._selection import choose_names
@@ -198,126 +184,7 @@ def _collect(options: Options) -> _Result:
         lines = [json.dumps(statistics_record(title, result, options.rare))]
     else:
         lines = list(statistics_lines(title, result, options.rare))
-    return _Result(lines, draw, result.problem)
-
-
-def _compare(options: Options) -> _Result:
-    from sprintcache import comparison
-
-    from ._selection import choose_names
-    from ._statistics_json import comparison_record
-    from ._statistics_text import comparison_lines
-
-    state_names = options.read_state_names()
-    titles, shifts = (options.archives[0], options.archives[1]), options.frame_shift
-    with (
-        options.open(titles[0]) as first,
-        options.open(titles[1]) as second,
-        Progress("comparing", sys.stderr) as progress,
-    ):
-        names = choose_names(first, options.select, options, segments_only=True)
-        if options.select and names is not None:
-            # a list names segments of the first archive; globs also match segments of the second
-            names += [
-                name
-                for name in choose_names(second, options.select, None, segments_only=True) or ()
-                if name not in first
-            ]
-        result = comparison.compare(
-            first,
-            second,
-            names,
-            labeling=state_names.labeling,
-            allophones=state_names.allophones,
-            on_alphabet_mismatch=options.on_alphabet_mismatch,
-            frame_shifts=(shifts[0], shifts[1]) if len(shifts) == 2 else None,
-            num_threads=options.threads,
-            progress=progress,
-        )
-    frame_shift = min(shifts, default=_FRAME_SHIFT)
-
-    def draw(figure: Figure | None) -> Figure:
-        from sprintcache.plot import plot_comparison
-
-        return plot_comparison(
-            result, names=short_titles(*titles), frame_shift=frame_shift, figure=figure
-        )
-
-    if options.json:
-        lines = [json.dumps(comparison_record(titles, result, frame_shift))]
-    else:
-        lines = list(comparison_lines(titles, result, frame_shift))
-    return _Result(lines, draw, result.problem)
-
-
-def _compare_tiers(options: Options) -> _Result:
-    from sprintcache.errors import SegmentationError
-    from sprintcache.segmentation import compare_tiers
-
-    from ._tier_comparison import tier_comparison_lines, tier_comparison_record
-
-    tier = options.tier or "words"
-    titles = options.archives[0], options.archives[1]
-    shifts: list[float] | list[None] = options.frame_shift * 2 or [None, None]
-    failures: list[SprintCacheError] = []
-    segmenter = None
-    if not all(is_text(path) for path in titles):
-        segmenter = options.segmenter(options.on_alphabet_mismatch)
-    sources = [
-        options.read_words(
-            path,
-            None,
-            failures,
-            tier=tier,
-            frame_shift=shift,
-            segmenter=segmenter,
-        )
-        for path, shift in zip(titles, shifts[:2], strict=True)
-    ]
-    for path, source in zip(titles, sources, strict=True):
-        if source and not any(one.tier(tier) for one in source.values()):
-            raise SegmentationError(f"no tier of {tier}", path=path)
-    names = choose_segments(options, titles, [*sources[0], *sources[1]])
-    silence = {"", "[SILENCE]"} | ({segmenter.names.silence} if segmenter is not None else set())
-    result = compare_tiers(
-        sources[0], sources[1], tier, names=names, silence=silence, collars=options.collars
-    )
-    report_failures(failures)
-
-    def draw(figure: Figure | None) -> Figure:
-        from sprintcache.plot import plot_tier_comparison
-
-        return plot_tier_comparison(
-            result, names=short_titles(*titles), collars=options.collars, figure=figure
-        )
-
-    if options.json:
-        record = tier_comparison_record(titles, result, options.collars)
-        lines = [json.dumps({**record, "left_out": [str(error) for error in failures]})]
-    else:
-        lines = list(tier_comparison_lines(titles, result, options.collars))
-    return _Result(lines, draw, "", bool(failures))
-
-
-def choose_segments(
-    options: Options, titles: tuple[str, str], names: list[str]
-) -> list[str] | None:
-    """The segments of both sources that were selected; None for all."""
-    from ._selection import choose_names
-
-    known = TextNames(" and ".join(titles), dict.fromkeys(names))
-    return choose_names(known, options.select, options, segments_only=True)
-
-
-def short_titles(*paths: str) -> tuple[str, str]:
-    """File names of two paths, with as many folders as distinguish them."""
-    first, second = (path.split(os.sep) for path in paths)
-    length = 1
-    while first[-length:] == second[-length:] and length < max(len(first), len(second)):
-        length += 1
-    if first == second:
-        length = 1
-    return os.sep.join(first[-length:]), os.sep.join(second[-length:])
+    return Result(lines, draw, result.problem)
 
 
 def _milliseconds(text: str) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""The command: what it prints is what the real archiver prints, and what people can use."""
+"""The commands that read: output of the real archiver, text, JSON, exit status."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ FIRST = "espeak/rec000/1"
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command; gives status, output and errors."""
+    """Runs the command; returns status, output and errors."""
 
     def call(*argv: object) -> tuple[int, str, str]:
         status = main([str(argument) for argument in argv])
@@ -194,7 +194,7 @@ def test_show_alignment(run: Run) -> None:
     assert lines[3].split() == ["0-5", "6", "[SILENCE]{#+#}@i@f.0", "0"]
     assert lines[4].split() == ["6", "1", "t{#+e}@i.0", "58"]
     assert sum(int(line.split()[1]) for line in lines[3:]) == 327
-    # without files the alignment's own alphabet serves
+    # without files, symbols come from the alphabet
     _, out, _ = run("show", VITERBI, "espeak/rec001/1", "--frames", "4:8")
     assert [line.split() for line in out.splitlines()[2:]] == [
         ["4-5", "2", "[SILENCE]{#+#}@i@f.0"],
@@ -211,7 +211,7 @@ def test_show_soft_alignment(run: Run) -> None:
     assert lines[3].split() == ["0", "1", "[SILENCE]{#+#}@i@f.0", "0.005124"]
 
 
-def test_show_says_which_alignment_the_allophones_do_not_fit(run: Run, tmp_path: Path) -> None:
+def test_show_names_the_alignment_that_contradicts_the_allophones(run: Run, tmp_path: Path) -> None:
     few = tmp_path / "allophones"
     few.write_text("a{#+#}@i@f\n")
     status, out, err = run("show", VITERBI, FIRST, "--archiver-format", f"--allophones={few}")
@@ -351,7 +351,7 @@ def test_matrices_have_no_archiver_format(run: Run, tmp_path: Path) -> None:
     assert json.loads(out)["blocks"][0]["data"] == [[[1.0, 2.0], [3.0, 4.0]]]
 
 
-def test_show_of_what_is_not_there(run: Run) -> None:
+def test_show_of_a_missing_entry(run: Run) -> None:
     status, out, err = run("show", PART, "rec003/1")
     assert (status, out) == (1, "")
     assert err == f"sprintcache: {PART}: no entry 'rec003/1'; did you mean 'espeak/rec003/1'?\n"
@@ -395,7 +395,7 @@ def test_info_json(run: Run) -> None:
     assert summary["num_frames"] == 7465
 
 
-def test_info_of_a_sample_says_so(run: Run) -> None:
+def test_info_of_a_sample(run: Run) -> None:
     _, out, _ = run("info", "--json", "--sample", 5, PART)
     summary = json.loads(out)
     assert summary["segments_read"] == 5
@@ -488,7 +488,7 @@ def test_text_files(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "espeak/rec000/1.txt").read_text() == out
 
 
-def test_what_does_not_fit_npy(run: Run, tmp_path: Path) -> None:
+def test_entries_that_do_not_fit_npy(run: Run, tmp_path: Path) -> None:
     entries: list[tuple[str | bytes, bytes]] = [
         ("text", b"x"), ("c/1", FEATURES), ("cut", FEATURES[:-1]), ("c/1.attribs", b"x"),
     ]  # fmt: skip
@@ -543,7 +543,7 @@ def test_extract_stays_below_its_folder(run: Run, tmp_path: Path) -> None:
     assert not Path("/abs").exists()
 
 
-def test_a_link_in_the_place_of_a_file_is_replaced(run: Run, tmp_path: Path) -> None:
+def test_an_existing_link_is_replaced(run: Run, tmp_path: Path) -> None:
     path = written(tmp_path / "a.cache", [("c", b"new")])
     (tmp_path / "out").mkdir()
     (tmp_path / "victim").write_text("old")
@@ -593,14 +593,14 @@ def test_verify(run: Run, tmp_path: Path) -> None:
     assert err.endswith(": 1 problem\n")
 
 
-def test_verify_does_not_warn_of_what_it_reports(run: Run) -> None:
+def test_verify_reports_problems_once(run: Run) -> None:
     status, out, err = run("verify", DATA / "features.killed.cache")
     assert status == 1
     assert out.count("\n") == 2
     assert err.count("\n") == 1
 
 
-def test_verify_goes_on_after_what_cannot_be_opened(run: Run, tmp_path: Path) -> None:
+def test_verify_continues_after_an_archive_that_does_not_open(run: Run, tmp_path: Path) -> None:
     status, out, err = run("verify", tmp_path / "absent.cache", PART)
     assert (status, out) == (1, "")
     first, second = err.splitlines()
@@ -780,10 +780,10 @@ def test_interrupts_are_quiet(tmp_path: Path) -> None:
     os.mkfifo(names)
     process = start("show", PART, FIRST, "--allophones", names)
     try:
-        # opens once the command has opened it too, which then waits for what never comes
+        # opens once the command has opened it too, which then waits for data
         with open(names, "wb"):
             for _ in range(60):
-                # again and again, as a person would: a signal just before a blocking read is lost
+                # repeatedly: a signal just before a blocking read is lost
                 process.send_signal(signal.SIGINT)
                 try:
                     out, err = process.communicate(timeout=1)
@@ -848,8 +848,8 @@ def test_a_list_of_a_whole_corpus(
     if command == "stats":
         assert "segments     2: vector-f32 (2)" in out
     elif command == "extract":
-        found = [p for p in (tmp_path / "files").rglob("*") if p.is_file()]
-        assert sorted(str(p.relative_to(tmp_path / "files")) for p in found) == chosen
+        paths = [p for p in (tmp_path / "files").rglob("*") if p.is_file()]
+        assert sorted(str(p.relative_to(tmp_path / "files")) for p in paths) == chosen
     elif command == "convert":
         with np.load(tmp_path / "a.npz") as file:
             assert [name for name in file.files if not name.endswith(".times")] == chosen
@@ -858,7 +858,7 @@ def test_a_list_of_a_whole_corpus(
             assert list(archive.segments) == chosen
 
 
-def test_a_list_of_which_nothing_exists(run: Run, tmp_path: Path) -> None:
+def test_a_list_without_existing_names(run: Run, tmp_path: Path) -> None:
     (tmp_path / "list").write_text("nowhere/1\n")
     words = ["--list", tmp_path / "list", "--ignore-missing", "--to", tmp_path / "a.cache"]
     status, _, err = run("copy", PART, *words)
@@ -894,7 +894,7 @@ def test_verify_of_a_folder_of_archives(run: Run, tmp_path: Path) -> None:
     assert ", 4 entries, " in err  # those of the archives, and the text
 
 
-def test_a_pipe_is_no_archive(run: Run, tmp_path: Path) -> None:
+def test_a_pipe_is_not_an_archive(run: Run, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for words in (["ls"], ["verify"], ["convert", "--to", tmp_path / "a.npz"]):
         status, out, err = run(words[0], tmp_path / "pipe", *words[1:])

@@ -1,4 +1,4 @@
-"""The commands that write archives: what they leave, say and answer with their exit status."""
+"""The commands that write archives: files, messages, exit status."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def sources() -> list[Path]:
 def test_extract_and_add_lose_nothing(run: Run, tmp_path: Path, source: Path, kind: str) -> None:
     folder, path = tmp_path / "files", tmp_path / "x.cache"
     before = contents(source)
-    if kind == "npz" and "samples" in source.name:  # packets of different size are no array
+    if kind == "npz" and "samples" in source.name:  # packets of different size are not one array
         assert run("extract", source, "--to", folder, "--format", kind)[0] == 1
         return
     if kind == "npz":  # attributes go with their segment only, and that of the holes was removed
@@ -147,12 +147,12 @@ def test_add_features(run: Run, tmp_path: Path) -> None:
     attribs = builder.attribs({"datatype": "vector-f32"})
     expected.update({f"{name}.attribs": attribs for name in list(expected)})
     assert contents(path) == expected
-    # arrays that a person made
-    np.savez(tmp_path / "mine.npz", data=rows.astype(np.float32), times=[[0, 1], [1, 2]])
+    # arrays of other origin
+    np.savez(tmp_path / "own.npz", data=rows.astype(np.float32), times=[[0, 1], [1, 2]])
     np.savez(tmp_path / "ids.npz", emission=[5, 5, 6], label_type="emission")
-    run("add", path, tmp_path / "mine.npz", tmp_path / "ids.npz", "--format", "npz")
+    run("add", path, tmp_path / "own.npz", tmp_path / "ids.npz", "--format", "npz")
     with open_archive(path) as archive:
-        assert archive.read_times("mine").tolist() == [[0, 1], [1, 2]]
+        assert archive.read_times("own").tolist() == [[0, 1], [1, 2]]
         assert archive.read_labels("ids", None).tolist() == [5, 5, 6]
 
 
@@ -174,7 +174,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_files_that_are_no_entry_are_left_out(run: Run, tmp_path: Path, name: str) -> None:
+def test_malformed_files_are_left_out(run: Run, tmp_path: Path, name: str) -> None:
     data, kind, message = WRONG[name]
     file = tmp_path / name
     if isinstance(data, bytes):
@@ -197,7 +197,7 @@ def test_files_that_are_no_entry_are_left_out(run: Run, tmp_path: Path, name: st
 
 
 @pytest.mark.parametrize("policy", ["check", "keep", "replace"])
-def test_add_what_is_there_already(run: Run, tmp_path: Path, policy: str) -> None:
+def test_add_existing_names(run: Run, tmp_path: Path, policy: str) -> None:
     path = Path(written(tmp_path / "x.cache", [("same", b"1"), ("other", b"2")]))
     before = path.read_bytes()
     for folder, other in (("a", "3"), ("b", "4")):
@@ -228,9 +228,7 @@ def test_add_what_is_there_already(run: Run, tmp_path: Path, policy: str) -> Non
 # ---- copy and combine ------------------------------------------------------------------------
 
 
-def test_copy_takes_attributes_along_and_keeps_the_order_of_the_list(
-    run: Run, tmp_path: Path
-) -> None:
+def test_copy_includes_attributes_in_the_order_of_the_list(run: Run, tmp_path: Path) -> None:
     names = ["espeak/rec004/1", "espeak/rec003/1", "espeak/rec011/1"]
     (tmp_path / "list").write_text("".join(f"{name}\n" for name in names))
     path = tmp_path / "x.cache"
@@ -329,7 +327,7 @@ def test_remove_as_the_archiver(run: Run, tmp_path: Path) -> None:
     assert path.read_bytes() == holes.read_bytes()
 
 
-def test_remove_takes_attributes_along(run: Run, tmp_path: Path) -> None:
+def test_remove_includes_attributes(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "x.cache"
     shutil.copyfile(PARTS[0], path)
     before = contents(path)
@@ -428,7 +426,7 @@ def test_bundles(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert run("bundle", "--check", "x.bundle")[0] == 0
 
 
-def test_bundles_that_cannot_be(run: Run, tmp_path: Path) -> None:
+def test_invalid_bundles(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "x.bundle"
     status, out, err = run("bundle", PARTS[0], tmp_path / "absent", "--to", path)
     assert (status, out) == (1, f"{tmp_path / 'absent'}: No such file or directory\n")
@@ -479,7 +477,7 @@ def interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
 Interrupted = Callable[..., tuple[int, str, str]]
 
 
-def test_ctrl_c_leaves_what_was_there(interrupted: Interrupted, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_existing_files(interrupted: Interrupted, tmp_path: Path) -> None:
     path, new = tmp_path / "x.cache", tmp_path / "new.cache"
     shutil.copyfile(PARTS[0], path)
     before = path.read_bytes()
@@ -571,7 +569,7 @@ def test_ctrl_c_as_a_process(tmp_path: Path) -> None:
     assert contents(path) == {"old": ONE, "a": b"added"}
 
 
-def test_who_ignores_ctrl_c_goes_on(interrupted: Interrupted, tmp_path: Path) -> None:
+def test_an_ignored_ctrl_c(interrupted: Interrupted, tmp_path: Path) -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         assert interrupted(1, "combine", *PARTS, "--to", tmp_path / "x.cache")[0] == 0
@@ -663,16 +661,16 @@ def test_errors_are_one_line_and_status_1(
 )
 def test_a_device_or_pipe_is_not_replaced(run: Run, tmp_path: Path, argv: tuple[str, Path]) -> None:
     suffix = {"copy": ".cache", "bundle": ".bundle", "convert": ".npz"}[argv[0]]
-    place = tmp_path / f"pipe{suffix}"
-    os.mkfifo(place)
-    status, out, err = run(*argv, "--to", place, "--overwrite")
+    pipe_path = tmp_path / f"pipe{suffix}"
+    os.mkfifo(pipe_path)
+    status, out, err = run(*argv, "--to", pipe_path, "--overwrite")
     assert (status, out) == (1, "")
-    assert f"{place}: not a regular file" in err
-    if argv[0] == "copy":  # nor waited for
+    assert f"{pipe_path}: not a regular file" in err
+    if argv[0] == "copy":  # and never waited for
         for others in (["copy", PARTS[0], "--append", "--to"], ["recover"]):
-            assert "not a regular file" in run(*others, place)[2]
-    assert place.is_fifo()
-    assert os.listdir(tmp_path) == [place.name]
+            assert "not a regular file" in run(*others, pipe_path)[2]
+    assert pipe_path.is_fifo()
+    assert os.listdir(tmp_path) == [pipe_path.name]
 
 
 def test_extract_leaves_out_names_that_no_file_can_have(run: Run, tmp_path: Path) -> None:
@@ -688,7 +686,7 @@ def test_extract_leaves_out_names_that_no_file_can_have(run: Run, tmp_path: Path
     assert run("extract", path, "last", "--to", folder / "a")[0] == 1
 
 
-def test_a_silence_phoneme_that_is_not_there(run: Run) -> None:
+def test_a_missing_silence_phoneme(run: Run) -> None:
     tying = DATA / "state-tying" / "monophone"
     names = ["--allophones", DATA / "allophones", "--state-tying", tying, "--silence", "sil"]
     status, out, err = run("info", DATA / "alignment.viterbi.cache", *names)
@@ -696,7 +694,7 @@ def test_a_silence_phoneme_that_is_not_there(run: Run) -> None:
     assert f"{DATA / 'allophones'}: the silence phoneme is missing: expected sil{{#+#}}@i@f" in err
 
 
-def test_another_writer_is_at_work(run: Run, tmp_path: Path) -> None:
+def test_a_locked_archive(run: Run, tmp_path: Path) -> None:
     path = Path(written(tmp_path / "x.cache", [("a", ONE)]))
     with ArchiveWriter(path, "a"):
         status, _, err = run("remove", path, "a")

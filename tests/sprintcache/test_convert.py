@@ -95,7 +95,7 @@ def assert_same(got: dict[str, Any], want: dict[str, Any]) -> None:
 
 
 def in_returnn(module: Any, path: Path, keys: list[str]) -> tuple[Any, dict[str, tuple]]:
-    """RETURNN's dataset, and what it gives for each segment."""
+    """RETURNN's dataset, and its data for each segment."""
     dataset = module.HDFDataset([str(path)], cache_byte_size=0)
     dataset.initialize()
     dataset.init_seq_order(epoch=1)
@@ -465,11 +465,13 @@ def test_segments_without_targets(
     assert run(skip_missing=True) == 2
 
 
-# ---- what is refused, what is left behind
+# ---- refused input, partial files
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_nothing_half_is_left(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_partial_file_is_left(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An error, Ctrl-C, a damaged source: the old file stays, no partial one does."""
     need(ending)
     good, bad = builder.features([[1, 2], [3, 4]]), builder.features([[1, 2], [3, 4]])[:-3]
@@ -496,7 +498,7 @@ def test_nothing_half_is_left(ending: str, tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(KeyboardInterrupt):
         convert([target], tmp_path / "new.cache", progress=interrupt)
     assert after() == before
-    # what a killed conversion left is in nobody's way
+    # a partial file of a killed conversion is overwritten
     (tmp_path / f"x{ending}.partial").write_bytes(b"old" * 9999)
     convert([tmp_path / "good.cache"], target, overwrite=True)
     convert([target], tmp_path / "back.cache")
@@ -554,7 +556,7 @@ def test_names_that_files_cannot_hold(
 
 
 @pytest.mark.parametrize("ending", [".hdf", ".scp"])
-def test_segments_that_do_not_go_together(ending: str, tmp_path: Path) -> None:
+def test_segments_of_different_kind(ending: str, tmp_path: Path) -> None:
     need(ending)
     with sprintcache.ArchiveWriter(tmp_path / "a.cache") as writer:
         writer.add_features("a", np.ones((2, 3), np.float32))
@@ -578,7 +580,7 @@ def test_labels_that_are_too_large(
         convert([tmp_path / "a.npz"], tmp_path / "a.cache")
 
 
-def test_files_that_are_none(h5py: ModuleType, kaldi: ModuleType, tmp_path: Path) -> None:
+def test_malformed_sources(h5py: ModuleType, kaldi: ModuleType, tmp_path: Path) -> None:
     hdf = tmp_path / "other.hdf"
     with h5py.File(hdf, "w") as file:
         file["streams"] = [1]
@@ -614,8 +616,8 @@ def test_damaged_hdf_files_give_an_error_or_values(h5py: ModuleType, scratch: Pa
     failed = 0
     for _ in range(60):
         damaged = bytearray(data)
-        for place in rng.integers(0, 4096, 8):  # where the structure is
-            damaged[place] = int(rng.integers(256))
+        for offset in rng.integers(0, 4096, 8):  # where the structure is
+            damaged[offset] = int(rng.integers(256))
         (scratch / "bad.hdf").write_bytes(damaged)
         try:
             convert([scratch / "bad.hdf"], scratch / "x.cache", overwrite=True)
@@ -624,7 +626,7 @@ def test_damaged_hdf_files_give_an_error_or_values(h5py: ModuleType, scratch: Pa
     assert failed > 0
 
 
-def test_what_does_not_go_together(tmp_path: Path) -> None:
+def test_contradictory_arguments(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", a=np.ones((2, 2)))
     for sources, to, options in [
         ([FEATURES], "a.cache", {}),
@@ -778,7 +780,7 @@ def test_importing_needs_no_extra() -> None:
     assert (done.stdout, done.stderr) == ("set()\n", "")
 
 
-# ---- values, axes and files that earlier versions converted into something else
+# ---- values out of range, empty segments, locked files, files of Kaldi, damage
 
 
 def test_values_that_a_dtype_cannot_hold(tmp_path: Path) -> None:
@@ -823,7 +825,7 @@ def test_hdf_of_two_dynamic_axes(h5py: ModuleType, tmp_path: Path, dim: int | No
     assert convert(tmp_path / "a.hdf", tmp_path / "a.cache", key="sizes") == 2
 
 
-def test_a_locked_hdf_is_no_damage(h5py: ModuleType, tmp_path: Path) -> None:
+def test_a_locked_hdf_is_not_damage(h5py: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "a.hdf"
     code = f"import h5py; f = h5py.File({str(path)!r}, 'w'); print(1, flush=True); input()"
     holder = subprocess.Popen(
@@ -879,7 +881,7 @@ def test_a_damaged_gzip_of_kaldi(tmp_path: Path) -> None:
 
 
 def test_any_damage_to_npz_is_a_typed_error(tmp_path: Path) -> None:
-    """Every byte of a small file set to other values: what it says, or FormatError."""
+    """Every byte of a small file set to other values: data, or FormatError."""
     np.savez(tmp_path / "a.npz", a=np.ones((2, 2), np.float32))
     data = (tmp_path / "a.npz").read_bytes()
     path, num_errors = tmp_path / "b.npz", 0

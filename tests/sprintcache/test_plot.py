@@ -16,7 +16,8 @@ import pytest
 
 import sprintcache
 from sprintcache import Alignment, AllophoneLabeling, Archive, ArchiveWriter
-from sprintcache.cli import main, stats
+from sprintcache.cli import main
+from sprintcache.cli._compare import short_titles
 from sprintcache.comparison import Comparison, compare
 from sprintcache.states import StateNames, symbol
 from sprintcache.statistics import collect
@@ -90,13 +91,13 @@ def texts(axes: Any, row: int) -> list[str]:
 
 
 def runs(values: list[Any]) -> list[tuple[Any, int, int]]:
-    """(value, first, behind the last) of each run."""
+    """(value, start, stop) of each run."""
     found: list[tuple[Any, int, int]] = []
-    for place, value in enumerate(values):
+    for index, value in enumerate(values):
         if found and found[-1][0] == value:
-            found[-1] = value, found[-1][1], place + 1
+            found[-1] = value, found[-1][1], index + 1
         else:
-            found.append((value, place, place + 1))
+            found.append((value, index, index + 1))
     return found
 
 
@@ -188,9 +189,9 @@ def test_audio_is_a_line_over_seconds(viterbi: Archive) -> None:
     (line,) = upper.lines
     # 29,939 samples are drawn by the least and the largest of three each
     shown = np.asarray(line.get_ydata())
-    for place in (0, 777, 9978):
-        piece = samples[3 * place : 3 * place + 3]
-        assert shown[2 * place : 2 * place + 2].tolist() == [piece.min(), piece.max()]
+    for index in (0, 777, 9978):
+        piece = samples[3 * index : 3 * index + 3]
+        assert shown[2 * index : 2 * index + 2].tolist() == [piece.min(), piece.max()]
     assert lower.get_xlim() == pytest.approx((0, len(samples) / 16000))
     (line,) = part[0].lines
     assert np.asarray(line.get_ydata()).tolist() == samples[1600:3200].tolist()
@@ -211,8 +212,8 @@ def test_phones_and_states_below_features(
     upper, lower = panels(
         plot.plot_segment(features, NAME, viterbi, StateNames(labeling.allophones))
     )
-    assert spans(lower, 0) == [(first / 100, behind / 100) for _, first, behind in states]
-    assert spans(lower, 1) == [(first / 100, behind / 100) for _, first, behind in phones]
+    assert spans(lower, 0) == [(start / 100, stop / 100) for _, start, stop in states]
+    assert spans(lower, 1) == [(start / 100, stop / 100) for _, start, stop in phones]
     assert texts(lower, 0) == [name.rpartition(".")[2] for name, *_ in states]
     assert texts(lower, 1) == [name.partition("{")[0] for name, *_ in phones]
     assert [label.get_text() for label in lower.get_yticklabels()] == ["state", "phone"]
@@ -221,7 +222,7 @@ def test_phones_and_states_below_features(
     np.testing.assert_allclose(lines, [first / 100 for _, first, _ in phones[1:]])
 
 
-def test_labels_in_the_place_of_states(viterbi: Archive, labeling: AllophoneLabeling) -> None:
+def test_labels_replace_states(viterbi: Archive, labeling: AllophoneLabeling) -> None:
     (axes,) = panels(
         plot.plot_segment(viterbi, NAME, names=StateNames(labeling.allophones, labeling))
     )
@@ -236,7 +237,7 @@ def test_labels_in_the_place_of_states(viterbi: Archive, labeling: AllophoneLabe
     )
 
 
-def test_names_are_shown_where_there_is_room(viterbi: Archive) -> None:
+def test_names_are_shown_if_they_fit(viterbi: Archive) -> None:
     figure = plot.plot_segment(viterbi, NAME)
     (axes,) = panels(figure)
     figure.draw_without_rendering()
@@ -269,14 +270,14 @@ def test_a_soft_alignment_is_an_intensity_map(features: Archive, soft: Archive) 
     # rows: the states of an allophone together and upwards, allophones by their mean time
     mean: dict[int, float] = {}
     for allophone in np.unique(alignment.allophone).tolist():
-        mine = alignment.allophone == allophone
-        mean[allophone] = np.average(alignment.time[mine], weights=alignment.weight[mine])
+        selected = alignment.allophone == allophone
+        mean[allophone] = np.average(alignment.time[selected], weights=alignment.weight[selected])
     ids = sorted(
         np.unique(alignment.emission).tolist(), key=lambda id_: (mean[id_ & 0x3FFFFFF], id_)
     )
     for row, id_ in zip(shown, ids, strict=True):
-        mine = alignment.emission == id_
-        expected = np.bincount(alignment.time[mine], alignment.weight[mine], 186)
+        selected = alignment.emission == id_
+        expected = np.bincount(alignment.time[selected], alignment.weight[selected], 186)
         np.testing.assert_allclose(row, expected)
     assert image.get_extent() == pytest.approx([0, 1.86, -0.5, len(ids) - 0.5])
     assert image.get_clim()[0] == 0
@@ -332,7 +333,7 @@ def test_too_large_an_intensity_map() -> None:
 
 
 @pytest.mark.parametrize("name", ["alignment.viterbi.cache", "features.bundle"])
-def test_what_cannot_be_drawn(viterbi: Archive, name: str) -> None:
+def test_entries_that_cannot_be_drawn(viterbi: Archive, name: str) -> None:
     with sprintcache.open_archive(DATA / name) as archive:
         segment = NAME if "viterbi" in name else f"{NAME}.attribs"
         with pytest.raises(sprintcache.UnsupportedError, match="no features, scalars or samples"):
@@ -446,10 +447,8 @@ def test_long_names_are_not_cut_off(tmp_path: Path) -> None:
         ("old/a.cache", "old/a.cache", ("a.cache", "a.cache")),
     ],
 )
-def test_archives_of_one_name_are_told_apart(
-    one: str, other: str, expected: tuple[str, str]
-) -> None:
-    assert stats.short_titles(one, other) == expected
+def test_short_titles_of_paths(one: str, other: str, expected: tuple[str, str]) -> None:
+    assert short_titles(one, other) == expected
 
 
 def test_a_comparison_without_segments(tmp_path: Path) -> None:

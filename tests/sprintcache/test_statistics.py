@@ -77,7 +77,7 @@ def labels_by_segment(path: Path, labeling: AllophoneLabeling) -> dict[str, NDAr
 
 def best_labels(path: Path, labeling: AllophoneLabeling) -> dict[str, dict[int, int]]:
     """Frame to label of the item with the largest weight, the first of equal ones."""
-    found = {}
+    result = {}
     with sprintcache.open_archive(path) as archive:
         for name in archive.segments:
             alignment = archive.read_alignment(name)
@@ -90,8 +90,8 @@ def best_labels(path: Path, labeling: AllophoneLabeling) -> dict[str, dict[int, 
             ):
                 if time not in best or weight > best[time][0]:
                     best[time] = weight, labeling.get_label_idx_by_allo_state_idx(id_)
-            found[name] = {time: label for time, (_, label) in best.items()}
-    return found
+            result[name] = {time: label for time, (_, label) in best.items()}
+    return result
 
 
 def written(path: Path, alignments: dict[str, Alignment]) -> Path:
@@ -130,7 +130,7 @@ def test_moments_in_pieces_are_those_of_the_whole(
     for number, piece in enumerate(pieces):
         (other if number % 2 else moments).add(piece)
     moments.merge(other)
-    assert (whole == values.astype(np.float64) + offset).all()  # the data is left alone
+    assert (whole == values.astype(np.float64) + offset).all()  # the data is unchanged
     scale = np.abs(whole).max() + 1
     np.testing.assert_allclose(moments.mean, whole.mean(0), rtol=1e-12, atol=1e-12 * scale)
     np.testing.assert_allclose(moments.variance, whole.var(0), rtol=1e-9, atol=1e-13 * scale**2)
@@ -147,7 +147,7 @@ def test_moments_do_not_cancel() -> None:
     np.testing.assert_allclose(moments.variance, values.var(0), rtol=1e-9)
 
 
-def test_moments_leave_out_what_is_not_finite() -> None:
+def test_moments_leave_out_non_finite_values() -> None:
     values = np.arange(12.0).reshape(6, 2)
     values[1, 0], values[2, 0], values[3, 1] = np.nan, np.inf, -np.inf
     moments = Moments(2)
@@ -181,52 +181,52 @@ def test_a_tally_sums_by_id(pieces: list[list[tuple[int, int]]]) -> None:
 
 @pytest.mark.parametrize("threads", [None, 1, 3])
 def test_features_of_a_bundle(threads: int | None) -> None:
-    found = of(DATA / "features.bundle", num_threads=threads)
+    result = of(DATA / "features.bundle", num_threads=threads)
     with sprintcache.open_archive(DATA / "features.bundle") as archive:
         values = all_features(archive)
         lengths = archive.num_frames_all()
         ends = [archive.read_times(name) for name in archive.segments]
-    moments = found.moments.pop(16)
-    assert not found.moments
+    moments = result.moments.pop(16)
+    assert not result.moments
     np.testing.assert_allclose(moments.mean, values.mean(0), atol=1e-12)
     np.testing.assert_allclose(moments.variance, values.var(0), rtol=1e-12)
     assert moments.minimum.tolist() == values.min(0).tolist()
     assert moments.maximum.tolist() == values.max(0).tolist()
-    assert (found.num_segments, found.num_left_out, found.problem) == (24, 0, "")
-    assert found.datatypes == {"vector-f32": 24}
-    assert dict(zip(found.lengths.values.tolist(), found.lengths.counts.tolist(), strict=True)) == (
-        Counter(lengths.tolist())
-    )
-    assert found.lengths.total == lengths.sum() == len(values)
-    assert found.lengths.mean == lengths.mean()
+    assert (result.num_segments, result.num_left_out, result.problem) == (24, 0, "")
+    assert result.datatypes == {"vector-f32": 24}
+    assert dict(
+        zip(result.lengths.values.tolist(), result.lengths.counts.tolist(), strict=True)
+    ) == (Counter(lengths.tolist()))
+    assert result.lengths.total == lengths.sum() == len(values)
+    assert result.lengths.mean == lengths.mean()
     for share in (0, 0.05, 0.3, 0.5, 0.95, 1):
         expected = np.quantile(lengths, share, method="inverted_cdf")
-        assert found.lengths.quantile(share) == expected
-    assert found.seconds == pytest.approx(sum(times[-1, 1] - times[0, 0] for times in ends))
-    assert found.frame_shift == 0.01
-    assert found.labels is None
+        assert result.lengths.quantile(share) == expected
+    assert result.seconds == pytest.approx(sum(times[-1, 1] - times[0, 0] for times in ends))
+    assert result.frame_shift == 0.01
+    assert result.labels is None
 
 
 def test_several_archives_count_as_one() -> None:
-    one, other = of(DATA / "features.bundle"), of(list(map(str, FILES)))
-    assert one.lengths.total == other.lengths.total
-    np.testing.assert_allclose(one.moments[16].variance, other.moments[16].variance, rtol=1e-12)
+    first, second = of(DATA / "features.bundle"), of(list(map(str, FILES)))
+    assert first.lengths.total == second.lengths.total
+    np.testing.assert_allclose(first.moments[16].variance, second.moments[16].variance, rtol=1e-12)
 
 
 def test_scalars_and_samples() -> None:
-    found = of(DATA / "energy.cache")
+    result = of(DATA / "energy.cache")
     with sprintcache.open_archive(DATA / "energy.cache") as archive:
         values = all_features(archive)
-    np.testing.assert_allclose(found.moments[1].variance, values.var(0), rtol=1e-12)
-    found = of(DATA / "samples.cache")
+    np.testing.assert_allclose(result.moments[1].variance, values.var(0), rtol=1e-12)
+    result = of(DATA / "samples.cache")
     with sprintcache.open_archive(DATA / "samples.cache") as archive:
         samples = [np.concatenate(archive.read(name)) for name in archive.segments]
     whole = np.concatenate(samples).astype(np.float64)
-    assert found.num_signals == 2
-    assert found.lengths.values.tolist() == sorted(map(len, samples))
-    np.testing.assert_allclose(found.moments[1].mean, [whole.mean()])
-    np.testing.assert_allclose(found.moments[1].variance, [whole.var()])
-    assert found.moments[1].minimum.tolist() == [whole.min()]
+    assert result.num_signals == 2
+    assert result.lengths.values.tolist() == sorted(map(len, samples))
+    np.testing.assert_allclose(result.moments[1].mean, [whole.mean()])
+    np.testing.assert_allclose(result.moments[1].variance, [whole.var()])
+    assert result.moments[1].minimum.tolist() == [whole.min()]
 
 
 def test_audio_as_floating_point_numbers(tmp_path: Path) -> None:
@@ -239,23 +239,23 @@ def test_audio_as_floating_point_numbers(tmp_path: Path) -> None:
         writer.add_blocks("c/1", [sprintcache.Block("vector-f64", times, pieces)])
         writer.add_features("frames", np.ones((3, 4), np.float32), frame_length=0.01)
         writer.add_features("embedding", np.ones((1, 4), np.float32), frame_length=2.0)
-    found = of(tmp_path / "a.cache")
-    assert (found.num_segments, found.num_signals, found.problem) == (3, 1, "")
-    np.testing.assert_allclose(found.moments[1].variance, [samples.var()])
-    assert found.moments[4].count.tolist() == [4] * 4
-    assert found.lengths.values.tolist() == [1, 3, 10_000]
+    result = of(tmp_path / "a.cache")
+    assert (result.num_segments, result.num_signals, result.problem) == (3, 1, "")
+    np.testing.assert_allclose(result.moments[1].variance, [samples.var()])
+    assert result.moments[4].count.tolist() == [4] * 4
+    assert result.lengths.values.tolist() == [1, 3, 10_000]
 
 
-def test_what_cannot_be_read_is_left_out_and_told(tmp_path: Path, run: Run) -> None:
+def test_unreadable_segments_are_left_out_and_reported(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "some.cache"
     with ArchiveWriter(path) as writer:
         writer.add_features("c/1", np.ones((3, 2), np.float32))
         writer.add_bytes("c/2", b"neither this nor that")
         writer.add_features("c/3", np.ones((4, 3), np.float32))
-    found = of(path)
-    assert (found.num_segments, found.num_left_out) == (2, 1)
-    assert sorted(found.moments) == [2, 3]
-    assert "'c/2'" in found.problem
+    result = of(path)
+    assert (result.num_segments, result.num_left_out) == (2, 1)
+    assert sorted(result.moments) == [2, 3]
+    assert "'c/2'" in result.problem
     status, out, err = run("stats", path)
     assert status == 1
     assert "2, 1 left out: vector-f32 (2)" in out
@@ -290,10 +290,10 @@ def test_memory_does_not_grow_with_the_corpus(scratch: Path) -> None:
 
 @pytest.mark.parametrize("threads", [None, 3])
 def test_labels_of_a_viterbi_alignment(labeling: AllophoneLabeling, threads: int | None) -> None:
-    found = of(VITERBI, labeling=labeling, num_threads=threads)
+    result = of(VITERBI, labeling=labeling, num_threads=threads)
     every = np.concatenate(list(labels_by_segment(VITERBI, labeling).values()))
     counts = np.bincount(every, minlength=labeling.num_labels)
-    labels = found.labels
+    labels = result.labels
     assert labels is not None
     assert labels.kind == "label"
     assert labels.weights.tolist() == counts.tolist()
@@ -302,8 +302,8 @@ def test_labels_of_a_viterbi_alignment(labeling: AllophoneLabeling, threads: int
     rare = [(labels.names[at], counts[at]) for at in np.flatnonzero((counts > 0) & (counts < 20))]
     assert sorted(labels.rare(20)) == sorted(rare)
     assert labels.rare(20)[0][1] == counts[counts > 0].min()
-    assert found.lengths.total == len(every)
-    assert found.moments == {}
+    assert result.lengths.total == len(every)
+    assert result.moments == {}
 
 
 def test_unused_labels_are_named(labeling: AllophoneLabeling) -> None:
@@ -315,39 +315,39 @@ def test_unused_labels_are_named(labeling: AllophoneLabeling) -> None:
 
 
 def test_soft_alignments_count_by_weight(labeling: AllophoneLabeling) -> None:
-    found = of(SOFT, labeling=labeling)
+    result = of(SOFT, labeling=labeling)
     expected = np.zeros(labeling.num_labels)
     with sprintcache.open_archive(SOFT) as archive:
         for name in archive.segments:
             alignment = archive.read_alignment(name)
             np.add.at(expected, labeling.item_labels(alignment), alignment.weight.astype(float))
-    assert found.labels is not None
-    np.testing.assert_allclose(found.labels.weights, expected)
-    assert found.num_soft == 24
-    assert found.lengths.total == 7465
+    assert result.labels is not None
+    np.testing.assert_allclose(result.labels.weights, expected)
+    assert result.num_soft == 24
+    assert result.lengths.total == 7465
 
 
 @pytest.mark.parametrize("given", ["alphabet", "allophones"])
 def test_states_by_symbol(labeling: AllophoneLabeling, given: str) -> None:
     allophones = labeling.allophones if given == "allophones" else None
-    found = of(VITERBI, allophones=allophones, num_threads=2)
+    result = of(VITERBI, allophones=allophones, num_threads=2)
     expected: Counter[str] = Counter()
     with sprintcache.open_archive(VITERBI) as archive:
         for name in archive.segments:
             alignment = archive.read_alignment(name)
             expected.update(alignment.alphabet[id_] for id_ in alignment.emission.tolist())  # type: ignore[index]
-    assert found.labels is not None
-    assert dict(zip(found.labels.names, found.labels.weights.tolist(), strict=True)) == expected
-    assert found.labels.names == sorted(expected)
+    assert result.labels is not None
+    assert dict(zip(result.labels.names, result.labels.weights.tolist(), strict=True)) == expected
+    assert result.labels.names == sorted(expected)
 
 
 def test_a_contradicting_alphabet(tmp_path: Path) -> None:
     path = written(tmp_path / "a.cache", {"c/1": phones("aab")})
     allophones = ["x{#+#}"] * 98
-    found = of(path, allophones=allophones)
-    assert found.num_left_out == 1
-    assert "contradicts the allophone file" in found.problem
-    assert "entry 'c/1'" in found.problem
+    result = of(path, allophones=allophones)
+    assert result.num_left_out == 1
+    assert "contradicts the allophone file" in result.problem
+    assert "entry 'c/1'" in result.problem
     mapped = of(path, allophones=allophones, on_alphabet_mismatch="map").labels
     ignored = of(path, allophones=allophones, on_alphabet_mismatch="ignore").labels
     assert mapped is not None
@@ -378,60 +378,60 @@ def test_names_of_labels(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("second", [LINEAR, SOFT], ids=["linear", "soft"])
 def test_agreement_and_confusions(second: Path, labeling: AllophoneLabeling) -> None:
-    found = both(VITERBI, second, labeling=labeling)
-    mine, its = best_labels(VITERBI, labeling), best_labels(second, labeling)
+    result = both(VITERBI, second, labeling=labeling)
+    first_labels, second_labels = best_labels(VITERBI, labeling), best_labels(second, labeling)
     pairs: Counter[tuple[int, int]] = Counter()
-    for name, labels in mine.items():
-        pairs.update((label, its[name][time]) for time, label in labels.items())
-    units = found.units
-    assert found.num_segments == 24
+    for name, labels in first_labels.items():
+        pairs.update((label, second_labels[name][time]) for time, label in labels.items())
+    units = result.units
+    assert result.num_segments == 24
     assert units.num_frames == pairs.total() == 7465
-    assert units.num_equal == sum(count for (one, two), count in pairs.items() if one == two)
+    assert units.num_equal == sum(count for (a, b), count in pairs.items() if a == b)
     numbers = [int(name.split()[0]) for name in units.names]
     assert {
-        (numbers[one], numbers[two]): frames
-        for one, two, frames in zip(
+        (numbers[a], numbers[b]): frames
+        for a, b, frames in zip(
             units.first.tolist(), units.second.tolist(), units.frames.tolist(), strict=True
         )
     } == pairs
     wrong = Counter({pair: count for pair, count in pairs.items() if pair[0] != pair[1]})
     assert [frames for *_, frames in units.most(5)] == [count for _, count in wrong.most_common(5)]
     # 79 labels are three states of 26 phones, and silence: labels say the phone
-    assert found.phones is not None
-    same = sum(count for (one, two), count in pairs.items() if (one + 2) // 3 == (two + 2) // 3)
-    assert found.phones.num_equal == same
+    assert result.phones is not None
+    same = sum(count for (a, b), count in pairs.items() if (a + 2) // 3 == (b + 2) // 3)
+    assert result.phones.num_equal == same
 
 
 def test_an_alignment_agrees_with_itself() -> None:
-    found = both(VITERBI, VITERBI, num_threads=3)
-    assert found.units.kind == "state"
-    assert found.units.agreement == 1
-    assert found.units.most(3) == []
-    assert found.shifts.tolist() == [0]
-    assert found.num_matched == found.num_boundaries_first == found.num_boundaries_second
+    result = both(VITERBI, VITERBI, num_threads=3)
+    assert result.units.kind == "state"
+    assert result.units.agreement == 1
+    assert result.units.most(3) == []
+    assert result.shifts.tolist() == [0]
+    assert result.num_matched == result.num_boundaries_first == result.num_boundaries_second
 
 
 def test_shifts_of_the_same_phones(tmp_path: Path) -> None:
     first = written(tmp_path / "a", {"c/1": phones("aaabbbccc")})
     second = written(tmp_path / "b", {"c/1": phones("aabbbbbbc")})
-    found = both(first, second)
-    assert dict(zip(found.shifts.tolist(), found.shift_counts.tolist(), strict=True)) == {
+    result = both(first, second)
+    assert dict(zip(result.shifts.tolist(), result.shift_counts.tolist(), strict=True)) == {
         -1: 1,
         2: 1,
     }
-    assert (found.mean_shift, found.mean_distance) == (0.5, 1.5)
-    assert (found.within(0), found.within(1), found.within(2)) == (0, 0.5, 1)
-    assert found.units.agreement == 6 / 9
-    assert found.units.most(9) == [("c{#+#}.0", "b{#+#}.0", 2), ("a{#+#}.0", "b{#+#}.0", 1)]
+    assert (result.mean_shift, result.mean_distance) == (0.5, 1.5)
+    assert (result.within(0), result.within(1), result.within(2)) == (0, 0.5, 1)
+    assert result.units.agreement == 6 / 9
+    assert result.units.most(9) == [("c{#+#}.0", "b{#+#}.0", 2), ("a{#+#}.0", "b{#+#}.0", 1)]
 
 
 def test_shifts_of_other_phones(tmp_path: Path) -> None:
     first = written(tmp_path / "a", {"c/1": phones("aabbccaabb")})
     second = written(tmp_path / "b", {"c/1": phones("aaabxccabb")})
-    found = both(first, second)
-    assert (found.num_boundaries_first, found.num_boundaries_second) == (4, 5)
+    result = both(first, second)
+    assert (result.num_boundaries_first, result.num_boundaries_second) == (4, 5)
     # a|b at 2 and 8, there at 3 and 8; c|a at 6, there at 7; b|c has no partner
-    assert dict(zip(found.shifts.tolist(), found.shift_counts.tolist(), strict=True)) == {
+    assert dict(zip(result.shifts.tolist(), result.shift_counts.tolist(), strict=True)) == {
         0: 1,
         1: 2,
     }
@@ -444,11 +444,11 @@ def test_gaps_lengths_and_missing_segments(tmp_path: Path, run: Run) -> None:
     second = written(
         tmp_path / "b", {"c/1": phones("a.bbbb"), "c/4": phones("a"), "c/3": phones("ab")}
     )
-    found = both(first, second)
-    assert found.num_segments == 2
-    assert (found.only_first.names, found.only_second.names) == (["c/2"], ["c/4"])
-    assert found.different_length.names == ["c/1"]
-    assert (found.units.num_frames, found.units.num_equal) == (5, 5)
+    result = both(first, second)
+    assert result.num_segments == 2
+    assert (result.only_first.names, result.only_second.names) == (["c/2"], ["c/4"])
+    assert result.different_length.names == ["c/1"]
+    assert (result.units.num_frames, result.units.num_equal) == (5, 5)
     some = both(first, second, ["c/4", "c/3"])
     assert (some.num_segments, some.only_first.count, some.only_second.count) == (1, 0, 1)
     with pytest.raises(sprintcache.EntryNotFoundError, match="c/9"):
@@ -464,43 +464,43 @@ def test_gaps_lengths_and_missing_segments(tmp_path: Path, run: Run) -> None:
 def test_the_same_symbols_under_other_ids(tmp_path: Path) -> None:
     first = written(tmp_path / "a", {"c/1": phones("aab")})
     other = Alignment([0, 1, 2], [1, 1, 2], alphabet={1: "a{#+#}.0", 2: "b{#+#}.0"})
-    found = both(first, written(tmp_path / "b", {"c/1": other}))
-    assert found.units.agreement == 1
-    assert found.shifts.tolist() == [0]
+    result = both(first, written(tmp_path / "b", {"c/1": other}))
+    assert result.units.agreement == 1
+    assert result.shifts.tolist() == [0]
 
 
-def test_what_cannot_be_compared_is_left_out(tmp_path: Path) -> None:
+def test_incomparable_segments_are_left_out(tmp_path: Path) -> None:
     bare = {"c/1": Alignment([0, 1], [1, 1]), "c/2": Alignment([0], [1], label_type="emission")}
     first = written(tmp_path / "a", {"c/1": phones("ab"), "c/2": phones("a")})
-    found = both(first, written(tmp_path / "b", bare))
-    assert found.left_out.names == ["c/1", "c/2"]
-    assert "only one of the two alignments has an alphabet" in found.problem
-    assert found.num_segments == 0
+    result = both(first, written(tmp_path / "b", bare))
+    assert result.left_out.names == ["c/1", "c/2"]
+    assert "only one of the two alignments has an alphabet" in result.problem
+    assert result.num_segments == 0
 
 
 def test_emission_ids(tmp_path: Path) -> None:
     def ids(*values: int) -> dict[str, Alignment]:
         return {"c/1": Alignment(range(len(values)), values, label_type="emission")}
 
-    found = both(written(tmp_path / "a", ids(7, 7, 8)), written(tmp_path / "b", ids(7, 8, 8)))
-    assert found.units.most(3) == [("7", "8", 1)]
-    assert found.phones is None
-    assert (found.shifts.tolist(), found.num_matched) == ([-1], 1)
+    result = both(written(tmp_path / "a", ids(7, 7, 8)), written(tmp_path / "b", ids(7, 8, 8)))
+    assert result.units.most(3) == [("7", "8", 1)]
+    assert result.phones is None
+    assert (result.shifts.tolist(), result.num_matched) == ([-1], 1)
 
 
 @given(
     st.lists(st.sampled_from("abc"), min_size=1, max_size=40),
     st.lists(st.sampled_from("abc"), min_size=1, max_size=40),
 )
-def test_boundaries_are_mutually_nearest(one: list[str], other: list[str]) -> None:
+def test_boundaries_are_mutually_nearest(first: list[str], second: list[str]) -> None:
     def runs(letters: list[str]) -> Phones:
         starts = [at for at, new in enumerate(letters) if at == 0 or letters[at - 1] != new]
         return Phones(np.array([ord(letters[at]) for at in starts]), np.array(starts))
 
-    mine, its = runs(one), runs(other)
-    found = shifts(mine, its)
-    if mine.number.tolist() == its.number.tolist():
-        assert found.tolist() == (its.start - mine.start)[1:].tolist()
+    a, b = runs(first), runs(second)
+    result = shifts(a, b)
+    if a.number.tolist() == b.number.tolist():
+        assert result.tolist() == (b.start - a.start)[1:].tolist()
         return
 
     def boundaries(known: Phones) -> list[tuple[int, int, int]]:
@@ -513,11 +513,11 @@ def test_boundaries_are_mutually_nearest(one: list[str], other: list[str]) -> No
         return min(same, key=lambda other: (abs(other[2] - bound[2]), other[2]), default=None)
 
     expected = []
-    for bound in boundaries(mine):
-        partner = nearest(bound, its)
-        if partner is not None and nearest(partner, mine) == bound:
+    for bound in boundaries(a):
+        partner = nearest(bound, b)
+        if partner is not None and nearest(partner, a) == bound:
             expected.append(partner[2] - bound[2])
-    assert sorted(found.tolist()) == sorted(expected)
+    assert sorted(result.tolist()) == sorted(expected)
 
 
 # ---- the command
@@ -582,7 +582,7 @@ def test_stats_with_wrong_arguments(run: Run, words: list[str], message: str) ->
     assert message in err
 
 
-def test_weights_that_are_no_numbers(run: Run, tmp_path: Path) -> None:
+def test_non_finite_weights(run: Run, tmp_path: Path) -> None:
     strange = Alignment([0, 0, 1, 2], [1, 2, 1, 1], [np.nan, np.inf, 0.5, 1])
     path = written(tmp_path / "a.cache", {"c/1": strange})
     status, out, _ = run("stats", path)
@@ -592,7 +592,7 @@ def test_weights_that_are_no_numbers(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, "a.cache", 3])
-def test_what_is_no_archive(wrong: Any) -> None:
+def test_arguments_that_are_not_archives(wrong: Any) -> None:
     for call in (collect, lambda archive: compare(archive, archive)):
         with pytest.raises(TypeError, match=f"expected an open Archive, found .*{wrong!r}"):
             call(wrong)
@@ -669,11 +669,11 @@ def test_alignments_of_different_frame_shift(tmp_path: Path, factor: int, swap: 
     second = written(tmp_path / "b", {"c/1": coarse, "c/2": late})
     paths = (second, first) if swap else (first, second)
     shifts = (0.01 * factor, 0.01) if swap else (0.01, 0.01 * factor)
-    for found in (both(*paths), both(*paths, frame_shifts=shifts)):
-        assert found.num_segments == 2
-        assert found.units.num_frames == 480
-        assert found.units.num_frames - found.units.num_equal == factor
-        moves = dict(zip(found.shifts.tolist(), found.shift_counts.tolist(), strict=True))
+    for result in (both(*paths), both(*paths, frame_shifts=shifts)):
+        assert result.num_segments == 2
+        assert result.units.num_frames == 480
+        assert result.units.num_frames - result.units.num_equal == factor
+        moves = dict(zip(result.shifts.tolist(), result.shift_counts.tolist(), strict=True))
         assert moves == {0: 37, (-factor if swap else factor): 1}
 
 
@@ -704,7 +704,7 @@ def test_archives_without_a_common_segment(tmp_path: Path, run: Run) -> None:
     assert "have no common segment, such as 'c/1' and 'd/1'" in err
 
 
-def test_segments_with_values_that_are_not_finite_are_named(tmp_path: Path, run: Run) -> None:
+def test_segments_with_non_finite_values_are_named(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "a.cache"
     with ArchiveWriter(path) as writer:
         for number in range(300):
@@ -714,8 +714,8 @@ def test_segments_with_values_that_are_not_finite_are_named(tmp_path: Path, run:
             writer.add_features(f"c/{number}", features)
         weights = [1, np.nan]
         writer.add_alignment("soft", Alignment([0, 1], [1, 1], weights, weighted=True))
-    found = of(path)
-    assert found.not_finite.names == ["c/31", "c/250", "soft"]
+    result = of(path)
+    assert result.not_finite.names == ["c/31", "c/250", "soft"]
     status, out, _ = run("stats", path)
     assert status == 0
     assert "NaN or inf in 3: c/31, c/250, soft\n" in out
