@@ -12,9 +12,11 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from io import TextIOWrapper
 from typing import Optional, TypeVar, Union
 
-from .errors import ConfigurationError
+from ._text_file import open_regular
+from .errors import ConfigurationError, FormatError
 
 __all__ = ["Configuration", "Source"]
 
@@ -28,6 +30,8 @@ _NAME = re.compile(r"(\*|[^.*]+)(\.(\*|[^.*]+))*")
 _REFERENCE = re.compile(r"\$\(([^)]*)\)")
 _LINE = re.compile(rf"\s*([^=\s{_COMMENT}]+)\s*(?:=\s*(.*))?")
 _MAX_LEVELS = 64  # of files that include each other
+_MAX_FILES = 1000  # files can include each other so that their number doubles at every level
+_MAX_VALUE = 1 << 20  # characters; values can refer to each other so that they double
 
 _Number = TypeVar("_Number", int, float)
 Source = Union[str, "os.PathLike[str]", Mapping[str, object], Sequence[str]]
@@ -53,6 +57,7 @@ class Configuration:
         self._resources = resources
         self.selection = selection
         self._complain = complain or _write_to_stderr
+        self._num_files = 0
 
     @classmethod
     def from_arguments(cls, arguments: Sequence[str], application: str) -> Configuration:
@@ -109,7 +114,7 @@ class Configuration:
     def get(self, name: str) -> Optional[str]:  # noqa: UP045  (Python 3.8)
         """The resolved value of a parameter, or None."""
         resource = self._find([*self.selection.split("."), name])
-        return None if resource is None else self._resolve(resource, ())
+        return None if resource is None else self._resolve(resource, (), {})
 
     def string(self, name: str, default: str) -> str:
         value = self.get(name)
@@ -168,21 +173,29 @@ class Configuration:
                 best, found = score, name
         return found
 
-    def _resolve(self, name: str, parents: tuple[str, ...]) -> str:
+    def _resolve(self, name: str, parents: tuple[str, ...], known: dict[str, str]) -> str:
+        """The value of a resource; `known` has the values that were resolved before."""
         if name in parents:
             self._complain(f'circular references encountered in resource "{name}"')
             return f"({name})"
-        return _REFERENCE.sub(
-            lambda match: self._reference(match[1], (*parents, name)), self._resources[name]
-        )
+        if name not in known:
+            value = _REFERENCE.sub(
+                lambda match: self._reference(match[1], (*parents, name), known),
+                self._resources[name],
+            )
+            if len(value) > _MAX_VALUE:
+                self._complain(f'value of resource "{name}" has {len(value)} characters')
+                value = f"({name})"
+            known[name] = value
+        return known[name]
 
-    def _reference(self, query: str, parents: tuple[str, ...]) -> str:
-        """The value of ``$(query)``: looked for from the selection outwards, then outside."""
+    def _reference(self, query: str, parents: tuple[str, ...], known: dict[str, str]) -> str:
+        """The value of ``$(query)``: searched from the selection outwards, then outside."""
         scope = self.selection.split(".")
         for length in range(len(scope), -1, -1):
             resource = self._find([*scope[:length], query])
             if resource is not None:
-                return self._resolve(resource, parents)
+                return self._resolve(resource, parents, known)
         if query in os.environ:
             return os.environ[query]
         self._complain(f'could not resolve reference "{query}"')
@@ -190,7 +203,8 @@ class Configuration:
 
     def resolve(self, text: str) -> str:
         """Replaces the ``$(name)`` of a text from elsewhere, such as a flow network."""
-        return _REFERENCE.sub(lambda match: self._reference(match[1], ()), text)
+        known: dict[str, str] = {}
+        return _REFERENCE.sub(lambda match: self._reference(match[1], (), known), text)
 
     # ---- reading
 
@@ -232,9 +246,16 @@ class Configuration:
         if level > _MAX_LEVELS:
             self._complain(f'files include each other more than {_MAX_LEVELS} deep at "{path}"')
             return
+        self._num_files += 1
+        if self._num_files > _MAX_FILES:
+            self._complain(f'more than {_MAX_FILES} files, the last one is "{path}"')
+            return
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            with TextIOWrapper(open_regular(path), "utf-8", "surrogateescape") as file:
                 lines = file.read().split("\n")
+        except FormatError as error:
+            self._complain(str(error))
+            return
         except OSError as error:
             if self._complain is _refuse:
                 raise

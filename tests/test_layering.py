@@ -19,10 +19,11 @@ ROOT = PACKAGE.parent
 # rows from the ground up: a module imports from rows below its row only, never from its own row
 SPRINTCACHE = """
 errors entries alignment batching _checks _directory _path_map _threads
-_configuration _pickled_list _renaming _text_file _analysis.accumulators _analysis.boundaries
+_pickled_list _renaming _text_file _analysis.accumulators _analysis.boundaries
 _analysis.frame_grid _analysis.name_sample _analysis.finite _dataset.name_lookup
 _write.combine_plan
-_reader _attributes _files _segment_list bliss lexicon ordering states _write.alignment_encoding
+_reader _attributes _configuration _files _segment_list bliss lexicon ordering states
+_write.alignment_encoding
 _bundle _analysis.alignment_use _analysis.units _write.encoding _write.partial_file
 _write.write_buffer
 allophones archive dataset_base sampling

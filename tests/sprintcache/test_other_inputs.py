@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,10 @@ import pytest
 
 from sprintcache import FormatError, SprintCacheError
 from sprintcache._attributes import parse
+from sprintcache._configuration import Configuration
 from sprintcache._segment_list import read_segment_list
 from sprintcache.convert import convert
+from sprintcache.errors import ConfigurationError
 from sprintcache.lexicon import Lexicon
 from tests.oracle import builder
 
@@ -78,3 +81,25 @@ def test_gzip_data_in_a_text_file_are_limited_by_what_deflate_can_reach(scratch:
     path.write_bytes(gzip.compress(b"\0" * 1_000_000))
     with pytest.raises(FormatError, match="zero byte"):
         read_segment_list(path)
+
+
+def test_configurations_that_double(scratch: Path) -> None:
+    """Files that include the next one twice, and values that refer to the next one twice."""
+    for number in range(40):
+        include = f"include {number + 1}.config\n" * 2 if number < 39 else ""
+        (scratch / f"{number}.config").write_text(include)
+    with pytest.raises(ConfigurationError, match="more than 1000 files"):
+        Configuration.from_sources([scratch / "0.config"], "app")
+    values = {f"*.v{number}": f"$(v{number + 1})" * 2 for number in range(60)}
+    empty = Configuration.from_sources([{**values, "*.v60": ""}], "app")
+    assert empty.get("v0") == ""
+    full = Configuration.from_sources([{**values, "*.v60": "x"}], "app")
+    assert full.get("v50") == "x" * 1024
+    with pytest.raises(ConfigurationError, match="characters"):
+        full.get("v0")
+
+
+def test_a_pipe_as_configuration(scratch: Path) -> None:
+    os.mkfifo(scratch / "pipe")
+    with pytest.raises(ConfigurationError, match="a pipe"):
+        Configuration.from_sources([scratch / "pipe"], "app")
