@@ -786,3 +786,12 @@ def test_renamed_segments_of_several_archives(run: Run, tmp_path: Path) -> None:
     assert contents(tmp_path / "3.cache") == {"/x": ONE, "/y": ONE}
     status, _, _ = run("combine", first, second, *words, "--overwrite", "--duplicates=replace")
     assert contents(tmp_path / "3.cache") == {"/x": ONE, "/y": TWO}
+
+
+def test_combine_reports_attributes_that_only_one_has(run: Run, tmp_path: Path) -> None:
+    first = written(tmp_path / "1.cache", [("c/1", ONE)])
+    second = written(tmp_path / "2.cache", [("c/1.attribs", b"x"), ("c/1", ONE)])
+    for paths in ((first, second), (second, first)):
+        status, _, err = run("combine", *paths, "--to", tmp_path / "3.cache", "--overwrite")
+        assert status == 1
+        assert "'c/1' differs from the existing entry" in err

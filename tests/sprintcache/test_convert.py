@@ -923,3 +923,45 @@ def test_audio_samples(h5py: ModuleType, tmp_path: Path, last: int) -> None:
         with h5py.File(tmp_path / f"{name}.hdf") as file:
             assert file["inputs"][:].tolist() == samples[:, None].tolist()
             assert file["seqLengths"][0, 0] == len(samples)
+
+
+def test_kaldi_that_cannot_finish_its_file(
+    kaldi: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kaldi reports a full disk at the end by the result of close() only."""
+
+    class FailingWriter:
+        def __init__(self, _target: str) -> None:
+            self._impl = self
+            self.is_open = True
+
+        def write(self, _name: str, _value: Any) -> None:
+            pass
+
+        def close(self) -> bool:
+            self.is_open = False
+            return False
+
+    monkeypatch.setattr(kaldi, "FloatMatrixWriter", FailingWriter)
+    with pytest.raises(sprintcache.SprintCacheError, match="could not write the whole file"):
+        convert(FEATURES, tmp_path / "a.ark", names=[FIRST])
+    assert os.listdir(tmp_path) == []
+
+
+def test_npz_cannot_hold_two_arrays_of_one_name(tmp_path: Path) -> None:
+    """A segment `a.times` where the file stores the times of `a`."""
+    with sprintcache.ArchiveWriter(tmp_path / "a.cache") as writer:
+        for name in ("a", "a.times"):
+            writer.add_features(name, np.ones((2, 3), np.float32))
+    with pytest.raises(sprintcache.UnsupportedError, match=r"already has an array 'a\.times'"):
+        convert(tmp_path / "a.cache", tmp_path / "a.npz")
+    assert os.listdir(tmp_path) == ["a.cache"]
+
+
+def test_labels_with_the_times_of_each_frame(tmp_path: Path) -> None:
+    times = np.array([[0.5, 0.6], [0.6, 0.7], [0.7, 0.9]])
+    np.savez(tmp_path / "a.npz", **{"a": np.array([3, 3, 4]), "a.times": times})  # type: ignore[arg-type]
+    convert(tmp_path / "a.npz", tmp_path / "a.cache")
+    with sprintcache.open_archive(tmp_path / "a.cache") as archive:
+        alignment = archive.read_alignment("a")
+    assert (alignment.start, alignment.end) == (0.5, 0.9)

@@ -731,3 +731,23 @@ def test_segments_with_non_finite_values_are_named(tmp_path: Path, run: Run) -> 
     assert [name in out for name in ("'c/31'", "'c/250'", "'soft'", "'c/30'")] == [
         True, True, True, False,
     ]  # fmt: skip
+
+
+def test_names_of_many_segments_are_limited(tmp_path: Path) -> None:
+    """In several chunks: the first 100 names are kept, all are counted."""
+    names = [f"c/{number:03}" for number in range(250)]
+    first = written(tmp_path / "a", {name: phones("a") for name in [*names, "common"]})
+    second = written(tmp_path / "b", {"common": phones("a")})
+    result = both(first, second, num_threads=2)
+    assert result.only_first.count == 250
+    assert result.only_first.names == names[:100]
+
+
+def test_frames_without_a_phone_on_one_side(tmp_path: Path) -> None:
+    """Item 2 of the second alignment is not an allophone: two of three frames have phones in both."""
+    first = written(tmp_path / "a", {"c/1": phones("aab")})
+    other = Alignment([0, 1, 2], [97, 97, 99], alphabet={97: "a{#+#}.0", 99: "noise"})
+    result = both(first, written(tmp_path / "b", {"c/1": other}))
+    assert result.phones is not None
+    assert (result.phones.num_frames, result.phones.num_equal) == (2, 2)
+    assert (result.units.num_frames, result.units.num_equal) == (3, 2)
