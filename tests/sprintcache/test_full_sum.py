@@ -17,7 +17,10 @@ from sprintcache.automata.full_sum import compute
 from tests.oracle.full_sum import FORBIDDEN, Sums, enumerate_paths, log_domain
 from tests.paths import DATA
 
-REAL = sorted((DATA / "automata").glob("*.npz"))
+REAL = [
+    DATA / "automata" / f"{name}.npz"
+    for name in ("hmm", "ctc-units", "rna-once", "skips", "variants", "zero-weight")
+]
 
 
 def real_automata(path: Path, max_edges: int = 600) -> Automata:
