@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from sprintcache.errors import TruncatedError, UnsupportedError
 
@@ -22,15 +20,16 @@ from .text_files import TextFile
 __all__ = ["SEPARATOR", "GridTier", "TextGrid", "read_textgrid", "read_textgrid_tiers"]
 
 _VALUE = re.compile(
-    r"""\s*(?:
-        "(?P<string>(?:[^"]|"")*)"          # a string, quotes doubled
-      | <(?P<flag>[^>\n]*)>
+    r"""
+        "(?P<string>[^"]*(?:""[^"]*)*)"     # quotes doubled
+      | <(?P<flag>[^<>\n]*)>
       | (?P<comment>![^\n]*)
-      | (?P<word>[^\s"<][^\s]*)             # a number, or a comment
-    )""",
+      | (?P<number>[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)%?(?!\S)
+      | (?P<bad>["<])                       # without end
+      | (?P<word>\S+)                       # comment
+    """,
     re.VERBOSE,
 )
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?%?\Z")
 SEPARATOR = " - "  # between segment and tier, as MFA writes speakers
 
 
@@ -61,10 +60,8 @@ class TextGrid:
     end: float = 0.0
 
 
-class _Value(NamedTuple):
-    line: int
-    kind: str  # "number", "string" or "flag"
-    text: str
+# offset, kind ("number", "string" or "flag"), text; a plain tuple, since there may be millions
+_Value = tuple[int, str, str]
 
 
 class _Reader:
@@ -72,62 +69,52 @@ class _Reader:
 
     def __init__(self, source: TextFile) -> None:
         self.source = source
-        self.values = list(_values(source))
+        self.values: list[_Value] = []
         self.next = 0
+        for match in _VALUE.finditer(source.text):
+            kind = match.lastgroup or ""
+            if kind == "bad":
+                text = source.text[match.start() : match.start() + 40]
+                source.bad(
+                    self.line_at(match.start()), "a string or flag without end", found=repr(text)
+                )
+            if kind not in ("comment", "word"):
+                self.values.append((match.start(), kind, match[kind]))
 
-    def take(self, kind: str, what: str) -> _Value:
-        if self.next == len(self.values):
-            raise TruncatedError(f"the file ends before {what}", path=self.source.path)
-        value = self.values[self.next]
-        if value.kind != kind:
-            self.source.bad(value.line, what, expected=f"a {kind}", found=repr(value.text[:80]))
-        self.next += 1
-        return value
-
-    def string(self, what: str) -> str:
-        return self.take("string", what).text
-
-    def time(self, what: str, minimum: float = -1e9) -> float:
-        value = self.take("number", what)
-        return self.source.seconds(value.line, what, value.text, minimum)
-
-    def count(self, what: str, values_each: int) -> int:
-        value = self.take("number", what)
-        remaining = len(self.values) - self.next
-        is_count = value.text.isascii() and value.text.isdigit() and len(value.text) < 12
-        if not is_count or int(value.text) * values_each > remaining:
-            self.source.bad(value.line, what, expected=f"at most {remaining // values_each}",
-                            found=repr(value.text[:80]))  # fmt: skip
-        return int(value.text)
+    def line_at(self, offset: int) -> int:
+        return self.source.text.count("\n", 0, offset) + 1
 
     @property
     def line(self) -> int:
         """Line of the last value."""
-        return self.values[self.next - 1].line
+        return self.line_at(self.values[self.next - 1][0])
 
+    def take(self, kind: str, what: str) -> str:
+        if self.next == len(self.values):
+            raise TruncatedError(f"the file ends before {what}", path=self.source.path)
+        offset, found_kind, text = self.values[self.next]
+        if found_kind != kind:
+            self.source.bad(self.line_at(offset), what, expected=f"a {kind}", found=repr(text[:80]))
+        self.next += 1
+        return text
 
-def _values(source: TextFile) -> Iterator[_Value]:
-    text, position, line, counted = source.text.removeprefix("\ufeff"), 0, 1, 0
-    while True:
-        match = _VALUE.match(text, position)
-        if match is None:
-            line += text.count("\n", counted, position)
-            rest = text[position:].lstrip()
-            if not rest:
-                return
-            source.bad(line + text.count("\n", position, len(text) - len(rest)),
-                       "a string or flag without end", found=repr(rest[:40]))  # fmt: skip
-        kind = match.lastgroup or ""
-        start = match.start(kind)
-        line += text.count("\n", counted, start)
-        counted, position = start, match.end()
-        value = match[kind]
-        if kind == "string":
-            yield _Value(line, "string", value.replace('""', '"'))
-        elif kind == "flag":
-            yield _Value(line, "flag", value)
-        elif kind == "word" and _NUMBER.match(value):
-            yield _Value(line, "number", value.rstrip("%"))
+    def string(self, what: str) -> str:
+        return self.take("string", what).replace('""', '"')
+
+    def time(self, what: str, minimum: float = -1e9) -> float:
+        value = float(self.take("number", what))
+        if not minimum <= value <= 1e9:
+            self.source.bad(self.line, what, expected=f"seconds from {minimum:g}", found=value)
+        return value
+
+    def count(self, what: str, values_each: int) -> int:
+        text = self.take("number", what)
+        remaining = len(self.values) - self.next
+        if not text.isdigit() or len(text) > 11 or int(text) * values_each > remaining:
+            self.source.bad(
+                self.line, what, expected=f"at most {remaining // values_each}", found=text[:80]
+            )
+        return int(text)
 
 
 def read_textgrid(path: str | os.PathLike[str]) -> TextGrid:
@@ -148,7 +135,7 @@ def read_textgrid(path: str | os.PathLike[str]) -> TextGrid:
         raise UnsupportedError(f"line {reader.line}: object of Praat", path=source.path,
                                expected="TextGrid", found=repr(name[:80]))  # fmt: skip
     grid = TextGrid(start=reader.time("xmin"), end=reader.time("xmax"))
-    if reader.take("flag", "flag of the tiers").text != "exists":
+    if reader.take("flag", "flag of the tiers") != "exists":
         return grid
     for _ in range(reader.count("number of tiers", 5)):
         grid.tiers.append(_read_tier(reader))
