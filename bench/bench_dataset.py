@@ -33,7 +33,7 @@ OURS = "ours dataset, into"
 
 
 class Corpus:
-    """Features and labels, as they were written, and what a dataset needs to read them."""
+    """Features and labels as written, and the options of a dataset that reads them."""
 
     def __init__(self, folder: Path, entries: int, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -192,7 +192,7 @@ def copy_peer(corpus: Corpus) -> Peer:
 
 
 def check_dataset(dataset: Any, corpus: Corpus) -> None:
-    """Every sequence of an epoch, once, as it was written, and zeros or -1 behind it."""
+    """Every sequence of an epoch, once, as written, followed by zeros or -1."""
     from sprintcache.dataset import BatchBuffers
 
     buffers = BatchBuffers()

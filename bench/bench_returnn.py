@@ -79,13 +79,15 @@ def main() -> None:
     sprint = harness.optional("returnn.datasets.sprint")
     cache = harness.optional("returnn.sprint.cache")
     if sprint is not None and cache is not None:
-        mine = harness.optional("sprintcache.returnn") if module else None
+        own_class = harness.optional("sprintcache.returnn") if module else None
         compat = harness.optional("sprintcache.compat") if module else None
         with harness.workspace(args) as folder:
             corpus = Corpus(folder, 50 if args.quick else 300, args.seed)
             harness.settle(folder)
             timings = {
-                "dataset": measure(datasets(corpus, sprint, mine), corpus.frames, rounds, args.seed)
+                "dataset": measure(
+                    datasets(corpus, sprint, own_class), corpus.frames, rounds, args.seed
+                )
             }
             for kind in READS:
                 peers = scripts(corpus, kind, cache, compat)

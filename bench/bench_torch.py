@@ -1,9 +1,9 @@
 """PyTorch: an epoch through a DataLoader against HDF5, memory of eight workers, time of a state.
 
 The data are those of bench_dataset.py. All peers take the batches of the same sampler, 20,000
-frames in random order; who consumes a batch adds all features up, so that every page is touched.
+frames in random order; the consumer of a batch sums all features, so that every page is touched.
 "h5py" opens its file in the worker, keeps the datasets open and reads them right into the padded
-tensors, "h5py items" gives single sequences that a collate function pads. "read_batch" is
+tensors, "h5py items" returns single sequences that a collate function pads. "read_batch" is
 `SprintCacheDataset.read_batch` of the same batches, without any DataLoader.
 
 Memory: a bundle of 1,000,000 entries, eight workers, private memory of each after 200 batches of 64
@@ -38,7 +38,7 @@ PARTS = 4
 
 
 class HdfDataset:
-    """The same sequences in HDF5, a dataset for each; opened where it is read, as h5py needs it."""
+    """The same sequences in HDF5, a dataset for each; opened where it is read, as h5py requires."""
 
     def __init__(self, path: Path, num_seqs: int, whole: bool) -> None:
         self.path = path
@@ -130,7 +130,7 @@ class Feeder:
         self.cpu: list[float] = []
 
     def start(self, corpus: Corpus, wanted: list[list[int]]) -> None:
-        """The first epoch: starts the workers, checks what comes."""
+        """The first epoch: starts the workers, checks the batches."""
         before = set(multiprocessing.active_children())
         check(self.name, self.batches(), wanted, corpus)
         children = set(multiprocessing.active_children()) - before
@@ -213,9 +213,9 @@ def epochs(module: Any, report: Report, args: Any, folder: Path) -> None:
         ["", "ns/frame"],
         [[name, f"{value:.1f}"] for name, value in per_frame.items()],
     )
-    mine, bare = "ours, 2 workers", "read_batch"
-    lost = 1 - per_frame[bare] / per_frame[mine]
-    speed = timings[bare].ratio(timings[mine])
+    ours_name, bare = "ours, 2 workers", "read_batch"
+    lost = 1 - per_frame[bare] / per_frame[ours_name]
+    speed = timings[bare].ratio(timings[ours_name])
     report.figure(
         "torch_lost",
         "share of processor time lost to the DataLoader, 2 workers",
@@ -228,7 +228,7 @@ def epochs(module: Any, report: Report, args: Any, folder: Path) -> None:
     )
     rivals = [name for name in timings if name.startswith("h5py") and name.endswith(" 2 workers")]
     if rivals:
-        ratio = min(timings[name].ratio(timings[mine]) for name in rivals)
+        ratio = min(timings[name].ratio(timings[ours_name]) for name in rivals)
         report.figure(
             "torch_h5py",
             "epoch through a DataLoader, 2 workers",
@@ -236,7 +236,7 @@ def epochs(module: Any, report: Report, args: Any, folder: Path) -> None:
             ratio,
             ratio >= 1,
             " x",
-            remark=", ".join(f"{n} {timings[n].ratio(timings[mine]):.1f} x" for n in rivals),
+            remark=", ".join(f"{n} {timings[n].ratio(timings[ours_name]):.1f} x" for n in rivals),
         )
 
 
@@ -250,7 +250,7 @@ class Nothing:
         return 1 << 30
 
     def __getitems__(self, seqs: list[int]) -> Any:
-        import sprintcache.dataset  # noqa: F401 what unpickling the other one imports
+        import sprintcache.dataset  # noqa: F401 imported by unpickling, too
         from sprintcache.torch import Batch
 
         return Batch({}, {}, [], None)
@@ -303,7 +303,7 @@ def memory_of_workers(dataset: Any, context: str, count: int, steps: int) -> lis
 
 
 def child(spec: dict[str, Any]) -> dict[str, Any]:
-    """In a process of its own: what opening takes, what workers take, what a state takes."""
+    """In a separate process: memory of opening and of workers, time of a state."""
     import sprintcache
     import sprintcache.dataset
     from sprintcache.torch import BatchSampler, MapDataset

@@ -72,7 +72,7 @@ def make_loader(dataset: sprintcache.SprintCacheDataset, workers: int) -> DataLo
 def run_epoch(
     model: nn.Module, loader: DataLoader[Batch], optimizer: torch.optim.Optimizer | None
 ) -> float:
-    """Trains on all batches, or only measures without an optimizer; gives the frame error."""
+    """Trains on all batches, or only measures without an optimizer; returns the frame error."""
     wrong = frames = 0
     for batch in loader:
         logits = model(batch.data["data"]).flatten(0, 1)
@@ -88,7 +88,7 @@ def run_epoch(
 
 
 def prior_error(train: DataLoader[Batch], dev: DataLoader[Batch], num_labels: int) -> float:
-    """Frame error of who always says the most frequent label."""
+    """Frame error of always choosing the most frequent label."""
 
     def count(loader: DataLoader[Batch]) -> torch.Tensor:
         counts = torch.zeros(num_labels, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Batches by a budget of frames: against a search that tries every cut, and what must hold."""
+"""Batches by a budget of frames: against a search that tries every cut, and invariants."""
 
 from __future__ import annotations
 

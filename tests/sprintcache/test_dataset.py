@@ -148,7 +148,7 @@ def test_windows_are_those_of_returnn(frames: int, dim: int, window: int) -> Non
 
 # ---- the reference document --------------------------------------------------------------------
 
-# what stands in it for SprintCacheDataset, and for Dataset through SprintDatasetBase
+# its signatures of SprintCacheDataset, and of Dataset through SprintDatasetBase
 DOCUMENT = """
 SprintCacheDataset(data, **kwargs)
 SprintCacheReader(data_key, filename, type=None, allophone_labeling=None)
@@ -235,7 +235,7 @@ def test_a_batch_is_its_sequences_padded(
         ours.get_lengths()
     ours.window = window + (window % 2 == 0)
     buffers = BatchBuffers() if reuse else None
-    ours.read_batch([5, 17], pad=-9, buffers=buffers)  # what is there must not shine through
+    ours.read_batch([5, 17], pad=-9, buffers=buffers)  # old content must not remain visible
     batch = ours.read_batch(seqs, pad=pad, num_threads=threads, buffers=buffers)
     tags = ours.get_all_tags()
     assert list(batch) == ["data", "classes"]
@@ -252,7 +252,7 @@ def test_a_batch_is_its_sequences_padded(
             assert np.all(row[length:] == (0 if key == "data" else pad))
 
 
-def test_what_a_batch_takes() -> None:
+def test_ways_to_name_sequences() -> None:
     order = [3, 0, 11]
     tags = [real().get_all_tags()[i] for i in order]
     wanted = real().read_batch(order)["classes"][0]
@@ -310,11 +310,11 @@ def features(path: Path, lengths: Mapping[str, int]) -> dict[str, str]:
 
 
 def labels(path: Path, lengths: Mapping[str, int], **options: str) -> dict[str, str]:
-    """Emission ids: 100 * the entry's place + the frame."""
+    """Emission ids: 100 * the entry's number + the frame."""
     entries = [
         (name, builder.alignment_entry(builder.alignment_rle(
-            [(t, 100 * place + t) for t in range(count)], magic=b"ALIGNEMI")))
-        for place, (name, count) in enumerate(lengths.items())
+            [(t, 100 * number + t) for t in range(count)], magic=b"ALIGNEMI")))
+        for number, (name, count) in enumerate(lengths.items())
     ]  # fmt: skip
     path.write_bytes(builder.archive(entries))
     return {"filename": str(path), **options}
@@ -662,7 +662,7 @@ def test_archives_that_moved(tmp_path: Path) -> None:
 
 
 def test_alignments_as_data_are_ordered_by_bytes(tmp_path: Path) -> None:
-    """As RETURNN does; they are run-length coded, so frames give another order."""
+    """As RETURNN does; they are run-length coded, so frames would be another order."""
 
     def entry(count: int, step: int) -> bytes:
         items = [(t, t // step % 2) for t in range(count)]
@@ -895,7 +895,7 @@ def test_soft_alignments_are_trimmed(tmp_path: Path) -> None:
 # ---- the epoch ---------------------------------------------------------------------------------
 
 
-def test_the_life_of_an_epoch() -> None:
+def test_an_epoch_from_begin_to_end() -> None:
     ours = SprintCacheDataset(BOTH, seq_ordering="random", name="train")
     assert ours.have_seqs()
     assert ours.num_seqs == 0
@@ -969,10 +969,10 @@ def test_labels_alone() -> None:
 
 
 def test_wrong_options(tmp_path: Path) -> None:
-    (tmp_path / "tags").write_text("nobody\nnowhere\n")
+    (tmp_path / "tags").write_text("unknown\nnowhere\n")
     (tmp_path / "tags.gz").write_bytes(b"\x1f\x8b nothing")
     for options, message in [
-        ({"seq_list_filter_file": str(tmp_path / "tags")}, "none of its 2 tags, such as 'nobody'"),
+        ({"seq_list_filter_file": str(tmp_path / "tags")}, "none of its 2 tags, such as 'nowhere'"),
         ({"window": 0}, "window must be at least 1"),
         ({"missing": "trim"}, "missing must be"),
         ({"length_mismatch": "ignore"}, "length_mismatch must be"),

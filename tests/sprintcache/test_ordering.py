@@ -1,4 +1,4 @@
-"""The order of an epoch: RETURNN as the peer, and what must hold for any options."""
+"""The order of an epoch: RETURNN as the peer, and invariants for any options."""
 
 from __future__ import annotations
 

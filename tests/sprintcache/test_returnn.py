@@ -157,7 +157,7 @@ def test_options_that_belong_together(data: dict[str, Any], tmp_path: Path) -> N
             same_epoch(ours, theirs, epoch)
 
 
-def test_what_returnn_asks_of_a_dataset(data: dict[str, Any]) -> None:
+def test_attributes_that_returnn_reads(data: dict[str, Any]) -> None:
     ours, theirs = both(data)
     assert ours.num_inputs == theirs.num_inputs == 4
     assert ours.num_outputs == theirs.num_outputs == {"data": (4, 2), "classes": (3, 1)}
@@ -187,7 +187,7 @@ def test_real_archives_and_the_dtype_of_labels(tmp_path: Path, largest: int, dty
         entries = [(name, archive.read_bytes(name)) for name in names]
     (tmp_path / "part.cache").write_bytes(builder.archive(entries))
     tying = Path(LABELING["state_tying_file"]).read_text()
-    (tmp_path / "tying").write_text(f"{tying}nobody.0 {largest}\n")
+    (tmp_path / "tying").write_text(f"{tying}unknown.0 {largest}\n")
     labeling = {**LABELING, "state_tying_file": str(tmp_path / "tying")}
     classes = {"filename": str(tmp_path / "part.cache"), "allophone_labeling": labeling}
     ours, theirs = both({"data": REAL["data"], "classes": classes}, seq_ordering="laplace:2")
@@ -302,7 +302,7 @@ def test_batches_of_returnn(data: dict[str, Any]) -> None:
         assert len(found[0]) > 1
 
 
-# ---- what RETURNN's class cannot do
+# ---- additions to RETURNN's class
 
 
 def test_an_order_that_is_given(data: dict[str, Any]) -> None:
@@ -317,8 +317,8 @@ def test_an_order_that_is_given(data: dict[str, Any]) -> None:
     sequence = ours.get_corpus_seq(7)
     assert sequence.seq_tag == TAGS[7]
     assert np.array_equal(sequence.features["data"], ours.get_data(0, "data"))
-    with pytest.raises(sprintcache.EntryNotFoundError, match="'nobody'"):
-        ours.init_seq_order(epoch=1, seq_list=[TAGS[0], "nobody"])
+    with pytest.raises(sprintcache.EntryNotFoundError, match="'unknown'"):
+        ours.init_seq_order(epoch=1, seq_list=[TAGS[0], "unknown"])
 
 
 def test_it_travels_by_pickle(data: dict[str, Any]) -> None:

@@ -171,23 +171,23 @@ def test_resuming_gives_exactly_the_rest(
 @given(corpus=corpora(), size=st.integers(1, 4), remainder=st.sampled_from(["repeat", "drop"]))
 @settings(max_examples=40)
 def test_the_boundary_of_an_epoch(corpus: dict[str, Any], size: int, remainder: str) -> None:
-    """No epoch is lost or begun twice: from the last batch, and from the sampler behind it."""
+    """No epoch is lost or begun twice: from the last batch, and from the sampler after it."""
     sampler = ranks(corpus, size, remainder)[-1]
     first, second = list(sampler), list(sampler)
-    behind = ranks(corpus, size, remainder)[-1]
-    assert list(behind) == first
-    assert behind.epoch == 2
-    after = resume(ranks(corpus, size, remainder), behind.state_dict())[-1]
+    after_end = ranks(corpus, size, remainder)[-1]
+    assert list(after_end) == first
+    assert after_end.epoch == 2
+    after = resume(ranks(corpus, size, remainder), after_end.state_dict())[-1]
     assert list(after) == second
     if first:
         after = resume(ranks(corpus, size, remainder), first[-1].state)[-1]
         assert (after.epoch, len(after), list(after)) == (1, 0, [])
         assert list(after) == second
-        for other in ranks(corpus, 1, remainder):  # what was dropped is over, for others too
+        for other in ranks(corpus, 1, remainder):  # dropped batches are consumed, for others too
             assert list(resume([other], first[-1].state)[0]) == []
 
 
-def test_what_is_dropped_is_over() -> None:
+def test_dropped_batches_are_consumed() -> None:
     """Also for another number of ranks, which it would have gone round for."""
     (last,) = {json.dumps(list(s)[-1].state) for s in ranks(SEVEN, 2, "drop")}
     for size in (1, 2, 7):
@@ -255,7 +255,7 @@ def test_states_are_small_and_both_travel() -> None:
         {"chosen": np.arange(10) > 0},
     ],
 )
-def test_a_state_of_something_else_is_refused(change: dict[str, Any]) -> None:
+def test_a_state_of_other_options_is_refused(change: dict[str, Any]) -> None:
     options: dict[str, Any] = {"num_seqs": 10, "lengths": [5] * 10, "max_frames": 20}
     state = next(iter(BatchSampler(**options))).state
     with pytest.raises(ValueError, match="the state is of other data or options"):
@@ -263,7 +263,7 @@ def test_a_state_of_something_else_is_refused(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("change", [{"epoch": None}, {"epoch": -1}, {"batch": -1}, {"seed": "1"}])
-def test_what_is_no_state(change: dict[str, Any]) -> None:
+def test_invalid_states(change: dict[str, Any]) -> None:
     sampler = BatchSampler(10, max_seqs=3)
     with pytest.raises(ValueError, match="not a state of a BatchSampler"):
         sampler.load_state_dict({**sampler.state_dict(), **change})
@@ -292,7 +292,7 @@ def test_wrong_options(options: dict[str, Any], message: str) -> None:
 
 
 def test_sharding_twice_is_refused() -> None:
-    """Each rank would see a part of its part, and nobody would notice for years."""
+    """Each rank would see a part of its part, and the loss would go unnoticed."""
     ordering = Ordering("random", num_shards=2, shard_index=1)
     assert len(list(BatchSampler(10, ordering=ordering, max_seqs=1))) == 5
     with pytest.raises(ValueError, match="2 ranks, and the ordering takes shard 1 of 2"):
@@ -351,7 +351,7 @@ def test_numbers_of_numpy_mean_the_same() -> None:
 
 def test_a_state_of_other_sequences() -> None:
     """As many of them, in an order and in batches that need no lengths."""
-    names = [f"\udcff{seq}" for seq in range(2500)]  # any bytes may stand in an archive
+    names = [f"\udcff{seq}" for seq in range(2500)]  # an archive may contain any bytes
     state = BatchSampler(2500, tags=names, max_seqs=7).state_dict()
     BatchSampler(2500, tags=list(names), max_seqs=7).load_state_dict(state)
     for others in (names[::-1], [*names[:-1], "other"], ["other", *names[1:]], None):

@@ -107,7 +107,7 @@ def loader(dataset: Any, sampler: Any = None, **options: Any) -> DataLoader[Batc
 
 
 def check(batch: Batch) -> list[int]:
-    """The sequences of a batch; what it holds is compared with what was written."""
+    """The sequences of a batch; compares its content with the written one."""
     seqs = [int(tag[3:]) for tag in batch.tags]
     x, y = batch.data["data"], batch.data["classes"]
     assert (x.dtype, y.dtype) == (torch.float32, torch.int32)
@@ -248,7 +248,7 @@ def test_samplers_of_others(dataset: MapDataset) -> None:
 
 
 def test_pinning_keeps_the_form(dataset: MapDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real thing needs a GPU; the function that a DataLoader applies is the same."""
+    """Pinning needs a GPU; the function that a DataLoader applies is the same."""
     pinned: list[torch.Tensor] = []
 
     def pin(tensor: torch.Tensor, device: Any = None) -> torch.Tensor:
@@ -319,7 +319,7 @@ def test_resuming_while_workers_read_ahead(dataset: MapDataset, persistent: bool
                 if step == steps:
                     break
         assert done == epochs[0]
-        position.load_state_dict(state)  # behind the last batch: that epoch is over
+        position.load_state_dict(state)  # after the last batch: that epoch is over
         assert epoch(first) == []
         assert epoch(first) == epochs[1]
         position.set_epoch(1)
@@ -416,7 +416,7 @@ def test_a_batch_keeps_its_data_while_the_worker_goes_on(dataset: MapDataset) ->
                 row = batch.data["data"][0]
                 kept.append((batch._replace(data={"data": row}), row.clone()))
             if number == 3 and step == 5:
-                break  # what is under way is thrown away
+                break  # batches in transit are dropped
         del batch
     for batch, wanted in kept:
         assert torch.equal(batch.data["data"], wanted)
@@ -433,8 +433,8 @@ def as_dict(batch: Batch) -> dict[str, Any]:
     return {"x": batch.data["data"], "tags": batch.tags}
 
 
-def test_what_workers_do_with_batches(dataset: MapDataset) -> None:
-    """Memory of ours, of PyTorch, and parts of ours, go side by side; so do other containers."""
+def test_batches_that_workers_change(dataset: MapDataset) -> None:
+    """Memory of ours, of PyTorch, and parts of ours, work together; so do other containers."""
     for change in (doubled, as_dict):
         batches = DataLoader(
             dataset,
@@ -495,18 +495,18 @@ def test_memory_of_a_worker() -> None:
 
 def our_files() -> set[str]:
     folder = Path("/proc/self/fd")
-    found = set()
-    for place in folder.iterdir():
+    names = set()
+    for link in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):  # of the folder itself
-            if "sprintcache-batch" in os.readlink(place):
-                found.add(place.name)
-    return found
+            if "sprintcache-batch" in os.readlink(link):
+                names.add(link.name)
+    return names
 
 
 def test_batches_that_are_kept_need_no_files_without_end(
     dataset: MapDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PyTorch sends what is beyond, by the way that it is told to."""
+    """PyTorch sends further batches, by its configured strategy."""
     monkeypatch.setattr("sprintcache.torch.memory._MAX_BLOCKS", 6)
     before = our_files()
     kept = list(loader(dataset, BatchSampler(dataset, max_seqs=1), num_workers=1))
@@ -518,8 +518,8 @@ def test_errors_of_workers_name_file_and_entry(corpus: Path, tmp_path: Path) -> 
     path = tmp_path / "damaged.cache"
     data = bytearray((corpus / "features.cache").read_bytes())
     with open_archive(corpus / "features.cache") as archive:
-        place = archive.entry("seq4").position
-    data[place + 12 + 4] ^= 0xFF  # the name of the datatype
+        position = archive.entry("seq4").position
+    data[position + 12 + 4] ^= 0xFF  # the name of the datatype
     path.write_bytes(data)
     broken = MapDataset(SprintCacheDataset({"data": {"filename": path}}))
     sampler = BatchSampler(broken, max_seqs=1)
@@ -529,7 +529,7 @@ def test_errors_of_workers_name_file_and_entry(corpus: Path, tmp_path: Path) -> 
 
 
 def test_a_state_of_another_corpus(dataset: MapDataset, tmp_path: Path) -> None:
-    """Of as many sequences: nothing but their names tells."""
+    """Of the same number of sequences: only their names differ."""
     with ArchiveWriter(tmp_path / "other.cache") as writer:
         for seq in range(NUM_SEQS):
             writer.add_features(f"other{seq}", np.zeros((length(seq), 2), np.float32))
@@ -555,7 +555,7 @@ def test_a_state_of_another_corpus(dataset: MapDataset, tmp_path: Path) -> None:
 def test_stateful_data_loader(
     dataset: MapDataset, workers: int, persistent: bool, streaming: bool
 ) -> None:
-    """Its own state, taken anywhere, twice in a row, at the end of an epoch and behind it."""
+    """Its own state, taken anywhere, twice in a row, at the end of an epoch and after it."""
     from torchdata.stateful_dataloader import StatefulDataLoader
 
     alone = BatchSampler(dataset, **OPTIONS)
@@ -572,7 +572,7 @@ def test_stateful_data_loader(
 
     wanted = [*epochs[0], *epochs[1], *epochs[2]]
     total = len(epochs[0])
-    # 1, then 1 more, then to the last batch: and there before, or behind, the end of the epoch
+    # 1, then 1 more, then to the last batch: and there before, or after, the end of the epoch
     for exhausted in (False, True):
         state = None
         done: list[list[int]] = []
@@ -690,7 +690,7 @@ def test_two_ranks_killed_and_started_again(corpus: Path, tmp_path: Path) -> Non
 
 def test_a_group_that_came_later(dataset: MapDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sampler was made for one process: both ranks would train on everything."""
-    early, told = (BatchSampler(dataset, **OPTIONS, **place) for place in ({}, ALONE))
+    early, explicit = (BatchSampler(dataset, **OPTIONS, **place) for place in ({}, ALONE))
     stream = BatchStream(dataset, **OPTIONS)
     group = torch.distributed
     for name, value in (("is_initialized", True), ("get_rank", 1), ("get_world_size", 2)):
@@ -698,7 +698,7 @@ def test_a_group_that_came_later(dataset: MapDataset, monkeypatch: pytest.Monkey
     for made in (early, stream):
         with pytest.raises(RuntimeError, match=r"rank 1 of 2, .* after init_process_group"):
             next(iter(made))
-    assert len(list(told)) > len(list(BatchSampler(dataset, **OPTIONS)))
+    assert len(list(explicit)) > len(list(BatchSampler(dataset, **OPTIONS)))
 
 
 # ---- the example, short --------------------------------------------------------------------------
