@@ -84,6 +84,11 @@ class BatchSampler(sampling.BatchSampler, Sampler[list[int]]):  # type: ignore[m
             remainder=remainder,
         )
 
+    @property
+    def sampler(self) -> BatchSampler:
+        """This object, for frameworks that call ``batch_sampler.sampler.set_epoch``."""
+        return self
+
     def deal(self, first: int = 0, every: int = 1) -> Iterator[BatchSeqs]:
         """See `sampling.BatchSampler.deal`."""
         rank, size = _group_rank()

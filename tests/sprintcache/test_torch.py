@@ -214,6 +214,16 @@ def test_accelerate_counts_from_zero(dataset: MapDataset) -> None:
     assert epoch(again) == [list(seqs) for seqs in alone][1:]
 
 
+def test_a_loop_that_counts_from_zero(dataset: MapDataset) -> None:
+    """As Lightning does it: before each epoch, on the sampler of the batch sampler."""
+    batches = loader(dataset, BatchSampler(dataset, **OPTIONS))
+    alone = BatchSampler(dataset, **OPTIONS)
+    for number in range(3):
+        batches.batch_sampler.sampler.set_epoch(number)  # type: ignore[union-attr]
+        alone.set_epoch(number)
+        assert epoch(batches) == [list(seqs) for seqs in alone]
+
+
 def test_no_batch_without_frames(tmp_path: Path) -> None:
     with ArchiveWriter(tmp_path / "f.cache") as writer:
         for seq, frames in enumerate((0, 10, 12, 9, 0, 1000)):
