@@ -17,6 +17,7 @@ Sprints; so it works in the workers of a DataLoader.
 from __future__ import annotations
 
 import contextlib
+import logging
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -33,6 +34,8 @@ from .dataset_base import SprintDatasetBase
 from .errors import SprintError
 
 __all__ = ["ExternSprintDataset", "SprintDatasetBase"]
+
+logger = logging.getLogger(__name__)
 
 _JOIN_TIMEOUT = 10.0  # seconds beyond exit_timeout, for a reader whose Sprint should have ended
 
@@ -102,6 +105,10 @@ class ExternSprintDataset(SprintDatasetBase):
         )
         if self.ordering.repeat_epoch > 1 and self.ordering.partition_epoch > 1:
             raise ValueError("repeat_epoch and partition_epoch exclude each other")
+        if self.ordering.unique_seqs:
+            logger.warning(
+                "%s: unique_seq_tags has no effect: Sprint lists the segments", self.name
+            )
         if self.seq_order_seq_lens_file is not None:
             raise ValueError("seq_order_seq_lens_file: Sprint orders by the lengths it knows")
         if str(self.seq_list_filter_file or "").endswith((".pkl", ".pkl.gz")):

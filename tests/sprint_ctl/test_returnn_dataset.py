@@ -148,6 +148,8 @@ def test_options_without_effect_are_named(caplog: pytest.LogCaptureFixture) -> N
     PlainDataset(STAND_IN, CONTROL, name="train", chunking="50:25", context_window=5).close()
     assert "train: without effect" in caplog.text
     assert "chunking, context_window" in caplog.text
+    PlainDataset(STAND_IN, CONTROL, unique_seq_tags=True).close()
+    assert "unique_seq_tags has no effect" in caplog.text
 
 
 def test_lists_that_sprint_cannot_read(tmp_path: Path) -> None:
