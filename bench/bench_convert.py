@@ -61,12 +61,12 @@ def h5py_writers(names: Sequence[str], data: Sequence[np.ndarray]) -> dict[str, 
     rows = (128 << 10) // row_bytes
     lengths = np.array([[len(array)] * 2 for array in data], np.int32)
 
-    def write(path: Path, places: Sequence[int]) -> None:
+    def write(path: Path, boundaries: Sequence[int]) -> None:
         with h5py.File(path, "w") as file:
             inputs = file.create_dataset(
                 "inputs", (0, *width), joined.dtype, maxshape=(None, *width), chunks=(rows, *width)
             )
-            for start, end in pairwise(places):
+            for start, end in pairwise(boundaries):
                 inputs.resize(end, 0)
                 inputs[start:end] = joined[start:end]
             file["seqLengths"] = lengths
