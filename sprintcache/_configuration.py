@@ -57,6 +57,7 @@ class Configuration:
         self._resources = resources
         self.selection = selection
         self._complain = complain or _write_to_stderr
+        self._base: Optional[str] = None  # noqa: UP045  (Python 3.8)
         self._num_files = 0
 
     @classmethod
@@ -70,24 +71,31 @@ class Configuration:
         return config
 
     @classmethod
-    def from_sources(cls, sources: Sequence[Source], application: str) -> Configuration:
+    def from_sources(
+        cls,
+        sources: Sequence[Source],
+        application: str,
+        base: Optional[str] = None,  # noqa: UP045  (Python 3.8)
+    ) -> Configuration:
         """Reads files, mappings of names to values and command lines; later ones win.
 
         Args:
             sources: paths of configuration files, mappings, and sequences of arguments.
             application: name of the application, such as ``"lib-rasr"``.
+            base: folder where a relative path of a file is looked for first.
 
         Raises:
             OSError: if a file cannot be read.
             ConfigurationError: for a line, name or reference that Sprint would complain about.
         """
         config = cls({}, application, _refuse)
+        config._base = base
         for source in sources:
             if isinstance(source, Mapping):
                 for name, value in source.items():
                     config._set(str(name), _text(value))
             elif isinstance(source, (str, os.PathLike)):
-                config._read_file(os.fspath(source), "*")
+                config._read_file(config._located(os.fspath(source)), "*")
             else:
                 config._read_command_line(list(source))
         return config
@@ -221,8 +229,13 @@ class Configuration:
         self._read_arguments(arguments)
         file = self.string("config", "")
         if file:
-            self._read_file(file, "*")
+            self._read_file(self._located(file), "*")
             self._read_arguments(arguments)
+
+    def _located(self, path: str) -> str:
+        """The path below the base where there is such a file, else the path as it is."""
+        below = path if self._base is None else os.path.join(self._base, path)
+        return below if os.path.isfile(below) else path
 
     def _read_arguments(self, arguments: Sequence[str]) -> None:
         waiting = None

@@ -12,7 +12,12 @@ import numpy as np
 from sprintcache._configuration import Configuration, Source
 from sprintcache._threads import ordered_map
 from sprintcache.bliss import Corpus
-from sprintcache.errors import AutomatonError, EntryNotFoundError
+from sprintcache.errors import (
+    AutomatonError,
+    ConfigurationError,
+    EntryNotFoundError,
+    SprintCacheError,
+)
 from sprintcache.lexicon import BLANK, SILENCE, UNKNOWN, Lemma, Lexicon, Pronunciation, tokens
 
 from .acceptor import Acceptor
@@ -262,8 +267,8 @@ class AutomatonBuilder:
         Args:
             *sources: configuration files, mappings of names to values, and lists of command-line
                 arguments (``["--config=FILE", "--*.name=value"]``). Later ones win.
-            base: folder that relative paths in the configuration start from; by default the
-                working directory, as in Sprint.
+            base: folder that relative paths in the configuration start from, by default the
+                working directory as in Sprint; sources are looked for there, too.
             selection: selection of the automata builder. By default
                 ``neural-network-trainer.alignment-fsa-exporter``, or that of ``lib-rasr`` where
                 only that is named. A name without dots is that of the application.
@@ -273,8 +278,9 @@ class AutomatonBuilder:
             ConfigurationError: for a value that its parameter does not accept.
             SprintCacheError: as `AutomatonBuilder` does.
         """
-        config = Configuration.from_sources(sources, "neural-network-trainer")
-        return cls.from_configuration(config.at(exporter_of(config, selection)), base)
+        folder = None if base is None else os.fspath(base)
+        config = Configuration.from_sources(sources, "neural-network-trainer", folder)
+        return cls.from_configuration(config.at(exporter_of(config, selection)), folder)
 
     @classmethod
     def from_configuration(
@@ -285,8 +291,13 @@ class AutomatonBuilder:
         Raises:
             OSError, SprintCacheError: as `from_sprint_config` does.
         """
-        folder = None if base is None else os.fspath(base)
-        return cls(**builder_keywords(config, folder), _like_sprint=True)
+        keywords = builder_keywords(config, None if base is None else os.fspath(base))
+        try:
+            return cls(**keywords, _like_sprint=True)
+        except SprintCacheError:
+            raise
+        except ValueError as error:  # a value out of range
+            raise ConfigurationError(f"{config.selection}: {error}") from error
 
     # ---- building
 

@@ -98,9 +98,11 @@ def _case(corpus: Configuration) -> str | None:
 
 
 def _tying(config: Configuration, path: Callable[[str], str]) -> dict[str, Any]:
+    kind = config.choice("type", "cart", _TYINGS)
+    has_file = kind in ("lookup", "lut")  # else it may refer to names that are not set
     return {
-        "state_tying": config.choice("type", "cart", _TYINGS),
-        "state_tying_file": path(config.string("file", "")) or None,
+        "state_tying": kind,
+        "state_tying_file": (path(config.string("file", "")) or None) if has_file else None,
         "boundary_classes": config.boolean("use-boundary-classes", True),
         "word_end_classes": config.boolean("use-word-end-classes", False),
     }

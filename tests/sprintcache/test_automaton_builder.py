@@ -240,6 +240,13 @@ def test_the_configuration_of_librasr_and_of_nn_trainer(tmp_path: Path) -> None:
     ours = AutomatonBuilder.from_sprint_config(line, base=HERE)
     assert ours.label_table.shape[0] == 3  # more literal components win over later names
     deeper = "*.alignment-fsa-exporter.model-combination.acoustic-model.hmm.states-per-phone"
+    ours = AutomatonBuilder.from_sprint_config(
+        "corpus/am.config",
+        {"*.tying": "monophone", "*.lexicon.file": "corpus/lexicon.xml.gz"},
+        ["--*.corpus.file=corpus/corpus.xml.gz"],
+        base=DATA,
+    )
+    assert len(ours.build_segments(["espeak/rec000/1"])) == 1
     ours = AutomatonBuilder.from_sprint_config(file, {deeper: 1}, base=HERE)
     assert ours.label_table.shape[0] == 1
     with pytest.raises(FileNotFoundError):
@@ -256,7 +263,7 @@ def test_the_configuration_of_librasr_and_of_nn_trainer(tmp_path: Path) -> None:
         ("topology", "mono", ConfigurationError, "not one of hmm, ctc, rna"),
         ("label-min-duration", "2", UnsupportedError, "label-min-duration = 2"),
         ("tdp.state-0.loop", "much", ConfigurationError, "not a number"),
-        ("hmm.states-per-phone", "0", ValueError, "1 to 16"),
+        ("hmm.states-per-phone", "0", ConfigurationError, "1 to 16"),
         ("normalize-lemma-sequence-scores", "true", AutomatonError, "silence_repetitions"),
         ("state-tying.type", "monophone-dense", None, ""),
     ],
