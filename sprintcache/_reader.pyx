@@ -17,6 +17,7 @@ Bytes of a file are read by the functions of `_core/cursor.pxd` only; the copy l
 included in the order of their needs; the top of each says what these are.
 """
 
+cimport cython
 cimport numpy as np
 from cpython.buffer cimport PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize

@@ -38,6 +38,7 @@ def open_archive(
             that is opened. It applies to `path` and to the paths that bundles list; a path that
             it leads nowhere is tried as it is. None: the environment variable
             ``SPRINTCACHE_PATH_MAP`` (``/old=/new:/old2=/new2``); ``{}``: no map.
+            An archive is pickled with its map, so that a function must be picklable too.
 
     Returns:
         the archive, read-only. An archive without a sound table (its writer was killed) is

@@ -6,6 +6,7 @@ cdef enum:
     FIRST_WINDOW = 1 << 21
 
 
+@cython.no_gc_clear
 cdef class FileOrderIterator:
     """Iterator over all segments in file order, with read-ahead; one thread at a time.
 
@@ -61,6 +62,7 @@ cdef class FileOrderIterator:
             self.worker = reader._take_worker()
 
     def __dealloc__(self):
+        self._close_source()            # no_gc_clear: the reader is still there
         free(self.chunk)
         if self.worker != NULL:
             release_worker(self.worker)
@@ -87,6 +89,7 @@ cdef class FileOrderIterator:
         cdef Fault f
         cdef int code
         if self.order is None or self.index >= self.order.shape[0]:
+            self._close_source()
             raise StopIteration
         entry = (<int64_t *>np.PyArray_DATA(self.order))[self.index]
         self.index += 1
@@ -108,6 +111,18 @@ cdef class FileOrderIterator:
         finally:
             reader._leave()
 
+    cdef void _close_source(self) noexcept:
+        """Leaves the current source, unless the archive was closed."""
+        if self.reader is not None and self.reader._try_enter():
+            self._leave_source(&self.reader.core)
+            self.reader._leave()
+
+    cdef void _leave_source(self, Core *core) noexcept nogil:
+        """Closes the file of a mapped source, which other reads do not need."""
+        if self.source != UINT32_MAX and core.sources[self.source].map != NULL:
+            sc_forget(&core.sources[self.source].descriptor)
+        self.source = UINT32_MAX
+
     cdef int _fetch(self, Core *core, int64_t entry, Payload *p, Fault *f) noexcept nogil:
         """The payload of the next entry, from the current chunk or the next one."""
         cdef Source *s = source_of(core, entry)
@@ -120,7 +135,8 @@ cdef class FileOrderIterator:
             return fetch(core, entry, self.worker, WHOLE, True, p, f)
         if not row_fits(&row, s.size):
             return fault(f, FILE_CHANGED, -1, False)
-        if core.sources + self.source != s:
+        if self.source != <uint32_t>(s - core.sources):
+            self._leave_source(core)
             self.source = <uint32_t>(s - core.sources)
             self.chunk_begin = self.chunk_end = 0
         if self.prefetch:

@@ -179,11 +179,17 @@ cdef class Store:
             if w != NULL:
                 release_worker(w)
 
-    cdef inline int _enter(self) except -1:
+    cdef inline bint _try_enter(self) noexcept:
+        """Counts a read in; False if the archive is closed."""
         if not self.closed and count_in(&self.users):
             if self.core.index.slots != NULL:
-                return 0
+                return True
             self._leave()               # opening failed, or was never tried
+        return False
+
+    cdef inline int _enter(self) except -1:
+        if self._try_enter():
+            return 0
         raise errors.ClosedArchiveError("the archive is closed", path=self.path)
 
     cdef inline void _leave(self) noexcept:

@@ -146,3 +146,27 @@ assert all(os.waitpid(pid, 0)[1] == 0 for pid in children)
 assert num_open() <= 48
 """,
     )
+
+
+def test_iteration_over_mapped_files_leaves_none_open(files: Path) -> None:
+    """At its end, when the iterator is dropped, and when the archive is closed before that."""
+    run(
+        files,
+        """
+bundle = open_archive("all.bundle", "mmap")
+before = num_open()
+iterator = bundle.iter_features()
+assert [float(f[0, 0]) for _, f in iterator] == list(range(NUM_FILES))
+assert num_open() == before
+iterator = bundle.iter_features()
+next(iterator)
+assert num_open() <= before + 1
+del iterator
+assert num_open() == before
+iterator = bundle.iter_features()
+next(iterator)
+bundle.close()
+assert num_open() == before
+del iterator
+""",
+    )
