@@ -25,6 +25,7 @@ from typing import Any
 
 from sprintcache._checks import check_not_negative
 
+from ._pipe.deadline import check_timeouts
 from ._sequences.sequence_cache import SequenceCache
 from ._trainer.epoch_reader import EpochReaders
 from ._trainer.forks import watch_forks
@@ -50,9 +51,10 @@ class ExternSprintDataset(SprintDatasetBase):
         partitionEpoch: int | None = 1,  # noqa: N803
         *,
         prefetch_epochs: int = 0,
-        start_timeout: float = 1800.0,
-        exit_timeout: float = 10.0,
+        start_timeout: float | None = 1800.0,
+        exit_timeout: float | None = 10.0,
         sprintControlConfig: Mapping[str, Any] | None = None,  # noqa: N803
+        environment: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         """Accepts the options; Sprint is started with the first epoch.
@@ -68,10 +70,12 @@ class ExternSprintDataset(SprintDatasetBase):
             partitionEpoch: the same as ``partition_epoch``: an epoch is one of that many parts of
                 the corpus (``corpus.partition``); None: 1.
             prefetch_epochs: number of following epochs whose Sprint is started ahead.
-            start_timeout: seconds until Sprint has started and extracted the first segment.
+            start_timeout: seconds until Sprint has started and extracted the first segment; None:
+                no limit.
             exit_timeout: seconds for Sprint to exit at the end, or when asked to; it is then
                 terminated.
             sprintControlConfig: further pairs of the configuration string of the module.
+            environment: environment variables of Sprint, in addition to those of this process.
             **kwargs: those of `SprintDatasetBase`. With a ``seq_ordering`` other than "default"
                 our module orders the segments, by the length in seconds that Sprint knows;
                 ``num_shards``, ``shard_index`` cut each part further; ``seq_list_filter_file``
@@ -89,6 +93,7 @@ class ExternSprintDataset(SprintDatasetBase):
                 "start_timeout": start_timeout,
                 "exit_timeout": exit_timeout,
                 "sprintControlConfig": sprintControlConfig,
+                "environment": environment,
                 **kwargs,
             },
         )
@@ -98,11 +103,8 @@ class ExternSprintDataset(SprintDatasetBase):
         parts = partitionEpoch if parts in (None, 1) else parts
         self._dimensions: tuple[int, int] | None = None
         super().__init__(partition_epoch=parts, **kwargs)
-        check_not_negative(
-            prefetch_epochs=prefetch_epochs,
-            start_timeout=start_timeout,
-            exit_timeout=exit_timeout,
-        )
+        check_not_negative(prefetch_epochs=prefetch_epochs)
+        timeouts = check_timeouts(start_timeout=start_timeout, exit_timeout=exit_timeout)
         if self.ordering.repeat_epoch > 1 and self.ordering.partition_epoch > 1:
             raise ValueError("repeat_epoch and partition_epoch exclude each other")
         if self.ordering.unique_seqs:
@@ -121,13 +123,14 @@ class ExternSprintDataset(SprintDatasetBase):
         self._options = StreamOptions(
             sprintTrainerExecPath,
             split_command(from_returnn(sprintConfigStr)),
-            start_timeout,
+            timeouts["start_timeout"],
             self._cache.take_timeout,
-            exit_timeout,
+            timeouts["exit_timeout"],
             dict(sprintControlConfig or {}),
+            environment,
         )
         self.useMultipleEpochs()
-        self._running = EpochReaders(self._new_cache(), exit_timeout + _JOIN_TIMEOUT)
+        self._running = EpochReaders(self._new_cache(), self._options.exit_timeout + _JOIN_TIMEOUT)
         self._finalizer = weakref.finalize(self, self._running.release)
         watch_forks(self)
 

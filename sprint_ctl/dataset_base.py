@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sprintcache._checks import check_not_negative
 from sprintcache.dataset_base import Dataset, DatasetSeq
 
+from ._pipe.deadline import check_timeouts
 from ._sequences.predefined_order import check_complete, check_next
 from ._sequences.sequence_cache import SequenceCache
 from ._sequences.sequence_maker import SequenceMaker
@@ -58,8 +59,8 @@ class SprintDatasetBase(Dataset):
         length_mismatch: str = "error",
         trim_tolerance: int | None = 10,
         max_cached_bytes: int = 1 << 30,
-        data_timeout: float = 600.0,
-        consumer_timeout: float = 86400.0,
+        data_timeout: float | None = 600.0,
+        consumer_timeout: float | None = 86400.0,
         **kwargs: Any,
     ) -> None:
         """Accepts the options.
@@ -83,7 +84,7 @@ class SprintDatasetBase(Dataset):
                 an error. None: any number.
             max_cached_bytes: the adding thread blocks when more bytes are cached beyond the
                 requested sequences.
-            data_timeout: seconds to wait for a sequence.
+            data_timeout: seconds to wait for a sequence; None: no limit.
             consumer_timeout: seconds that the adding thread waits while the cache is full.
             **kwargs: those of `sprintcache.dataset_base.Dataset`.
 
@@ -93,11 +94,8 @@ class SprintDatasetBase(Dataset):
             ImportError: a library of an extra is missing.
         """
         super().__init__(**kwargs)
-        check_not_negative(
-            max_cached_bytes=max_cached_bytes,
-            data_timeout=data_timeout,
-            consumer_timeout=consumer_timeout,
-        )
+        check_not_negative(max_cached_bytes=max_cached_bytes)
+        timeouts = check_timeouts(data_timeout=data_timeout, consumer_timeout=consumer_timeout)
         self.suppress_load_seqs_print = suppress_load_seqs_print
         self.predefined_seq_list_order: list[str] | None = None
         self._targets = TargetConverter(
@@ -112,7 +110,9 @@ class SprintDatasetBase(Dataset):
             length_mismatch,
             trim_tolerance,
         )
-        self._cache = SequenceCache(max_cached_bytes, data_timeout, consumer_timeout)
+        self._cache = SequenceCache(
+            max_cached_bytes, timeouts["data_timeout"], timeouts["consumer_timeout"]
+        )
         self._complete_frac: float | None = None
         self._keys: list[str] | None = None
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from sprint_ctl._pipe.deadline import lock_timeout
 from sprint_ctl.errors import SprintError, SprintTimeoutError
 from sprintcache.errors import SprintCacheError
 
@@ -312,5 +313,5 @@ class SequenceCache:
         timeout: float,
         error: Callable[[], SprintTimeoutError],
     ) -> None:
-        if not self.cond.wait_for(is_over, min(timeout, threading.TIMEOUT_MAX)):
+        if not self.cond.wait_for(is_over, lock_timeout(timeout)):
             raise error()

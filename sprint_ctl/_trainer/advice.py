@@ -1,4 +1,4 @@
-"""What to do about a Sprint that fails: advice from how it ended and from what it wrote."""
+"""Advice on a Sprint that fails, from its exit status and its output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sprint_ctl.errors import SprintDiedError, SprintError, SprintStartError, Sp
 
 __all__ = ["advice_for"]
 
-# what is written -> what to do; groups of the pattern fill the braces
+# pattern of the output, advice; groups of the pattern fill the braces
 _BY_TEXT = (
     (
         r"no such program, or not executable",
@@ -30,7 +30,7 @@ _BY_TEXT = (
     ),
     (
         r"No module named '?encodings|init_fs_encoding|Could not find platform independent lib",
-        "Sprint's Python does not find its own library: give its folder with"
+        "Sprint's Python does not find its standard library: set its folder with"
         " --*.python-home=..., and unset PYTHONHOME",
     ),
     (
@@ -46,13 +46,13 @@ _BY_TEXT = (
     ),
     (
         r"No module named '?(sprint_ctl[\w.]*|sprintcache[\w.]*)",
-        "Sprint does not find {0} in the folder that we gave it: does one of the arguments"
-        " override --*.pymod-path, or can Sprint not see the folder for temporary files?",
+        "Sprint does not find {0}: does one of the arguments override --*.pymod-path, or can Sprint"
+        " not see the folder where this package is installed, from its container say?",
     ),
     (
         r"[Nn]eed Python module name|cannot import module|No module named '?[\w.]+",
         "Sprint does not load our module: one of the arguments, or a configuration file, sets"
-        " --*.pymod-path or --*.pymod-name; leave these to us, also for the layer",
+        " --*.pymod-path or --*.pymod-name; remove these settings, also for the layer",
     ),
     (
         r"this Sprint is too old",
@@ -113,9 +113,11 @@ _BY_TEXT = (
 
 
 def advice_for(error: SprintError) -> list[str]:
-    """What a user may do about an error; empty where we know nothing."""
-    said = "\n".join((error.reason, str(error.found or ""), error.remote or "", error.stderr_tail))
-    return _by_text(said) or _by_text(error.log_tail) or _by_end(error)
+    """Returns what a user can do about an error; empty if nothing is known."""
+    output = "\n".join(
+        (error.reason, str(error.found or ""), error.remote or "", error.stderr_tail)
+    )
+    return _by_text(output) or _by_text(error.log_tail) or _by_end(error)
 
 
 def _by_text(text: str) -> list[str]:
@@ -130,8 +132,8 @@ def _by_end(error: SprintError) -> list[str]:
     if isinstance(error, SprintTimeoutError):
         if isinstance(error, SprintStartError) or error.request == "init":
             return [
-                "Sprint is still busy, or waits for something: give it more time with --timeout;"
-                " its last output, if any, is above",
+                "Sprint is still busy, or waits: give it more time with --timeout; its last output,"
+                " if any, is above",
                 "does the action use Python at all? If not, Sprint never loads our module",
             ]
         return ["the criterion is slow, or hangs: give it more time with --timeout"]
@@ -151,10 +153,10 @@ def _by_end(error: SprintError) -> list[str]:
             " its action use Python, and does the corpus have any segments?"
         ]
     if error.returncode in (126, 127):
-        return ["a wrapper script did not find the program that it should start"]
+        return ["a wrapper script did not find the program that it starts"]
     if isinstance(error, SprintDiedError | SprintStartError):
         return [
-            "Sprint itself says why, on stderr or in the log file of --*.log-channel.file;"
-            " with --*.error.channel=stderr the reason appears here"
+            "the reason is on Sprint's stderr or in the log file of --*.log-channel.file; with"
+            " --*.error.channel=stderr it appears here"
         ]
     return []

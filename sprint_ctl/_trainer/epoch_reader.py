@@ -1,7 +1,7 @@
-"""The threads of an ExternSprintDataset that read what its Sprints deliver.
+"""The threads of an ExternSprintDataset that read segments from its Sprints into its cache.
 
-They hold the dataset only while they make sequences of what has come, not while they wait, so that
-it can be dropped. A thread ends with its Sprint.
+They hold the dataset only while they convert segments, not while they wait, so that it can be
+dropped. A thread ends with its Sprint.
 """
 
 from __future__ import annotations
@@ -10,27 +10,44 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
+from sprint_ctl._pipe.deadline import lock_timeout
 from sprint_ctl._sequences.sequence_cache import SequenceCache
 from sprint_ctl.errors import SprintError
 from sprintcache.dataset_base import DatasetSeq
 from sprintcache.ordering import Ordering
 
-from .segment_receiver import Segment, SegmentStream
+from .segment_receiver import SegmentMessage, SegmentStream
 
-if TYPE_CHECKING:
-    from sprint_ctl.dataset import ExternSprintDataset
+__all__ = ["EpochReaders", "SegmentConsumer"]
 
-__all__ = ["EpochReaders"]
+
+class SegmentConsumer(Protocol):
+    """What a thread needs of the dataset."""
+
+    SprintCachedSeqsMax: int
+    SprintCachedSeqsMin: int
+
+    def set_dimensions(self, input_dim: int, output_dim: int) -> None:
+        """Accepts the dimensions that Sprint reports."""
+
+    def _sequence(self, index: int, features: Any, targets: Any, tag: str | None) -> DatasetSeq:
+        """Returns the sequence of a segment."""
+
+    def _check_complete(self, num_added: int) -> None:
+        """Raises SprintError if sequences are missing at the end of an epoch."""
+
+    def _start_ahead(self, epoch: int) -> None:
+        """Starts the Sprints of the epochs that follow."""
 
 
 class EpochReaders:
     """The Sprint of the epoch under way and those started ahead; a finalizer can hold it.
 
     Attributes:
-        cache: of the epoch under way.
-        stream: its Sprint; None between epochs.
+        cache: cache of the epoch under way.
+        stream: Sprint of the epoch under way; None between epochs.
         begun: number, list and order of the epoch under way; None between epochs.
     """
 
@@ -44,8 +61,8 @@ class EpochReaders:
         self._ahead: dict[tuple[Ordering, int], SegmentStream] = {}
         self._epoch: int | None = None
 
-    def read(self, dataset: ExternSprintDataset, stream: SegmentStream) -> None:
-        """Has a thread read a stream; it does not keep the dataset alive."""
+    def read(self, dataset: SegmentConsumer, stream: SegmentStream) -> None:
+        """Starts a thread that reads a stream; it does not keep the dataset alive."""
         self.stream = stream
         self._thread = threading.Thread(
             target=_read,
@@ -53,15 +70,21 @@ class EpochReaders:
             name=f"reader of Sprint, epoch {stream.epoch}",
             daemon=True,
         )
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # no thread to be had
+            self.stream = self._thread = None
+            stream.close(ask=False)
+            raise
 
     def wait(self, pid: int, epoch: int) -> None:
+        """Waits until a Sprint is read to its end, if it is that of the epoch under way."""
         stream, thread = self.stream, self._thread
         if stream is not None and thread is not None and (stream.pid, stream.epoch) == (pid, epoch):
             thread.join()
 
     def take(self, epoch: int, ordering: Ordering | None) -> SegmentStream | None:
-        """The stream that was started ahead for an epoch; those that will not follow it end."""
+        """Returns the stream that was started ahead for an epoch; ends those of other epochs."""
         with self._lock:
             self._epoch = epoch
             taken = None if ordering is None else self._ahead.pop((ordering, epoch), None)
@@ -89,6 +112,7 @@ class EpochReaders:
                 self._ahead[key] = start(following)
 
     def end_ahead(self) -> None:
+        """Ends the Sprints that were started ahead."""
         with self._lock:
             self._epoch = None
             stale = list(self._ahead.values())
@@ -96,7 +120,7 @@ class EpochReaders:
         _close_all(stale)
 
     def end_epoch(self, *, ask: bool = True) -> None:
-        """Ends the epoch under way; a Sprint that is through may exit in its own time."""
+        """Ends the epoch under way; a Sprint whose epoch is complete exits by itself."""
         stream, thread = self.stream, self._thread
         self.begun = None
         self.cache.stop()
@@ -105,15 +129,16 @@ class EpochReaders:
         if not stream.is_complete:
             stream.end(ask=ask)
         if thread is not threading.current_thread() and not stream.is_complete:
-            thread.join(self._join_timeout)
+            thread.join(lock_timeout(self._join_timeout))
         self.stream = None
 
     def release(self, *, ask: bool = False) -> None:
+        """Ends all Sprints and threads. Idempotent."""
         thread = self._thread
         self.end_epoch(ask=ask)
         self.end_ahead()
         if thread is not None and thread is not threading.current_thread():
-            thread.join(self._join_timeout)
+            thread.join(lock_timeout(self._join_timeout))
             self._thread = None
 
 
@@ -123,11 +148,11 @@ def _close_all(streams: Sequence[SegmentStream]) -> None:
 
 
 def _read(
-    of: weakref.ref[ExternSprintDataset], stream: SegmentStream, cache: SequenceCache
+    reference: weakref.ref[SegmentConsumer], stream: SegmentStream, cache: SequenceCache
 ) -> None:
-    """Reads a stream into a cache, and gives it back; holds the dataset only in between."""
+    """Reads a stream into a cache and closes it."""
     try:
-        _deliver(of, stream, cache)
+        _deliver(reference, stream, cache)
     except BaseException as error:
         if isinstance(error, SprintError) and error.pid is None:
             stream.explain(error)
@@ -140,39 +165,39 @@ def _read(
 
 
 def _deliver(
-    of: weakref.ref[ExternSprintDataset], stream: SegmentStream, cache: SequenceCache
+    reference: weakref.ref[SegmentConsumer], stream: SegmentStream, cache: SequenceCache
 ) -> None:
     dimensions = stream.start()
-    dataset = of()
+    dataset = reference()
     if dataset is None:
         return
     if dimensions is not None:
         dataset.set_dimensions(*dimensions)
     cache.begin(stream.epoch)
-    most = dataset.SprintCachedSeqsMax
+    max_segments = dataset.SprintCachedSeqsMax
     del dataset
-    while segments := stream.receive(most):
-        dataset = of()
+    while segments := stream.receive(max_segments):
+        dataset = reference()
         if dataset is None or cache.is_stopped:
             return
-        seqs, error = _converted(dataset, cache.num_added, segments)
+        seqs, error = _convert(dataset, cache.num_added, segments)
         limits = dataset.SprintCachedSeqsMax, dataset.SprintCachedSeqsMin
         del dataset
         if seqs:
             cache.add(seqs, *limits)
         if error is not None:
             raise error
-    dataset = of()
+    dataset = reference()
     if dataset is not None and not cache.is_stopped:
         dataset._check_complete(cache.num_added)
         cache.finish(True)
         dataset._start_ahead(stream.epoch)
 
 
-def _converted(
-    dataset: ExternSprintDataset, first: int, segments: Sequence[Segment]
+def _convert(
+    dataset: SegmentConsumer, first: int, segments: Sequence[SegmentMessage]
 ) -> tuple[list[DatasetSeq], Exception | None]:
-    """Sequences from the first on, and what is wrong with the one behind them."""
+    """Returns the sequences before the first that fails, numbered from ``first``, and its error."""
     seqs: list[DatasetSeq] = []
     try:
         for index, (name, features, targets) in enumerate(segments, first):

@@ -1,37 +1,39 @@
-"""One Sprint process that delivers the segments of one epoch, seen from the trainer.
+"""SegmentStream: a Sprint process that sends the segments of one epoch, seen from the trainer.
 
-The process runs from the start, and is held up by the pipe until somebody reads. One thread reads
-(`start`, `receive`, `close`); `end` may come from any other, and makes the reader find the end.
+The process runs from the start and blocks on its pipe until the segments are read. One thread reads
+(`start`, `receive`, `close`); `end` may come from any other, and the reader then gets an error.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sprint_ctl._pipe.deadline import deadline_after
+from sprint_ctl._pipe.plain_values import brief
 from sprint_ctl.command import CommandLine
 from sprint_ctl.errors import SprintError, SprintProtocolError
 
 from .process import SprintProcess
 
-__all__ = ["Segment", "SegmentStream", "StreamOptions"]
+__all__ = ["SegmentMessage", "SegmentStream", "StreamOptions"]
 
 _MODULE = "sprint_ctl.extern_interface"
-_MOST = 64  # segments, and bytes, that are received at once
-_MOST_BYTES = 1 << 21
+# that are received at once
+_MAX_SEGMENTS = 64
+_MAX_BYTES = 1 << 21
 
 
-class Segment(NamedTuple):
-    """What Sprint tells of one segment.
+class SegmentMessage(NamedTuple):
+    """The data of one segment.
 
     Attributes:
-        name: full name, or None where Sprint does not say.
+        name: full name, or None where Sprint does not report it.
         features: (dimension, time), or None.
         targets: data key to array or text.
     """
@@ -46,11 +48,12 @@ class StreamOptions(NamedTuple):
 
     Attributes:
         executable: see `sprint_ctl.command.find_executable`.
-        arguments: those of the user.
+        arguments: the arguments of the user.
         start_timeout: seconds until the first segment is extracted.
         data_timeout: seconds for each further one.
         exit_timeout: seconds to end when asked.
         config: further pairs of the configuration string.
+        environment: further environment variables.
     """
 
     executable: CommandLine
@@ -59,15 +62,16 @@ class StreamOptions(NamedTuple):
     data_timeout: float
     exit_timeout: float
     config: Mapping[str, Any]
+    environment: Mapping[str, str] | None = None
 
 
 class SegmentStream:
-    """The process, and what has come from it.
+    """The process and its segments.
 
     Attributes:
-        epoch: that it delivers.
-        num_segments: received so far.
-        is_complete: Sprint has said that this was all.
+        epoch: number of the epoch.
+        num_segments: number of segments received so far.
+        is_complete: Sprint has ended the epoch.
     """
 
     def __init__(
@@ -81,10 +85,10 @@ class SegmentStream:
         """Starts Sprint.
 
         Args:
-            options: how.
+            options: see `StreamOptions`.
             epoch: counted from 1.
-            corpus_options: arguments that choose what belongs to this epoch.
-            config: pairs of the configuration string that order it.
+            corpus_options: arguments that select the segments of this epoch.
+            config: pairs of the configuration string that order them.
             seq_list: names of exactly the segments to deliver, in this order.
 
         Raises:
@@ -114,6 +118,7 @@ class SegmentStream:
                 options.executable,
                 arguments,
                 config={"action": "ExternSprintDataset", **config, **options.config},
+                environment=options.environment,
                 inherited=inherited,
                 shared_memory=False,
                 exit_timeout=options.exit_timeout,
@@ -135,7 +140,7 @@ class SegmentStream:
             SprintTimeoutError: they do not come in time.
             SprintProtocolError: something else comes.
         """
-        self._deadline = time.monotonic() + self._options.start_timeout
+        self._deadline = deadline_after(self._options.start_timeout)
         kind, content = self._message()
         self._process.is_ready = True
         if kind == "exit":
@@ -149,11 +154,14 @@ class SegmentStream:
             self._fail('("init", (input dimension, output dimension, ...))', (kind, content))
         return content[0], content[1]
 
-    def receive(self, most: int = _MOST) -> list[Segment]:
-        """Waits for the next segment, and takes along what has come by then; [] at the end.
+    def receive(self, max_segments: int = _MAX_SEGMENTS) -> list[SegmentMessage]:
+        """Waits for the next segment; returns it and those that have arrived by then.
 
         Args:
-            most: segments to receive, at least one.
+            max_segments: segments to receive, at least one.
+
+        Returns:
+            The segments, [] at the end of the epoch.
 
         Raises:
             SprintDiedError: Sprint has ended before its epoch was complete.
@@ -164,12 +172,12 @@ class SegmentStream:
             raise self._error
         if self.is_complete:
             return []
-        self._deadline = time.monotonic() + self._options.data_timeout
-        segments: list[Segment] = []
+        self._deadline = deadline_after(self._options.data_timeout)
+        segments: list[SegmentMessage] = []
         size = 0
         while not segments or (
-            len(segments) < min(most, _MOST)
-            and size < _MOST_BYTES
+            len(segments) < min(max_segments, _MAX_SEGMENTS)
+            and size < _MAX_BYTES
             and self._process.wire.has_data()
         ):
             try:
@@ -181,13 +189,13 @@ class SegmentStream:
             except SprintError as error:
                 if not segments:
                     raise
-                self._error = error  # what came before it comes first
+                self._error = error  # raised after the segments before it
                 break
             size += 0 if segment.features is None else segment.features.nbytes
             segments.append(segment)
         return segments
 
-    def _segment(self, kind: Any, content: Any) -> Segment:
+    def _segment(self, kind: Any, content: Any) -> SegmentMessage:
         fits = kind == "data" and isinstance(content, (list, tuple)) and len(content) == 3
         if fits:
             name, features, targets = content
@@ -198,13 +206,13 @@ class SegmentStream:
             )
         if not fits:
             self._fail('("data", (name, features, targets)) or ("exit", None)', (kind, content))
-        segment = Segment(*content)
+        segment = SegmentMessage(*content)
         self.num_segments += 1
         self._last = segment.name
         return segment
 
     def _message(self) -> tuple[Any, Any]:
-        request = self._place()
+        request = self._position()
         message = self._process.receive(deadline=self._deadline, request=request)
         if len(message) != 2:
             self._fail("a pair", message)
@@ -212,40 +220,40 @@ class SegmentStream:
             self._process.fail(self._process.died(str(message[1])), request=request)
         return message[0], message[1]
 
-    def _place(self) -> str:
-        """Where we are, for messages."""
-        place = f"epoch {self.epoch}"
+    def _position(self) -> str:
+        """Returns the position in the epoch, for errors."""
+        position = f"epoch {self.epoch}"
         if self.num_segments:
-            place += f", after {self.num_segments} segments, the last one {self._last!r}"
-        return place
+            position += f", after {self.num_segments} segments, the last one {self._last!r}"
+        return position
 
     def _fail(self, expected: str, found: Any) -> None:
         self._process.fail(
             SprintProtocolError(
                 "Sprint sends something else than segments",
                 expected=expected,
-                found=repr(found)[:200],
+                found=brief(found),
             ),
-            request=self._place(),
+            request=self._position(),
         )
 
     def explain(self, error: SprintError) -> None:
         """Writes what is known about the process into an error."""
         self._process.explain(error)
-        error.request = error.request or self._place()
+        error.request = error.request or self._position()
 
     def drain(self) -> None:
-        """Reads on until the end, so that Sprint is not held up while it ends."""
+        """Reads and drops everything until the end, so that Sprint can end."""
         with contextlib.suppress(SprintError):
             while self.receive():
                 pass
 
     def end(self, *, ask: bool = True) -> None:
-        """Ends the process: ask, wait, terminate, kill; its reader finds the end."""
+        """Ends the process: asks, waits, terminates, kills; its reader gets an error."""
         self._process.end(ask=ask)
 
     def close(self, *, ask: bool = True) -> None:
-        """Ends the process and gives everything back; how Sprint exits is no error of ours."""
+        """Ends the process and releases its resources; its exit status is ignored."""
         self._process.close(ask=ask)
 
 

@@ -218,7 +218,6 @@ def test_a_large_buffer_is_noted(doctor, tmp_path: Path) -> None:  # type: ignor
     assert "buffer-size" not in small.text
     for argument in ("--*.buffer-size=1000000", f"--config={config}"):
         report = doctor(*LAYER, argument, options=("--as-given",))
-        assert report.status == 0
         verdict, text = report.of("buffer-size")
         assert verdict == "note"
         assert text.startswith("1000000 frames")

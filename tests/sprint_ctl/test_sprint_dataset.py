@@ -552,6 +552,45 @@ os.kill(os.getpid(), signal.SIGKILL)
 # ---- leaked resources --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("value", [None, float("inf"), 1e7])
+def test_timeouts_of_any_length(value: float | None, make: Make) -> None:
+    names = ("start_timeout", "data_timeout", "consumer_timeout", "exit_timeout")
+    assert len(tags(make(SMALL, **dict.fromkeys(names, value)))) == len(NAMES)
+    for name in names:
+        with pytest.raises(ValueError, match=name):
+            make(SMALL, **{name: -1.0})
+        with pytest.raises(TypeError, match=name):
+            make(SMALL, **{name: "1"})
+
+
+@pytest.mark.parametrize("rule", ["segment-5:hang", "segment-999:hang"])
+def test_close_ends_the_wait_of_another_thread(rule: str, make: Make) -> None:
+    """For a Sprint that hangs as well as between two sequences."""
+    dataset = make(SMALL, f"--*.fake.misbehave={rule}", exit_timeout=0.2)
+    dataset.init_seq_order(1)
+    errors: list[BaseException] = []
+    second = threading.Event()
+
+    def consume() -> None:
+        try:
+            for index, _ in enumerate(dataset.iter_seqs()):
+                if index == 1:
+                    second.set()
+                    closed.wait(5 if rule == "segment-999:hang" else 0)
+        except SprintError as error:
+            errors.append(error)
+
+    closed = threading.Event()
+    thread = threading.Thread(target=consume)
+    thread.start()
+    assert second.wait(60)
+    dataset.close()
+    closed.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert "closed" in str(errors[0])
+
+
 def test_a_dropped_dataset_ends_its_sprint(tmp_path: Path) -> None:
     before = resources(tmp_path / "tmp")
     dataset = open_dataset(SMALL, "--*.fake.misbehave=segment-9:hang", prefetch_epochs=1)
