@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import sprintcache
 from sprint_ctl.dataset import ExternSprintDataset
 from sprint_ctl.errors import SprintDiedError
+from tests.paths import DATA
 from tests.sprint_ctl.sprint_data import CONTROL, ENVIRONMENT, NAMES, SMALL, STAND_IN
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'sprintcache[torch]'")
@@ -80,6 +82,25 @@ def test_workers_and_ranks_share_an_epoch(tmp_path: Path) -> None:
             del loader
     assert epochs[0] == epochs[1]
     assert sorted(epochs[0] + epochs[2]) == NAMES
+
+
+def test_epochs_from_zero_and_limits_of_lengths() -> None:
+    """In the order of RandomState(0), (1) and (2); limits are against the archive's lengths."""
+    with sprintcache.open_archive(DATA / "features.bundle") as archive:
+        frames = {name: archive.num_frames(name) for name in NAMES}
+    with open_dataset(CONTROL, seq_ordering="random") as dataset:
+        stream = SequenceStream(dataset, ["data"], max_seqs=5)
+        limited = SequenceStream(
+            dataset, ["data"], max_seqs=5, min_seq_length=200, max_seq_length=300
+        )
+        for epoch in range(3):
+            order = [NAMES[i] for i in np.random.RandomState(epoch).permutation(len(NAMES))]
+            stream.set_epoch(epoch)
+            assert [tag for batch in stream for tag in batch.tags] == order
+        limited.set_epoch(2)
+        tags = [tag for batch in limited for tag in batch.tags]
+        assert tags == [name for name in order if 200 <= frames[name] <= 300]
+        assert 0 < len(tags) < len(NAMES)
 
 
 def test_an_error_in_a_worker_keeps_its_name() -> None:
