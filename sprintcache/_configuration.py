@@ -233,7 +233,7 @@ class Configuration:
             self._read_arguments(arguments)
 
     def _located(self, path: str) -> str:
-        """The path below the base where there is such a file, else the path as it is."""
+        """Returns the path below the base if it is a file, else the path itself."""
         below = path if self._base is None else os.path.join(self._base, path)
         return below if os.path.isfile(below) else path
 

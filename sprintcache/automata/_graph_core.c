@@ -172,11 +172,11 @@ typedef struct {
     uint8_t is_alive;
 } word_node;
 
-/* A state of the flat graph: a boundary between phones, or a place inside an allophone. */
+/* A state of the flat graph: a boundary between phones, or a position in an allophone. */
 typedef struct {
-    uint32_t place;  /* boundary state; or allophone */
+    uint32_t item;   /* boundary state; or allophone */
     uint32_t suffix; /* phones that remain; INITIAL between words */
-    uint32_t node;   /* word node behind the word */
+    uint32_t node;   /* word node after the word */
     uint16_t arc;    /* 0: boundary; else how many arcs of the allophone are done */
     uint8_t skip_filter, phone_filter;
 } flat_state;
@@ -435,27 +435,27 @@ static int add_edges(sg_work *w, uint32_t node)
 static int parse_token(sg_work *w, const sg_model *m, const int32_t *tokens, uint32_t num_tokens,
                        uint32_t token, uint32_t *rightmost)
 {
-    uint32_t node = w->node_of_token.at[token], target, place = 0, i, k, end;
+    uint32_t node = w->node_of_token.at[token], target, tree_node = 0, i, k, end;
     w->matches.n = w->match_ends.n = 0;
     w->new_edges.n = 0;
     for (end = token;; end++) {
-        if (m->node_lemmas_begin[place + 1] > m->node_lemmas_begin[place]) {
-            PUSH(w->matches, place);
+        if (m->node_lemmas_begin[tree_node + 1] > m->node_lemmas_begin[tree_node]) {
+            PUSH(w->matches, tree_node);
             PUSH(w->match_ends, end);
         }
         if (end >= num_tokens || tokens[end] < 0)
             break;
-        place = sg_find(&m->tree, (uint64_t)place << 32 | (uint32_t)tokens[end]);
-        if (place == SG_NONE)
+        tree_node = sg_find(&m->tree, (uint64_t)tree_node << 32 | (uint32_t)tokens[end]);
+        if (tree_node == SG_NONE)
             break;
     }
     for (i = w->matches.n; i-- > 0;) { /* the longest first */
-        place = w->matches.at[i];
+        tree_node = w->matches.at[i];
         end = w->match_ends.at[i];
         TRY(node_at(w, end, &target));
         if (end > *rightmost)
             *rightmost = end;
-        for (k = m->node_lemmas_begin[place]; k < m->node_lemmas_begin[place + 1]; k++) {
+        for (k = m->node_lemmas_begin[tree_node]; k < m->node_lemmas_begin[tree_node + 1]; k++) {
             uint32_t lemma = m->node_lemmas[k];
             if (m->silence_repetitions || lemma != m->silence_lemma || end > token) {
                 PUSH(w->new_edges, (lemma_edge){lemma, target});
@@ -524,7 +524,7 @@ static void sort_edges(lemma_edge *edges, uint32_t count)
     }
 }
 
-/* Trims the graph of lemmas, removes skipped words and gives every way out the same probability. */
+/* Trims the graph of lemmas, removes skipped words, and weights every way out alike. */
 static int normalize_lemmas(sg_work *w)
 {
     uint32_t i, k, node, num_nodes = w->lemma_nodes.n;
@@ -787,7 +787,7 @@ static int flat_boundary(sg_work *w, uint32_t boundary, int phone_filter, uint32
     return SG_OK;
 }
 
-/* The state behind the first arc of an allophone. */
+/* The state after the first arc of an allophone. */
 static int flat_allophone(sg_work *w, const sg_model *m, uint32_t allophone, uint32_t suffix,
                           int skip_filter, uint32_t node, uint32_t *state)
 {
@@ -869,7 +869,7 @@ static int expand_word_start(sg_work *w, const sg_model *m, flat_state from)
     uint32_t k, i, target;
     if (from.skip_filter != 1 && from.phone_filter != 1)
         for (k = 0; k < node.skips_count; k++) {
-            TRY(flat_boundary(w, from.place, 2, INITIAL, 2, w->skips.at[node.skips_begin + k],
+            TRY(flat_boundary(w, from.item, 2, INITIAL, 2, w->skips.at[node.skips_begin + k],
                               &target));
             PUSH(w->flat_arcs, (sg_arc){target, EPSILON, 0, SG_NONE});
         }
@@ -879,10 +879,10 @@ static int expand_word_start(sg_work *w, const sg_model *m, flat_state from)
         for (; k < node.words_count && w->words.at[node.words_begin + k].phone == phone; k++) {
             const sg_word *word = &w->words.at[node.words_begin + k];
             if (phone != NO_PHONE)
-                TRY(find_candidates(w, m, from.place, phone, word->suffix, word->target,
+                TRY(find_candidates(w, m, from.item, phone, word->suffix, word->target,
                                     node.words_begin + k));
-            else if (m->boundary_link[from.place] != SG_NONE) {
-                TRY(flat_boundary(w, m->boundary_link[from.place], 0, INITIAL, 0, word->target,
+            else if (m->boundary_link[from.item] != SG_NONE) {
+                TRY(flat_boundary(w, m->boundary_link[from.item], 0, INITIAL, 0, word->target,
                                   &target));
                 PUSH(w->flat_arcs,
                      (sg_arc){target, WORD_END, word->weight, node.words_begin + k});
@@ -900,7 +900,7 @@ static int expand_word_start(sg_work *w, const sg_model *m, flat_state from)
     return SG_OK;
 }
 
-/* Arcs inside a word. A word that is skipped behind it may be passed together with a phone. */
+/* Arcs inside a word. A skipped word after it may be passed together with a phone. */
 static int expand_inside_word(sg_work *w, const sg_model *m, flat_state from)
 {
     word_node node = w->word_nodes.at[from.node];
@@ -911,23 +911,23 @@ static int expand_inside_word(sg_work *w, const sg_model *m, flat_state from)
                 w->lemma_nodes.at[node.node].is_final;
     w->candidates.n = 0;
     for (variant = !alone; variant <= num_skips; variant++) {
-        uint32_t behind = variant ? w->skips.at[node.skips_begin + variant - 1] : from.node;
+        uint32_t node_after = variant ? w->skips.at[node.skips_begin + variant - 1] : from.node;
         if (!is_end) {
-            TRY(find_candidates(w, m, from.place, m->suffix_phone[from.suffix], next, behind,
+            TRY(find_candidates(w, m, from.item, m->suffix_phone[from.suffix], next, node_after,
                                 variant));
             continue;
         }
-        if (m->boundary_link[from.place] == SG_NONE)
+        if (m->boundary_link[from.item] == SG_NONE)
             return SG_OK;
-        TRY(flat_boundary(w, m->boundary_link[from.place], 0, INITIAL, !variant, behind,
+        TRY(flat_boundary(w, m->boundary_link[from.item], 0, INITIAL, !variant, node_after,
                           &target));
         PUSH(w->flat_arcs, (sg_arc){target, WORD_END, 0, SG_NONE});
     }
     sort_candidates(w->candidates.at, w->candidates.n);
     for (i = 0; i < w->candidates.n; i++) {
         candidate item = w->candidates.at[i];
-        uint32_t behind = item.word ? w->skips.at[node.skips_begin + item.word - 1] : from.node;
-        TRY(flat_allophone(w, m, item.allophone, next, !item.word, behind, &target));
+        uint32_t node_after = item.word ? w->skips.at[node.skips_begin + item.word - 1] : from.node;
+        TRY(flat_allophone(w, m, item.allophone, next, !item.word, node_after, &target));
         PUSH(w->flat_arcs, (sg_arc){target, label_of(m, item.allophone, 0), 0, SG_NONE});
     }
     return SG_OK;
@@ -944,19 +944,19 @@ static int expand_flat(sg_work *w, const sg_model *m)
         uint32_t begin = w->flat_arcs.n;
         float final_weight = INFINITY;
         if (from.arc) {
-            uint16_t num_arcs = m->allophone_arcs[from.place];
+            uint16_t num_arcs = m->allophone_arcs[from.item];
             if (from.arc + 1 < num_arcs)
                 target = s + 1;
             else
-                TRY(flat_boundary(w, m->allophone_to[from.place], 1, from.suffix,
+                TRY(flat_boundary(w, m->allophone_to[from.item], 1, from.suffix,
                                   from.skip_filter, from.node, &target));
             PUSH(w->flat_arcs,
-                 (sg_arc){target, label_of(m, from.place, from.arc), 0, SG_NONE});
+                 (sg_arc){target, label_of(m, from.item, from.arc), 0, SG_NONE});
         }
         else if (from.suffix == INITIAL) {
             const lemma_node *node =
                 &w->lemma_nodes.at[w->word_nodes.at[from.node].node];
-            if (node->is_final && m->boundary_final[from.place])
+            if (node->is_final && m->boundary_final[from.item])
                 final_weight = node->out_weight;
             TRY(expand_word_start(w, m, from));
         }
@@ -1443,19 +1443,19 @@ static int close_log(sg_work *w, uint32_t start)
 
 static int insert_arc(sg_work *w, const sg_model *m, sg_arc arc)
 {
-    uint32_t place = lower_bound(w->list.at, w->list.n, &arc);
-    sg_arc *found = w->list.at + place;
-    if (place < w->list.n && found->label == arc.label && found->target == arc.target) {
+    uint32_t offset = lower_bound(w->list.at, w->list.n, &arc);
+    sg_arc *known = w->list.at + offset;
+    if (offset < w->list.n && known->label == arc.label && known->target == arc.target) {
         if (m->normalize)
-            found->weight = log_sum(found->weight, arc.weight);
-        else if (arc.weight < found->weight)
-            *found = arc;
+            known->weight = log_sum(known->weight, arc.weight);
+        else if (arc.weight < known->weight)
+            *known = arc;
         return SG_OK;
     }
     RESERVE(w->list, (uint64_t)w->list.n + 1);
-    memmove(w->list.at + place + 1, w->list.at + place,
-            (w->list.n - place) * sizeof *w->list.at);
-    w->list.at[place] = arc;
+    memmove(w->list.at + offset + 1, w->list.at + offset,
+            (w->list.n - offset) * sizeof *w->list.at);
+    w->list.at[offset] = arc;
     w->list.n++;
     return SG_OK;
 }

@@ -61,7 +61,7 @@ typedef struct {
     const uint32_t *candidate_allophones;
     uint32_t num_allophones, num_boundaries, initial_boundary;
     const uint8_t *boundary_final;
-    const uint32_t *boundary_link; /* boundary state behind a word end, or SG_NONE */
+    const uint32_t *boundary_link; /* boundary state after a word end, or SG_NONE */
     const uint32_t *allophone_to;
     const uint16_t *allophone_arcs; /* states times repetitions */
     const uint16_t *allophone_repetitions;
@@ -81,7 +81,7 @@ typedef struct {
     uint32_t word; /* word arc that begins here, or SG_NONE */
 } sg_arc;
 
-/* One pronunciation of one word at one place of the sentence. */
+/* One pronunciation of one word at one position of the sentence. */
 typedef struct {
     uint64_t order;
     uint32_t pronunciation, lemma, phone, suffix, target;

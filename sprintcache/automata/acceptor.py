@@ -22,7 +22,7 @@ class Acceptor:
     Attributes:
         initial: the initial state.
         arc_begin: (S + 1,) uint32.
-        arc_target: (A,) uint32, state behind each arc.
+        arc_target: (A,) uint32, state after each arc.
         arc_label: (A,) uint32, allophone-state id: bits 0-25 the allophone, from 26 on the state.
         arc_weight: (A,) float32; the largest float32 or inf for a forbidden arc.
         final_weight: (S,) float32, inf where a state is not final.

@@ -130,7 +130,7 @@ class AutomatonBuilder:
             across_word: whether contexts reach into the neighboring words.
             history_length, future_length: number of phones of the context on each side.
             allophone_file: allophones in the order of their numbers; recommended where one exists.
-            add_lexicon_allophones, add_all_allophones: further allophones, numbered behind those.
+            add_lexicon_allophones, add_all_allophones: further allophones, numbered after those.
             fix_word_boundaries: a word end without context is followed by silence, noise or the
                 end only.
             drop_invalid_allophones: leave out allophones without context inside a word.
@@ -138,10 +138,10 @@ class AutomatonBuilder:
             phone_transition, silence_transition, entry_transition: loop, forward, skip, exit.
             transition_scale: factor of all transition weights.
             applicator: ``"legacy"`` or ``"corrected"``.
-            transition_tying: keywords of the state tying whose classes have weights of their own,
+            transition_tying: keywords of the state tying whose classes have separate weights,
                 with ``transitions.classes``.
             silence_repetitions: whether silence may follow silence, or occurs at most once.
-            normalize_sequences: whether every way out of a place has the same probability.
+            normalize_sequences: whether every way out of a state has the same probability.
             normalize_pronunciations: whether weights of pronunciations sum to 1 over a lemma.
             vocabulary: file of orthographies to keep.
             corpus: corpus of `build_segments`, or its path.
@@ -268,7 +268,7 @@ class AutomatonBuilder:
             *sources: configuration files, mappings of names to values, and lists of command-line
                 arguments (``["--config=FILE", "--*.name=value"]``). Later ones win.
             base: folder that relative paths in the configuration start from, by default the
-                working directory as in Sprint; sources are looked for there, too.
+                working directory as in Sprint; sources are looked up in it, too.
             selection: selection of the automata builder. By default
                 ``neural-network-trainer.alignment-fsa-exporter``, or that of ``lib-rasr`` where
                 only that is named. A name without dots is that of the application.

@@ -127,7 +127,7 @@ class _Boundaries:
         flags = INITIAL * bool(allophone.boundary & INITIAL) | _LOOSE * is_loose
         return self.number(allophone.history, future if allophone.history else (), flags)
 
-    def behind(self, allophone: Allophone, is_loose: bool) -> tuple[int, int]:
+    def after(self, allophone: Allophone, is_loose: bool) -> tuple[int, int]:
         """The state, and the phone that must come next or 0."""
         history = (allophone.phone, *allophone.history)[: self.history_length]
         future = allophone.future
@@ -147,7 +147,7 @@ def boundary_arrays(
     Args:
         alphabet: all allophones.
         states_of, repetitions_of: states of each phoneme, and how often each of them is repeated.
-        fix_context: whether a word end without context forbids a phone with context behind it.
+        fix_context: whether a word end without context forbids a phone with context after it.
         drop_invalid: whether allophones without context inside a word are left out.
     """
     boundaries = _Boundaries(alphabet)
@@ -157,7 +157,7 @@ def boundary_arrays(
         dependent = alphabet.is_dependent(allophone.phone)
         is_initial, is_final = allophone.boundary & INITIAL, allophone.boundary & FINAL
         loses = bool(fix_context and is_final and not allophone.future and dependent)
-        target, following = boundaries.behind(allophone, loses)
+        target, following = boundaries.after(allophone, loses)
         to.append(target)
         lacks_left = alphabet.history_length and not allophone.history and not is_initial
         lacks_right = alphabet.future_length and not allophone.future and not is_final

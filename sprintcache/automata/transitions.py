@@ -63,7 +63,7 @@ class Transitions:
         phone: out of a state of any phone but silence.
         silence: out of the state of silence.
         entry: into the first state of a word: its forward and skip.
-        classes: weights by class of a state tying of their own; class 0 has those of silence.
+        classes: weights by class of a separate state tying; class 0 has those of silence.
         scale: factor of all weights.
         applicator: ``"legacy"`` or ``"corrected"``.
     """

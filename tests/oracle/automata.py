@@ -2,7 +2,7 @@
 
 Everything is composed in full: orthography, pronunciations, allophones. It imports nothing of the
 project; allophones come in the order of their numbers, and the labels of their states with them.
-Sections are those of RASR's sources named beside them.
+Docstrings name the parts of RASR that define each step.
 """
 
 from __future__ import annotations
