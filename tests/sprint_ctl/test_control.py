@@ -509,7 +509,7 @@ def test_the_criterion_of_the_configuration(trainer: Trainer, key: str) -> None:
     trainer.ask(("exit",))
     criterion = Criterion(discard=True)
     if key == "unknown":
-        with pytest.raises(ValueError, match="criterion:nonsense"):
+        with pytest.raises(ValueError, match="criterion:unknown"):
             replay("control-iterate-corpus", trainer, callback=criterion)
         return
     replay("control-iterate-corpus", trainer, callback=criterion)

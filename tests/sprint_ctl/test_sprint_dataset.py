@@ -711,7 +711,7 @@ def test_our_dataset_reads_from_returnns_child(make: Make, tmp_path: Path) -> No
         count += 1
     assert count == 24
     assert stream is not None
-    assert stream._process.wire.received_id is None  # the first framing
+    assert stream._process.wire.received_id is None  # the pickle framing
 
 
 def test_our_child_feeds_returnns_dataset(make: Make, tmp_path: Path) -> None:
