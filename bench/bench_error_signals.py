@@ -3,7 +3,7 @@
 The stand-in runs with a criterion that does nothing. RETURNN's pipe needs NumPy below 2.3: name an
 interpreter with both in SPRINTCACHE_RETURNN_PYTHON; then both sides are timed in it, otherwise ours
 alone in this one. "Round trip": a request through SprintNnPythonLayer and its answer. "Transfer":
-from the start of sending until the array lies whole in the other process. "Batch": sequences of
+from the start of sending until the whole array is in the other process. "Batch": sequences of
 skewed lengths on 4 instances with a criterion that sleeps in proportion to the length, against the
 larger of a quarter of the sum and the longest.
 """
@@ -93,7 +93,7 @@ class Worker:
 
 @contextlib.contextmanager
 def contest(peers: str | None, task: str, *arguments: str) -> Iterator[dict[str, Worker]]:
-    """A worker for each side; both in RETURNN's interpreter where there is one."""
+    """A worker for each side; both in RETURNN's interpreter if it is given."""
     workers = {}
     try:
         if peers is not None:

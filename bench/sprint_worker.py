@@ -1,4 +1,4 @@
-"""Runs in an interpreter of its own: one trainer with Sprint processes, ours or RETURNN's.
+"""Runs in a separate interpreter: one trainer with Sprint processes, ours or RETURNN's.
 
 Reads a count from each line of stdin, does as much, and answers with a line of JSON. RETURNN's pipe
 needs NumPy below 2.3, so this runs where sprintcache may not be installed; it imports `sprint_ctl`
@@ -95,7 +95,7 @@ def round_trips(args: argparse.Namespace) -> tuple[Callable[[int], Any], Callabl
 
 
 def transfers(args: argparse.Namespace) -> tuple[Callable[[int], Any], Callable[[], object]]:
-    """There: until it lies whole in the other process. Back: until it lies in an array of ours."""
+    """There: until all of it is in the other process. Back: until it is in our array."""
     p2c, c2p = os.pipe(), os.pipe()
     fds = [p2c[0], c2p[1]]
     memories: list[Any] = []
@@ -155,7 +155,7 @@ def endpoint(
 
 
 def echo(args: argparse.Namespace) -> None:
-    """The process at the other end: sends back what it gets."""
+    """The process at the other end: returns each message."""
     memories: list[Any] = []
     if args.side == "ours":
         from sprint_ctl._pipe.shared_memory import ArrayMemory

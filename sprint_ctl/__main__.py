@@ -15,8 +15,8 @@ __all__ = ["main"]
 _DESCRIPTION = """\
 Starts the given Sprint and reports what works: which Python and numpy it
 embeds, whether our modules can be imported there, which interface it has,
-what it computes in which mode, and how long that takes. For a failure it
-gives the reason. The output of Sprint itself goes to stderr.
+its results in each mode and their times, and the reasons of failures. The
+output of Sprint itself goes to stderr.
 """
 _EPILOG = """\
 examples:

@@ -5,12 +5,12 @@
   * ``SprintStartError``: a Sprint did not start, or ended or failed before it was ready
   * ``SprintDiedError`` (also ``EOFError``): a Sprint that was ready has ended
   * ``SprintTimeoutError`` (also ``TimeoutError``): no answer before the deadline
-  * ``SprintProtocolError``: what came over the pipe is no message
+  * ``SprintProtocolError``: a malformed or unexpected message
 
     * ``PipeClosedError`` (also ``EOFError``): the other end closed the pipe
     * ``SprintAutomatonError``: an automaton that is malformed; Sprint keeps running
 
-  * ``SprintRequestError``: Sprint lives, and answered with an exception
+  * ``SprintRequestError``: Sprint answered with an exception and keeps running
 
 Every error keeps its facts as attributes and survives pickling. A wrong argument is a plain
 ``TypeError`` or ``ValueError``.
@@ -160,11 +160,11 @@ class SprintDiedError(SprintError, EOFError):
 
 
 class SprintTimeoutError(SprintError, TimeoutError):
-    """Raised when there is no answer before the deadline."""
+    """Raised when no answer arrives before the deadline."""
 
 
 class SprintProtocolError(SprintError):
-    """Raised when what comes over the pipe is no message, or not the one that should come."""
+    """Raised when bytes from the pipe are not a message, or not the expected one."""
 
 
 class PipeClosedError(SprintProtocolError, EOFError):
@@ -176,4 +176,4 @@ class SprintAutomatonError(SprintProtocolError):
 
 
 class SprintRequestError(SprintError):
-    """Raised when Sprint answered a request with an exception; the process lives on."""
+    """Raised when Sprint answered a request with an exception; it keeps running."""

@@ -77,7 +77,7 @@ def sprint_loss(
         that Sprint discards or that is skipped (``on_failure="skip"``).
 
     Raises:
-        TypeError: posteriors that are no floating numbers.
+        TypeError: posteriors that are not floating numbers.
         ValueError: shapes that do not fit, or a sequence without frames.
         SprintError: see `SprintInstancePool.get_batch_loss_and_error_signal`.
     """

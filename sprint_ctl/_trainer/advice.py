@@ -52,7 +52,7 @@ _BY_TEXT = (
     (
         r"[Nn]eed Python module name|cannot import module|No module named '?[\w.]+",
         "Sprint does not load our module: one of the arguments, or a configuration file, sets"
-        " --*.pymod-path or --*.pymod-name; remove these settings, also for the layer",
+        " --*.pymod-path or --*.pymod-name; leave these to us, also for the layer",
     ),
     (
         r"this Sprint is too old",
@@ -140,7 +140,7 @@ def _by_end(error: SprintError) -> list[str]:
     by_signal = {
         "SIGKILL": "it was killed from outside: out of memory (see dmesg), or a limit of the queue",
         "SIGILL": "it was built for another processor: build it for this one",
-        "SIGSEGV": "if it comes with the import of numpy: this numpy was built for another Python"
+        "SIGSEGV": "if it happens at the import of numpy: this numpy was built for another Python"
         " than Sprint's; PYTHONPATH must not lead to it",
         "SIGABRT": "an assertion of Sprint has failed: its stack is on stderr or in its log",
         "SIGXCPU": "it has used up its processor time (ulimit -t)",

@@ -20,11 +20,11 @@ _FORMAT = "numbers of states and edges, 3 integers and a weight for each edge"
 
 
 def automaton_from_reply(reply: Sequence[Any]) -> Automaton:
-    """Returns the automaton of a reply, in arrays of its own.
+    """Returns the automaton of a reply, in new arrays.
 
     Raises:
         ValueError: the reply is not an automaton, or its final state cannot be reached. The two
-            arguments are what was expected and what was found.
+            arguments are the expected and the found value.
     """
     if (
         len(reply) != 4

@@ -232,13 +232,13 @@ class ChildProcess:
                 self._wire.send(("exit",), deadline=deadline)
             self.wait(deadline)
         for number, timeout in ((signal.SIGTERM, _TERMINATE_TIMEOUT), (signal.SIGKILL, math.inf)):
-            if self.is_alive():  # with its group: a wrapper script and what it started
+            if self.is_alive():  # with its group: a wrapper script and its children
                 self._signal_group(number)
                 self._signal_group(signal.SIGCONT)  # one that was stopped ends as well
                 self.wait(deadline_after(timeout))
 
     def _end_group(self, exit_timeout: float) -> None:
-        """Reaps the process and ends what it has left in its group."""
+        """Reaps the process and ends its remaining children in the group."""
         if self._popen is None or self._is_reaped:
             return
         with contextlib.suppress(ChildProcessError):

@@ -5,7 +5,7 @@ last one is done. Results are written into the arrays of the batch, each segment
 
 States of a Sprint, and who may use it:
 
-* idle: it runs, without a request. It belongs to the pool, and to whoever holds ``lock``.
+* idle: it runs, without a request. It belongs to the pool, and to the thread that holds ``lock``.
 * in a batch: the thread of the caller holds ``lock`` and lends each Sprint to one thread, which
   alone starts it, uses it and, if necessary, ends it, until the thread is joined. The Sprints that
   were not given up are idle again.

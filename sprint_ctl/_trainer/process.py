@@ -3,8 +3,8 @@
 Starting. The process inherits stdin from /dev/null, our stdout, a pipe as stderr, its ends of the
 two pipes and of the memory files, and nothing else: every other descriptor is closed, ours are
 close-on-exec. No Python runs between fork and exec, so threads of the trainer are no danger. It
-gets a session of its own, so that Ctrl-C at a terminal reaches the trainer alone, and so that a
-wrapper script ends together with what it started.
+starts a new session, so that Ctrl-C at a terminal reaches the trainer alone, and so that a
+wrapper script ends together with its children.
 
 SIGPIPE stays ignored in the process, as Python sets it: a child whose trainer is gone gets an error
 from the pipe and can end in order.

@@ -20,7 +20,7 @@ _LOG_OPTION = re.compile(r"--(?:[^=]*\.)?(?:[\w-]*channel\.file|logfile)=(.+)", 
 
 
 def signal_name(returncode: int | None) -> str | None:
-    """Name of the signal that ended a process, or None."""
+    """Returns the name of the signal that ended a process, or None."""
     if returncode is None or returncode >= 0:
         return None
     try:
@@ -30,7 +30,7 @@ def signal_name(returncode: int | None) -> str | None:
 
 
 def describe_end(returncode: int | None) -> str:
-    """How a process ended, in words; None: the system does not report it."""
+    """Returns how a process ended, in words; None: the system does not report it."""
     if returncode is None:
         return "ended; its exit status is not known, because SIGCHLD is ignored"
     name = signal_name(returncode)
@@ -38,7 +38,7 @@ def describe_end(returncode: int | None) -> str:
         return f"ended by {name}"
     text = f"ended with exit status {returncode}"
     if returncode > 128 and signal_name(128 - returncode) is not None:
-        text += f" (what a shell says for {signal_name(128 - returncode)})"
+        text += f" (a shell's status for {signal_name(128 - returncode)})"
     return text
 
 
@@ -52,17 +52,17 @@ def is_open(fd: int) -> bool:
 
 
 def log_file(arguments: Sequence[str]) -> str | None:
-    """The log file that a command line configures, or None."""
-    found = None
+    """Returns the log file that a command line configures, or None."""
+    path = None
     for argument in arguments:
         match = _LOG_OPTION.fullmatch(argument)
         if match and match[1] not in ("stdout", "stderr", "nil"):
-            found = match[1]
-    return found
+            path = match[1]
+    return path
 
 
 def tail_of(path: str | None) -> str:
-    """The last lines of a text file, "" where there is none or it is compressed."""
+    """Returns the last lines of a text file, "" if it is missing or compressed."""
     if path is None:
         return ""
     try:

@@ -258,7 +258,7 @@ class SegmentStream:
 
 
 def _list_file(names: Sequence[str]) -> IO[bytes]:
-    """Returns a file in memory with a list of segments, which no process can leave behind."""
+    """Returns a list of segments as a file in memory, which ends with its last descriptor."""
     file = os.fdopen(os.memfd_create("sprint-segments"), "wb")
     file.writelines(f"{name}\n".encode() for name in names)
     file.flush()

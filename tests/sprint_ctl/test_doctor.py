@@ -38,8 +38,8 @@ class Report:
                 self.findings[-1] = verdict, what, f"{rest} {line.strip()}"
 
     def of(self, what: str) -> tuple[str, str]:
-        (found,) = [(verdict, text) for verdict, name, text in self.findings if name == what]
-        return found
+        (finding,) = [(verdict, text) for verdict, name, text in self.findings if name == what]
+        return finding
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ BROKEN = {
     "a hang": ([*LOOP, f"{MISBEHAVE}init:hang"], ("--timeout", "0.7"), "start", "--timeout"),
     "a slow criterion": (
         [*TRIVIAL, f"{MISBEHAVE}request-1:sleep:9"],
-        ("--timeout", "1.5", *SIZES),
+        ("--timeout", "3", *SIZES),
         "loss",
         "the criterion is slow",
     ),
@@ -171,21 +171,21 @@ def test_a_broken_sprint_is_explained(case: str, doctor) -> None:  # type: ignor
 
 
 def test_what_cannot_be_started(tmp_path: Path, doctor) -> None:  # type: ignore[no-untyped-def]
-    def told(sprint: str, where: str = "start") -> str:
+    def advice_of(sprint: str, where: str = "start") -> str:
         report = doctor(*LOOP, sprint=sprint, options=("--as-given", "--timeout", "20"))
         assert report.status == 1
         verdict, text = report.of(where)
         assert verdict == "FAIL"
         return text.partition("-->")[2]
 
-    assert "PATH" in told("/no/such/nn-trainer", "executable")
-    assert "without loading our module" in told("true")
+    assert "PATH" in advice_of("/no/such/nn-trainer", "executable")
+    assert "without loading our module" in advice_of("true")
     # a Python without site-packages: what Sprint says where its Python has no numpy
-    assert "no numpy" in told(f"{sys.executable} -S -E -c 'import numpy'")
-    assert "this machine cannot run the file" in told(script(tmp_path, "\x7fELF nonsense"))
-    assert "did not find the program" in told(script(tmp_path, "#!/bin/sh\nno-such-thing\n"))
+    assert "no numpy" in advice_of(f"{sys.executable} -S -E -c 'import numpy'")
+    assert "this machine cannot run the file" in advice_of(script(tmp_path, "\x7fELF garbage"))
+    assert "did not find the program" in advice_of(script(tmp_path, "#!/bin/sh\nno-such-thing\n"))
     missing = "nn-trainer: error while loading shared libraries: libfoo.so.3: cannot open shared"
-    text = told(script(tmp_path, f"#!/bin/sh\necho '{missing} object file' >&2\nexit 127\n"))
+    text = advice_of(script(tmp_path, f"#!/bin/sh\necho '{missing} object file' >&2\nexit 127\n"))
     assert "libfoo.so.3" in text
     assert "LD_LIBRARY_PATH" in text
 

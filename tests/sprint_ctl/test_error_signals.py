@@ -176,16 +176,16 @@ def test_automata_of_a_batch(pools: Any) -> None:
     assert (edges.dtype, weights.dtype, start_end.dtype) == (np.uint32, np.float32, np.uint32)
     assert start_end.tolist() == [[0, 48, 48 + 179], [47, 48 + 178, 48 + 179 + 47]]
     parts = (("a3", "a4", 0), ("a0", "a1", 48), ("a3", "a4", 48 + 179))
-    place = 0
+    start = 0
     for index, (name, name_of_weights, offset) in enumerate(parts):
         source, target, emission = real[name].reshape(3, -1)
-        part = edges[:, place : place + len(source)]
+        part = edges[:, start : start + len(source)]
         sequence = np.full_like(source, index)
         assert np.array_equal(part, [source + offset, target + offset, emission, sequence])
-        found = weights[place : place + len(source)]
-        np.testing.assert_allclose(found, real[name_of_weights], rtol=1e-5)
-        place += len(source)
-    assert place == edges.shape[1]
+        part_weights = weights[start : start + len(source)]
+        np.testing.assert_allclose(part_weights, real[name_of_weights], rtol=1e-5)
+        start += len(source)
+    assert start == edges.shape[1]
     with pytest.raises(SprintRequestError, match="no/such/segment"):
         pool.get_automata_for_batch(["no/such/segment", NAMES[1]])
     assert np.array_equal(pool.get_automata_for_batch(tags)[0], edges)
@@ -271,7 +271,7 @@ def test_one_pool_for_equal_options() -> None:
         ({"sprintExecPath": "x", "num_instances": 2}, "'num_instances'"),
     ],
 )
-def test_wrong_options_are_told_before_a_request(wrong: dict[str, Any], words: str) -> None:
+def test_wrong_options_are_reported_before_a_request(wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(TypeError, match=words) as caught:
         SprintInstancePool(wrong)
     assert "known: sprintExecPath, minPythonControlVersion" in str(caught.value)
@@ -346,9 +346,9 @@ BEFORE: dict[str, tuple[list[str], type[SprintError], str]] = {
 
 @pytest.mark.parametrize("name", BEFORE)
 def test_faults_before_it_is_ready(name: str) -> None:
-    more, kind, told = BEFORE[name]
+    more, kind, words = BEFORE[name]
     begin = time.monotonic()
-    with pytest.raises(kind, match=told) as caught:
+    with pytest.raises(kind, match=words) as caught:
         instance(TRIVIAL, *more, start_timeout=1.0 if name == "hang" else 30.0)
     assert time.monotonic() - begin < 10
     assert "--*.pymod-config" in str(caught.value)
@@ -370,12 +370,12 @@ DURING: dict[str, tuple[str, type[SprintError], str]] = {
 
 @pytest.mark.parametrize("name", DURING)
 def test_faults_during_a_request(name: str) -> None:
-    rule, kind, told = DURING[name]
+    rule, kind, words = DURING[name]
     patience = 2.0 if kind is SprintTimeoutError else 10.0
     sprint = instance(TRIVIAL, f"--*.fake.misbehave={rule}", request_timeout=patience)
     ask(sprint)
     begin = time.monotonic()
-    with pytest.raises(kind, match=told) as caught:
+    with pytest.raises(kind, match=words) as caught:
         ask(sprint, NAMES[3])
     assert time.monotonic() - begin < 5
     assert caught.value.segment == NAMES[3]
@@ -463,7 +463,7 @@ def test_a_sequence_that_kills_every_sprint(pools: Any, on_failure: str) -> None
         TRIVIAL, "--*.fake.misbehave=segment-3:signal:KILL", on_failure=on_failure, max_restarts=2
     )
     x = posteriors(3, 3, 3)
-    # restarts begin to count anew: two requests are done before each death
+    # the count of restarts begins again: two requests are done before each death
     for _ in range(3):
         assert pool.get_batch_loss_and_error_signal(x, [3, 2, 1], NAMES[:3])[0].tolist() == [
             3,
@@ -475,7 +475,7 @@ def test_a_sequence_that_kills_every_sprint(pools: Any, on_failure: str) -> None
         worst.get_batch_loss_and_error_signal(x, [3, 2, 1], NAMES[:3])
     assert caught.value.segment in NAMES[:3]
     assert worst.num_skipped == 0
-    with pytest.raises(SprintDiedError, match="SIGKILL"):  # nobody is left, and this is why
+    with pytest.raises(SprintDiedError, match="SIGKILL"):  # and so in the next batch
         worst.get_batch_loss_and_error_signal(x, [3, 2, 1], NAMES[:3])
 
 

@@ -23,7 +23,7 @@ import pytest
 
 from sprint_ctl._trainer.batch import log_posteriors_array
 from sprint_ctl.error_signals import SprintInstancePool
-from sprint_ctl.errors import SprintDiedError, SprintError
+from sprint_ctl.errors import SprintDiedError, SprintError, SprintProtocolError
 
 TINY = Path(__file__).parents[1] / "child_programs" / "sprint_tiny.py"
 SMALL = TINY.with_name("sprint_small.py")
@@ -235,6 +235,18 @@ def test_two_bad_segments_in_a_row_do_not_end_a_pool_of_one() -> None:
         run_batch(pool, [f"c/kill/{i}" for i in range(20)])
     assert pool.num_skipped == 11
     assert run_batch(pool, ["c/1"]) == [False]  # and it is not given up for good
+    pool.close()
+
+
+def test_an_error_signal_of_another_shape_is_refused() -> None:
+    """Also one that could be broadcast."""
+    pool = tiny_pool()
+    x = random_posteriors(0, 4, 1, 3)
+    for _ in range(2):
+        with pytest.raises(SprintProtocolError, match=r"shape \(4, 3\)") as caught:
+            pool.get_batch_loss_and_error_signal(x, [4], ["c/short/1"])
+        assert caught.value.segment == "c/short/1"
+    assert run_batch(pool, ["c/1"]) == [False]
     pool.close()
 
 

@@ -1,4 +1,4 @@
-"""Starting a Sprint, watching it, ending it: what it inherits, how it dies, what is left."""
+"""Start and end of a Sprint process: inherited resources, errors, leftovers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from sprint_ctl.errors import (
 
 ROOT = Path(__file__).parents[2]
 
-# stands for Sprint: argv is the configuration string and the folder of modules
+# in place of Sprint: argv is the configuration string and the folder of modules
 PRELUDE = """
 import os, signal, sys, time
 sys.path.insert(0, sys.argv[2])
@@ -79,12 +79,12 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", None)
 
 
-# ---- what it starts with -----------------------------------------------------------------------
+# ---- inherited resources -------------------------------------------------------------------------
 
 
-def test_what_it_inherits() -> None:
+def test_inherited_resources() -> None:
     extra = os.open("/dev/null", os.O_RDONLY)  # close-on-exec, like all of Python's
-    os.set_inheritable(extra, True)  # and one that somebody has left inheritable
+    os.set_inheritable(extra, True)  # and one that was made inheritable
     process = start(
         """
 fds = sorted(int(fd) for fd in os.listdir("/proc/self/fd"))
@@ -107,7 +107,7 @@ wire.send((set(fds) == known | {0, 1, 2}, os.readlink("/proc/self/fd/0"), os.get
     assert Path(sprintcache.__path__[0], "errors.py").is_file()
 
 
-def test_nothing_is_left_behind() -> None:
+def test_nothing_is_left() -> None:
     start("").close()  # imports, and what they leave
     before = resources()
     for code in (ANSWER, "", "sys.exit(3)", "os.kill(os.getpid(), 9)"):
@@ -288,11 +288,11 @@ def test_a_start_that_is_broken_off_leaves_nothing(
 def test_programs_that_cannot_be_started(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.write_text("no program")
-    nonsense = tmp_path / "nonsense"
-    nonsense.write_text("no program")
-    nonsense.chmod(0o755)
+    garbage = tmp_path / "garbage"
+    garbage.write_text("no program")
+    garbage.chmod(0o755)
     before = resources()
-    for path in ("/no/such/program", str(plain), str(nonsense), "", "no-such-program-on-path"):
+    for path in ("/no/such/program", str(plain), str(garbage), "", "no-such-program-on-path"):
         with pytest.raises(SprintStartError, match="cannot be started"):
             SprintProcess(path, lambda *_: [])
     with pytest.raises(ValueError, match="cannot stand in a configuration"):
@@ -339,8 +339,8 @@ def test_deaths(name: str, ready: bool, tmp_path: Path) -> None:
     expected = ["the last words", "the last line of the log", "during the request", "'a/b'"]
     expected += [sys.executable, str(process.pid), signal_of or f"exit status {returncode}"]
     expected += ["no_such_module_anywhere"] * (name == "traceback")
-    for told in expected:
-        assert told in text
+    for words in expected:
+        assert words in text
     assert ("before it was ready" in text) == (not ready)
     assert process.is_closed
     with pytest.raises(SprintDiedError, match="ended before"):
@@ -348,7 +348,7 @@ def test_deaths(name: str, ready: bool, tmp_path: Path) -> None:
 
 
 def test_last_words_are_part_of_the_report() -> None:
-    """Sprint tells of an exception while we send to it what it will never read."""
+    """Sprint reports an exception during a send that it never reads."""
     process = start("wire.send(('exception', 'Traceback: why')); sys.exit(1)")
     process.is_ready = True
     with pytest.raises(SprintDiedError, match="Traceback: why") as caught:
@@ -384,12 +384,12 @@ FAULTS: dict[str, tuple[str, type[SprintError], str]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_faults_end_the_process(name: str) -> None:
-    code, kind, told = FAULTS[name]
+    code, kind, words = FAULTS[name]
     process = start("wire.send(('ok',)); " + code)
     assert process.receive(deadline=soon()) == ("ok",)
     process.is_ready = True
     begin = time.monotonic()
-    with pytest.raises(kind, match=told):
+    with pytest.raises(kind, match=words):
         process.receive(deadline=soon(0.3))
     assert time.monotonic() - begin < 4
     assert process.poll() is not None
@@ -565,8 +565,8 @@ def test_reports(tmp_path: Path) -> None:
     assert tail_of(str(file)) == ""
 
 
-def test_the_line_that_tells_what_is_wrong_stands_in_the_message() -> None:
-    """What Sprint writes behind it, addresses and names of modules, does not push it out."""
+def test_the_line_with_the_reason_is_in_the_message() -> None:
+    """Addresses and names of modules after it do not displace it."""
     frames = [
         f"#{i}  /opt/rasr/nn-trainer(_ZN2Nn13PythonControl+0x{i:x}) [0x55d0{i:x}]"
         for i in range(2, 80)

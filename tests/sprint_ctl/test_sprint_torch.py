@@ -136,12 +136,12 @@ def test_the_gradient_is_the_slope() -> None:
     for _ in range(5):
         direction = torch.randn(z.shape, generator=generator, dtype=torch.float64)
         with torch.no_grad():
-            ahead, behind = (
+            above, below = (
                 ctc_loss((z + step * direction).log_softmax(-1)).double().sum()
                 for step in (1e-2, -1e-2)
             )
         slope = float((z.grad * direction).sum())
-        assert float((ahead - behind) / 2e-2) == pytest.approx(slope, rel=5e-3, abs=0.2)
+        assert float((above - below) / 2e-2) == pytest.approx(slope, rel=5e-3, abs=0.2)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
@@ -234,7 +234,7 @@ def test_automata_are_those_of_the_pool() -> None:
 
 
 def test_one_process_gives_losses_and_automata() -> None:
-    """Sprint asks for its segments anew, inside of the callback, to find their orthographies."""
+    """Sprint requests its segments again inside the callback, to look up their orthographies."""
     loss = ctc_loss(logits().log_softmax(-1))
     edges, _, _ = full_sum_automata(TAGS, options(*CTC))
     alone, _, _ = full_sum_automata(TAGS, options("--*.action=python-control", numInstances=2))
@@ -245,10 +245,10 @@ def test_one_process_gives_losses_and_automata() -> None:
 def test_the_example_learns() -> None:
     """Each epoch is better than the one before, and all segments are trained on."""
     example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "sequence_training.py"))
-    told: list[str] = []
-    losses = example["train"](3, told.append)
+    lines: list[str] = []
+    losses = example["train"](3, lines.append)
     assert losses[0] > losses[1] > losses[2]
-    assert len(told) == 3
+    assert len(lines) == 3
     assert SprintInstancePool.get_global_instance(example["OPTIONS"]).num_skipped == 0
 
 
