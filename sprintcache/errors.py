@@ -13,6 +13,10 @@
   * ``ArchiveChangedError``: the file was changed after it was opened
   * ``LabelError`` (also ``ValueError``): an alignment that cannot be turned into labels
   * ``AutomatonError`` (also ``ValueError``): an automaton that is malformed or cannot be built
+  * ``SegmentationError`` (also ``ValueError``): words or phones that do not fit an alignment
+
+    * ``AmbiguousSegmentationError``: an alignment follows several readings of its orthography
+
   * ``ConfigurationError`` (also ``ValueError``): a parameter of Sprint's that is not valid
 
 Every error keeps its facts as attributes and survives pickling. A wrong argument is a plain

@@ -11,6 +11,7 @@ import pytest
 
 import sprintcache
 from sprintcache import (
+    AmbiguousSegmentationError,
     ArchiveChangedError,
     AutomatonError,
     ClosedArchiveError,
@@ -19,6 +20,7 @@ from sprintcache import (
     EntryNotFoundError,
     FormatError,
     LabelError,
+    SegmentationError,
     SprintCacheError,
     TruncatedError,
     UnsupportedError,
@@ -40,6 +42,8 @@ TREE: dict[type[SprintCacheError], tuple[type[Exception], ...]] = {
     LabelError: (SprintCacheError, ValueError),
     AutomatonError: (SprintCacheError, ValueError),
     ConfigurationError: (SprintCacheError, ValueError),
+    SegmentationError: (SprintCacheError, ValueError),
+    AmbiguousSegmentationError: (SegmentationError,),
 }
 classes = pytest.mark.parametrize("cls", TREE)
 FACTS = ("reason", "path", "entry", "offset", "expected", "found")
