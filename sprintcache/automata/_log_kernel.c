@@ -74,9 +74,9 @@ static double backward(sc_pass *pass, int64_t t, double posterior_scale, double 
     for (int32_t i = 0; i < high - low + l->second[high] - l->second[low]; i++) {
         int32_t n = i < high - low ? low + i : l->num_states + l->second[low] + i - (high - low);
         int32_t label = l->node_label[n];
-        double behind = states[l->node_state[n]];
-        nodes[n] = label < l->num_labels ? behind + scores[label] : -INFINITY;
-        if (sums != NULL) sums[4 * label] += exp(row[i] + behind - posterior_scale);
+        double after = states[l->node_state[n]];
+        nodes[n] = label < l->num_labels ? after + scores[label] : -INFINITY;
+        if (sums != NULL) sums[4 * label] += exp(row[i] + after - posterior_scale);
     }
     if (t == 1) return 0;
     low = pass->low[t - 1];

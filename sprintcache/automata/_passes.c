@@ -160,12 +160,12 @@ static void count_edges(sc_run *run, int64_t t, const sc_chunk *chunk, double po
     do {                                                                                       \
         int32_t from_ = (source_state), label_ = l->node_label[node];                          \
         if ((edge) < 0 || from_ < before_low || from_ >= before_high) break;                   \
-        double behind_ = pass->backward[l->node_state[node]];                                  \
+        double after_ = pass->backward[l->node_state[node]];                                  \
         counts[edge] += is_scaled(run) ? before[from_ - before_low] * (edge_factor) *          \
-                                             ldexp(scores[label_], power) * behind_ *          \
+                                             ldexp(scores[label_], power) * after_ *          \
                                              posterior_scale                                   \
                                        : exp(before[from_ - before_low] + (edge_factor) +      \
-                                             scores[label_] + behind_ - posterior_scale);      \
+                                             scores[label_] + after_ - posterior_scale);      \
     } while (0)
     for (int32_t s = pass->low[t]; s < pass->high[t]; s++) {
         if (l->to_end[s] > pass->num_frames - t) continue;

@@ -28,7 +28,7 @@ typedef struct {
     double *factors;     /* K + 1, scores of one frame times a power of two; the last is 0 */
     int32_t *label;      /* N, label of each node; K from the frame on where it is dead */
     int32_t num_dead;
-    double *backward;    /* S, values of the states behind frame t */
+    double *backward;    /* S, values of the states after frame t */
     double *node_values; /* N */
     double *label_sums;  /* 4 for each of K + 1 labels */
 } sc_pass;
@@ -48,7 +48,7 @@ typedef struct {
     void (*normalize)(double *scores, int64_t count, double highest);
     /* From the states of frame t - 1 to its nodes and states; returns the largest value. */
     double (*forward)(sc_pass *pass, int64_t frame, double scale);
-    /* From the states behind frame t to posteriors and, unless t is 1, the states before. Node
+    /* From the states after frame t to posteriors and, unless t is 1, the states before. Node
      * values times `posterior_scale` are posteriors. Returns the largest value. */
     double (*backward)(sc_pass *pass, int64_t frame, double posterior_scale, double scale);
 } sc_kernel;

@@ -145,14 +145,14 @@ def _draw_edge(axes: Axes, tail: tuple[float, float], head: tuple[float, float],
     if tail == head:
         x, y = tail
         begin, end, bend = (x - 0.1, y + 0.13), (x + 0.1, y + 0.13), -2.2
-        place = (x, y + 0.42)
+        label_position = (x, y + 0.42)
     else:
         begin, end = tail, head
         far = abs(head[0] - tail[0]) > 1.1 * _COLUMN and abs(head[1] - tail[1]) < 0.3
         bend = 0.28 if far else 0.0
         middle = (tail[0] + head[0]) / 2, (tail[1] + head[1]) / 2
         drop = _DROP * (head[0] - tail[0]) if far else -0.03
-        place = (middle[0], middle[1] - drop)
+        label_position = (middle[0], middle[1] - drop)
     axes.add_patch(
         FancyArrowPatch(
             begin,
@@ -168,4 +168,4 @@ def _draw_edge(axes: Axes, tail: tuple[float, float], head: tuple[float, float],
         )
     )
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5}
-    axes.text(*place, text, ha="center", va="bottom", fontsize=6, zorder=6, bbox=box)
+    axes.text(*label_position, text, ha="center", va="bottom", fontsize=6, zorder=6, bbox=box)

@@ -37,7 +37,7 @@ def full_sum_loss(
     ``-label_scale`` times the posteriors of the labels, scaled by the gradient of the loss that
     comes from above, in forward and backward passes computed at once. This is the derivative of
     the formula itself; `torch.nn.functional.ctc_loss` returns that gradient plus the exponential of
-    its input, which agrees behind a log_softmax only.
+    its input, which is the same only where the input comes from a log_softmax.
 
     Log probabilities need not be normalized: subtract a scaled log prior, or pass logits. The sums
     run on the CPU in float64. Of tensors on other devices, and of half precision, only the labels
