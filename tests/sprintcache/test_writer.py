@@ -585,7 +585,7 @@ def test_buffered_entries_are_written_at_their_offsets(
     """Features that wait, in a small buffer, between bytes that do not, and flushes."""
     path, entries = scratch / "x.cache", []
     with pytest.MonkeyPatch.context() as patch, ArchiveWriter(path, "w") as writer:
-        patch.setattr("sprintcache._write.write_buffer._GATHERED", 1500)
+        patch.setattr("sprintcache._write.write_buffer._MAX_BUFFERED", 1500)
         patch.setattr("sprintcache._write.write_buffer._ALIGNED", aligned)
         for number, count in enumerate(counts):
             name = f"segment/{number}"
