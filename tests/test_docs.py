@@ -2,7 +2,7 @@
 
 Blocks of a page run in order and share their names, in a folder with the repository's data. A
 ``python`` block is executed; a comment after ``print(...)`` is its output. In a ``console`` block,
-lines that begin with ``$`` are commands and the lines below them their output, where ``...`` matches
+lines that begin with ``$`` are commands and the lines below are their output, where ``...`` matches
 any text. ``sh`` blocks set up a machine and ``text`` blocks have no code; neither is run. The line
 ``<!-- needs: torch -->`` above a block names the packages that it needs.
 """

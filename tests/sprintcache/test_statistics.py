@@ -744,7 +744,7 @@ def test_names_of_many_segments_are_limited(tmp_path: Path) -> None:
 
 
 def test_frames_without_a_phone_on_one_side(tmp_path: Path) -> None:
-    """Item 2 of the second alignment is not an allophone: two of three frames have phones in both."""
+    """Item 2 of the second alignment is not an allophone: two of three frames count."""
     first = written(tmp_path / "a", {"c/1": phones("aab")})
     other = Alignment([0, 1, 2], [97, 97, 99], alphabet={97: "a{#+#}.0", 99: "noise"})
     result = both(first, written(tmp_path / "b", {"c/1": other}))
