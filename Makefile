@@ -39,7 +39,7 @@ check: $(VENV)/tested
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest sprintcache._reader sprintcache.automata._full_sum --concise
+	$(BIN)/python -m mypy.stubtest sprintcache._reader sprintcache.automata._full_sum sprintcache.automata._graph --concise
 
 bench: $(VENV)/installed
 	$(PIP) --editable ".[bench]"
@@ -70,5 +70,5 @@ dist:
 	tools/dist.sh
 
 clean:
-	rm -rf $(VENV) build dist docs/_build *.egg-info sprintcache/_reader.c sprintcache/automata/_full_sum.c
+	rm -rf $(VENV) build dist docs/_build *.egg-info sprintcache/_reader.c sprintcache/automata/_full_sum.c sprintcache/automata/_graph.c
 	find sprintcache -name '*.so' -delete

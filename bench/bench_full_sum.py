@@ -177,7 +177,7 @@ class Agreement:
     ) -> float:
         """Adds a row; raises unless losses agree. Returns the largest relative difference."""
         error = float(np.max(np.abs(losses - expected) / np.abs(expected)))
-        if not error <= tolerance or (gradients is not None and not gradients <= 1e-3):
+        if not error <= tolerance or (gradients is not None and not gradients <= 5e-3):
             raise AssertionError(f"{peer}: losses differ by {error:.2g}, gradients by {gradients}")
         shown = "" if gradients is None else f"{gradients:.1g}"
         self.rows.append([peer, problem, f"{error:.1g}", shown])

@@ -141,7 +141,7 @@ class _FullSumLoss(torch.autograd.Function):  # type: ignore[misc]
             labels = position[labels]
         posteriors = None
         if with_gradient:
-            posteriors = torch.zeros_like(scores, pin_memory=log_probs.is_cuda)
+            posteriors = _zeros_like(scores, pinned=log_probs.is_cuda)
         loss, _, _ = compute(
             automata,
             labels,
@@ -171,7 +171,7 @@ class _FullSumLoss(torch.autograd.Function):  # type: ignore[misc]
             )
         posteriors, has_path = ctx.saved_tensors
         scale = torch.where(has_path, -ctx.label_scale * scale, torch.zeros_like(scale))
-        gradient = (posteriors * scale.to(posteriors.dtype)[None, :, None]).to(ctx.dtype)
+        gradient = _scaled(posteriors, scale.to(posteriors.dtype)[None, :, None]).to(ctx.dtype)
         if ctx.columns is not None:
             columns = torch.from_numpy(ctx.columns).to(gradient.device)
             shape = (*gradient.shape[:2], ctx.num_labels)
@@ -203,3 +203,21 @@ def _to_cpu(log_probs: torch.Tensor, columns: Any) -> torch.Tensor:
     done.record(torch.cuda.current_stream(chosen.device))
     done.synchronize()
     return pinned
+
+
+def _zeros_like(scores: torch.Tensor, pinned: bool) -> torch.Tensor:
+    """Returns zeros with the shape, dtype and order of axes of scores in the memory of the CPU."""
+    if pinned:
+        return torch.zeros_like(scores, pin_memory=True)
+    array = scores.numpy()
+    order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    # numpy gets zero pages from the system, PyTorch writes them
+    zeros = np.zeros([array.shape[axis] for axis in order], array.dtype)
+    return torch.from_numpy(zeros.transpose(np.argsort(order)))
+
+
+def _scaled(posteriors: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Returns the product; on the CPU by numpy, since threads cost more than they gain here."""
+    if posteriors.device.type != "cpu":
+        return posteriors * scale
+    return torch.from_numpy(posteriors.numpy() * scale.numpy())

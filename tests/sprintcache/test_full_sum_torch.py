@@ -316,6 +316,7 @@ def test_tensors_of_other_devices_pass_only_labels_in_use() -> None:
 # ---- RETURNN ---------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of RETURNN
 @pytest.mark.skipif(
     os.environ.get("SPRINTCACHE_TEST_RETURNN_OP") != "1",
     reason="compiles for a minute; SPRINTCACHE_TEST_RETURNN_OP=1 runs it",
@@ -339,7 +340,7 @@ def test_the_native_op_of_returnn() -> None:
     torch.testing.assert_close(loss[possible], scores[0], rtol=1e-5, atol=1e-2)
     ours = automata.full_sum(log_probs.numpy(), lengths.numpy())
     found = torch.exp(-posteriors).numpy() * mask[:, :, None].numpy()
-    np.testing.assert_allclose(ours.posteriors, found, atol=1e-3)
+    np.testing.assert_allclose(ours.posteriors, found, atol=5e-3)  # theirs is float32
 
 
 def test_k2() -> None:
