@@ -1,8 +1,8 @@
 """Builds the extensions; everything else is in pyproject.toml.
 
 SPRINTCACHE_INFLATE=libdeflate|zlib|python  takes this inflater instead of the best one found
-SPRINTCACHE_DEBUG=1                         no optimisation, line tracing for coverage
-SPRINTCACHE_SANITIZE=1                      address and undefined-behaviour sanitizers
+SPRINTCACHE_DEBUG=1                         no optimization, line tracing for coverage
+SPRINTCACHE_SANITIZE=1                      address and undefined-behavior sanitizers
 """
 
 import os

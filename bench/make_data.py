@@ -246,11 +246,11 @@ def make_inventory(words: int, seed: int, phones: int = 40, classes: int = 4501)
     for _ in range(words):
         word = [names[i] for i in rng.integers(0, phones, int(rng.integers(2, 10)))]
         entry = []
-        for i, centre in enumerate(word):
+        for i, center in enumerate(word):
             left = word[i - 1] if i else "#"
             right = word[i + 1] if i + 1 < len(word) else "#"
             boundary = ("@i" if not i else "") + ("@f" if i + 1 == len(word) else "")
-            symbol = f"{centre}{{{left}+{right}}}{boundary}"
+            symbol = f"{center}{{{left}+{right}}}{boundary}"
             entry.append(index.setdefault(symbol, len(index)))
         lexicon.append(entry)
     allophones = list(index)

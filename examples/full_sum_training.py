@@ -120,7 +120,7 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def update_prior(self, log_posteriors: torch.Tensor, lengths: torch.Tensor) -> None:
-        """Moves the prior towards the mean posterior of a batch."""
+        """Moves the prior toward the mean posterior of a batch."""
         real = torch.arange(log_posteriors.shape[1])[None] < lengths[:, None]
         self.prior.mul_(0.9).add_(log_posteriors.exp()[real].mean(0), alpha=0.1)
 

@@ -94,7 +94,7 @@ for key, (array, lengths) in batch.items():
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
-    path = Path(folder, "normalised.cache")
+    path = Path(folder, "normalized.cache")
     with sprintcache.ArchiveWriter(path) as writer:
         for segment, matrix in features.iter_features():
             writer.add_features(segment, (matrix - matrix.mean(0)) / matrix.std(0))

@@ -1,7 +1,7 @@
 """Trains a small hybrid acoustic model on the real features and alignments in tests/data.
 
 The model says for each frame which of 79 states of phonemes it belongs to, as the network of a
-hybrid recogniser does. A sixth of the segments is held out. Needs the extra `torch`, and a minute:
+hybrid recognizer does. A sixth of the segments is held out. Needs the extra `torch`, and a minute:
 
     python examples/train_hybrid.py --plot curve.png
 

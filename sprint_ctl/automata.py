@@ -24,7 +24,7 @@ __all__ = ["LibrasrAutomata", "PoolAutomata", "from_librasr", "from_weighted_fsa
 class PoolAutomata:
     """Automata from a pool of Sprint processes.
 
-    In the workers of a DataLoader each worker has Sprints of its own: set ``numInstances`` to 1.
+    In the workers of a DataLoader each worker has its own Sprints: set ``numInstances`` to 1.
     """
 
     def __init__(self, sprint_opts: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ Sprint's error signal is the derivative by what the posteriors are the softmax o
 (sprint-interface.md, section 2). It sums to zero over the labels of a frame, so log_softmax passes
 it on as it is, and it serves as the gradient at its output, the log posteriors.
 ``torch.nn.functional.ctc_loss`` keeps to the same convention. Anything else that gives log
-posteriors, unnormalised scores say, would get a wrong gradient.
+posteriors, unnormalized scores say, would get a wrong gradient.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ indices, which drops earlier ones. The producer blocks when too many sequences, 
 beyond the requested range, and continues when about half of them are consumed; a requested sequence
 always fits.
 
-Epochs are kept in step: each side declares its epoch, and the consumer sees sequences of its own
-epoch only. All waits have a deadline. An error of the producer is raised in the consumer, after
+Epochs are kept in step: each side declares its epoch, and the consumer sees only the sequences of
+its own epoch. All waits have a deadline. An error of the producer is raised in the consumer, after
 everything that was added before it; once the consumer has stopped, adding does nothing.
 """
 

@@ -24,7 +24,7 @@ What counts as a try of a segment:
 * A request that a running Sprint did not answer: it ended, hung, or violated the protocol. The
   segment is tried once more, by the next free Sprint; the second time it has failed for good.
 * A Sprint that has ended before it is asked, between two batches say, is restarted first. If it
-  ends at its first request in a batch, that is no try either: it may have ended before.
+  ends at its first request in a batch, that does not count either: it may have ended before.
 * A request that Sprint answers with an exception or a malformed automaton is not repeated: the
   segment has failed for good.
 

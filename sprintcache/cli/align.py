@@ -86,11 +86,12 @@ def add_parser(subparsers: Subparsers) -> None:
         " alphabet. The configuration is that of Sprint's acoustic-model-trainer: corpus, lexicon,"
         " acoustic-model, aligner.\n\n"
         "exit status: 1 if a segment has no alignment",
-        "  sprintcache align posteriors.cache --config align.config --to alignment.cache"
-        " \\\n    --set '*.aligner.min-acoustic-pruning=500' --ctm words.ctm --scores scores.tsv",
+        "  sprintcache align posteriors.cache --config align.config \\\n"
+        "      --to alignment.cache --set '*.aligner.min-acoustic-pruning=500' \\\n"
+        "      --ctm words.ctm --scores scores.tsv",
     )
     parser.add_argument(
-        "posteriors", metavar="POSTERIORS", help="archive of log posteriors, a column per label"
+        "posteriors", metavar="POSTERIORS", help="archive of log posteriors, one column per label"
     )
     model = parser.add_argument_group("model")
     model.add_argument(

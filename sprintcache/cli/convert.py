@@ -74,8 +74,8 @@ def add_parser(subparsers: Subparsers) -> None:
         " direction, labels become alignments of emission ids. .attribs entries are left out.\n\n"
         "The words, phones or states of alignments become CTM (.ctm), TextGrid (.TextGrid),"
         " Audacity (.txt) or JSON lines (.jsonl) files; --lexicon and --corpus give the names of"
-        " words. Such files become each other, and with --lexicon and --allophones alignments: the"
-        " frames of a phone are divided evenly among its states.\n\n"
+        " words. These formats convert into one another, and with --lexicon and --allophones into"
+        " alignments: the frames of a phone are divided evenly among its states.\n\n"
         "exit status: 1 if segments were left out",
         "  sprintcache convert alignment.cache --to labels.hdf --allophones allophones \\\n"
         "      --state-tying tying\n"

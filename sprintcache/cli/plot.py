@@ -139,7 +139,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_read_options(parser)
     add_words(parser)
-    add_state_names(parser, "for the names of phones", silence="to draw it in grey")
+    add_state_names(parser, "for the names of phones", silence="to draw it in gray")
 
 
 def run(options: Options) -> int:

@@ -71,7 +71,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "statistics of a corpus, or compare alignments",
         "Prints, and with --plot draws, the lengths of segments, mean and variance of each"
         " dimension, and how often each label or state occurs, with rare and unused ones. Several"
-        " archives are read as one, as in a bundle: of a name in several of them, the last entry"
+        " archives are read as one, as in a bundle: if several have a name, the last entry"
         " counts. With --compare, compares two archives of alignments: how many frames agree, what"
         " is confused, and how far phone boundaries are shifted. With --tier or --lexicon, or"
         " if one of the two is a CTM, TextGrid, Audacity or JSON lines file, compares words or"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .canvas import BLUE, GREY, ORANGE, new_figure, plain, set_title, short
+from .canvas import BLUE, GRAY, ORANGE, new_figure, plain, set_title, short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,7 +132,7 @@ def _draw_state(
 ) -> None:
     from matplotlib.patches import Circle
 
-    color = ORANGE if is_start or is_end else GREY
+    color = ORANGE if is_start or is_end else GRAY
     axes.add_patch(Circle(position, _RADIUS, facecolor="white", edgecolor=color, zorder=3))
     if is_end:
         axes.add_patch(Circle(position, 0.8 * _RADIUS, fill=False, edgecolor=color, zorder=4))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLUE",
-    "GREY",
+    "GRAY",
     "ORANGE",
     "RED",
     "axes_of",
@@ -37,7 +37,7 @@ __all__ = [
     "width_for",
 ]
 
-BLUE, ORANGE, RED, GREY = "#0072B2", "#E69F00", "#D55E00", "#999999"  # of Okabe and Ito
+BLUE, ORANGE, RED, GRAY = "#0072B2", "#E69F00", "#D55E00", "#999999"  # of Okabe and Ito
 _MAX_FRAMES = 10_000_000
 _MAX_SHARP = 2000  # columns of an image; of more, neighbors are averaged
 

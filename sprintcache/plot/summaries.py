@@ -8,7 +8,7 @@ import numpy as np
 
 from sprintcache._checks import require_attribute
 
-from .canvas import BLUE, GREY, ORANGE, RED, draw_image, new_figure, plain, set_title, short
+from .canvas import BLUE, GRAY, ORANGE, RED, draw_image, new_figure, plain, set_title, short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,7 +131,7 @@ def _draw_means(axes: Axes, moments: Moments) -> None:
         fmt="o",
         markersize=3,
         color=BLUE,
-        ecolor=GREY,
+        ecolor=GRAY,
         elinewidth=1.2,
         capsize=2,
         label="mean, and one standard deviation on both sides",

@@ -9,7 +9,7 @@ import numpy as np
 
 from sprintcache._checks import require_attribute
 
-from .canvas import BLUE, GREY, ORANGE, RED, new_figure, plain, set_title, short
+from .canvas import BLUE, GRAY, ORANGE, RED, new_figure, plain, set_title, short
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -104,7 +104,7 @@ def _draw_collars(axes: Axes, comparison: TierComparison, collars: Sequence[int]
     axes.set_ylim(0, 102)
     axes.set_xlabel("collar in ms")
     axes.set_ylabel("% of the reference's boundaries")
-    axes.grid(color=GREY, alpha=0.3)
+    axes.grid(color=GRAY, alpha=0.3)
 
 
 def _draw_confusions(axes: Axes, comparison: TierComparison) -> None:

@@ -293,7 +293,7 @@ def alignment_rle(
 
 
 def run_length(items: Sequence[Item], at: int, *, repeat: bool, limit: int) -> int:
-    """How far neighbours are equal (or differ) and times count up, at most `limit` items (7.2)."""
+    """How far neighbors are equal (or differ) and times count up, at most `limit` items (7.2)."""
     count = 1
     while at + count < len(items) and count < limit:
         (_, previous), (time, emission) = items[at + count - 1 : at + count + 1]
@@ -312,7 +312,7 @@ def alignment_weighted(
 ) -> bytes:
     """The code of (time, emission, weight) items, without times (7.2).
 
-    Frames are neighbours of equal time. Sprint writes version 2 (f32 weights); 1 has u16 weights
+    Frames are neighbors of equal time. Sprint writes version 2 (f32 weights); 1 has u16 weights
     in [0, 1], 0 none.
     """
     out = bytearray(magic + u32(0x80000000 | version) + packed(len(items)))

@@ -409,7 +409,7 @@ def test_without_silence(tmp_path: Path, silence: str | None) -> None:
     assert ours.get_label_idx(2, 0) == 1
 
 
-def test_a_phoneme_file_labels_by_the_centre(tmp_path: Path) -> None:
+def test_a_phoneme_file_labels_by_the_center(tmp_path: Path) -> None:
     (tmp_path / "allophones").write_text("sil{#+#}@i@f\na{b+c}@i\nb{a+#}\na{#+#}\n")
     (tmp_path / "phonemes").write_text("b\nsil\na\n")
     ours = AllophoneLabeling("sil", tmp_path / "allophones", tmp_path / "phonemes")
@@ -611,8 +611,8 @@ def test_equal_to_the_incumbent(name: str) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_equal_to_the_incumbent_with_a_phoneme_file(tmp_path: Path) -> None:
     cache = pytest.importorskip("returnn.sprint.cache", reason="RETURNN is not installed")
-    centres = list(dict.fromkeys(symbol.partition("{")[0] for symbol in allophones()))
-    (tmp_path / "phonemes").write_text("".join(f"{centre}\n" for centre in centres))
+    centers = list(dict.fromkeys(symbol.partition("{")[0] for symbol in allophones()))
+    (tmp_path / "phonemes").write_text("".join(f"{center}\n" for center in centers))
     files = (str(real_file(".", "allophones")), str(tmp_path / "phonemes"))
     theirs, ours = (
         made("[SILENCE]", *files) for made in (cache.AllophoneLabeling, AllophoneLabeling)

@@ -76,7 +76,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 def panels(figure: Any) -> list[Any]:
-    """The axes but for those of colour bars."""
+    """The axes but for those of color bars."""
     return [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
 
 
@@ -229,12 +229,10 @@ def test_labels_replace_states(viterbi: Archive, labeling: AllophoneLabeling) ->
     labels = viterbi.read_labels(NAME, labeling).tolist()
     assert texts(axes, 0) == [str(label) for label, *_ in runs(labels)]
     silent = [text == "[SILENCE]" for text in texts(axes, 1)]
-    colours = [tuple(colour) for colour in axes.collections[1].get_facecolors()]
-    grey = {colour for colour, quiet in zip(colours, silent, strict=True) if quiet}
-    assert len(grey) == 1
-    assert grey.isdisjoint(
-        colour for colour, quiet in zip(colours, silent, strict=True) if not quiet
-    )
+    colors = [tuple(color) for color in axes.collections[1].get_facecolors()]
+    gray = {color for color, quiet in zip(colors, silent, strict=True) if quiet}
+    assert len(gray) == 1
+    assert gray.isdisjoint(color for color, quiet in zip(colors, silent, strict=True) if not quiet)
 
 
 def test_names_are_shown_if_they_fit(viterbi: Archive) -> None:

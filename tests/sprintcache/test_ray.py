@@ -203,4 +203,4 @@ def test_the_example_equals_one_process(read: Any, labeling: AllophoneLabeling) 
     assert found.labels.sum() == 7465
     np.testing.assert_allclose(found.mean, expected.mean, rtol=0, atol=1e-12)
     np.testing.assert_allclose(found.variance, expected.variance, rtol=1e-12)
-    assert np.allclose(found.variance, 1, atol=1e-5)  # Sprint normalised these features
+    assert np.allclose(found.variance, 1, atol=1e-5)  # Sprint normalized these features
