@@ -22,6 +22,7 @@ import numpy as np
 
 from . import _attributes as attributes
 from ._reader import FileOrderIterator, Reader, check_out, check_threads
+from ._signals import AudioDtype, check_audio_dtype, join_audio
 from .alignment import OnMismatch, check_pad, checks_alphabet, label_table
 from .entries import Block, ScanReport
 from .errors import ArchiveChangedError, EntryNotFoundError, naming
@@ -225,6 +226,33 @@ class Archive(Reader):
             entry=attribs,
             offset=info.position + 12 if info.position else 0,
         )
+
+    def read_audio(self, name: str, dtype: AudioDtype = "float32") -> NDArray[Any]:
+        """The samples of an entry, as Sprint stores audio: in packets, the last one shorter.
+
+        Samples are mostly ``vector-s16``; other integers and floats, vectors or scalars, are read
+        as well.
+
+        Args:
+            name: the entry.
+            dtype: "float32": integers of b bits divided by 2 ** (b - 1), that is from -1 to 1 (1
+                excluded), unsigned ones centered first, as by the package soundfile; floats as they
+                are stored. "int16": the values of ``vector-s16``, unchanged.
+
+        Returns:
+            (N,) of `dtype`; N is 0 for an empty entry.
+
+        Raises:
+            EntryNotFoundError: if there is no entry of that name.
+            FormatError: if the entry is damaged.
+            UnsupportedError: if it is not of one datatype of real numbers, or of another one than
+                ``vector-s16`` and "int16" is requested.
+            ValueError: if `dtype` is another word.
+        """
+        check_audio_dtype(dtype)
+        blocks = self.read_blocks(name)
+        with naming(self.entry(name).archive_path, name):
+            return join_audio(blocks, dtype)
 
     def read_labels(
         self,

@@ -94,9 +94,9 @@ class SprintCacheDataset(Dataset):
             reduce_target_factor: targets have one frame for that many frames of "data", the last
                 one perhaps for less.
             min_seq_length, max_seq_length: shortest and longest sequence that is used, in frames
-                of "data"; or a dict of data key to frames. Other sequences are left out of the
-                order after parts and shards are cut. By default sequences without frames are left
-                out; 0 keeps them.
+                (or audio samples) of "data"; or a dict of data key to frames. Other sequences are
+                left out of the order after parts and shards are cut. By default sequences without
+                frames are left out; 0 keeps them.
             path_map: for all archives, see `open_archive`.
             **kwargs: see `Dataset`: window, seq_ordering, partition_epoch, repeat_epoch,
                 fixed_random_seed, random_seed_offset, seq_list_filter_file, num_shards,
@@ -133,6 +133,8 @@ class SprintCacheDataset(Dataset):
         if "data" in self.data and self.data["data"].type == "feat":
             self.num_inputs = self.data["data"].num_labels
             self.num_outputs["data"] = self.num_inputs * self.window, 2
+        elif "data" in self.data and self.data["data"].type == "audio" and self.window == 1:
+            self.num_inputs = 1
         elif self.window > 1:
             raise ValueError("a window needs features under the data key 'data'")
 
@@ -169,6 +171,8 @@ class SprintCacheDataset(Dataset):
 
     def get_lengths(self, key: str | None = None) -> NDArray[np.int64]:
         """Frames of all sequences, without decoding where possible; measured once, then kept.
+
+        Of audio the samples, for which all of it is read.
 
         Args:
             key: the data key; None: "data", or the first one.
@@ -352,14 +356,14 @@ class SprintCacheDataset(Dataset):
         return self._corpus.tags[self.get_corpus_seq_idx(sorted_seq_idx)]
 
     def get_seq_length(self, sorted_seq_idx: int) -> dict[str, int]:
-        """Data key to the length of a sequence; decodes only sparse soft targets."""
+        """Data key to the length of a sequence; decodes only audio and sparse soft targets."""
         if sorted_seq_idx in self._loaded or self.data.keys() != self.num_outputs.keys():
             return self._seq(sorted_seq_idx).num_frames
         index = self.get_corpus_seq_idx(sorted_seq_idx)
         frames = {}
         for key, reader in self.data.items():
             _, name = self._corpus.location(key, index)
-            frames[key] = np.array([reader.archive.num_frames(name)])
+            frames[key] = np.array([reader.num_frames(name)])
         agreed = self._corpus.agreed(frames, np.array([index]))
         return {key: int(n[0]) for key, n in agreed.items()}
 
@@ -368,7 +372,7 @@ class SprintCacheDataset(Dataset):
         return int(self._corpus.lengths()[self.get_corpus_seq_idx(seq_idx)])
 
     def get_data(self, seq_idx: int, key: str) -> NDArray[Any]:
-        """Features (T, D) float32, labels (T,) int32, or soft targets of a sequence.
+        """Features (T, D) float32, labels (T,) int32, audio (N,), or soft targets of a sequence.
 
         Reads a sequence that `load_seqs` has not loaded, and drops the others.
 
@@ -434,14 +438,15 @@ class SprintCacheDataset(Dataset):
             seqs: B sequences, by corpus index (not their index in an epoch) or by tag.
             keys: data keys to read (of `data`); None: all. Lengths are compared, and trimmed,
                 among these.
-            pad: value beyond the end of labels; beyond features it is zero.
+            pad: value beyond the end of labels; beyond features and audio it is zero.
             num_threads: threads to decode with, including the calling one.
             buffers: memory to read into; the arrays are then overwritten by the next batch that is
                 read into it. None: new arrays.
 
         Returns:
             dict of data key to (array, lengths): features (B, Tmax, D) float32, labels (B, Tmax)
-            int32, soft targets as for `SprintCacheReader`; the lengths are (B,) int64.
+            int32, audio (B, Nmax) float32 or int16, soft targets as for `SprintCacheReader`; the
+            lengths are (B,) int64, in samples for audio.
 
         Raises:
             EntryNotFoundError: if a tag is not in the corpus.
@@ -485,7 +490,15 @@ class SprintCacheDataset(Dataset):
 
     def is_data_sparse(self, key: str) -> bool:
         """Whether the key holds indices."""
+        if key in self.data and self.data[key].type == "audio":
+            return False
         return super().is_data_sparse(key) and not key.endswith("[sparse:coo:2:2]")
+
+    def get_data_dtype(self, key: str) -> str:
+        """Name of the numpy dtype."""
+        if key in self.data and self.data[key].type == "audio":
+            return self.data[key].dtype
+        return super().get_data_dtype(key)
 
 
 def _windowed(

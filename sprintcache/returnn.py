@@ -253,6 +253,13 @@ class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
         """The data keys of alignments, except "data"."""
         return self._archives.get_target_list()
 
+    def is_data_sparse(self, key: str) -> bool:
+        """Whether the key holds indices."""
+        reader = self.data.get(key)
+        if reader is not None and reader.type == "audio":
+            return False
+        return bool(super().is_data_sparse(key))
+
     def get_data_dtype(self, key: str) -> str:
         """Name of the numpy dtype."""
         return self._dtypes[key]
@@ -262,6 +269,8 @@ def _dtypes(reader: SprintCacheReader) -> dict[str, str]:
     """Data key to dtype: as RETURNN, the smallest one for labels."""
     if reader.soft == "sparse":
         return dict(zip(reader.outputs, ("int32", "int32", "float32"), strict=True))
+    if reader.type == "audio":
+        return {reader.data_key: reader.dtype}
     if reader.type == "feat" or reader.soft:
         return {reader.data_key: "float32"}
     known = 0 < reader.num_labels < 1 << 15

@@ -19,6 +19,7 @@ from ._analysis.alignment_use import AlignmentSummary, AlignmentTally
 from ._analysis.name_sample import NameSample
 from ._analysis.units import Units, tied_labels
 from ._checks import require_attribute
+from ._signals import is_signal, signal
 from ._threads import chunk_map, default_threads
 from .errors import SprintCacheError
 
@@ -35,15 +36,10 @@ __all__ = [
     "Lengths",
     "NameSample",
     "Statistics",
-    "are_pieces",
     "collect",
     "collect_shapes",
-    "is_signal",
-    "signal",
 ]
 
-_INTEGERS = ("vector-s8", "vector-u8", "vector-s16", "vector-u16", "vector-s32", "vector-u32")
-_MIN_PACKET = 0.1 - 1e-9  # seconds: frames are shorter, packets of audio are not
 _MAX_GAPS = 1 << 16  # labels without a state that are listed as unused
 
 
@@ -127,7 +123,7 @@ class Statistics:
         labels: None without alignments.
         alignments: states and labels in use (of `collect_shapes`); None without alignments.
         num_soft: weighted alignments.
-        num_signals: segments of audio samples, see `is_signal`.
+        num_signals: segments of audio samples, see `Archive.read_audio`.
     """
 
     num_segments: int = 0
@@ -457,38 +453,3 @@ def _label_use(tally: Tally, units: Units) -> LabelUse:
     if labeling.sil_label_idx is not None:
         share = weight_share(weights, numbers == labeling.sil_label_idx)
     return LabelUse(units.kind, [units.name(n) for n in numbers.tolist()], weights, share)
-
-
-def is_signal(datatype: str, times: NDArray[np.float64]) -> bool:
-    """Whether packets are pieces of one signal, such as audio samples, and not frames.
-
-    Vectors of integers are; so are vectors of floats if there are several packets without gaps, and
-    all but the last are of 0.1 seconds or more.
-
-    Args:
-        datatype: Sprint's name of the datatype.
-        times: (N, 2) seconds, start and end of each packet.
-    """
-    if datatype in _INTEGERS:
-        return True
-    return datatype in ("vector-f32", "vector-f64") and len(times) > 1 and are_pieces(times)
-
-
-def are_pieces(times: NDArray[np.float64]) -> bool:
-    """Whether packets have no gaps, and all but the last are of 0.1 seconds or more.
-
-    Args:
-        times: (N, 2) seconds, start and end of each packet; of one packet, its length counts.
-    """
-    if not len(times):
-        return False
-    lengths = (times[:, 1] - times[:, 0])[: max(len(times) - 1, 1)]
-    gaps = np.abs(times[1:, 0] - times[:-1, 1])
-    return bool(lengths.min() >= _MIN_PACKET and gaps.max(initial=0) < 1e-5)
-
-
-def signal(packets: Any) -> NDArray[Any]:
-    """(N,) samples of the packets of a signal, as `Archive.read` returns them."""
-    if isinstance(packets, np.ndarray):
-        return packets.ravel()
-    return np.concatenate(packets) if len(packets) else np.zeros(0, np.int16)

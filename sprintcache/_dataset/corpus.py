@@ -213,11 +213,11 @@ class Corpus:
     def lengths(self, key: str | None = None) -> NDArray[np.int64]:
         """(N,) int64 frames of every sequence as stored, of the reference or another data key.
 
-        Measured without decoding where possible, at the first call, and kept.
+        Samples of audio. Measured without decoding where possible, at the first call, and kept.
         """
         key = key or self.reference
         if key not in self._lengths:
-            frames = self._of_all(key, self._readers[key].archive.num_frames_all(_THREADS))
+            frames = self._of_all(key, self._readers[key].num_frames_all(_THREADS))
             frames.flags.writeable = False
             self._lengths[key] = frames
         return self._lengths[key]
@@ -244,7 +244,7 @@ class Corpus:
             sizes = self._of_all(key, archive.segment_sizes())
             short = np.flatnonzero((sizes <= _MAX_EMPTY_BYTES) & present)
             names = archive.segments.at(self.numbers(key, short))
-            present[short] = [archive.num_frames(name) > 0 for name in names]
+            present[short] = [self._readers[key].num_frames(name) > 0 for name in names]
         return present
 
     def mismatched(self) -> dict[str, int]:

@@ -18,7 +18,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from sprintcache._path_map import PathMap
+from sprintcache._reader import check_threads
 from sprintcache._renaming import Rename, renamer
+from sprintcache._signals import AudioDtype, check_audio_dtype, holds_audio
+from sprintcache._threads import chunk_map, ordered_map
 from sprintcache.alignment import Alignment, OnMismatch, checks_alphabet
 from sprintcache.allophones import AllophoneLabeling
 from sprintcache.errors import FormatError, LabelError, naming
@@ -36,6 +39,8 @@ Padded = tuple["NDArray[Any]", "NDArray[np.int64]"]
 PaddedArrays = dict[str, Padded]
 Fetched = Padded | list[Alignment]
 Items = tuple["NDArray[np.int32]", "NDArray[np.int32]", "NDArray[np.float32]"]
+
+_NUMPY_DTYPES = {"float32": np.float32, "int16": np.int16}
 
 # per item: times are read from the file, and must not request unlimited memory
 _MAX_FRAMES_PER_ITEM = 1000
@@ -65,12 +70,14 @@ class SprintCacheReader:
 
     Attributes:
         data_key: its name.
-        type: "feat" or "align".
+        type: "feat", "align" or "audio".
+        dtype: "float32" or "int16", of audio.
         archive: the `Archive`.
         labeling: the `AllophoneLabeling`, or None.
         soft: None, "dense" or "sparse".
         rename: from a name in the archive to the name in the corpus, or None.
-        num_labels: dimension of features, number of labels of alignments; 0 if it is not known.
+        num_labels: dimension of features, number of labels of alignments, 1 of audio; 0 if it is
+            not known.
     """
 
     def __init__(
@@ -86,14 +93,16 @@ class SprintCacheReader:
         io: str = "auto",
         path_map: PathMap | None = None,
         rename: Rename | None = None,
+        dtype: AudioDtype = "float32",
     ) -> None:
         """Opens the archive.
 
         Args:
             data_key: such as "data" or "classes".
             filename: archive, bundle or directory, or several of these, which count as one.
-            type: "feat" or "align"; None: "feat" for "data", "align" for "classes", else "align"
-                with a labeling and "feat" without.
+            type: "feat", "align" or "audio"; None: "align" for "classes", and for other keys but
+                "data" with a labeling; else "audio" if the first segment with data is samples in
+                large packets without gaps or of different sizes, and "feat" if not.
             allophone_labeling: an `AllophoneLabeling` or its arguments; not needed for alignments
                 of emission ids. Features ignore it, as in RETURNN.
             data_type: another name of `type`.
@@ -107,6 +116,7 @@ class SprintCacheReader:
             rename: the segments' names in the corpus: a mapping of old to new prefixes
                 (``{"train-960/": "train/"}``), a substitution ``"s/PATTERN/NEW/"``, or a function
                 of the name in the archive.
+            dtype: of audio: "float32" or "int16", as for `Archive.read_audio`.
 
         Raises:
             ValueError: if an option is out of range.
@@ -116,19 +126,21 @@ class SprintCacheReader:
             raise ValueError(f"{data_key}: type is {type!r} but data_type {data_type!r}")
         labeled = data_key == "classes" or (data_key != "data" and bool(allophone_labeling))
         self.data_key = data_key
-        self.type = type or data_type or ("align" if labeled else "feat")
-        if self.type not in ("feat", "align"):
-            raise ValueError(f"{data_key}: type must be 'feat' or 'align', not {self.type!r}")
+        named = type or data_type or ("align" if labeled else None)
+        if named not in (None, "feat", "align", "audio"):
+            raise ValueError(f"{data_key}: type must be 'feat', 'align' or 'audio', not {named!r}")
         if soft not in (None, "dense", "sparse"):
             raise ValueError(f"{data_key}: soft must be 'dense' or 'sparse', not {soft!r}")
-        if self.type == "feat" and soft:
-            raise ValueError(f"{data_key}: soft is an option of alignments, not of features")
+        if named != "align" and soft:
+            kind = "audio" if named == "audio" else "features"
+            raise ValueError(f"{data_key}: soft is an option of alignments, not of {kind}")
+        check_audio_dtype(dtype)
         checks_alphabet(on_alphabet_mismatch)
         self.soft = soft
         self.on_alphabet_mismatch: OnMismatch = on_alphabet_mismatch
         self.rename = None if rename is None else renamer(rename)
         self.labeling: AllophoneLabeling | None = None
-        if self.type == "feat":
+        if named != "align":
             pass
         elif isinstance(allophone_labeling, AllophoneLabeling):
             self.labeling = allophone_labeling
@@ -140,9 +152,14 @@ class SprintCacheReader:
         if soft == "dense" and self.labeling is None:
             raise ValueError(f"{data_key}: a dense soft target needs an allophone_labeling")
         self.archive = open_archive(filename, io, path_map=path_map)
-        self.num_labels = self.labeling.num_labels if self.labeling else 0
+        self.type = named or ("audio" if holds_audio(self.archive) else "feat")
+        self.dtype = dtype
         if self.type == "feat":
             self.num_labels = self._dimension()
+        elif self.type == "audio":
+            self.num_labels = 1
+        else:
+            self.num_labels = self.labeling.num_labels if self.labeling else 0
 
     def __repr__(self) -> str:
         return f"<SprintCacheReader {self.data_key!r}, {self.type} of {self.archive}>"
@@ -165,8 +182,29 @@ class SprintCacheReader:
         if self.soft == "sparse":
             time, label, weight = (self.data_key + part for part in _SPARSE)
             return {time: (1, 1), label: (self.num_labels, 1), weight: (1, 1)}
-        indices = self.type == "align" and self.soft is None
-        return {self.data_key: (self.num_labels, 1 if indices else 2)}
+        has_rows = self.type == "feat" or self.soft is not None
+        return {self.data_key: (self.num_labels, 2 if has_rows else 1)}
+
+    def num_frames(self, name: str) -> int:
+        """Number of frames of an entry, of audio the number of samples.
+
+        Raises:
+            EntryNotFoundError, FormatError: as for `Archive.num_frames` and `Archive.read_audio`.
+        """
+        if self.type == "audio":
+            return len(self.archive.read_audio(name, self.dtype))
+        return self.archive.num_frames(name)
+
+    def num_frames_all(self, num_threads: int) -> NDArray[np.int64]:
+        """(N,) int64 `num_frames` of every segment of the archive; audio is read for that."""
+        if self.type != "audio":
+            return self.archive.num_frames_all(num_threads)
+        counts = chunk_map(
+            lambda names: [self.num_frames(name) for name in names],
+            self.archive.segments,
+            num_threads,
+        )
+        return np.array([count for chunk in counts for count in chunk], np.int64)
 
     def read(self, name: str) -> Any:
         """The data of one entry.
@@ -175,12 +213,13 @@ class SprintCacheReader:
             name: in the archive, before `rename`.
 
         Returns:
-            (T, D) float32 features; (T,) int32 labels; with ``soft="dense"`` (T, num_labels)
-            float32, with ``soft="sparse"`` the tuple of three arrays.
+            (T, D) float32 features; (T,) int32 labels; (N,) samples of audio, of `dtype`; with
+            ``soft="dense"`` (T, num_labels) float32, with ``soft="sparse"`` the tuple of three
+            arrays.
 
         Raises:
-            EntryNotFoundError, FormatError, LabelError: as for `Archive.read_features` and
-                `Archive.read_labels`.
+            EntryNotFoundError, FormatError, LabelError: as for `Archive.read_features`,
+                `Archive.read_labels` and `Archive.read_audio`.
         """
         arrays = list(self.read_one([name]).values())
         return tuple(arrays) if self.soft == "sparse" else arrays[0]
@@ -216,6 +255,9 @@ class SprintCacheReader:
         """
         if self.soft:
             return self._alignments(self._entry_names(entries))
+        if self.type == "audio":
+            samples = self._audio(self._entry_names(entries), num_threads, buffers)
+            return samples, samples[1]
         out: Any = None
         if buffers is not None:
             dtype = np.float32 if self.type == "feat" else np.int32
@@ -233,6 +275,27 @@ class SprintCacheReader:
 
     def _entry_names(self, entries: Sequence[str] | NDArray[np.int64]) -> Sequence[str]:
         return self.archive.segments.at(entries) if isinstance(entries, np.ndarray) else entries
+
+    def _audio(
+        self, names: Sequence[str], num_threads: int, buffers: BatchBuffers | None
+    ) -> Padded:
+        """Samples of several entries, zero beyond the end."""
+        check_threads(num_threads)
+        self.archive.check_unchanged()
+
+        def read(name: str) -> NDArray[Any]:
+            return self.archive.read_audio(name, self.dtype)
+
+        one_by_one = num_threads == 1 or len(names) < 2
+        rows = list(map(read, names) if one_by_one else ordered_map(read, names, num_threads))
+        lengths = np.array([len(row) for row in rows], np.int64)
+        shape = len(rows), int(lengths.max(initial=0))
+        memory = BatchBuffers() if buffers is None else buffers
+        batch = memory.take(self.data_key, shape, _NUMPY_DTYPES[self.dtype])
+        for target, row in zip(batch, rows, strict=True):
+            target[: len(row)] = row
+            target[len(row) :] = 0
+        return batch, lengths
 
     def _no_frames(
         self,
@@ -294,7 +357,7 @@ class SprintCacheReader:
         batch, lengths = fetched
         if frames is not lengths:
             batch = batch[:, : frames.max(initial=0)]
-            batch[np.arange(batch.shape[1]) >= frames[:, None]] = 0 if self.type == "feat" else pad
+            batch[np.arange(batch.shape[1]) >= frames[:, None]] = pad if self.type == "align" else 0
         return {self.data_key: (batch, frames)}
 
     def _items(self, name: str, alignment: Alignment, frames: int) -> Items:

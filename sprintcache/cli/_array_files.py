@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from sprintcache._signals import is_signal, signal
 from sprintcache._write.encoding import encode_alignment_entry, encode_blocks, encode_features
 from sprintcache.alignment import Alignment
 from sprintcache.entries import Block
 from sprintcache.errors import UnsupportedError
-from sprintcache.statistics import is_signal, signal
 
 if TYPE_CHECKING:
     from sprintcache.archive import Archive

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sprintcache._signals import is_audio, signal
 from sprintcache._threads import default_threads, ordered_map
 from sprintcache._write.writer import ArchiveWriter
 from sprintcache.alignment import Alignment
 from sprintcache.errors import EntryNotFoundError, FormatError, naming
 from sprintcache.opening import open_archive
-from sprintcache.statistics import are_pieces, is_signal, signal
 
 from .items import ConvertItem, Sink, is_labels, label_alignment
 
@@ -30,7 +30,6 @@ __all__ = ["ArchiveSink", "ArchiveSource", "ReadSettings"]
 
 _PORTION_BYTES = 4 << 20  # payload that a thread reads at a time
 _PORTION_NAMES = 1024
-_MIN_SAMPLES = 512  # in a packet of audio; fewer are features
 
 
 @dataclass(frozen=True)
@@ -158,12 +157,9 @@ class ArchiveSource:
                     raise
         if data is None:
             data = archive.read(name)
-        if _may_be_audio(data):
-            times = archive.read_times(name)
-            is_audio = is_signal(datatype or "", times)
-            if is_audio and (isinstance(data, list) or are_pieces(times)):
-                # (N, 1), since (N,) integers are labels
-                return ConvertItem(name, signal(data)[:, np.newaxis], None, targets)
+        if is_audio(archive, name, data):
+            # (N, 1), since (N,) integers are labels
+            return ConvertItem(name, signal(data)[:, np.newaxis], None, targets)
         if not isinstance(data, np.ndarray) or data.dtype.kind not in "biufc":
             data = archive.read_features(name)  # raises the error
         keep_times = self._settings.keep_all and datatype is not None
@@ -172,13 +168,6 @@ class ArchiveSource:
     def _labels(self, archive: Archive, name: str) -> NDArray[np.int32]:
         settings = self._settings
         return archive.read_labels(name, settings.labeling, settings.on_alphabet_mismatch)
-
-
-def _may_be_audio(data: Any) -> bool:
-    """Whether the times of packets must be read to distinguish audio from features."""
-    if isinstance(data, np.ndarray):
-        return data.ndim == 2 and data.shape[1] >= _MIN_SAMPLES
-    return isinstance(data, list) and len(data) > 0 and isinstance(data[0], np.ndarray)
 
 
 class ArchiveSink(Sink):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sprintcache._checks import require_attribute
+from sprintcache._signals import is_signal, signal
 from sprintcache.alignment import Alignment
 from sprintcache.errors import SprintCacheError, UnsupportedError
-from sprintcache.statistics import is_signal, signal
 
 from .alignments import is_soft, phone_starts, plot_alignment
 from .canvas import check_length, frame_edges, new_figure, points_across, set_title, width_for

@@ -43,7 +43,7 @@ class Batch(NamedTuple):
 
     Attributes:
         data: data key to padded tensor: features (B, Tmax, D) float32, zero beyond each length;
-            labels (B, Tmax) int32, `pad` beyond.
+            labels (B, Tmax) int32, `pad` beyond; audio (B, Nmax) float32 or int16, zero beyond.
         lengths: data key to (B,) int64.
         tags: the B names.
         state: the position after this batch, for `BatchSampler.load_state_dict`; None for a batch
@@ -65,7 +65,8 @@ class Item(NamedTuple):
     """One sequence.
 
     Attributes:
-        data: data key to tensor: features (T, D) float32, labels (T,) int32.
+        data: data key to tensor: features (T, D) float32, labels (T,) int32, audio
+            (N,) float32 or int16.
         tag: its name.
     """
 
@@ -79,7 +80,7 @@ def collate(items: Batch | Sequence[Item], pad: int = -1) -> Batch:
     Args:
         items: a batch of `MapDataset.__getitems__`, which is returned; or single sequences with
             the same data keys, which are padded.
-        pad: value beyond the end of signed integers; beyond other data it is zero.
+        pad: value beyond the end of labels, int32 or int64; beyond other data it is zero.
 
     Raises:
         ValueError: if the batch is empty.
@@ -97,8 +98,7 @@ def collate(items: Batch | Sequence[Item], pad: int = -1) -> Batch:
         sizes = torch.tensor([len(row) for row in rows])
         # an entry of no frames has no dimension
         width = max((row.shape[1:] for row in rows), key=lambda shape: shape.numel())
-        signed = rows[0].dtype.is_signed and not rows[0].is_floating_point()
-        fill = pad if signed else 0
+        fill = pad if rows[0].dtype in (torch.int32, torch.int64) else 0
         batch = rows[0].new_full((len(rows), int(sizes.max()), *width), fill)
         for padded, row in zip(batch, rows, strict=True):
             if len(row):

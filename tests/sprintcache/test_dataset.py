@@ -202,7 +202,9 @@ def test_the_types_of_the_reader() -> None:
     labels = classes.read("espeak/rec000/1")
     assert (labels.shape, labels.dtype) == ((186,), np.int32)
     for options, message in [
-        ({"type": "feats"}, "'feat' or 'align'"),
+        ({"type": "feats"}, "'feat', 'align' or 'audio'"),
+        ({"type": "audio", "soft": "sparse"}, "soft is an option of alignments, not of audio"),
+        ({"dtype": "int8"}, "dtype must be 'float32' or 'int16'"),
         ({"type": "feat", "data_type": "align"}, "type is 'feat' but data_type 'align'"),
         ({"soft": "sparse"}, "soft is an option of alignments"),
         ({"type": "align", "soft": "some"}, "soft must be"),
