@@ -55,15 +55,15 @@ def _parts(word: Text) -> list[str]:
 
 def _variable(word: str) -> list[str]:
     """Returns the words of ``$NAME`` or ``${NAME}`` together with what follows the name."""
-    name, rest = word[1:], ""
+    name, suffix = word[1:], ""
     if name.startswith("{"):
-        name, _, rest = name[1:].partition("}")
+        name, _, suffix = name[1:].partition("}")
     else:
         end = next((i for i, c in enumerate(name) if not (c.isalnum() or c == "_")), len(name))
-        name, rest = name[:end], name[end:]
+        name, suffix = name[:end], name[end:]
     if name not in os.environ:
         raise ValueError(f"the environment variable of {word!r} is not set")
-    return shlex.split(os.environ[name] + rest)
+    return shlex.split(os.environ[name] + suffix)
 
 
 def find_executable(executable: CommandLine) -> list[str]:

@@ -114,8 +114,8 @@ class Configuration:
     def layer_names(self, parameter: str, value: str) -> list[str]:
         """The last literal selections of resources that set `parameter` to `value`."""
         names = (name.split(".") for name, text in self._resources.items() if text == value)
-        found = [parts[-2] for parts in names if parts[-1] == parameter and len(parts) > 1]
-        return [name for name in found if name not in ("*", self.selection)]
+        selections = [parts[-2] for parts in names if parts[-1] == parameter and len(parts) > 1]
+        return [name for name in selections if name not in ("*", self.selection)]
 
     # ---- typed values
 
@@ -174,12 +174,12 @@ class Configuration:
 
     def _find(self, components: list[str]) -> Optional[str]:  # noqa: UP045  (Python 3.8)
         """Name of the resource that matches best; of equals the first one in the alphabet."""
-        best, found = 0, None
+        best_score, best_name = 0, None
         for name in sorted(self._resources):
             score = _score(name.split("."), components)
-            if score > best:
-                best, found = score, name
-        return found
+            if score > best_score:
+                best_score, best_name = score, name
+        return best_name
 
     def _resolve(self, name: str, parents: tuple[str, ...], known: dict[str, str]) -> str:
         """The value of a resource; `known` has the values that were resolved before."""
@@ -220,7 +220,7 @@ class Configuration:
         if not _NAME.fullmatch(name):
             self._complain(f'malformed resource name "{name}"')
             return
-        quotes = [place for place, char in enumerate(value) if char in "\"'"]
+        quotes = [index for index, char in enumerate(value) if char in "\"'"]
         if len(quotes) > 1:
             value = value[quotes[0] + 1 : quotes[-1]]
         self._resources[name] = value
@@ -315,12 +315,12 @@ def _score(pattern: list[str], components: list[str]) -> int:
     scores = [0] + [impossible] * len(components)
     for part in pattern:
         if part == "*":
-            for place in range(1, len(scores)):
-                scores[place] = max(scores[place], scores[place - 1])
+            for length in range(1, len(scores)):
+                scores[length] = max(scores[length], scores[length - 1])
             continue
-        for place in range(len(components), 0, -1):
-            known = scores[place - 1] >= 0 and components[place - 1] == part
-            scores[place] = scores[place - 1] + 1 if known else impossible
+        for length in range(len(components), 0, -1):
+            known = scores[length - 1] >= 0 and components[length - 1] == part
+            scores[length] = scores[length - 1] + 1 if known else impossible
         scores[0] = impossible
     return scores[-1]
 

@@ -130,21 +130,21 @@ def _create(path: str, flags: int) -> int:
 def write_all(fd: int, parts: Sequence[Part], offset: int) -> None:
     """Writes all parts in sequence; a system call may write only some of the bytes."""
     while parts:
-        some = parts[:_MAX_PARTS]
-        left = done = os.pwritev(fd, some, offset)
+        chunk = parts[:_MAX_PARTS]
+        left = done = os.pwritev(fd, chunk, offset)
         offset += done
-        whole = 0
-        for part in some:
+        num_whole = 0
+        for part in chunk:
             if left < len(part):
                 break
             left -= len(part)
-            whole += 1
-        if whole == len(parts):
+            num_whole += 1
+        if num_whole == len(parts):
             return
         if done == 0:
             raise OSError(errno.EIO, "nothing could be written")
-        rest = parts[whole:]
-        parts = [memoryview(rest[0])[left:], *rest[1:]] if left else rest
+        remaining = parts[num_whole:]
+        parts = [memoryview(remaining[0])[left:], *remaining[1:]] if left else remaining
 
 
 def same_file(partial: str, path: str) -> bool:

@@ -275,8 +275,10 @@ class BatchSampler:
             self._move(epoch + 1, 0)
 
     def _num_steps(self, batches: Batches, start: int) -> int:
-        rest = max(len(batches) - start, 0)
-        return (rest + (self.world_size - 1) * (self.remainder == "repeat")) // self.world_size
+        num_remaining = max(len(batches) - start, 0)
+        return (
+            num_remaining + (self.world_size - 1) * (self.remainder == "repeat")
+        ) // self.world_size
 
     def _batches(self, epoch: int) -> Batches:
         """The global list of batches of an epoch; the last one is cached."""

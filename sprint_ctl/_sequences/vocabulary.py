@@ -167,11 +167,11 @@ def vocabulary(options: Mapping[str, Any] | Any) -> Any:
         return options
     if not isinstance(options, dict):
         raise TypeError(f"a vocabulary is a dict of options, not {options!r}")
-    rest = dict(options)
-    name = rest.pop("class", "BytePairEncoding" if "bpe_file" in rest else "Vocabulary")
+    keywords = dict(options)
+    name = keywords.pop("class", "BytePairEncoding" if "bpe_file" in keywords else "Vocabulary")
     if name not in _CLASSES:
         raise ValueError(f"vocabulary class {name!r}: one of {', '.join(_CLASSES)}")
-    return _CLASSES[name](**rest)
+    return _CLASSES[name](**keywords)
 
 
 def _read_labels(path: str | None) -> list[str]:

@@ -91,23 +91,23 @@ def examine(
         yield _failure("executable", error)
         return
 
-    def start(more: Sequence[str] = ()) -> SprintSubprocessInstance:
+    def start(extra_arguments: Sequence[str] = ()) -> SprintSubprocessInstance:
         return SprintSubprocessInstance(
             executable,
-            sprintConfigStr=[*split_command(arguments), *more],
+            sprintConfigStr=[*split_command(arguments), *extra_arguments],
             start_timeout=timeout,
             request_timeout=timeout,
         )
 
     trial = _Trial(segment, frames, labels)
     given = yield from trial.run(start)
-    for mode, more in _MODES.items():
+    for mode, mode_arguments in _MODES.items():
         if not other_modes or mode == given:
             continue
-        for finding in trial.run(partial(start, more)):
+        for finding in trial.run(partial(start, mode_arguments)):
             subject = f"{mode}, {finding.subject}"
             if finding.verdict == "FAIL":
-                text = f"{finding.text.splitlines()[0]} (with {shlex.join(more)})"
+                text = f"{finding.text.splitlines()[0]} (with {shlex.join(mode_arguments)})"
                 yield Finding("note", subject, text, finding.advice)
             elif finding.subject in ("automaton", "loss"):
                 yield Finding(finding.verdict, subject, finding.text, finding.advice)

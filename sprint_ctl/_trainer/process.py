@@ -212,13 +212,13 @@ class SprintProcess:
         kind = SprintDiedError if self.is_ready else SprintStartError
         when = "" if self.is_ready else " before it was ready"
         if has_ended:
-            what = f"Sprint {describe_end(returncode)}{when}"
+            reason = f"Sprint {describe_end(returncode)}{when}"
         elif remote is not None:
-            what = f"Sprint failed{when}"
+            reason = f"Sprint failed{when}"
         else:
             error.reason = "Sprint has closed its pipe and lives on"
             return error
-        return kind(what, expected=error.expected, found=error.found, remote=remote)
+        return kind(reason, expected=error.expected, found=error.found, remote=remote)
 
     def _last_words(self) -> str | None:
         """The text of an exception that Sprint has sent before it closed the pipe."""

@@ -56,10 +56,10 @@ def build(start: Node, arcs: Callable[[Node], Iterable[Arc]]) -> Automaton:
         start: the initial node.
         arcs: what leaves a node.
     """
-    numbers, found, finals = _explore(start, arcs)
-    order = _topological(len(numbers), found)
+    numbers, unordered, finals = _explore(start, arcs)
+    order = _topological(len(numbers), unordered)
     edges: dict[Edge, float] = {}
-    for (source, target, emission), weight in found:
+    for (source, target, emission), weight in unordered:
         edge = order[source], order[target], emission
         edges[edge] = _joined(edges[edge], weight) if edge in edges else weight
     ranked = sorted(edges, key=lambda edge: (edge[1] - edge[0], edge[1], edge[0]))
@@ -67,9 +67,9 @@ def build(start: Node, arcs: Callable[[Node], Iterable[Arc]]) -> Automaton:
     final = {order[state]: weight for state, weight in finals.items()}
     num_states = len(numbers)
     if final != {num_states - 1: 0.0}:
-        into = [place for place, edge in enumerate(ranked) if edge[1] in final]
-        weights += [weights[place] + final[ranked[place][1]] for place in into]
-        ranked += [(ranked[place][0], num_states, ranked[place][2]) for place in into]
+        final_edges = [index for index, edge in enumerate(ranked) if edge[1] in final]
+        weights += [weights[index] + final[ranked[index][1]] for index in final_edges]
+        ranked += [(ranked[index][0], num_states, ranked[index][2]) for index in final_edges]
         num_states += 1
     table = np.array(ranked, np.uint32).reshape(-1, 3).T
     return Automaton(num_states, np.ascontiguousarray(table), np.array(weights, np.float32))
@@ -80,7 +80,7 @@ def _explore(
 ) -> tuple[dict[Node, int], list[tuple[Edge, float]], Final]:
     """Numbers nodes when they are first seen; goes on with the one seen last."""
     numbers: dict[Node, int] = {start: 0}
-    found: list[tuple[Edge, float]] = []
+    edges: list[tuple[Edge, float]] = []
     finals: Final = {}
     waiting = [start]
     while waiting:
@@ -92,17 +92,17 @@ def _explore(
             if arc.target not in numbers:
                 numbers[arc.target] = len(numbers)
                 waiting.append(arc.target)
-            found.append(((numbers[node], numbers[arc.target], arc.emission), arc.weight))
-    return numbers, found, finals
+            edges.append(((numbers[node], numbers[arc.target], arc.emission), arc.weight))
+    return numbers, edges, finals
 
 
-def _topological(num_states: int, found: list[tuple[Edge, float]]) -> list[int]:
+def _topological(num_states: int, edges: list[tuple[Edge, float]]) -> list[int]:
     """New number of every state: always the lowest one that nothing leads to any more."""
     import heapq
 
     incoming = [0] * num_states
     targets: list[list[int]] = [[] for _ in range(num_states)]
-    for (source, target, _), _weight in found:
+    for (source, target, _), _weight in edges:
         if source != target:
             incoming[target] += 1
             targets[source].append(target)
@@ -131,13 +131,13 @@ def ctc_automaton(labels: list[int], blank: int) -> Automaton:
         sequence += [label, blank]
 
     def arcs(node: Node) -> Iterable[Arc]:
-        place = -1 if node == "start" else int(node)  # type: ignore[call-overload]
-        for target in range(max(place, 0), min(place + 3, len(sequence))):
-            skips = target == place + 2 and place >= 0
-            if skips and (sequence[target] == blank or sequence[target] == sequence[place]):
+        position = -1 if node == "start" else int(node)  # type: ignore[call-overload]
+        for target in range(max(position, 0), min(position + 3, len(sequence))):
+            skips = target == position + 2 and position >= 0
+            if skips and (sequence[target] == blank or sequence[target] == sequence[position]):
                 continue
             yield Arc(target, sequence[target], 0.0)
-        if place >= len(sequence) - 2:
+        if position >= len(sequence) - 2:
             yield Arc(None, 0, 0.0)
 
     return build("start", arcs)
@@ -147,10 +147,10 @@ def character_automaton(labels: list[int]) -> Automaton:
     """From left to right through the labels, each for one frame or more."""
 
     def arcs(node: Node) -> Iterable[Arc]:
-        place = -1 if node == "start" else int(node)  # type: ignore[call-overload]
-        for target in range(max(place, 0), min(place + 2, len(labels))):
+        position = -1 if node == "start" else int(node)  # type: ignore[call-overload]
+        for target in range(max(position, 0), min(position + 2, len(labels))):
             yield Arc(target, labels[target], 0.0)
-        if place == len(labels) - 1:
+        if position == len(labels) - 1:
             yield Arc(None, 0, 0.0)
 
     return build("start", arcs)

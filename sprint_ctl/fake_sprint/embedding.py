@@ -97,16 +97,16 @@ class Embedding:
     def array(self, value: Any, ndim: int, label: str, exact: bool = False) -> NDArray[Any]:
         """A result of Python, or a critical error if Sprint does not accept it."""
         known = type(value) is np.ndarray if exact else isinstance(value, np.ndarray)
-        found = type(value).__name__
+        description = type(value).__name__
         if known:
             sound = value.dtype in _FLOATS and value.flags.aligned
             if sound and value.ndim == ndim:
                 return value  # type: ignore[no-any-return]
-            found = f"{value.ndim} dimensions of {value.dtype}"
-            found += "" if value.flags.aligned else ", misaligned"
+            description = f"{value.ndim} dimensions of {value.dtype}"
+            description += "" if value.flags.aligned else ", misaligned"
         raise CriticalError(
             f"{self.component}: {label}: expected a NumPy array of {ndim} dimensions,"
-            f" float32 or float64, found {found}"
+            f" float32 or float64, found {description}"
         )
 
 

@@ -107,7 +107,7 @@ class NameIndex:
             part = numbers[start : start + _CHUNK]
             names = _names_at(self._names, part)
             pairs = zip(names, wanted[start : start + _CHUNK], strict=True)
-            part[[name != other for name, other in pairs]] = -1
+            part[[name != wanted_name for name, wanted_name in pairs]] = -1
         return numbers
 
     def _hashes(self, names: Sequence[str]) -> NDArray[np.int64]:

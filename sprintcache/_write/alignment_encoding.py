@@ -115,9 +115,9 @@ def _put_packed(
 ) -> None:
     """Writes packed numbers; those of size 0 are skipped."""
     for byte in range(int(sizes.max())):
-        here = sizes > byte
-        more = (sizes[here] > byte + 1) * 0x80
-        out[indices[here] + byte] = (values[here] >> 7 * byte) & 0x7F | more
+        has_byte = sizes > byte
+        continuation = (sizes[has_byte] > byte + 1) * 0x80
+        out[indices[has_byte] + byte] = (values[has_byte] >> 7 * byte) & 0x7F | continuation
 
 
 def _packed_one(value: int) -> bytes:

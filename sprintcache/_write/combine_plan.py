@@ -120,10 +120,10 @@ class Plan:
             self._report("replace", name)
             return True
         if self._duplicates == "check":
-            other, other_name = self._target, name
+            existing, existing_name = self._target, name
             if home is not None:
-                other, other_name = self._sources[home][0], self._old_name(name, segment)
-            if other is not None and not _same(archive, segment, other, other_name):
+                existing, existing_name = self._sources[home][0], self._old_name(name, segment)
+            if existing is not None and not _same(archive, segment, existing, existing_name):
                 self.differing.append(name)
                 self._report("differ", name)
                 return False

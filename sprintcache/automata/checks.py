@@ -119,13 +119,13 @@ class _Graph:
         """Number of edges to each state within reach."""
         distance, layer = {first: 0}, [first]
         while layer:
-            found = []
+            next_layer = []
             for state in layer:
                 for edge in edges_of[state]:
                     if heads[edge] not in distance:
                         distance[heads[edge]] = distance[state] + 1
-                        found.append(heads[edge])
-            layer = found
+                        next_layer.append(heads[edge])
+            layer = next_layer
         return distance
 
     def _states(

@@ -81,16 +81,16 @@ class MappedAutomata(Automata):
 
     def _verify(self, number: int) -> None:
         span = slice(*(int(offset) for offset in self.edge_offsets[number : number + 2]))
-        found = _checksum(
+        checksum = _checksum(
             self.edges, self.weights, self.states, self.words and self.words.groups, span
         )
-        if found != self._checks[number]:
+        if checksum != self._checks[number]:
             raise CorruptError(
                 "edges differ from their checksum",
                 path=self.path,
                 entry=None if self.tags is None else self.tags[number],
                 expected=f"CRC-32 {self._checks[number]:#010x}",
-                found=f"{found:#010x}",
+                found=f"{checksum:#010x}",
             )
         low, high = self.state_ranges[:, number]
         states = self.edges[:2, span]

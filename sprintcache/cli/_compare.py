@@ -115,7 +115,7 @@ def compare_words(options: Options) -> Result:
         for path, shift in zip(titles, shifts[:2], strict=True)
     ]
     for path, source in zip(titles, sources, strict=True):
-        if source and not any(one.tier(tier) for one in source.values()):
+        if source and not any(segmentation.tier(tier) for segmentation in source.values()):
             raise SegmentationError(f"no tier of {tier}", path=path)
     names = _choose_segments(options, titles, [*sources[0], *sources[1]])
     silence = {"", "[SILENCE]"} | ({segmenter.names.silence} if segmenter is not None else set())

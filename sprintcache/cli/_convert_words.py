@@ -48,11 +48,11 @@ def convert_words(options: Options) -> int:
         explain_existing("--overwrite replaces it"),
         Task("converting", lambda *_: f"{options.to} was not written") as task,
     ):
-        found = _read(options, failures, tiers[0], task)
-        if not found and failures:
+        segmentations = _read(options, failures, tiers[0], task)
+        if not segmentations and failures:
             raise failures[0]
-        _write(options, found, tiers, format_name)
-    report(f"{pluralize(len(found), 'segment', 'segments')} written to {options.to}")
+        _write(options, segmentations, tiers, format_name)
+    report(f"{pluralize(len(segmentations), 'segment', 'segments')} written to {options.to}")
     report_failures(failures)
     return 1 if failures else 0
 
@@ -78,10 +78,10 @@ def convert_to_alignments(options: Options) -> int:
         explain_existing("--overwrite replaces it"),
         Task("converting", lambda *_: f"{options.to} was not written") as task,
     ):
-        found = _read(options, failures, options.tier[0] if options.tier else "words", task)
+        segmentations = _read(options, failures, options.tier[0] if options.tier else "words", task)
         count = 0
         with ArchiveWriter(options.to, mode="w" if options.overwrite else "x") as writer:
-            for name, segmentation in found.items():
+            for name, segmentation in segmentations.items():
                 shift = options.frame_shift or segmentation.frame_shift or 0.01
                 try:
                     alignment = alignment_of(
@@ -116,7 +116,7 @@ def _read(
 
     from ._selection import choose_names
 
-    found: dict[str, Segmentation] = {}
+    segmentations: dict[str, Segmentation] = {}
     segmenter, rename = None, combine_rules(options.rename)
     for path in options.sources:
         if is_text(path):
@@ -124,7 +124,12 @@ def _read(
             names = choose_names(
                 TextNames(path, tiers), options.select, options, segments_only=True
             )
-            _add(found, path, (tiers[name] for name in (tiers if names is None else names)), rename)
+            _add(
+                segmentations,
+                path,
+                (tiers[name] for name in (tiers if names is None else names)),
+                rename,
+            )
             continue
         if segmenter is None:
             segmenter = options.segmenter(options.on_alphabet_mismatch)
@@ -132,7 +137,7 @@ def _read(
             names = choose_names(archive, options.select, options, segments_only=True)
             total = len(archive.segments if names is None else names)
             shift = options.frame_shift or archive_frame_shift(archive)
-            segmentations = iter_segmentations(
+            added = iter_segmentations(
                 archive,
                 segmenter,
                 options.read_orthographies(archive.segments if names is None else names),
@@ -142,26 +147,26 @@ def _read(
                 failures=failures,
                 progress=lambda done, total=total: task(done, total),  # type: ignore[misc]
             )
-            _add(found, path, segmentations, rename)
-    return found
+            _add(segmentations, path, added, rename)
+    return segmentations
 
 
 def _add(
-    found: dict[str, Segmentation],
+    segmentations: dict[str, Segmentation],
     path: str,
-    segmentations: Iterable[Segmentation],
+    added: Iterable[Segmentation],
     rename: Rule | None,
 ) -> None:
-    for segmentation in segmentations:
+    for segmentation in added:
         if rename is not None:
             segmentation = replace(segmentation, name=rename(segmentation.name))
-        if segmentation.name in found:
+        if segmentation.name in segmentations:
             raise SprintCacheError("the segment comes twice", path=path, entry=segmentation.name)
-        found[segmentation.name] = segmentation
+        segmentations[segmentation.name] = segmentation
 
 
 def _write(
-    options: Options, found: dict[str, Segmentation], tiers: list[str], format_name: str
+    options: Options, segmentations: dict[str, Segmentation], tiers: list[str], format_name: str
 ) -> None:
     from sprintcache.convert.destination import Destination
     from sprintcache.segmentation import to_recordings, write_tiers
@@ -171,14 +176,14 @@ def _write(
 
         if options.corpus is None:
             raise UsageError("--recordings needs --corpus")
-        found = to_recordings(found, Corpus(options.corpus))
+        segmentations = to_recordings(segmentations, Corpus(options.corpus))
     style = {"form": options.textgrid_form, "encoding": options.encoding}
     if os.path.isdir(options.to):
-        write_tiers(options.to, found, tiers, format_name, **style)  # type: ignore[arg-type]
+        write_tiers(options.to, segmentations, tiers, format_name, **style)  # type: ignore[arg-type]
         return
     destination = Destination(options.to, options.overwrite)
     try:
-        write_tiers(destination.partial, found, tiers, format_name, **style)  # type: ignore[arg-type]
+        write_tiers(destination.partial, segmentations, tiers, format_name, **style)  # type: ignore[arg-type]
         destination.publish()
     except BaseException:
         destination.discard()

@@ -30,5 +30,5 @@ def format_counts(counts: Mapping[str, int]) -> str:
 
 def format_clock(seconds: float) -> str:
     """``1:02:03``."""
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+    total = round(seconds)
+    return f"{total // 3600}:{total // 60 % 60:02}:{total % 60:02}"

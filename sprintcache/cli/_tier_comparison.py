@@ -74,8 +74,8 @@ def _facts(titles: tuple[str, str], comparison: TierComparison) -> Iterator[tupl
         ("only second", comparison.only_reference),
     ):
         if names:
-            more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
-            yield name, f"{len(names)}: {', '.join(names[:_MAX_SHOWN])}{more}"
+            suffix = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
+            yield name, f"{len(names)}: {', '.join(names[:_MAX_SHOWN])}{suffix}"
     if not comparison.num_segments:
         return
     unmatched = comparison.num_unmatched_hypothesis, comparison.num_unmatched_reference
@@ -91,8 +91,8 @@ def _facts(titles: tuple[str, str], comparison: TierComparison) -> Iterator[tupl
     if comparison.agreement is not None:
         yield "agreement", f"{100 * comparison.agreement:.2f} % of the time, silence included"
     shares = [
-        100 * part / whole if whole else 0.0
-        for part, whole in (
+        100 * part / duration if duration else 0.0
+        for part, duration in (
             (comparison.silence_hypothesis, comparison.duration_hypothesis),
             (comparison.silence_reference, comparison.duration_reference),
         )

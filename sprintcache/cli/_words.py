@@ -91,10 +91,10 @@ class WordOptions(StateNameOptions, ReadOptions):
         from sprintcache.segmentation import iter_segmentations, read_tiers
 
         if is_text(path):
-            found = read_tiers(path, tier)
+            tiers = read_tiers(path, tier)
             if names is None:
-                return found
-            return {name: found[name] for name in names if name in found}
+                return tiers
+            return {name: tiers[name] for name in names if name in tiers}
         with self.open(path) as archive:
             chosen = archive.segments if names is None else [n for n in names if n in archive]
             if orthographies is None:

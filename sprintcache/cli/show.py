@@ -136,18 +136,18 @@ def _word_lines(options: Options, archive: Archive) -> Iterator[str]:
     name = options.segment
     segmenter = options.segmenter()
     orthographies = options.read_orthographies([name])
-    (found,) = iter_segmentations(
+    (segmentation,) = iter_segmentations(
         archive, segmenter, orthographies, [name], frame_shift=options.frame_shift
     )
     if options.json:
-        yield json.dumps(json_object(found))
+        yield json.dumps(json_object(segmentation))
         return
-    yield f"# {name}: {found.num_frames} frames of {1000 * found.frame_shift:g} ms"
+    yield f"# {name}: {segmentation.num_frames} frames of {1000 * segmentation.frame_shift:g} ms"
     yield "#  start      end duration  word                  phones with their ends"
-    words = iter([*found.words, None])
+    words = iter([*segmentation.words, None])
     word = next(words)
     line: list[str] = []
-    for phone in found.phones:
+    for phone in segmentation.phones:
         is_inside = word is not None and word.start <= phone.start < word.end
         line.append(f"{phone.symbol} {phone.end:.3f}")
         if not is_inside:

@@ -215,8 +215,8 @@ def _fit_names(axes: Axes, labels: list[tuple[Text, _Span]], num_rows: int) -> N
 
     figure_of(axes).draw_without_rendering()  # computes the layout
     fit(axes)
-    for other in axes.get_shared_x_axes().get_siblings(axes):
-        other.callbacks.connect("xlim_changed", fit)
+    for sibling in axes.get_shared_x_axes().get_siblings(axes):
+        sibling.callbacks.connect("xlim_changed", fit)
 
 
 def _draw_weights(

@@ -51,15 +51,15 @@ def read_ctm(
             source.bad(number, "not a line of a CTM file",
                        expected="file channel begin duration token [confidence]",
                        found=repr(line[:80]))  # fmt: skip
-        name, other, begin, duration, token = fields[:5]
+        name, line_channel, begin, duration, token = fields[:5]
         if "*" in (begin, duration):
             raise UnsupportedError(f"line {number}: alternatives", path=source.path, found=token)
-        if channel is not None and other != channel:
+        if channel is not None and line_channel != channel:
             continue
-        if channels.setdefault(name, other) != other:
+        if channels.setdefault(name, line_channel) != line_channel:
             raise UnsupportedError(
                 f"line {number}: file {name!r} has several channels, of which one must be chosen",
-                path=source.path, found=f"{channels[name]!r} and {other!r}",
+                path=source.path, found=f"{channels[name]!r} and {line_channel!r}",
             )  # fmt: skip
         start = source.seconds(number, "begin", begin)
         length = source.seconds(number, "duration", duration)

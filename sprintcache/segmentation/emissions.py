@@ -133,9 +133,9 @@ class EmissionMatcher:
             if without[index]:
                 continue
             neighbors = [
-                "#" if not 0 <= other < len(phones) or without[other]
-                else phones[other].allophone.phone
-                for other in (index - 1, index + 1)
+                "#" if not 0 <= neighbor < len(phones) or without[neighbor]
+                else phones[neighbor].allophone.phone
+                for neighbor in (index - 1, index + 1)
             ]  # fmt: skip
             center = phone.allophone
             variants = [center._replace(left=neighbors[0], right=neighbors[1])]

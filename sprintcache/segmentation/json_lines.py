@@ -30,7 +30,10 @@ def json_object(
         "duration": segmentation.duration,
         "num_frames": segmentation.num_frames,
         "frame_shift": segmentation.frame_shift,
-        **{name: [_interval_object(one) for one in segmentation.tier(name)] for name in tiers},
+        **{
+            name: [_interval_object(interval) for interval in segmentation.tier(name)]
+            for name in tiers
+        },
     }
 
 
@@ -96,7 +99,7 @@ def read_json_lines(path: str | os.PathLike[str]) -> Tiers:
                 continue
             if not isinstance(value, list):
                 source.bad(number, f"tier {key!r}", expected="a list", found=repr(value)[:80])
-            target.set_tier(key, [_interval(source, number, one) for one in value])
+            target.set_tier(key, [_interval(source, number, item) for item in value])
     return tiers
 
 

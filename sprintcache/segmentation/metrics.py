@@ -104,7 +104,11 @@ class TierComparison:
     def agreement(self) -> float | None:
         """Share of the common time in which both have the same symbol, silence included."""
         total = self.confusions.total()
-        equal = sum(time for (one, other), time in self.confusions.items() if one == other)
+        equal = sum(
+            time
+            for (hypothesis, reference), time in self.confusions.items()
+            if hypothesis == reference
+        )
         return equal / total if total else None
 
     def most_confused(self, count: int) -> list[tuple[str, str, float]]:
@@ -156,7 +160,7 @@ def compare_tiers(
             continue
         comparison.num_segments += 1
         shifts |= {first.frame_shift, second.frame_shift}
-        sides = [_Side(one, tier, silence, normalize) for one in (first, second)]
+        sides = [_Side(segmentation, tier, silence, normalize) for segmentation in (first, second)]
         errors = _add_segment(comparison, sides[0], sides[1], tier, collars)
         comparison.errors.merge(errors)
         segments.append(errors.means())
@@ -183,7 +187,7 @@ class _Side:
             if interval.symbol not in silence
         ]
         self.frame = microseconds(segmentation.frame_shift)
-        self.end = max([microseconds(segmentation.duration), *(one.end for one in self.spans)])
+        self.end = max([microseconds(segmentation.duration), *(span.end for span in self.spans)])
 
     def silence(self) -> int:
         """Microseconds without interval."""
@@ -245,16 +249,20 @@ def _add_confusions(
 ) -> None:
     """Adds the time that each pair of symbols has in common, up to an end."""
     changes = sorted(
-        {0, end, *(time for spans in (first, second) for one in spans for time in one[:2])}
+        {
+            0,
+            end,
+            *(time for spans in (first, second) for interval in spans for time in interval[:2]),
+        }
     )
-    places = [0, 0]
+    indices = [0, 0]
     for start, stop in pairwise(changes):
         if start < 0 or stop > end:
             continue
         symbols = []
         for side, spans in enumerate((first, second)):
-            while places[side] < len(spans) and spans[places[side]].end <= start:
-                places[side] += 1
-            span = spans[places[side]] if places[side] < len(spans) else None
+            while indices[side] < len(spans) and spans[indices[side]].end <= start:
+                indices[side] += 1
+            span = spans[indices[side]] if indices[side] < len(spans) else None
             symbols.append(span.symbol if span is not None and span.start <= start else "")
         confusions[symbols[0], symbols[1]] += stop - start

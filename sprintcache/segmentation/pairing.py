@@ -30,21 +30,21 @@ def word_pairs(first: Sequence[Span], second: Sequence[Span]) -> list[tuple[int,
     pairs = [(index, index) for index in range(begin)]
     if begin == len(first) == len(second):
         return pairs
-    rest, other = first[begin:], second[begin:]
+    left, right = first[begin:], second[begin:]
     # distances of the ends of both
-    costs = [[0] * (len(other) + 1) for _ in range(len(rest) + 1)]
-    for i in range(len(rest), -1, -1):
-        for j in range(len(other), -1, -1):
-            if i == len(rest) or j == len(other):
-                costs[i][j] = len(rest) - i + len(other) - j
+    costs = [[0] * (len(right) + 1) for _ in range(len(left) + 1)]
+    for i in range(len(left), -1, -1):
+        for j in range(len(right), -1, -1):
+            if i == len(left) or j == len(right):
+                costs[i][j] = len(left) - i + len(right) - j
                 continue
-            differs = rest[i].symbol != other[j].symbol
+            differs = left[i].symbol != right[j].symbol
             costs[i][j] = min(
                 costs[i + 1][j + 1] + differs, costs[i + 1][j] + 1, costs[i][j + 1] + 1
             )
     i = j = 0
-    while i < len(rest) and j < len(other):
-        differs = rest[i].symbol != other[j].symbol
+    while i < len(left) and j < len(right):
+        differs = left[i].symbol != right[j].symbol
         if costs[i][j] == costs[i + 1][j + 1] + differs:
             if not differs:
                 pairs.append((begin + i, begin + j))
@@ -63,7 +63,7 @@ def overlap_pairs(first: Sequence[Span], second: Sequence[Span]) -> list[tuple[i
     alignments, the boundary errors in seconds, plus 2 for each pair of different symbols and for
     each interval without a partner; partners overlap.
     """
-    if [one.symbol for one in first] == [one.symbol for one in second]:
+    if [span.symbol for span in first] == [span.symbol for span in second]:
         return [(index, index) for index in range(len(first))]
     infinity = float("inf")
     # the cost of the ends of both, and the step that reaches it
@@ -93,8 +93,8 @@ def overlap_pairs(first: Sequence[Span], second: Sequence[Span]) -> list[tuple[i
     return pairs
 
 
-def _pair_cost(one: Span, other: Span, infinity: float) -> float:
-    if min(one.end, other.end) <= max(one.start, other.start):
+def _pair_cost(a: Span, b: Span, infinity: float) -> float:
+    if min(a.end, b.end) <= max(a.start, b.start):
         return infinity
-    errors = abs(one.start - other.start) + abs(one.end - other.end)
-    return errors + (0 if one.symbol == other.symbol else _SUBSTITUTION)
+    errors = abs(a.start - b.start) + abs(a.end - b.end)
+    return errors + (0 if a.symbol == b.symbol else _SUBSTITUTION)

@@ -190,7 +190,7 @@ class Segmenter:
         homophones = () if self.index is None else self.index.words_of(pronunciation)
         if symbol is None:
             symbol = homophones[0] if homophones else " ".join(pronunciation)
-        alternatives = tuple(other for other in homophones if other != symbol)
+        alternatives = tuple(spelling for spelling in homophones if spelling != symbol)
         return clock.interval(
             parts[0].start, parts[-1].end, symbol,
             pronunciation=pronunciation, alternatives=alternatives,

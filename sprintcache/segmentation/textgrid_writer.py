@@ -55,7 +55,9 @@ def _grid(segments: Sequence[Segmentation], tier_names: Sequence[str] | None) ->
         end = max([segment.duration, *map(end_of, segment.tiers.values())])
         for name in segment.tiers if tier_names is None else tier_names:
             intervals = segment.tier(name)
-            is_points = bool(intervals) and all(one.start == one.end for one in intervals)
+            is_points = bool(intervals) and all(
+                interval.start == interval.end for interval in intervals
+            )
             grid.tiers.append(GridTier(prefix + name, intervals, 0.0, end, is_points))
     grid.end = max((tier.end for tier in grid.tiers), default=0.0)
     return grid
@@ -67,7 +69,7 @@ def _entries(tier: GridTier, silence: str) -> list[tuple[int, int, str]]:
     last, end = microseconds(tier.start), microseconds(tier.end)
     intervals = sorted(tier.intervals, key=lambda interval: interval.start)
     if tier.is_point_tier:
-        return [(microseconds(one.start),) * 2 + (one.symbol,) for one in intervals]
+        return [(microseconds(point.start),) * 2 + (point.symbol,) for point in intervals]
     for index, interval in enumerate(intervals):
         start, stop = microseconds(interval.start), microseconds(interval.end)
         if index + 1 < len(intervals):  # windows of frames overlap

@@ -84,7 +84,7 @@ class AutomataCollate:
         if callable(self.tags):
             return self.tags(batch)
         if isinstance(batch, dict):
-            found: Sequence[str] = batch[self.tags]
-            return found
-        found = attrgetter(self.tags)(batch)
-        return found
+            tags: Sequence[str] = batch[self.tags]
+            return tags
+        tags = attrgetter(self.tags)(batch)
+        return tags
