@@ -1,6 +1,7 @@
 """Builds the extensions; everything else is in pyproject.toml.
 
 SPRINTCACHE_INFLATE=libdeflate|zlib|python  takes this inflater instead of the best one found
+SPRINTCACHE_ONLY=NAME                       builds one extension, such as sprintcache._reader
 SPRINTCACHE_DEBUG=1                         no optimization, line tracing for coverage
 SPRINTCACHE_SANITIZE=1                      address and undefined-behavior sanitizers
 """
@@ -116,9 +117,11 @@ EXTENSIONS = [
     ),
 ]
 
+ONLY = os.environ.get("SPRINTCACHE_ONLY")
+
 setup(
     ext_modules=cythonize(
-        EXTENSIONS,
+        [each for each in EXTENSIONS if ONLY in (None, each.name)],
         force=True,  # the C file depends on the switches and on numpy's headers as well
         compiler_directives={
             "language_level": 3,
