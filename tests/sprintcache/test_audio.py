@@ -241,12 +241,14 @@ def test_audio_with_labels_of_another_rate(tmp_path: Path) -> None:
 def test_what_is_recognized_as_audio(tmp_path: Path) -> None:
     floats = [x / 32768 for x in ramp(9_000)]
     frames = [builder.vector("vector-s16", [t, t + 1], t / 100, t / 100 + 0.025) for t in range(5)]
+    wide = [builder.vector("vector-s16", ramp(600), t / 100, t / 100 + 0.025) for t in range(5)]
     long = [builder.vector_f32([1.0, 2.0], t / 5, t / 5 + 0.2) for t in range(5)]
     short = [builder.vector("vector-s16", [1, 2], 0.0, 2 / RATE)]
     for payload, options, kind in [
         (builder.block("vector-f32", packets(floats, "vector-f32")), {}, "audio"),
         (builder.block("vector-s16", packets(ramp(8_192))), {}, "audio"),
         (builder.block("vector-s16", frames), {}, "feat"),
+        (builder.block("vector-s16", wide), {}, "feat"),
         (builder.block("vector-f32", long), {}, "feat"),
         (builder.block("vector-s16", short), {}, "feat"),
         (builder.block("vector-s16", short), {"type": "audio"}, "audio"),
