@@ -149,7 +149,7 @@ class ExternSprintDataset(SprintDatasetBase):
     # ---- dimensions ------------------------------------------------------------------------
 
     def set_dimensions(self, input_dim: int, output_dim: int) -> None:
-        """The same as `setDimensions`."""
+        """Alias of `setDimensions`."""
         self._dimensions = input_dim, output_dim
         super().set_dimensions(input_dim, output_dim)
 
@@ -264,7 +264,7 @@ class ExternSprintDataset(SprintDatasetBase):
                     self._running.start_ahead(epoch, following, self.ordering, self._start)
 
     def reader_thread_proc(self, child_pid: int, epoch: int) -> None:
-        """Waits until everything from the Sprint of the epoch under way was read.
+        """Waits until all data of the current epoch was read from Sprint.
 
         A separate thread reads, from the beginning of the epoch.
 
@@ -275,11 +275,11 @@ class ExternSprintDataset(SprintDatasetBase):
         self._running.wait(child_pid, epoch)
 
     def stop(self) -> None:
-        """The training leaves the epoch; the same as `finish_epoch`."""
+        """Ends the epoch of the training; alias of `finish_epoch`."""
         self.finish_epoch()
 
     def finish_epoch(self, *, free_resources: bool = False) -> None:
-        """The training leaves the epoch.
+        """Ends the epoch of the training.
 
         Args:
             free_resources: also ends Sprints that were started ahead.
@@ -295,7 +295,7 @@ class ExternSprintDataset(SprintDatasetBase):
         self._running.release(ask=True)
 
     def exit_handler(self) -> None:
-        """The same as `close`."""
+        """Alias of `close`."""
         self.close()
 
     def __enter__(self) -> ExternSprintDataset:

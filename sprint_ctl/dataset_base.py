@@ -135,18 +135,18 @@ class SprintDatasetBase(Dataset):
         self.set_dimensions(inputDim, outputDim)
 
     def set_dimensions(self, input_dim: int, output_dim: int) -> None:
-        """The same as `setDimensions`."""
+        """Alias of `setDimensions`."""
         self.num_inputs = max(input_dim, 0)
         outputs = {"data": (input_dim * self.window, 2)} if input_dim > 0 else {}
         self.num_outputs = {**outputs, **self._targets.outputs(output_dim)}
 
     def initSprintEpoch(self, epoch: int | None) -> None:  # noqa: N802
-        """Sprint begins an epoch; drops what is left of the last one."""
+        """Begins an epoch of Sprint; drops what is left of the last one."""
         self._complete_frac = None
         self._cache.begin(epoch)
 
     def finishSprintEpoch(self, seen_all: bool = True) -> None:  # noqa: N802
-        """Sprint has delivered all of its epoch.
+        """Ends an epoch of Sprint, which has delivered all of it.
 
         Args:
             seen_all: whether no sequence is missing.
@@ -163,7 +163,7 @@ class SprintDatasetBase(Dataset):
             check_complete(self.predefined_seq_list_order, num_added)
 
     def finalizeSprint(self) -> None:  # noqa: N802
-        """Sprint will not begin another epoch."""
+        """Records that Sprint will not begin another epoch."""
         self._cache.end()
 
     def waitForCrnnEpoch(self, epoch: int) -> bool:  # noqa: N802
@@ -239,7 +239,7 @@ class SprintDatasetBase(Dataset):
         *,
         seq_order: Sequence[int] | None = None,
     ) -> bool:
-        """The training begins an epoch.
+        """Begins an epoch of the training.
 
         Args:
             epoch: counted from 1.
@@ -354,13 +354,13 @@ class SprintDatasetBase(Dataset):
         return dict(self._cache.num_frames)
 
     def set_complete_frac(self, frac: float) -> None:
-        """Sets the fraction of the epoch that the sequences added so far are."""
+        """Sets the fraction of the epoch that was added so far."""
         self._complete_frac = frac
 
     def get_complete_frac(
         self, sorted_seq_idx: int, *, allow_only_lr_suitable: bool = False
     ) -> float | None:
-        """Which part of the epoch is done with this sequence: above 0, at most 1; for progress.
+        """Fraction of the epoch up to this sequence, above 0 and at most 1; for progress.
 
         Args:
             sorted_seq_idx: the sequence.
@@ -415,7 +415,7 @@ class SprintDatasetBase(Dataset):
     # ---- ends ------------------------------------------------------------------------------
 
     def fail(self, error: BaseException) -> None:
-        """Records an error of Sprint's side; raised in the training instead of what is missing."""
+        """Records an error of Sprint's side; the training gets it in place of missing data."""
         self._cache.fail(error)
 
     def stop(self) -> None:

@@ -167,7 +167,7 @@ class ExternSprintDataset(Dataset):  # type: ignore[misc]
     def get_complete_frac(
         self, sorted_seq_idx: int, *, allow_only_lr_suitable: bool = False
     ) -> float | None:
-        """Which part of the epoch is done with this sequence."""
+        """Fraction of the epoch up to this sequence."""
         return self._source.get_complete_frac(
             sorted_seq_idx, allow_only_lr_suitable=allow_only_lr_suitable
         )
@@ -219,7 +219,7 @@ class ExternSprintDataset(Dataset):  # type: ignore[misc]
         self._source.close()
 
     def exit_handler(self) -> None:
-        """The same as `close`."""
+        """Alias of `close`."""
         self.close()
 
 

@@ -71,7 +71,7 @@ class Segments(Sequence[str]):
             yield from self._archive._names(start, start + _CHUNK, True)
 
     def at(self, numbers: Sequence[int] | NDArray[np.int64]) -> list[str]:
-        """The names of these segment numbers, which do not count from the end."""
+        """Names of segments by number; negative numbers do not count from the end."""
         return self._archive._names_at(numbers, True)
 
     def __contains__(self, name: object) -> bool:

@@ -240,7 +240,7 @@ class Dataset:
     def get_complete_frac(
         self, sorted_seq_idx: int, *, allow_only_lr_suitable: bool = False
     ) -> float | None:
-        """Which part of the epoch is done with this sequence: above 0, at most 1; for progress.
+        """Fraction of the epoch up to this sequence, above 0 and at most 1; for progress.
 
         Args:
             sorted_seq_idx: the sequence.

@@ -216,7 +216,7 @@ class SprintProcess:
         elif remote is not None:
             reason = f"Sprint failed{when}"
         else:
-            error.reason = "Sprint has closed its pipe and lives on"
+            error.reason = "Sprint has closed its pipe but still runs"
             return error
         return kind(reason, expected=error.expected, found=error.found, remote=remote)
 

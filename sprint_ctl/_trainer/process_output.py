@@ -79,7 +79,7 @@ class StderrReader(threading.Thread):
     """Passes the stderr of a process on to ours and keeps the last 64 KiB.
 
     The thread owns the descriptor. It ends with the last writer of the pipe, or when ``stop`` is
-    called: a process that Sprint has started and that lives on must not keep it.
+    called: a process that Sprint has started and that still runs must not keep it.
     """
 
     def __init__(self, fd: int) -> None:

@@ -1,4 +1,4 @@
-"""Automata of allophone states or labels: what a full-sum loss and an alignment run over."""
+"""Automata of allophone states or labels, for full-sum losses and alignments."""
 
 from __future__ import annotations
 

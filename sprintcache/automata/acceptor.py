@@ -43,8 +43,10 @@ class Acceptor:
 
     @property
     def num_states(self) -> int:
+        """Number of states."""
         return len(self.final_weight)
 
     @property
     def num_arcs(self) -> int:
+        """Number of arcs."""
         return len(self.arc_label)

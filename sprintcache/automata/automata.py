@@ -30,7 +30,7 @@ class Automata:
     those of the next one. Edges are grouped by sequence. Arrays are shared, not copied; treat them
     as read-only.
 
-    The constructor trusts its arguments; `from_edges` checks arrays of foreign origin.
+    The constructor trusts its arguments; `from_edges` checks them.
 
     Attributes:
         edges: (4, E) uint32, rows: from state, to state, label, sequence.
@@ -74,7 +74,7 @@ class Automata:
         words: EdgeWords | None = None,
         tags: Sequence[str] | None = None,
     ) -> Automata:
-        """Returns automata made of arrays of any origin, checked.
+        """Makes automata from arrays and checks them.
 
         Edges may come in any order; they are grouped by sequence, otherwise their order is kept.
         Tensors on the CPU and lists are accepted as well.
@@ -291,7 +291,7 @@ class Automata:
         return load(path)
 
     def check(self, lengths: Any = None, silence: int | None = None) -> list[Finding]:
-        """Returns what is wrong or suspicious; see `sprintcache.automata.checks.check`."""
+        """Finds errors and suspicious structure; see `sprintcache.automata.checks.check`."""
         from .checks import check
 
         return check(self, lengths, silence)

@@ -286,7 +286,7 @@ class AutomatonBuilder:
     def from_configuration(
         cls, config: Configuration, base: StrPath | None = None
     ) -> AutomatonBuilder:
-        """Returns the builder that a configuration, seen from its selection, describes.
+        """Returns the builder that a `Configuration` describes at its selection.
 
         Raises:
             OSError, SprintCacheError: as `from_sprint_config` does.

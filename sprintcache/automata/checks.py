@@ -1,4 +1,4 @@
-"""check: what is wrong or suspicious in automata, before a training runs into it."""
+"""check: finds errors and suspicious structure in automata before the training does."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Finding:
 
 
 def check(automata: Automata, lengths: Any = None, silence: int | None = None) -> list[Finding]:
-    """Returns what is wrong or suspicious, by sequence; an empty list if nothing is.
+    """Finds errors and suspicious structure; returns them by sequence, or an empty list.
 
     Errors: ``no edges``, ``no path`` from start to end, ``cycle`` through several states (Sprint
     collapses such states, so its weights are meaningless), ``loops with several labels`` (what is

@@ -1,4 +1,4 @@
-"""What does not depend on the sentence, as arrays for the compiled builder."""
+"""Arrays for the compiled builder that are the same for all sentences."""
 
 from __future__ import annotations
 

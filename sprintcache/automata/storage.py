@@ -56,7 +56,7 @@ _COPY = 1 << 20
 
 
 class MappedAutomata(Automata):
-    """Automata in a file. Sequences are verified when they are taken out; pickled as the path.
+    """Automata in a file. Sequences are verified when they are read; pickled as the path.
 
     Attributes:
         path: the file.
@@ -311,7 +311,7 @@ def _umask() -> int:
 
 
 def load(path: str | os.PathLike[str]) -> MappedAutomata:
-    """Opens a file that `save` wrote; edges are mapped and verified when they are taken out.
+    """Opens a file that `save` wrote; edges are mapped, and verified when they are read.
 
     Raises:
         TruncatedError: if bytes are missing.

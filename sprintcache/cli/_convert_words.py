@@ -161,7 +161,7 @@ def _add(
         if rename is not None:
             segmentation = replace(segmentation, name=rename(segmentation.name))
         if segmentation.name in segmentations:
-            raise SprintCacheError("the segment comes twice", path=path, entry=segmentation.name)
+            raise SprintCacheError("the segment occurs twice", path=path, entry=segmentation.name)
         segmentations[segmentation.name] = segmentation
 
 

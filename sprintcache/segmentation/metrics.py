@@ -131,7 +131,7 @@ def compare_tiers(
     """Compares the intervals of two sources of any origin and frame shift.
 
     Words are paired by their order where both sources have the same words in a segment, else by
-    the equal words of an alignment of least edit distance; phones by their overlap in time.
+    the equal words of an alignment of minimum edit distance; phones by their overlap in time.
 
     Args:
         hypothesis, reference: segmentations by name.

@@ -20,7 +20,7 @@ class Span(NamedTuple):
 
 
 def word_pairs(first: Sequence[Span], second: Sequence[Span]) -> list[tuple[int, int]]:
-    """Returns (index, index) of the equal symbols in an alignment of least edit distance.
+    """Returns (index, index) of the equal symbols in an alignment of minimum edit distance.
 
     Equal sequences are paired by their order.
     """

@@ -32,7 +32,7 @@ class AutomataBatch(NamedTuple):
 
 
 class AutomataCollate:
-    """A `collate_fn` that adds automata, so that the workers of a DataLoader make them ahead.
+    """A `collate_fn` that adds automata, built ahead by the workers of a DataLoader.
 
     >>> loader = DataLoader(
     ...     dataset, batch_sampler=sampler, num_workers=2, collate_fn=AutomataCollate(builder)

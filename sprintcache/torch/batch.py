@@ -35,7 +35,7 @@ def _keep(batch: Any, *, collate_fn_map: Any = None) -> Any:
     return batch
 
 
-default_collate_fn_map[PaddedTensors] = _keep
+default_collate_fn_map.update({PaddedTensors: _keep})
 
 
 class Batch(NamedTuple):

@@ -21,7 +21,7 @@ __all__ = ["MapDataset"]
 
 
 class MapDataset(Dataset[Item]):  # type: ignore[misc]
-    """Sequences by corpus index, one at a time or, as DataLoaders do where they can, by batches.
+    """Sequences by corpus index, one by one or, as DataLoaders prefer, in batches.
 
     It has no position and no state, so any number of workers can use it. Forked workers share the
     tables of the archives with their parent; spawned ones open the archives again. In a worker,

@@ -415,7 +415,7 @@ def test_an_abort_while_it_exits_is_no_error() -> None:
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_one_bad_sequence_spoils_no_other(pools: Any, number: int) -> None:
-    """Refused by a Sprint that lives on: raised after the others are done, or skipped."""
+    """Refused by a Sprint that still runs: raised after the others are done, or skipped."""
     tags = [NAMES[0], "no/such/segment", *NAMES[2:5]]
     x = posteriors(4, 5, 3)
     lengths = [4, 3, 2, 0, 1]

@@ -367,7 +367,7 @@ FAULTS: dict[str, tuple[str, type[SprintError], str]] = {
     "closed": (
         "os.close(int(pairs['c2p_fd'])); time.sleep(60)",
         SprintProtocolError,
-        "closed its pipe and lives on",
+        "closed its pipe but still runs",
     ),
     "half, then dead": (
         "os.write(int(pairs['c2p_fd']), b'\\x99\\x00\\x00\\x00\\x80\\x04')",

@@ -121,7 +121,7 @@ R = '<corpus name="c"><recording name="r">{}</recording></corpus>'
         (R.format('<segment track="x"/>'), CorruptError, "track"),
         ('<corpus name="c"><include/></corpus>', CorruptError, "attribute 'file'"),
         ('<corpus name="c"><include file="corpus.xml"/></corpus>', CorruptError, "64 levels deep"),
-        ('<?xml version="1.0" encoding="nonsense"?><corpus name="c"/>', FormatError, "encoding"),
+        ('<?xml version="1.0" encoding="unknown"?><corpus name="c"/>', FormatError, "encoding"),
         (R.format("<segment><orth><alternatives/></orth></segment>"), CorruptError, "altern"),
     ],
 )

@@ -103,15 +103,15 @@ def test_paths_are_split_at_whitespace(scratch: Path, between: str) -> None:
 def test_relative_paths_are_looked_up_in_the_folder_of_the_bundle_then_in_the_working_directory(
     scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(scratch / "beside" / "both", ("beside", b""))
+    write(scratch / "folder" / "both", ("folder", b""))
     write(scratch / "here" / "both", ("not this", b""))
     write(scratch / "here" / "sub" / "only", ("here", b""))
     write(scratch / "above", ("above", b""))
     monkeypatch.chdir(scratch / "here")
-    write_bundle(scratch / "beside" / "x.bundle", "both", "sub/only", "../above", scratch / "above")
-    for path in (scratch / "beside" / "x.bundle", "../beside/x.bundle"):
+    write_bundle(scratch / "folder" / "x.bundle", "both", "sub/only", "../above", scratch / "above")
+    for path in (scratch / "folder" / "x.bundle", "../folder/x.bundle"):
         with open_archive(path) as archive:
-            assert list(archive) == ["beside", "here", "above"]
+            assert list(archive) == ["folder", "here", "above"]
             assert archive.path == os.path.abspath(path)
             monkeypatch.chdir("/")  # paths were resolved when it was opened
             assert [archive.read_bytes(name) for name in archive] == [b""] * 3
