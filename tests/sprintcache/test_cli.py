@@ -775,24 +775,26 @@ def test_a_full_disk(tmp_path: Path) -> None:
     assert done.stderr == b"sprintcache: No space left on device\n"
 
 
-def test_interrupts_are_quiet(tmp_path: Path) -> None:
-    names = tmp_path / "names"
-    os.mkfifo(names)
-    process = start("show", PART, FIRST, "--allophones", names)
+def test_interrupts_are_quiet() -> None:
+    read_end, write_end = os.pipe()  # the command waits for data that never comes
+    command = [*COMMAND, "show", str(PART), FIRST, "--allophones", f"/dev/fd/{read_end}"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[read_end]
+    )
     try:
-        # opens once the command has opened it too, which then waits for data
-        with open(names, "wb"):
-            for _ in range(60):
-                # repeatedly: a signal just before a blocking read is lost
+        for _ in range(60):
+            # repeatedly: a signal during start-up or just before a blocking read is lost
+            try:
+                out, err = process.communicate(timeout=1)
+            except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGINT)
-                try:
-                    out, err = process.communicate(timeout=1)
-                except subprocess.TimeoutExpired:
-                    continue
-                break
+                continue
+            break
     finally:
         process.kill()
         process.communicate()
+        os.close(read_end)
+        os.close(write_end)
     assert (process.returncode, out, err) == (130, b"", b"")
 
 
