@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ._checks import check_arguments
+from ._dataset.buffers import BatchBuffers, PaddedArrays
 from ._dataset.corpus import Corpus, Mismatch, Missing
-from ._dataset.reader import BatchBuffers, PaddedArrays
 from ._dataset.reader import SprintCacheReader as _Reader
 from ._dataset.selection import Limit, Selection
 from .dataset_base import Dataset, DatasetSeq, read_seq_lengths
@@ -26,6 +25,7 @@ from .dataset_base import Dataset, DatasetSeq, read_seq_lengths
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ._dataset.streams.base import Output
     from ._path_map import PathMap
 
 __all__ = ["BatchBuffers", "DatasetReport", "SprintCacheDataset"]
@@ -116,10 +116,10 @@ class SprintCacheDataset(Dataset):
             if not isinstance(options, Mapping) or "filename" not in options:
                 raise TypeError(f"{key}: expected a dict with 'filename', found {options!r}")
             options = {"path_map": path_map, **options}
-            check_arguments(key, self.SprintCacheReader, data_key=key, **options)
             self.data[key] = self.SprintCacheReader(data_key=key, **options)
+        self._streams = {key: reader.stream for key, reader in self.data.items()}
         self._corpus = Corpus(
-            self.data, missing, length_mismatch, reduce_target_factor, trim_tolerance
+            self._streams, missing, length_mismatch, reduce_target_factor, trim_tolerance
         )
         self._selection = Selection(
             self._corpus, self.seq_list_filter_file, min_seq_length, max_seq_length
@@ -128,8 +128,13 @@ class SprintCacheDataset(Dataset):
         self._order: NDArray[np.int64] | None = None
         self._begun: tuple[list[str] | None, list[int] | None] = (None, None)
         self._loaded: dict[int, DatasetSeq] = {}
-        for reader in self.data.values():
-            self.num_outputs.update(reader.outputs)
+        self._outputs: dict[str, Output] = {}
+        for stream in self._streams.values():
+            self._outputs.update(stream.outputs)
+        for key, output in self._outputs.items():
+            self.num_outputs[key] = output.dim, output.num_axes
+            if output.labels is not None:
+                self.labels[key] = list(output.labels)
         if "data" in self.data and self.data["data"].type == "feat":
             self.num_inputs = self.data["data"].num_labels
             self.num_outputs["data"] = self.num_inputs * self.window, 2
@@ -143,8 +148,8 @@ class SprintCacheDataset(Dataset):
 
     def close(self) -> None:
         """Closes the archives."""
-        for reader in self.data.values():
-            reader.archive.close()
+        for stream in self._streams.values():
+            stream.close()
 
     # ---- the corpus
 
@@ -360,11 +365,12 @@ class SprintCacheDataset(Dataset):
         if sorted_seq_idx in self._loaded or self.data.keys() != self.num_outputs.keys():
             return self._seq(sorted_seq_idx).num_frames
         index = self.get_corpus_seq_idx(sorted_seq_idx)
-        frames = {}
-        for key, reader in self.data.items():
-            _, name = self._corpus.location(key, index)
-            frames[key] = np.array([reader.num_frames(name)])
-        agreed = self._corpus.agreed(frames, np.array([index]))
+        indices = np.array([index])
+        frames = {
+            key: stream.num_frames(self._corpus.numbers(key, indices))
+            for key, stream in self._streams.items()
+        }
+        agreed = self._corpus.agreed(frames, indices)
         return {key: int(n[0]) for key, n in agreed.items()}
 
     def get_estimated_seq_length(self, seq_idx: int) -> int:
@@ -419,8 +425,8 @@ class SprintCacheDataset(Dataset):
         """Data key to array of one sequence, by corpus index, without comparing lengths."""
         (index,) = self._corpus.indices([index]).tolist()
         data: dict[str, NDArray[Any]] = {}
-        for key, reader in self.data.items():
-            data |= reader.read_one(self._corpus.numbers(key, np.array([index])))
+        for key, stream in self._streams.items():
+            data |= stream.read_one(self._corpus.numbers(key, np.array([index])))
         return data
 
     def read_batch(
@@ -459,17 +465,17 @@ class SprintCacheDataset(Dataset):
             raise TypeError("seqs must be several sequences, not one")
         corpus = self._corpus
         indices = corpus.indices(seqs, unchecked=True)
-        readers = self.data if keys is None else {key: self.data[key] for key in keys}
+        streams = self._streams if keys is None else {key: self._streams[key] for key in keys}
         entries, fetched, frames = {}, {}, {}
-        for key, reader in readers.items():
+        for key, stream in streams.items():
             entries[key] = corpus.numbers(key, indices)
-            fetched[key], frames[key] = reader.fetch(
+            fetched[key], frames[key] = stream.fetch(
                 entries[key], pad=pad, num_threads=num_threads, buffers=buffers
             )
         agreed = corpus.agreed(frames, indices)
         batch: PaddedArrays = {}
-        for key, reader in readers.items():
-            arrays = reader.arrays(
+        for key, stream in streams.items():
+            arrays = stream.arrays(
                 entries[key], fetched[key], agreed[key], pad=pad, buffers=buffers
             )
             batch.update(arrays)
@@ -483,22 +489,18 @@ class SprintCacheDataset(Dataset):
         """The data keys of alignments, except "data", which is an input whatever it holds."""
         return [
             output
-            for key, reader in self.data.items()
-            if reader.type == "align" and key != "data"
-            for output in reader.outputs
+            for key, stream in self._streams.items()
+            if stream.type == "align" and key != "data"
+            for output in stream.outputs
         ]
 
     def is_data_sparse(self, key: str) -> bool:
         """Whether the key holds indices."""
-        if key in self.data and self.data[key].type == "audio":
-            return False
-        return super().is_data_sparse(key) and not key.endswith("[sparse:coo:2:2]")
+        return self._outputs[key].is_sparse
 
     def get_data_dtype(self, key: str) -> str:
         """Name of the numpy dtype."""
-        if key in self.data and self.data[key].type == "audio":
-            return self.data[key].dtype
-        return super().get_data_dtype(key)
+        return self._outputs[key].dtype
 
 
 def _windowed(

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from . import dataset
-from ._dataset.reader import SprintCacheReader
+from ._dataset.streams.soft_alignment import SoftAlignmentStream
 from ._segment_list import read_segment_list
 
 try:
@@ -46,6 +46,7 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ._dataset.streams.base import Stream
     from ._path_map import PathMap
 
 __all__ = ["SprintCacheDataset", "register"]
@@ -127,7 +128,7 @@ class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
         self.num_inputs = self.num_outputs.get("data", (0, 0))[0]
         self._dtypes: dict[str, str] = {}
         for reader in self.data.values():
-            self._dtypes |= _dtypes(reader)
+            self._dtypes |= _dtypes(reader.stream)
         self._tags = self._archives.get_all_tags()
         self._order: NDArray[np.int64] = np.zeros(0, np.int64)
 
@@ -255,27 +256,22 @@ class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
 
     def is_data_sparse(self, key: str) -> bool:
         """Whether the key holds indices."""
-        reader = self.data.get(key)
-        if reader is not None and reader.type == "audio":
-            return False
-        return bool(super().is_data_sparse(key))
+        return self._archives.is_data_sparse(key)
 
     def get_data_dtype(self, key: str) -> str:
         """Name of the numpy dtype."""
         return self._dtypes[key]
 
 
-def _dtypes(reader: SprintCacheReader) -> dict[str, str]:
-    """Data key to dtype: as RETURNN, the smallest one for labels."""
-    if reader.soft == "sparse":
-        return dict(zip(reader.outputs, ("int32", "int32", "float32"), strict=True))
-    if reader.type == "audio":
-        return {reader.data_key: reader.dtype}
-    if reader.type == "feat" or reader.soft:
-        return {reader.data_key: "float32"}
-    known = 0 < reader.num_labels < 1 << 15
-    small = "int8" if reader.num_labels < 1 << 7 else "int16"
-    return {reader.data_key: small if known else "int32"}
+def _dtypes(stream: Stream) -> dict[str, str]:
+    """Data key to dtype: as RETURNN, the smallest one for the labels of alignments."""
+    dtypes = {key: output.dtype for key, output in stream.outputs.items()}
+    if stream.type != "align" or isinstance(stream, SoftAlignmentStream):
+        return dtypes
+    small = "int8" if stream.num_labels < 1 << 7 else "int16"
+    return {
+        key: small if 0 < stream.num_labels < 1 << 15 else dtype for key, dtype in dtypes.items()
+    }
 
 
 register(SprintCacheDataset)

@@ -19,7 +19,7 @@ ROOT = PACKAGE.parent
 # rows from the ground up: a module imports from rows below its row only, never from its own row
 SPRINTCACHE = """
 errors entries alignment batching _checks _directory _path_map _threads
-_pickled_list _renaming _signals _text_file _analysis.accumulators _analysis.boundaries
+_dataset.buffers _pickled_list _renaming _signals _text_file _analysis.accumulators _analysis.boundaries
 _analysis.frame_grid _analysis.name_sample _analysis.finite _dataset.name_lookup
 _write.combine_plan
 _reader _attributes _configuration _files _segment_list bliss lexicon ordering states
@@ -30,10 +30,11 @@ allophones archive dataset_base sampling
 automata
 segmentation
 align
-opening comparison statistics _write.archive_layout
-verification _dataset.reader _write.entry_copier _write.recover _write.storing
-_dataset.corpus _write.writer
-_dataset.selection
+opening comparison statistics _write.archive_layout _dataset.streams.base
+verification _dataset.streams.archives _write.entry_copier _write.recover _write.storing
+_dataset.streams.alignment _dataset.streams.audio _write.writer
+_dataset.streams.soft_alignment _dataset.corpus
+_dataset.reader _dataset.selection
 dataset dataset_reader _write.combine
 plot ray torch compat convert returnn
 cli

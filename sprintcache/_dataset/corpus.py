@@ -1,6 +1,6 @@
-"""Corpus: the sequences that the archives of several data keys have in common, and their lengths.
+"""Corpus: the sequences that several data keys have in common, and their lengths.
 
-The sequences are the segments of one key, the reference, in the order of its archive; a *corpus
+The sequences are the segments of one key, the reference, in the order of its file; a *corpus
 index* counts them. All that is kept is arrays of one number per sequence, and these only where
 something was left out, ordered differently, or a length was needed; the names stay in the archives.
 """
@@ -17,7 +17,9 @@ from sprintcache._checks import integer
 from sprintcache.errors import EntryNotFoundError, LabelError
 
 from .name_lookup import NameIndex, NameView, is_same_list
-from .reader import SprintCacheReader
+from .streams.alignment import AlignmentStream
+from .streams.archives import ArchiveStream
+from .streams.base import Stream
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +33,6 @@ Frames = dict[str, "NDArray[np.int64]"]
 logger = logging.getLogger(__name__)
 
 _THREADS = 4  # to measure all lengths: on a cold disk more than one request is pending
-_MAX_EMPTY_BYTES = 128  # an entry without frames is a datatype name and a count, or nothing
 
 
 class Corpus:
@@ -47,7 +48,7 @@ class Corpus:
 
     def __init__(
         self,
-        readers: Mapping[str, SprintCacheReader],
+        streams: Mapping[str, Stream],
         missing: Missing,
         length_mismatch: Mismatch,
         reduce_target_factor: int,
@@ -65,27 +66,27 @@ class Corpus:
             raise ValueError(f"reduce_target_factor must be at least 1, not {reduce_target_factor}")
         if trim_tolerance is not None and integer("trim_tolerance", trim_tolerance) < 0:
             raise ValueError(f"trim_tolerance must be 0 or more, not {trim_tolerance}")
-        self._readers = dict(readers)
-        self.keys = tuple(readers)
+        self._streams = dict(streams)
+        self.keys = tuple(streams)
         self._policy = length_mismatch
         self._factor = reduce_target_factor
         self._tolerance = trim_tolerance
-        self.reference = "data" if "data" in readers else next(iter(readers))
+        self.reference = "data" if "data" in streams else next(iter(streams))
         self._targets = [
-            key for key, reader in readers.items()
-            if reader.type == "align" and self._readers[self.reference].type == "feat"
+            key for key, stream in streams.items()
+            if stream.type == "align" and self._streams[self.reference].type == "feat"
         ]  # fmt: skip
         self._lengths: Frames = {}
         self._has_warned = False
-        self.tags: NameView = self._readers[self.reference].names
+        self.tags: NameView = self._streams[self.reference].names
         self._kept: NDArray[np.int64] | None = None  # corpus index -> segment; None: all of them
         self._index: NameIndex | None = None
         # data key -> corpus index -> segment, of keys whose archive has another order
         self._numbers: dict[str, NDArray[np.integer[Any]] | None] = dict.fromkeys(
-            key for key, reader in self._readers.items()
-            if not is_same_list(self.tags, reader.names)
+            key for key, stream in self._streams.items()
+            if not is_same_list(self.tags, stream.names)
         )  # fmt: skip
-        if self._readers[self.reference].rename is not None:
+        if self._streams[self.reference].rename is not None:
             self._index = NameIndex(self.tags)  # refuses names that are no longer unique
         self.dropped = self._match(missing)
         self.skipped: dict[str, int] = {}
@@ -102,37 +103,45 @@ class Corpus:
     # ---- which sequences
 
     def _match(self, missing: Missing) -> dict[str, int]:
-        """Keeps what all keys have; returns the number of segments each key has beyond that."""
+        """Keeps what all keys have; returns the number of segments each key has beyond that.
+
+        Sources that describe more than one corpus may have more segments.
+        """
         shared = np.ones(len(self.tags), np.bool_)
         for key in self._numbers:
             shared &= self._all_numbers(key) >= 0
         count = int(shared.sum())
-        extra = {key: len(reader.names) - count for key, reader in self._readers.items()}
-        if any(extra.values()):
+        extra = {key: len(stream.names) - count for key, stream in self._streams.items()}
+        left_out = {
+            key: n
+            for key, n in extra.items()
+            if key == self.reference or not self._streams[key].may_exceed
+        }
+        if any(left_out.values()) or not count:
             if missing == "error" or not count:
-                raise self._different(extra, count)
-            counts = ", ".join(f"{n} of {key!r}" for key, n in extra.items())
+                raise self._different(left_out, count)
+            counts = ", ".join(f"{n} of {key!r}" for key, n in left_out.items())
             logger.warning("segments that not every data key has are left out: %s", counts)
             if count < len(shared):
                 self._keep(np.flatnonzero(shared))
-        if not count:
-            path = self._readers[self.reference].archive.path
-            raise EntryNotFoundError("the archive has no segment", path=path)
         return extra
 
     def _different(self, extra: dict[str, int], count: int) -> EntryNotFoundError:
-        """The error that names one segment which an archive lacks."""
-        holder = next(key for key, n in extra.items() if n)
-        names = self._readers[holder].names
-        for reader in self._readers.values():
-            numbers = NameIndex(reader.names).find(names)
+        """The error that names one segment which a key lacks."""
+        holder = next((key for key, n in extra.items() if n), self.reference)
+        if not len(self._streams[holder].names):
+            path = self._streams[holder].path
+            return EntryNotFoundError("the archive has no segment", path=path)
+        names = self._streams[holder].names
+        for stream in self._streams.values():
+            numbers = NameIndex(stream.names).find(names)
             if np.any(numbers < 0):
                 break
         counts = ", ".join(f"{n} more in {key!r}" for key, n in extra.items())
         hint = " (missing='skip' leaves them out)" if count else ""
         return EntryNotFoundError(
             f"no such segment, but {holder!r} has it; {count} segments in common, {counts}{hint}",
-            path=reader.archive.path,
+            path=stream.path,
             entry=names[int(np.argmin(numbers))],
         )
 
@@ -169,12 +178,13 @@ class Corpus:
         if len(seqs) and isinstance(seqs[0], str):
             indices = self.find(seqs)  # type: ignore[arg-type]
             if np.any(indices < 0):
-                path = self._readers[self.reference].archive.path
+                path = self._streams[self.reference].path
                 tag = str(seqs[int(np.argmin(indices))])
                 raise EntryNotFoundError("no such sequence in the corpus", path=path, entry=tag)
             return indices
         indices = np.asarray(seqs, np.int64)
-        if unchecked and self._kept is None and not self._numbers:
+        checks = isinstance(self._streams[self.reference], ArchiveStream)
+        if unchecked and checks and self._kept is None and not self._numbers:
             return indices  # these are segment numbers, which the archive checks
         # as unsigned numbers, negative ones are large
         if len(indices) and indices.view(np.uint64).max() >= len(self):
@@ -191,7 +201,7 @@ class Corpus:
     def _all_numbers(self, key: str) -> NDArray[np.integer[Any]]:
         numbers = self._numbers[key]
         if numbers is None:  # the first time, and after pickling
-            names = self._readers[key].names
+            names = self._streams[key].names
             dtype = np.int32 if len(names) < 1 << 31 else np.int64
             numbers = self._numbers[key] = NameIndex(names).find(self.tags).astype(dtype)
         return numbers
@@ -204,9 +214,7 @@ class Corpus:
 
     def location(self, key: str, index: int) -> tuple[str, str]:
         """Path and name of the entry that holds a sequence, for errors."""
-        archive = self._readers[key].archive
-        (name,) = archive.segments.at(self.numbers(key, np.array([index])))
-        return archive.entry(name).archive_path, name
+        return self._streams[key].location(int(self.numbers(key, np.array([index]))[0]))
 
     # ---- how long they are
 
@@ -217,7 +225,7 @@ class Corpus:
         """
         key = key or self.reference
         if key not in self._lengths:
-            frames = self._of_all(key, self._readers[key].num_frames_all(_THREADS))
+            frames = self._of_all(key, self._streams[key].num_frames_all(_THREADS))
             frames.flags.writeable = False
             self._lengths[key] = frames
         return self._lengths[key]
@@ -228,9 +236,9 @@ class Corpus:
         RETURNN orders by the bytes of the entry of "data". For features this is the order by
         frames; alignments are run-length coded.
         """
-        reader = self._readers[self.reference]
-        if self.reference == "data" and reader.type == "align":
-            return self._of_all("data", reader.archive.segment_sizes())
+        stream = self._streams[self.reference]
+        if self.reference == "data" and isinstance(stream, AlignmentStream):
+            return self._of_all("data", stream.archive.segment_sizes())
         return self.lengths()
 
     def has_frames(self) -> NDArray[np.bool_]:
@@ -240,11 +248,8 @@ class Corpus:
             if key in self._lengths:
                 present &= self._lengths[key] > 0
                 continue
-            archive = self._readers[key].archive
-            sizes = self._of_all(key, archive.segment_sizes())
-            short = np.flatnonzero((sizes <= _MAX_EMPTY_BYTES) & present)
-            names = archive.segments.at(self.numbers(key, short))
-            present[short] = [self._readers[key].num_frames(name) > 0 for name in names]
+            rows = np.flatnonzero(present)
+            present[rows] = self._streams[key].has_frames(self.numbers(key, rows))
         return present
 
     def mismatched(self) -> dict[str, int]:

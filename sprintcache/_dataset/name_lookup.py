@@ -7,26 +7,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Protocol, overload
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sprintcache.archive import Segments
-
-__all__ = ["NameIndex", "NameView", "is_same_list"]
+__all__ = ["NameIndex", "NameSource", "NameView", "is_same_list"]
 
 _CHUNK = 1024
 
 
+class NameSource(Protocol):
+    """A lazy sequence of names, such as the segments of an archive."""
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def at(self, numbers: Sequence[int] | NDArray[np.int64]) -> list[str]:
+        """The names at some indices; negative ones are not allowed."""
+
+
 class NameView(Sequence[str]):
-    """Names of segments of an archive, all or some of them, renamed or not; decoded on demand."""
+    """Names of segments of a file, all or some of them, renamed or not; decoded on demand."""
 
     def __init__(
         self,
-        segments: Segments,
+        segments: NameSource,
         rename: Callable[[str], str] | None = None,
         numbers: NDArray[np.int64] | None = None,
     ) -> None:
@@ -77,7 +87,7 @@ class NameView(Sequence[str]):
 class NameIndex:
     """Finds names in a sequence of unique names: 16 bytes a name."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: NameSource | Sequence[str]) -> None:
         """Hashes the names.
 
         Raises:
@@ -110,7 +120,7 @@ class NameIndex:
             part[[name != wanted_name for name, wanted_name in pairs]] = -1
         return numbers
 
-    def _hashes(self, names: Sequence[str]) -> NDArray[np.int64]:
+    def _hashes(self, names: NameSource | Sequence[str]) -> NDArray[np.int64]:
         salted = (name + self._salt for name in _chunked(names)) if self._salt else _chunked(names)
         return np.fromiter(map(hash, salted), np.int64, len(names))
 
@@ -123,12 +133,13 @@ def is_same_list(a: Sequence[str], b: Sequence[str]) -> bool:
     return all(a[i : i + _CHUNK] == b[i : i + _CHUNK] for i in starts)
 
 
-def _names_at(names: Sequence[str], numbers: NDArray[np.int64]) -> list[str]:
-    if isinstance(names, NameView):
-        return names.at(numbers)
+def _names_at(names: NameSource | Sequence[str], numbers: NDArray[np.int64]) -> list[str]:
+    if hasattr(names, "at"):
+        named: list[str] = names.at(numbers)
+        return named
     return [names[number] for number in numbers.tolist()]
 
 
-def _chunked(names: Sequence[str]) -> Iterator[str]:
+def _chunked(names: NameSource | Sequence[str]) -> Iterator[str]:
     """A lazy sequence by slices: much faster than one by one."""
     return chain.from_iterable(names[i : i + _CHUNK] for i in range(0, len(names), _CHUNK))

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from sprintcache._dataset.reader import BatchBuffers
+from sprintcache._dataset.buffers import BatchBuffers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
