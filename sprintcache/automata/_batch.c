@@ -8,6 +8,7 @@
 #include "_passes.h"
 
 #define SC_MAX_THREADS 64
+#define SC_SCALED_ITEMS ((int64_t)1 << 16) /* from which a thread is worth its start */
 
 typedef struct {
     const sc_full_sum *job;
@@ -80,4 +81,48 @@ void sc_full_sum_run(const sc_full_sum *job) {
     work(&queue);
     for (int64_t i = 0; i < started; i++) pthread_join(threads[i], NULL);
     free((void *)queue.order);
+}
+
+typedef struct {
+    const sc_scaling *job;
+    int64_t begin, end; /* of the outer axis */
+} sc_range;
+
+static void *scale(void *argument) {
+    const sc_range *range = (const sc_range *)argument;
+    const sc_scaling *job = range->job;
+    for (int64_t i = range->begin; i < range->end; i++) {
+        for (int64_t j = 0; j < job->inner; j++) {
+            const double factor = job->factors[job->batch_inner ? j : i];
+            const int64_t first = (i * job->inner + j) * job->size;
+            if (job->is_double) {
+                const double *restrict in = (const double *)job->posteriors + first;
+                double *restrict out = (double *)job->products + first;
+                for (int64_t k = 0; k < job->size; k++) out[k] = in[k] * factor;
+            } else {
+                const float *restrict in = (const float *)job->posteriors + first;
+                float *restrict out = (float *)job->products + first;
+                const float single = (float)factor;
+                for (int64_t k = 0; k < job->size; k++) out[k] = in[k] * single;
+            }
+        }
+    }
+    return NULL;
+}
+
+void sc_scale(const sc_scaling *job) {
+    pthread_t threads[SC_MAX_THREADS];
+    sc_range ranges[SC_MAX_THREADS];
+    int64_t count = job->outer * job->inner * job->size / SC_SCALED_ITEMS + 1;
+    if (count > job->num_threads) count = job->num_threads;
+    if (count > SC_MAX_THREADS) count = SC_MAX_THREADS;
+    if (count > job->outer) count = job->outer > 0 ? job->outer : 1;
+    int64_t started = 0;
+    for (int64_t i = 0; i < count; i++)
+        ranges[i] = (sc_range){job, job->outer * i / count, job->outer * (i + 1) / count};
+    while (started + 1 < count &&
+           pthread_create(&threads[started], NULL, scale, &ranges[started]) == 0)
+        started++;
+    for (int64_t i = started; i < count; i++) scale(&ranges[i]);
+    for (int64_t i = 0; i < started; i++) pthread_join(threads[i], NULL);
 }

@@ -34,14 +34,14 @@ typedef struct {
     const void *scores;
     int32_t scores_double;
     int64_t score_frame, score_sequence, score_label;
-    int64_t num_labels;
+    int64_t num_frames, num_labels;
     const int64_t *lengths;
     double label_scale, transition_scale;
     int32_t domain;
     /* results; everything but loss and status may be NULL */
     double *loss;
     sc_status *status;
-    void *posteriors; /* zeroed by the caller */
+    void *posteriors; /* every item is written */
     int32_t posteriors_double;
     int64_t posterior_frame, posterior_sequence, posterior_label;
     double *counts;     /* one per edge, zeroed by the caller */
@@ -53,5 +53,17 @@ typedef struct {
 /* Fills the results of all sequences. Each is computed by one thread, so results do not depend on
  * the number of threads. */
 void sc_full_sum_run(const sc_full_sum *job);
+
+/* Rows of posteriors times one factor per sequence: row (i, j) of `size` items lies at
+ * (i * inner + j) * size and belongs to sequence i or, if `batch_inner`, j. */
+typedef struct {
+    const void *posteriors;
+    void *products;
+    const double *factors;
+    int32_t is_double, batch_inner, num_threads;
+    int64_t outer, inner, size;
+} sc_scaling;
+
+void sc_scale(const sc_scaling *job);
 
 #endif

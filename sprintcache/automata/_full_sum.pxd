@@ -32,6 +32,7 @@ cdef extern from "_full_sum.h" nogil:
         int64_t score_frame
         int64_t score_sequence
         int64_t score_label
+        int64_t num_frames
         int64_t num_labels
         const int64_t *lengths
         double label_scale
@@ -50,3 +51,16 @@ cdef extern from "_full_sum.h" nogil:
         int32_t num_threads
 
     void sc_full_sum_run(const sc_full_sum *job)
+
+    ctypedef struct sc_scaling:
+        const void *posteriors
+        void *products
+        const double *factors
+        int32_t is_double
+        int32_t batch_inner
+        int32_t num_threads
+        int64_t outer
+        int64_t inner
+        int64_t size
+
+    void sc_scale(const sc_scaling *job)

@@ -29,3 +29,6 @@ def run(
     log_domain: bool,
     chunk: int,
 ) -> None: ...
+def scale(
+    posteriors: Any, factors: Any, products: Any, batch_axis: int, num_threads: int
+) -> None: ...

@@ -39,8 +39,8 @@ def run(
 ):
     """Fills `loss`, `status` and, unless None, posteriors, edge counts and scores of best paths.
 
-    Scores and posteriors are (time, batch, label) float32 or float64 of any strides; posteriors and
-    counts are zeroed by the caller. Rows of `status`: code, whether the log domain was needed, edge
+    Scores and posteriors are (time, batch, label) float32 or float64 of any strides. Every posterior
+    is written; counts are zeroed by the caller. Rows of `status`: code, whether the log domain was needed, edge
     or frame to blame, label to blame.
 
     Raises:
@@ -82,6 +82,7 @@ def run(
     job.scores = cnp.PyArray_DATA(scores)
     job.scores_double = _is_double(scores)
     job.score_frame, job.score_sequence, job.score_label = _steps(scores)
+    job.num_frames = scores.shape[0]
     job.num_labels = scores.shape[2]
     job.lengths = &lengths[0]
     job.label_scale = label_scale
@@ -114,6 +115,44 @@ def run(
         status[b, 2] = job.status[b].item
         status[b, 3] = job.status[b].label
     free(job.status)
+
+
+def scale(
+    cnp.ndarray posteriors not None,
+    const double[::1] factors not None,
+    cnp.ndarray products not None,
+    int batch_axis,
+    int num_threads,
+):
+    """Writes posteriors times the factor of their sequence.
+
+    Arrays are C-contiguous float32 or float64 with three axes, of which the last is that of labels.
+
+    Raises:
+        ValueError: for shapes that do not match.
+    """
+    cdef sc_scaling job
+    if posteriors.ndim != 3 or (<object>products).shape != (<object>posteriors).shape:
+        raise ValueError("posteriors and products differ in shape")
+    if not (cnp.PyArray_IS_C_CONTIGUOUS(posteriors) and cnp.PyArray_IS_C_CONTIGUOUS(products)):
+        raise ValueError("posteriors and products must be contiguous")
+    if batch_axis not in (0, 1) or factors.shape[0] != posteriors.shape[batch_axis]:
+        raise ValueError("factors do not fit the sequences")
+    if _is_double(posteriors) != _is_double(products) or not cnp.PyArray_ISWRITEABLE(products):
+        raise ValueError("posteriors and products differ in dtype, or products are read-only")
+    if posteriors.size == 0:
+        return
+    job.posteriors = cnp.PyArray_DATA(posteriors)
+    job.products = cnp.PyArray_DATA(products)
+    job.factors = &factors[0]
+    job.is_double = _is_double(posteriors)
+    job.batch_inner = batch_axis
+    job.num_threads = num_threads
+    job.outer = posteriors.shape[0]
+    job.inner = posteriors.shape[1]
+    job.size = posteriors.shape[2]
+    with nogil:
+        sc_scale(&job)
 
 
 cdef bint _is_double(cnp.ndarray array) except -1:

@@ -3,8 +3,17 @@
 
 #include <math.h>
 
-static void normalize(double *scores, int64_t count, double highest) {
-    for (int64_t k = 0; k < count; k++) scores[k] -= highest;
+static int normalize(double *scores, int64_t count, double scale, double *highest) {
+    double best = -INFINITY;
+    for (int64_t k = 0; k < count; k++) {
+        if (!(scores[k] < INFINITY)) return 0;
+        scores[k] = scale != 0 ? scores[k] * scale : 0;
+        best = scores[k] > best ? scores[k] : best;
+    }
+    *highest = best;
+    if (best > -INFINITY)
+        for (int64_t k = 0; k < count; k++) scores[k] -= best;
+    return 1;
 }
 
 /* A logarithm of a sum, relative to the largest term so far. */

@@ -15,6 +15,8 @@
 #include <string.h>
 
 #define SC_CHUNK ((int64_t)1 << 22) /* doubles in memory at a time, unless the job says otherwise */
+#define SC_LINE 64                  /* bytes of a cache line */
+#define SC_AHEAD 4                  /* frames */
 #define SC_MARGIN 40                /* bits that sums over incoming edges may exceed SC_HIGHEST by */
 
 #define TAKE(name, count)                                       \
@@ -39,15 +41,31 @@ typedef struct {
     sc_status *status;
 } sc_run;
 
+/* Asks for the cache lines of a frame that is read soon: frames of one sequence are often pages
+ * apart, which the processor does not foresee. */
+static void prefetch_scores(const sc_run *run, int64_t frame) {
+    const sc_full_sum *job = run->pass.job;
+    const sc_layout *l = run->pass.layout;
+    const int64_t size = job->scores_double ? (int64_t)sizeof(double) : (int64_t)sizeof(float);
+    if (frame > run->pass.num_frames) return;
+    const char *row = (const char *)job->scores;
+    row += ((frame - 1) * job->score_frame + run->number * job->score_sequence) * size;
+    if (job->score_label == 1 && job->num_labels * size <= SC_LINE * (int64_t)l->num_labels) {
+        for (int64_t i = 0; i < job->num_labels * size; i += SC_LINE) __builtin_prefetch(row + i);
+    } else {
+        for (int32_t k = 0; k < l->num_labels; k++)
+            __builtin_prefetch(row + l->labels[k] * job->score_label * size);
+    }
+}
+
 /* Reads the scores of one frame for the labels in use. */
 static int read_scores(sc_run *run, int64_t frame, double *highest) {
     const sc_full_sum *job = run->pass.job;
     const sc_layout *l = run->pass.layout;
     double *row = sc_scores(&run->pass, frame);
+    prefetch_scores(run, frame + SC_AHEAD);
     int64_t first = (frame - 1) * job->score_frame + run->number * job->score_sequence;
     const int64_t stride = job->score_label;
-    const double scale = job->label_scale;
-    double best = -INFINITY, invalid = 0;
     if (job->scores_double) {
         const double *scores = (const double *)job->scores + first;
         for (int32_t k = 0; k < l->num_labels; k++) row[k] = scores[l->labels[k] * stride];
@@ -55,12 +73,8 @@ static int read_scores(sc_run *run, int64_t frame, double *highest) {
         const float *scores = (const float *)job->scores + first;
         for (int32_t k = 0; k < l->num_labels; k++) row[k] = scores[l->labels[k] * stride];
     }
-    for (int32_t k = 0; k < l->num_labels; k++) {
-        if (!(row[k] < INFINITY)) invalid = 1;
-        row[k] = scale != 0 ? row[k] * scale : 0;
-        best = row[k] > best ? row[k] : best;
-    }
-    if (invalid) {
+    for (int32_t k = l->num_labels; k < run->pass.score_width; k++) row[k] = -INFINITY;
+    if (!run->kernel->normalize(row, run->pass.score_width, job->label_scale, highest)) {
         for (int32_t k = 0; k < l->num_labels; k++) {
             double score = job->scores_double
                                ? ((const double *)job->scores)[first + l->labels[k] * stride]
@@ -71,10 +85,7 @@ static int read_scores(sc_run *run, int64_t frame, double *highest) {
             return SC_BAD_SCORE;
         }
     }
-    if (!(best > -INFINITY)) return SC_NO_PATH;
-    *highest = best;
-    run->kernel->normalize(row, l->num_labels, best);
-    return SC_OK;
+    return *highest > -INFINITY ? SC_OK : SC_NO_PATH;
 }
 
 static int is_scaled(const sc_run *run) { return run->kernel != &sc_log_kernel; }
@@ -180,11 +191,29 @@ static void count_edges(sc_run *run, int64_t t, const sc_chunk *chunk, double po
 #undef ADD
 }
 
+static void clear_posteriors(const sc_full_sum *job, int64_t number, int64_t frame) {
+    const size_t size = job->posteriors_double ? sizeof(double) : sizeof(float);
+    int64_t first = frame * job->posterior_frame + number * job->posterior_sequence;
+    char *row = (char *)job->posteriors + first * (int64_t)size;
+    if (job->posterior_label == 1) {
+        memset(row, 0, (size_t)job->num_labels * size);
+    } else {
+        for (int64_t k = 0; k < job->num_labels; k++)
+            memset(row + k * job->posterior_label * (int64_t)size, 0, size);
+    }
+}
+
 static void write_posteriors(const sc_run *run, int64_t frame) {
     const sc_full_sum *job = run->pass.job;
     const sc_layout *l = run->pass.layout;
     const double *sums = run->pass.label_sums;
     int64_t first = (frame - 1) * job->posterior_frame + run->number * job->posterior_sequence;
+    clear_posteriors(job, run->number, frame - 1);
+    if (job->posterior_label == 1 && frame > SC_AHEAD) { /* pages apart, as scores are */
+        const int64_t size = job->posteriors_double ? (int64_t)sizeof(double) : (int64_t)sizeof(float);
+        const char *row = (const char *)job->posteriors + (first - SC_AHEAD * job->posterior_frame) * size;
+        for (int64_t i = 0; i < job->num_labels * size; i += SC_LINE) __builtin_prefetch(row + i, 1);
+    }
     for (int32_t k = 0; k < l->num_labels; k++) {
         double value = (sums[4 * k] + sums[4 * k + 1]) + (sums[4 * k + 2] + sums[4 * k + 3]);
         int64_t item = first + l->labels[k] * job->posterior_label;
@@ -195,18 +224,13 @@ static void write_posteriors(const sc_run *run, int64_t frame) {
     }
 }
 
-static void clear_posteriors(const sc_run *run) {
-    if (run->pass.label_sums == NULL) return;
-    memset(run->pass.label_sums, 0,
-           4 * (size_t)(run->pass.layout->num_labels + 1) * sizeof(double));
-    for (int64_t t = 1; t <= run->pass.num_frames; t++) write_posteriors(run, t);
-}
-
 /* Windows of states, rows and chunks. */
 static int plan(sc_run *run, sc_arena *arena) {
     sc_pass *pass = &run->pass;
     const sc_layout *l = pass->layout;
     const int64_t num_frames = pass->num_frames;
+    pass->score_width = (l->num_labels + SC_LANES - 1) / SC_LANES * SC_LANES;
+    const int64_t score_width = pass->score_width;
     const int64_t limit = pass->job->chunk > 0 ? pass->job->chunk : SC_CHUNK;
     TAKE(pass->low, num_frames + 1);
     TAKE(pass->high, num_frames + 1);
@@ -222,20 +246,20 @@ static int plan(sc_run *run, sc_arena *arena) {
         if (t == 0) continue;
         int64_t width = high - low + l->second[high] - l->second[low];
         if (pass->job->counts != NULL) width += high - low;
-        if (used > 0 && used + width + l->num_labels > limit) {
+        if (used > 0 && used + width + score_width > limit) {
             begin = t - 1;
             used = 0;
             num_chunks++;
             states += pass->high[begin] - pass->low[begin];
         }
-        pass->row[t] = used - (t - 1 - begin) * l->num_labels;
-        used += width + l->num_labels;
-        int64_t rows = used - (t - begin) * l->num_labels;
+        pass->row[t] = used - (t - 1 - begin) * score_width;
+        used += width + score_width;
+        int64_t rows = used - (t - begin) * score_width;
         widest = rows > widest ? rows : widest;
         longest = t - begin > longest ? t - begin : longest;
     }
     TAKE(pass->rows, widest);
-    TAKE(pass->scores, longest * l->num_labels);
+    TAKE(pass->scores, longest * score_width);
     TAKE(run->chunks, num_chunks);
     run->num_chunks = 0;
     double *memory;
@@ -260,7 +284,7 @@ static int take_memory(sc_run *run, sc_arena *arena) {
     TAKE(pass->states[0], l->num_states);
     TAKE(pass->states[1], l->num_states);
     TAKE(pass->sums, l->num_states);
-    TAKE(pass->factors, l->num_labels + 1);
+    TAKE(pass->factors, pass->score_width + 1);
     TAKE(pass->label, l->num_nodes);
     TAKE(pass->backward, l->num_states);
     TAKE(pass->node_values, l->num_nodes);
@@ -317,10 +341,7 @@ static int run_passes(sc_run *run, sc_arena *arena) {
             double scale = posterior_scale;
             if (scaled) {
                 int64_t x = run->exponent[num_frames] - run->exponent[t] - exponent - total_exponent;
-                if (x > worst) {
-                    clear_posteriors(run);
-                    return -1;
-                }
+                if (x > worst) return -1;
                 scale = ldexp(posterior_scale, (int)(x < -1000 ? -1000 : x));
             }
             if (pass->job->counts != NULL) count_edges(run, t, chunk, scale);
@@ -383,7 +404,7 @@ static int run_domain(const sc_full_sum *job, const sc_sequence *sequence, int64
     return work(&run, arena);
 }
 
-void sc_run_sequence(const sc_full_sum *job, int64_t number, int32_t *table, sc_arena *arena) {
+static void run_sequence(const sc_full_sum *job, int64_t number, int32_t *table, sc_arena *arena) {
     sc_status *status = job->status + number;
     sc_sequence sequence = {
         .first = job->offsets[number],
@@ -421,4 +442,11 @@ void sc_run_sequence(const sc_full_sum *job, int64_t number, int32_t *table, sc_
     status->code = code;
     if (code != SC_OK) job->loss[number] = INFINITY;
     sc_reset(arena);
+}
+
+void sc_run_sequence(const sc_full_sum *job, int64_t number, int32_t *table, sc_arena *arena) {
+    run_sequence(job, number, table, arena);
+    if (job->posteriors == NULL) return;
+    int64_t written = job->status[number].code == SC_OK ? job->lengths[number] : 0;
+    for (int64_t t = written; t < job->num_frames; t++) clear_posteriors(job, number, t);
 }

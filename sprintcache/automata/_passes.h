@@ -4,6 +4,8 @@
 
 #include "_layout.h"
 
+#define SC_LANES 4 /* doubles of a vector */
+
 /* Scaled probabilities are kept around 2^SC_TARGET. One that falls below 2^SC_FLOOR is raised to
  * it: sums are then upper bounds, and what they exceed the truth by is bounded (see _passes.c). */
 #define SC_TARGET 300
@@ -22,6 +24,7 @@ typedef struct {
     int64_t *row;        /* T + 1, offset of a row in `rows` */
     double *rows;
     double *scores;      /* rows of K: probabilities or, in the log domain, logarithms */
+    int32_t score_width; /* K, rounded up to whole vectors */
     int64_t chunk_begin; /* frame before the first row in memory */
     double *states[2];   /* S, values of even and odd frames */
     double *sums;        /* S */
@@ -38,14 +41,15 @@ static inline double *sc_row(const sc_pass *pass, int64_t frame) {
 }
 
 static inline double *sc_scores(const sc_pass *pass, int64_t frame) {
-    return pass->scores + (frame - 1 - pass->chunk_begin) * pass->layout->num_labels;
+    return pass->scores + (frame - 1 - pass->chunk_begin) * pass->score_width;
 }
 
 /* How to compute in one domain; frames are counted from 1. */
 typedef struct {
     double none, one;
-    /* Turns scores, of which `highest` is the largest, into probabilities. */
-    void (*normalize)(double *scores, int64_t count, double highest);
+    /* Turns `count` scores, whole vectors, into probabilities or their logarithms: times `scale`,
+     * minus the largest, which it returns in `highest`. Returns whether all scores are valid. */
+    int (*normalize)(double *scores, int64_t count, double scale, double *highest);
     /* From the states of frame t - 1 to its nodes and states; returns the largest value. */
     double (*forward)(sc_pass *pass, int64_t frame, double scale);
     /* From the states after frame t to posteriors and, unless t is 1, the states before. Node

@@ -6,38 +6,56 @@
 
 #define SC_INLINE static inline __attribute__((always_inline))
 
-/* exp(x) for x <= 0, 0 below 2^-995; relative error below 1e-15. Vectorizes. */
-SC_INLINE double fast_exp(double x) {
+/* Four doubles: in one register with AVX, in several elsewhere. */
+typedef double sc_vector __attribute__((vector_size(32), aligned(8), may_alias));
+typedef int64_t sc_mask __attribute__((vector_size(32), aligned(8), may_alias));
+
+/* Turns values x <= 0 into exp(x), 0 below 2^-995; relative error below 1e-15. */
+SC_INLINE void fast_exp(sc_vector *values) {
+    sc_vector x = *values;
     const double shift = 0x1.8p52, low_part = 1.90821492927058770002e-10;
-    double bounded = x < -690.0 ? -690.0 : x;
-    double whole = bounded * 1.4426950408889634074 + shift;
-    uint64_t bits;
-    memcpy(&bits, &whole, 8);
+    const sc_mask kept = x >= -690.0;
+    x = (sc_vector)((sc_mask)x & kept);
+    sc_vector whole = x * 1.4426950408889634074 + shift;
+    const sc_mask bits = (sc_mask)whole;
     whole -= shift;
-    double r = (bounded - whole * 6.93147180369123816490e-01) - whole * low_part;
-    double y = 1.0 / 6227020800.0;
-    y = y * r + 1.0 / 479001600.0;
-    y = y * r + 1.0 / 39916800.0;
-    y = y * r + 1.0 / 3628800.0;
-    y = y * r + 1.0 / 362880.0;
-    y = y * r + 1.0 / 40320.0;
-    y = y * r + 1.0 / 5040.0;
-    y = y * r + 1.0 / 720.0;
-    y = y * r + 1.0 / 120.0;
-    y = y * r + 1.0 / 24.0;
-    y = y * r + 1.0 / 6.0;
-    y = y * r + 0.5;
-    y = y * r + 1.0;
-    y = y * r + 1.0;
-    uint64_t result;
-    memcpy(&result, &y, 8);
-    result += bits << 52; /* times 2^whole */
-    memcpy(&y, &result, 8);
-    return x < -690.0 ? 0.0 : y;
+    const sc_vector r = (x - whole * 6.93147180369123816490e-01) - whole * low_part;
+    const sc_vector r2 = r * r, r4 = r2 * r2;
+    sc_vector y = (r * (1.0 / 6227020800.0) + 1.0 / 479001600.0) * r4 +
+                  (r * (1.0 / 39916800.0) + 1.0 / 3628800.0) * r2 +
+                  (r * (1.0 / 362880.0) + 1.0 / 40320.0);
+    y = y * r4 + (r * (1.0 / 5040.0) + 1.0 / 720.0) * r2 + (r * (1.0 / 120.0) + 1.0 / 24.0);
+    y = y * r4 + (r * (1.0 / 6.0) + 0.5) * r2;
+    y = y + r + 1.0;
+    *values = (sc_vector)(((sc_mask)y + (bits << 52)) & kept); /* times 2^whole */
 }
 
-SC_INLINE void normalize(double *restrict scores, int64_t count, double highest) {
-    for (int64_t k = 0; k < count; k++) scores[k] = fast_exp(scores[k] - highest);
+SC_INLINE int normalize(double *scores, int64_t count, double scale, double *highest) {
+    const sc_vector limit = (sc_vector){0} + INFINITY;
+    sc_vector best = -limit;
+    sc_mask valid = best < limit;
+    for (int64_t k = 0; k < count; k += SC_LANES) {
+        sc_vector values = *(sc_vector *)(scores + k);
+        valid &= values < limit;
+        if (scale != 0)
+            values *= scale;
+        else
+            values = (sc_vector){0}; /* also where a score is -inf */
+        *(sc_vector *)(scores + k) = values;
+        const sc_mask larger = values > best;
+        best = (sc_vector)(((sc_mask)values & larger) | ((sc_mask)best & ~larger));
+    }
+    if (!(valid[0] & valid[1] & valid[2] & valid[3])) return 0;
+    const double first = best[0] > best[1] ? best[0] : best[1];
+    const double second = best[2] > best[3] ? best[2] : best[3];
+    *highest = first > second ? first : second;
+    if (*highest == -INFINITY) return 1;
+    for (int64_t k = 0; k < count; k += SC_LANES) {
+        sc_vector *values = (sc_vector *)(scores + k);
+        *values -= *highest;
+        fast_exp(values);
+    }
+    return 1;
 }
 
 SC_INLINE double largest(const double *values, int32_t begin, int32_t end) {
@@ -134,8 +152,9 @@ SC_INLINE double backward(sc_pass *pass, int64_t t, double posterior_scale, doub
 }
 
 #define SC_VARIANT(name, attributes)                                                          \
-    attributes static void normalize_##name(double *scores, int64_t count, double highest) {  \
-        normalize(scores, count, highest);                                                    \
+    attributes static int normalize_##name(double *scores, int64_t count, double scale,       \
+                                           double *highest) {                                 \
+        return normalize(scores, count, scale, highest);                                      \
     }                                                                                         \
     attributes static double forward_##name(sc_pass *pass, int64_t frame, double scale) {     \
         return forward(pass, frame, scale);                                                   \

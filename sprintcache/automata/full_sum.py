@@ -90,7 +90,7 @@ def full_sum(
         scores = scores.swapaxes(0, 1)
     if scores.dtype not in (np.float32, np.float64) or not scores.flags.aligned:
         scores = scores.astype(np.float64 if scores.dtype.itemsize > 4 else np.float32)
-    result = np.zeros(scores.shape, np.float32) if posteriors else None
+    result = np.empty(scores.shape, np.float32) if posteriors else None
     counts = np.zeros(automata.num_edges, np.float64) if edge_counts else None
     loss, best, in_log_domain = compute(
         automata,
@@ -134,7 +134,7 @@ def compute(
         labels: (E,) uint32, column of `scores` for each edge.
         scores: (T, B, L) float32 or float64.
         lengths: (B,) integers.
-        posteriors: array of the shape of `scores`, all zero, to be filled, or None.
+        posteriors: array of the shape of `scores` to be written, or None.
         edge_counts: (E,) float64, all zero, to be filled, or None.
         label_names: label of each column, None where the columns are the labels; for errors.
         log_domain: whether to compute in the log domain from the start.

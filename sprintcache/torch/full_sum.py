@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sprintcache.automata import Automata
+from sprintcache.automata import Automata, _full_sum
 from sprintcache.automata.full_sum import check_labels, compute
 
 __all__ = ["full_sum_loss"]
@@ -141,7 +141,7 @@ class _FullSumLoss(torch.autograd.Function):  # type: ignore[misc]
             labels = position[labels]
         posteriors = None
         if with_gradient:
-            posteriors = _zeros_like(scores, pinned=log_probs.is_cuda)
+            posteriors = torch.empty_like(scores, pin_memory=log_probs.is_cuda)
         loss, _, _ = compute(
             automata,
             labels,
@@ -156,6 +156,7 @@ class _FullSumLoss(torch.autograd.Function):  # type: ignore[misc]
             ctx.columns = columns
             ctx.label_scale = options["label_scale"]
             ctx.num_labels = log_probs.shape[2]
+            ctx.num_threads = options["num_threads"]
             ctx.dtype = log_probs.dtype
             ctx.save_for_backward(
                 posteriors.to(log_probs.device, non_blocking=True),
@@ -171,7 +172,7 @@ class _FullSumLoss(torch.autograd.Function):  # type: ignore[misc]
             )
         posteriors, has_path = ctx.saved_tensors
         scale = torch.where(has_path, -ctx.label_scale * scale, torch.zeros_like(scale))
-        gradient = _scaled(posteriors, scale.to(posteriors.dtype)[None, :, None]).to(ctx.dtype)
+        gradient = _scaled(posteriors, scale, ctx.num_threads).to(ctx.dtype)
         if ctx.columns is not None:
             columns = torch.from_numpy(ctx.columns).to(gradient.device)
             shape = (*gradient.shape[:2], ctx.num_labels)
@@ -205,19 +206,14 @@ def _to_cpu(log_probs: torch.Tensor, columns: Any) -> torch.Tensor:
     return pinned
 
 
-def _zeros_like(scores: torch.Tensor, pinned: bool) -> torch.Tensor:
-    """Returns zeros with the shape, dtype and order of axes of scores in the memory of the CPU."""
-    if pinned:
-        return torch.zeros_like(scores, pin_memory=True)
-    array = scores.numpy()
-    order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
-    # numpy gets zero pages from the system, PyTorch writes them
-    zeros = np.zeros([array.shape[axis] for axis in order], array.dtype)
-    return torch.from_numpy(zeros.transpose(np.argsort(order)))
-
-
-def _scaled(posteriors: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Returns the product; on the CPU by numpy, since threads cost more than they gain here."""
-    if posteriors.device.type != "cpu":
-        return posteriors * scale
-    return torch.from_numpy(posteriors.numpy() * scale.numpy())
+def _scaled(posteriors: torch.Tensor, scale: torch.Tensor, num_threads: int) -> torch.Tensor:
+    """Returns (T, B, L) posteriors times (B,) factors."""
+    if posteriors.device.type == "cpu":
+        for batch_axis, ordered in ((1, posteriors), (0, posteriors.transpose(0, 1))):
+            if not ordered.is_contiguous():
+                continue
+            products = torch.empty_like(ordered)
+            factors = np.ascontiguousarray(scale.numpy(), np.float64)
+            _full_sum.scale(ordered.numpy(), factors, products.numpy(), batch_axis, num_threads)
+            return products if batch_axis else products.transpose(0, 1)
+    return posteriors * scale.to(posteriors.dtype)[None, :, None]
