@@ -74,7 +74,7 @@ class SprintDatasetBase(Dataset):
             orth_post_process: processing of the orthography, see
                 `sprint_ctl._sequences.orthography`.
             bpe: target "bpe" from the orthography; options: bpe_file, vocab_file, seq_postfix,
-                unknown_label, see `sprint_ctl._sequences.vocabulary`.
+                unknown_label, see `sprintcache.vocabulary`.
             orth_vocab: target "orth_classes", in the same way.
             suppress_load_seqs_print: ignored; nothing is printed.
             reduce_target_factor: "classes" has one frame per that many frames of "data"; the last

@@ -11,7 +11,7 @@ from io import BufferedReader
 
 from .errors import FormatError, TruncatedError
 
-__all__ = ["content_lines", "not_regular", "open_regular", "read_inflated"]
+__all__ = ["content_lines", "not_regular", "open_regular", "read_inflated", "read_prefix"]
 
 _BLANKS = " \t\r\v\f"  # what Sprint strips; Unicode has more
 _KINDS = {
@@ -80,6 +80,26 @@ def read_inflated(path: str | os.PathLike[str]) -> bytes:
         raise TruncatedError(f"the gzip file is cut: {error}", path=name) from error
     except (OSError, zlib.error) as error:
         raise FormatError(f"damaged gzip file: {error}", path=name) from error
+
+
+def read_prefix(path: str | os.PathLike[str], size: int) -> bytes:
+    """At most `size` bytes of the beginning of a file, inflated if it is gzipped.
+
+    Raises:
+        FormatError: if it is not a regular file, or its gzip data are damaged.
+        TruncatedError: if its gzip data are cut.
+        OSError: if it cannot be read.
+    """
+    name = os.fspath(path)
+    with open_regular(name) as file:
+        if not file.peek(2).startswith(b"\x1f\x8b"):
+            return file.read(size)
+        try:
+            return gzip.GzipFile(fileobj=file).read(size)
+        except EOFError as error:
+            raise TruncatedError(f"the gzip file is cut: {error}", path=name) from error
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise FormatError(f"damaged gzip file: {error}", path=name) from error
 
 
 def content_lines(path: str | os.PathLike[str]) -> list[tuple[int, str]]:

@@ -93,7 +93,18 @@ class Corpus:
             a
                 speaker not defined, non-numeric times, files that include each other.
         """
-        return _Reader(self.path, None, 0, _Includes()).segments()
+        return self.segments()
+
+    def segments(self, speakers: dict[str, None] | None = None) -> Iterator[Segment]:
+        """Yields the segments as iterating does, and collects the speakers on the way.
+
+        Args:
+            speakers: receives the names of speakers as they are defined.
+
+        Raises:
+            OSError, FormatError: as iterating does.
+        """
+        return _Reader(self.path, None, 0, _Includes(speakers)).segments()
 
     def __repr__(self) -> str:
         return f"<Corpus {self.name!r} in {self.path!r}>"
@@ -126,9 +137,10 @@ class _Section:
 
 
 class _Includes:
-    """The files that one iteration included."""
+    """The files that one iteration included, and the speakers they define."""
 
-    def __init__(self) -> None:
+    def __init__(self, speakers: dict[str, None] | None = None) -> None:
+        self.speakers = {} if speakers is None else speakers
         self._paths: set[str] = set()
         self._num_includes = 0
 
@@ -286,6 +298,7 @@ class _Reader:
             self.bad(f"two speakers of one name: {speaker.name!r}")
         else:
             self.here.speakers[speaker.name] = speaker
+            self.includes.speakers[speaker.name] = None
 
     def speaker(self, name: str) -> _Speaker:
         for section in self.here.chain():

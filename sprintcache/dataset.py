@@ -444,15 +444,16 @@ class SprintCacheDataset(Dataset):
             seqs: B sequences, by corpus index (not their index in an epoch) or by tag.
             keys: data keys to read (of `data`); None: all. Lengths are compared, and trimmed,
                 among these.
-            pad: value beyond the end of labels; beyond features and audio it is zero.
+            pad: value beyond the end of int32 labels; beyond other data it is zero.
             num_threads: threads to decode with, including the calling one.
             buffers: memory to read into; the arrays are then overwritten by the next batch that is
                 read into it. None: new arrays.
 
         Returns:
             dict of data key to (array, lengths): features (B, Tmax, D) float32, labels (B, Tmax)
-            int32, audio (B, Nmax) float32 or int16, soft targets as for `SprintCacheReader`; the
-            lengths are (B,) int64, in samples for audio.
+            int32, audio (B, Nmax) float32 or int16, texts (B, Lmax) int32 or uint8, speakers
+            (B, 1) int32, vectors (B, 1, D) float32, automata as in `automata.to_padded`, soft
+            targets as for `SprintCacheReader`; the lengths are (B,) int64, in samples for audio.
 
         Raises:
             EntryNotFoundError: if a tag is not in the corpus.
@@ -486,11 +487,11 @@ class SprintCacheDataset(Dataset):
     # ---- keys
 
     def get_target_list(self) -> list[str]:
-        """The data keys of alignments, except "data", which is an input whatever it holds."""
+        """The data keys of alignments, texts and automata, except "data", always an input."""
         return [
             output
             for key, stream in self._streams.items()
-            if stream.type == "align" and key != "data"
+            if stream.type in ("align", "text", "automaton") and key != "data"
             for output in stream.outputs
         ]
 

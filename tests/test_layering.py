@@ -18,12 +18,14 @@ ROOT = PACKAGE.parent
 
 # rows from the ground up: a module imports from rows below its row only, never from its own row
 SPRINTCACHE = """
-errors entries alignment batching _checks _directory _path_map _threads
-_dataset.buffers _pickled_list _renaming _signals _text_file _analysis.accumulators _analysis.boundaries
+errors entries alignment batching _checks _dataset.buffers _directory _path_map _threads
+_dataset.packed_strings _pickled_list _renaming _signals _text_file
+_analysis.accumulators _analysis.boundaries
 _analysis.frame_grid _analysis.name_sample _analysis.finite _dataset.name_lookup
 _write.combine_plan
-_reader _attributes _configuration _files _segment_list bliss lexicon ordering states
+_reader _attributes _configuration _files _segment_list bliss lexicon ordering states vocabulary
 _write.alignment_encoding
+_dataset.corpus_table
 _bundle _analysis.alignment_use _analysis.units _write.encoding _write.partial_file
 _write.write_buffer
 allophones archive dataset_base sampling
@@ -31,8 +33,10 @@ automata
 segmentation
 align
 opening comparison statistics _write.archive_layout _dataset.streams.base
-verification _dataset.streams.archives _write.entry_copier _write.recover _write.storing
-_dataset.streams.alignment _dataset.streams.audio _write.writer
+_dataset.streams.archives _dataset.streams.bliss
+verification _write.entry_copier _write.recover _write.storing
+_dataset.streams.alignment _dataset.streams.audio _dataset.streams.audio_files
+_dataset.streams.automaton _dataset.streams.texts _dataset.streams.vector _write.writer
 _dataset.streams.soft_alignment _dataset.corpus
 _dataset.reader _dataset.selection
 dataset dataset_reader _write.combine
@@ -45,7 +49,7 @@ _pipe.deadline _pipe.shared_memory _sequences.orthography
 _sprint.criterion _sprint.reporting _trainer.automaton _trainer.batch
 _trainer.process_output
 _pipe.json_framing _pipe.pickle_framing _sequences.predefined_order _sequences.sequence_cache
-_sequences.vocabulary _sprint.log _sprint.orphan _sprint.segment_request _sprint.sprint_state
+_sprint.log _sprint.orphan _sprint.segment_request _sprint.sprint_state
 _trainer.advice _trainer.forks command engine
 _pipe.wire _sequences.targets _sprint.segment_exchange _sprint.segment_order
 _sequences.sequence_maker _sprint.link _sprint.request_handler _sprint.segment_calls
@@ -76,19 +80,22 @@ FOLDERS = {
 SPRINT_SIDE = ("_sprint", "control", "extern_interface", "interface")
 TRAINER_SIDE = ("_trainer", "automata", "dataset", "error_signals", "torch", "command")
 # sprint_ctl imports these of sprintcache; the stand-in may import all of it
-FOR_SPRINT = {"errors", "_checks", "ordering", "dataset_base"}
+FOR_SPRINT = {"errors", "_checks", "ordering", "dataset_base", "vocabulary"}
 # imported where they are used, since the row would not allow it
 INSIDE_FUNCTIONS = {
     ("archive", "opening"),  # unpickling opens again
 }
 FOREIGN = {
-    "h5py": {"convert"},
+    "h5py": {"convert", "_dataset"},
     "k2": {"torch"},
     "kaldi_native_io": {"convert"},
     "matplotlib": {"plot"},
     "pyarrow": {"ray"},
     "ray": {"ray"},
     "returnn": {"returnn", "_trainer", "torch"},
+    "sentencepiece": {"vocabulary"},
+    "soundfile": {"_dataset", "convert"},
+    "subword_nmt": {"vocabulary"},
     "torch": {"torch"},
 }
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from sprint_ctl.errors import SprintProtocolError
 from sprintcache.errors import FormatError, LabelError
+from sprintcache.vocabulary import vocabulary
 
 from .orthography import post_processor, to_text
-from .vocabulary import vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

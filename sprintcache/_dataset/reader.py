@@ -7,16 +7,23 @@ from collections.abc import Collection, Mapping, Sequence
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
+from sprintcache._path_map import path_mapper
 from sprintcache._signals import holds_audio
 from sprintcache.allophones import AllophoneLabeling
 
 from .buffers import BatchBuffers, PaddedArrays
+from .corpus_table import is_corpus
 from .name_lookup import NameView
 from .streams.alignment import AlignmentStream
 from .streams.archives import ArchiveStream, FeatureStream, open_once
 from .streams.audio import AudioStream
+from .streams.audio_files import AudioFileStream
+from .streams.automaton import AutomatonStream
 from .streams.base import Stream
+from .streams.bliss import SpeakerStream
 from .streams.soft_alignment import SoftAlignmentStream
+from .streams.texts import TextStream
+from .streams.vector import ArchiveVectorStream, VectorStream, is_vector_table
 
 if TYPE_CHECKING:
     from sprintcache.archive import Archive
@@ -29,6 +36,10 @@ _STREAMS: dict[str, type[Stream]] = {
     "feat": FeatureStream,
     "align": AlignmentStream,
     "audio": AudioStream,
+    "text": TextStream,
+    "speaker": SpeakerStream,
+    "vector": ArchiveVectorStream,
+    "automaton": AutomatonStream,
 }
 
 
@@ -54,10 +65,15 @@ class SprintCacheReader:
 
         Args:
             data_key: such as "data" or "classes".
-            filename: archive, bundle or directory, or several of these, which count as one.
-            type: "feat", "align" or "audio"; None: "align" for "classes", and for other keys but
-                "data" with a labeling; else "audio" if the first segment with data is samples in
-                large packets without gaps or of different sizes, and "feat" if not.
+            filename: archive, bundle or directory, or several of these, which count as one; of
+                "text" and "speaker" a Bliss corpus, of "audio" an archive or a corpus that names
+                audio files, of "vector" an archive, .npz or HDF5 file, of "automaton" a file of
+                `sprintcache.automata.Automata`, or such an object, or an `AutomatonBuilder` with a
+                corpus.
+            type: "feat", "align", "audio", "text", "speaker", "vector" or "automaton"; None:
+                "align" for "classes", and for other keys but "data" with a labeling; else "audio"
+                if the first segment with data is samples in large packets without gaps or of
+                different sizes, and "feat" if not.
             allophone_labeling: an `AllophoneLabeling` or its arguments; not needed for alignments
                 of emission ids. Other types ignore it, as in RETURNN.
             data_type: another name of `type`.
@@ -72,7 +88,17 @@ class SprintCacheReader:
                 "sparse": three arrays (N,) int32 time, int32 label and float32 weight of the items
                 as they are stored, under the keys ``classes[sparse:coo:2:0]``, ``:1]``, ``:2]``.
 
-                "audio": ``dtype``, "float32" or "int16", as for `Archive.read_audio`.
+                "audio": ``dtype``, "float32" or "int16", as for `Archive.read_audio`. Of a corpus
+                also ``audio_dir``, the folder of relative paths (default: that of the corpus), and
+                ``sample_rate``, in Hz, which all files must have.
+
+                "text": ``lexicon``, a Bliss lexicon (file or `Lexicon`) for the phonemes of first
+                pronunciations, or ``vocabulary``, options of `sprintcache.vocabulary.vocabulary`
+                or an object with ``get_seq(text)`` and ``num_labels``, such as
+                ``{"bpe_file": ..., "vocab_file": ...}`` or ``{"model_file": ...}`` of
+                SentencePiece; without these, the UTF-8 bytes. ``process``: a function of the text.
+
+                "speaker": ``output``, "index" or "name" (UTF-8 bytes).
 
         Raises:
             ValueError: if an option is out of range.
@@ -90,13 +116,9 @@ class SprintCacheReader:
         if kind not in _STREAMS:
             types = ", ".join(map(repr, _STREAMS))
             raise ValueError(f"{data_key}: type must be one of {types}, not {kind!r}")
-        stream_class: Any = _STREAMS[kind]
         if kind == "align":
             options["allophone_labeling"] = allophone_labeling
-            if options.get("soft") is None:
-                options.pop("soft", None)
-            else:
-                stream_class = SoftAlignmentStream
+        stream_class = _stream_class(kind, source, options)
         _check_options(data_key, stream_class, options)
         self.data_key = data_key
         self.stream: Stream = stream_class(data_key, source, **options)
@@ -160,6 +182,21 @@ class SprintCacheReader:
         """
         arrays = tuple(self.stream.read_one([name]).values())
         return arrays if len(arrays) > 1 else arrays[0]
+
+
+def _stream_class(kind: str, source: Any, options: dict[str, Any]) -> Any:
+    """The class of a stream, by its type and what the file is."""
+    if kind == "align":
+        if options.get("soft") is not None:
+            return SoftAlignmentStream
+        options.pop("soft", None)
+    if kind == "audio" and isinstance(source, (str, os.PathLike)):
+        mapped = path_mapper(options.get("path_map"))(os.path.abspath(source))
+        if is_corpus(mapped):
+            return AudioFileStream
+    if kind == "vector" and is_vector_table(source):
+        return VectorStream
+    return _STREAMS[kind]
 
 
 def _check_options(data_key: str, stream_class: Any, options: Collection[str]) -> None:

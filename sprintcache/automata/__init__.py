@@ -5,6 +5,7 @@ from __future__ import annotations
 from .acceptor import Acceptor
 from .automata import Automata
 from .builder import AutomatonBuilder
+from .padded import PaddedAutomata, from_padded, to_padded
 from .transitions import Transition, Transitions
 from .words import EdgeWords
 
@@ -13,6 +14,9 @@ __all__ = [
     "Automata",
     "AutomatonBuilder",
     "EdgeWords",
+    "PaddedAutomata",
     "Transition",
     "Transitions",
+    "from_padded",
+    "to_padded",
 ]

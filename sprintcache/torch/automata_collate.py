@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sprintcache.automata import Automata
+from sprintcache.automata import Automata, from_padded
 
-from .batch import collate
+from .batch import PaddedTensors, collate
 
 __all__ = ["AutomataBatch", "AutomataCollate"]
 
@@ -43,7 +43,7 @@ class AutomataCollate:
 
     def __init__(
         self,
-        source: Automata | Callable[[Sequence[str]], Automata],
+        source: Automata | Callable[[Sequence[str]], Automata] | str,
         collate_fn: Callable[[Any], Any] = collate,
         tags: str | _Tags = "tags",
         keep_names: bool = False,
@@ -53,7 +53,8 @@ class AutomataCollate:
         Args:
             source: `Automata`, such as a file of a corpus, from which sequences are taken by tag;
                 or a function of tags that returns automata: ``build_segments`` of a builder,
-                `sprint_ctl.automata.PoolAutomata`, `LibrasrAutomata`.
+                `sprint_ctl.automata.PoolAutomata`, `LibrasrAutomata`; or the data key of type
+                "automaton" of the dataset, whose arrays are then removed from the batch.
             collate_fn: makes the batch of what the dataset returns.
             tags: attribute or key of the batch that has the tags, or a function that returns them.
             keep_names: whether automata keep allophone states and words, which a loss does not need
@@ -73,6 +74,8 @@ class AutomataCollate:
         """
         batch = self.collate_fn(items)
         tags = list(self._tags_of(batch))
+        if isinstance(self.source, str):
+            return _from_arrays(batch, self.source, tags)
         automata = self.source[tags] if isinstance(self.source, Automata) else self.source(tags)
         if not self.keep_names:
             automata = Automata(
@@ -88,3 +91,13 @@ class AutomataCollate:
             return tags
         tags = attrgetter(self.tags)(batch)
         return tags
+
+
+def _from_arrays(batch: Any, key: str, tags: Sequence[str]) -> AutomataBatch:
+    """Moves the arrays of a data key out of a batch."""
+    keys = key, f"{key}[weights]", f"{key}[start_end]"
+    data, lengths = dict(batch.data), dict(batch.lengths)
+    edges, weights, start_end = (data.pop(name) for name in keys)
+    num_edges, *_ = (lengths.pop(name) for name in keys)
+    automata = from_padded(edges, weights, start_end, num_edges, tags)
+    return AutomataBatch(batch._replace(data=PaddedTensors(data), lengths=lengths), automata)

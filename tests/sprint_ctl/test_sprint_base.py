@@ -21,9 +21,9 @@ import pytest
 import sprintcache
 from sprint_ctl._sequences.orthography import post_processor
 from sprint_ctl._sequences.targets import SOFT_KEYS
-from sprint_ctl._sequences.vocabulary import vocabulary
 from sprint_ctl.dataset import ExternSprintDataset, SprintDatasetBase
 from sprint_ctl.errors import SprintError, SprintProtocolError, SprintTimeoutError
+from sprintcache.vocabulary import vocabulary
 
 DIM = 5
 # name and parameters as the reference documents them; below, those of today's source
@@ -576,8 +576,7 @@ def test_a_missing_library_names_its_extra() -> None:
     import sys
     sys.modules["subword_nmt"] = sys.modules["unidecode"] = None
     from sprint_ctl._sequences.orthography import post_processor
-    from sprint_ctl._sequences.vocabulary import vocabulary
-    for make in (
+        for make in (
         lambda: vocabulary({"bpe_file": "x", "labels": ["a"]}),
         lambda: post_processor("transliteration_cleaners"),
     ):

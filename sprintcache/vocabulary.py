@@ -1,8 +1,12 @@
-"""Orthographies as label indices: the options ``bpe`` and ``orth_vocab``.
+"""Vocabularies: orthographies as label indices, under the names of RETURNN's classes.
 
-Byte pair encoding is that of the library subword-nmt (extra ``bpe``). A vocabulary file is text,
-gzipped or not: one label per line, whose index is the number of the line from 0, or a dict of label
-to index in Python's syntax (parsed as a literal, not evaluated).
+Byte pair encoding is that of the library subword-nmt (extra ``bpe``), SentencePiece models are read
+by the library sentencepiece (extra ``sentencepiece``). A vocabulary file is text, gzipped or not:
+one label per line, whose index is the number of the line from 0, or a dict of label to index in
+Python's syntax (parsed as a literal, not evaluated).
+
+Sprint's Python does not need this module, but it is kept to Python 3.8, as all that `sprint_ctl`
+imports.
 """
 
 from __future__ import annotations
@@ -12,12 +16,19 @@ import gzip
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from sprintcache.errors import FormatError, LabelError
+from .errors import FormatError, LabelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["BytePairEncoding", "CharacterTargets", "Utf8ByteTargets", "Vocabulary", "vocabulary"]
+__all__ = [
+    "BytePairEncoding",
+    "CharacterTargets",
+    "SentencePieces",
+    "Utf8ByteTargets",
+    "Vocabulary",
+    "vocabulary",
+]
 
 
 class Vocabulary:
@@ -146,9 +157,49 @@ class BytePairEncoding(Vocabulary):
         return parts
 
 
+class SentencePieces(Vocabulary):
+    """Labels that are the pieces of a SentencePiece model."""
+
+    def __init__(self, model_file: str, **options: Any) -> None:
+        """Reads the model.
+
+        Args:
+            model_file: as SentencePiece's trainer writes it.
+            **options: ``num_labels`` and ``seq_postfix`` of `Vocabulary`.
+
+        Raises:
+            ImportError: sentencepiece is missing.
+            FormatError: not a model, or another number of labels.
+            OSError: the file cannot be read.
+        """
+        try:
+            from sentencepiece import SentencePieceProcessor
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                "SentencePiece models need sentencepiece: pip install 'sprintcache[sentencepiece]'"
+            ) from error
+        with open(model_file, "rb") as file:
+            model = file.read()
+        self._processor = SentencePieceProcessor()
+        try:
+            self._processor.LoadFromSerializedProto(model)
+        except RuntimeError as error:
+            raise FormatError(
+                "not a SentencePiece model", path=model_file, found=str(error)
+            ) from None
+        count = self._processor.GetPieceSize()
+        labels = [self._processor.IdToPiece(index) for index in range(count)]
+        super().__init__(labels=labels, **{"unknown_label": None, **options})
+
+    def get_seq(self, sentence: str) -> list[int]:
+        """Pieces of the sentence, with the postfix."""
+        pieces: list[int] = self._processor.EncodeAsIds(sentence)
+        return pieces + self._postfix
+
+
 _CLASSES = {
     kind.__name__: kind
-    for kind in (Vocabulary, BytePairEncoding, CharacterTargets, Utf8ByteTargets)
+    for kind in (Vocabulary, BytePairEncoding, CharacterTargets, SentencePieces, Utf8ByteTargets)
 }
 
 
@@ -156,8 +207,9 @@ def vocabulary(options: Mapping[str, Any] | Any) -> Any:
     """A vocabulary from its options, or an object with ``get_seq(str)`` and ``num_labels`` itself.
 
     Args:
-        options: ``class``, one of the names above (default: BytePairEncoding with a ``bpe_file``,
-            else Vocabulary), and the arguments of the class.
+        options: ``class``, one of the names above, and the arguments of the class; the default is
+            BytePairEncoding with a ``bpe_file``, SentencePieces with a ``model_file``, else
+            Vocabulary.
 
     Raises:
         ValueError: no such class.
@@ -168,7 +220,8 @@ def vocabulary(options: Mapping[str, Any] | Any) -> Any:
     if not isinstance(options, dict):
         raise TypeError(f"a vocabulary is a dict of options, not {options!r}")
     keywords = dict(options)
-    name = keywords.pop("class", "BytePairEncoding" if "bpe_file" in keywords else "Vocabulary")
+    default = "SentencePieces" if "model_file" in keywords else "Vocabulary"
+    name = keywords.pop("class", "BytePairEncoding" if "bpe_file" in keywords else default)
     if name not in _CLASSES:
         raise ValueError(f"vocabulary class {name!r}: one of {', '.join(_CLASSES)}")
     return _CLASSES[name](**keywords)
