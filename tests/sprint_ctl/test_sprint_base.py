@@ -576,7 +576,8 @@ def test_a_missing_library_names_its_extra() -> None:
     import sys
     sys.modules["subword_nmt"] = sys.modules["unidecode"] = None
     from sprint_ctl._sequences.orthography import post_processor
-        for make in (
+    from sprintcache.vocabulary import vocabulary
+    for make in (
         lambda: vocabulary({"bpe_file": "x", "labels": ["a"]}),
         lambda: post_processor("transliteration_cleaners"),
     ):
