@@ -7,6 +7,7 @@ called or built, and nothing is allocated beyond the bytes that are present.
 from __future__ import annotations
 
 import pickletools
+import warnings
 from typing import TYPE_CHECKING
 
 from .errors import FormatError
@@ -37,7 +38,9 @@ def parse_pickled_list(data: bytes, path: str) -> list[str]:
         FormatError: if it is damaged, or holds anything but a list of str.
     """
     try:
-        return _Machine().run(data)
+        with warnings.catch_warnings():  # of unknown escapes in STRING
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return _Machine().run(data)
     except _UnexpectedError as error:
         raise FormatError(
             "not a pickled list of segment names", path=path, expected="a list of str",

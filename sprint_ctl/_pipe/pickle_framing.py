@@ -172,7 +172,10 @@ def _ndarray(
 
 
 def _scalar(dtype: object, data: Any) -> Any:
-    (item,) = _array_of_bytes(data, dtype, 1)
+    array = _array_of_bytes(data, dtype, 1)
+    if array.dtype.kind == "c":
+        raise ValueError("a complex number outside an array")
+    (item,) = array
     return item
 
 
@@ -236,17 +239,21 @@ class _PickleReader:
 
     def read(self) -> Any:
         """Executes the opcodes; the value, without placeholders."""
-        for opcode, argument, _ in pickletools.genops(io.BytesIO(self._body)):
+        file = io.BytesIO(self._body)
+        code = b""
+        while code != b".":
+            code = file.read(1)
             self._count()
-            if opcode.name in _LITERALS:
+            if code not in _OPCODES:
+                raise ValueError(f"opcode {code!r}")  # before its argument is parsed
+            name, read_argument = _OPCODES[code]
+            argument = read_argument(file)
+            if name in _LITERALS:
                 self._stack.append(argument)
-            elif opcode.name in _CONSTANTS:
-                self._stack.append(_CONSTANTS[opcode.name]())
+            elif name in _CONSTANTS:
+                self._stack.append(_CONSTANTS[name]())
             else:
-                action = _ACTIONS.get(opcode.name)
-                if action is None:
-                    raise ValueError(f"opcode {opcode.name}")
-                action(self, argument)
+                _ACTIONS[name](self, argument)
         (value,) = self._stack
         self._num_items = 0
         return self._finished(value, 0)
@@ -281,7 +288,9 @@ class _PickleReader:
             return kind([self._finished(item, depth + 1) for item in value])
         if kind in (str, bytes, bytearray):
             self._spend(value)
-        elif kind in (_PickledDtype, _PickledArray):
+        elif kind is _PickledDtype:
+            return value.value.str  # a dtype is not a plain value, its name is
+        elif kind is _PickledArray:
             if value.value is None:
                 raise ValueError("an array without its state")
             return value.value
@@ -343,9 +352,8 @@ class _PickleReader:
         value, key = self._stack.pop(), self._stack.pop()
         self._update([key, value])
 
-    def _global(self, argument: str) -> None:
-        module, _, name = argument.partition(" ")
-        self._stack.append(_Function(module, name))
+    def _global(self, names: tuple[str, str]) -> None:
+        self._stack.append(_Function(*names))
 
     def _stack_global(self, _: object) -> None:
         name, module = self._stack.pop(), self._stack.pop()
@@ -405,4 +413,22 @@ _ACTIONS: dict[str, Callable[[_PickleReader, Any], None]] = {
     "STACK_GLOBAL": _PickleReader._stack_global,
     "REDUCE": _PickleReader._reduce,
     "BUILD": _PickleReader._build,
+}
+
+
+def _global_argument(file: io.BytesIO) -> tuple[str, str]:
+    """Module and name; the reader of pickletools would also decode escapes."""
+    return file.readline()[:-1].decode("ascii"), file.readline()[:-1].decode("ascii")
+
+
+def _argument_reader(opcode: pickletools.OpcodeInfo) -> Callable[[io.BytesIO], Any]:
+    if opcode.name == "GLOBAL":
+        return _global_argument
+    return opcode.arg.reader if opcode.arg is not None else lambda _: None
+
+
+_OPCODES = {
+    opcode.code.encode("latin-1"): (opcode.name, _argument_reader(opcode))
+    for opcode in pickletools.opcodes
+    if opcode.name in _LITERALS or opcode.name in _CONSTANTS or opcode.name in _ACTIONS
 }

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -302,7 +302,9 @@ def test_pickles_of_numpy_are_read(raw: Raw, protocol: int, renamed: bool) -> No
         body = body.replace(b"\x16" + old, b"\x15" + new).replace(b"c" + old, b"c" + new)
         if protocol >= 4:  # drop the frame, whose length has changed
             body = body[:2] + body[11:]
-    assert same(list(raw.receive(pickle_framed(body)))[:3], list(arrays)[:3])
+    received = raw.receive(pickle_framed(body))
+    assert same(list(received)[:3], list(arrays)[:3])
+    assert received[3:] == (2.5, "<u4")  # a dtype arrives as its name
 
 
 def test_arrays_pickled_by_returnn_are_read(raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,6 +349,9 @@ def function(module: str, name: str) -> bytes:
 # each tuple holds the one before twice: 2**60 parts when written out
 PAIRS = b")" + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(60))
 NDARRAY = function("numpy", "ndarray")
+COMPLEX_SCALAR = (
+    function("numpy._core.multiarray", "scalar") + short("<c8") + b"C\x08" + bytes(8) + b"\x86R"
+)
 MALFORMED_PICKLES = {
     "a deep tuple as key": b"\x80\x05}" + b")" + b"\x85" * 1_000_000 + b"Ns\x85.",
     "a deep tuple": b"\x80\x05" + b")" + b"\x85" * 1_000_000 + b".",
@@ -379,6 +384,9 @@ MALFORMED_PICKLES = {
     + short("F")
     + b"\x87s\x86b\x85.",
     "BUILD on a list": b"\x80\x05]}b\x85.",
+    "a complex scalar": b"\x80\x05" + COMPLEX_SCALAR + b"\x85.",
+    "text with an escape": b"\x80\x05S'\\u'\n\x85.",
+    "a module with an escape": b"\x80\x02c\\umpy\nndarray\n)R\x85.",
     "a function as value": b"\x80\x05" + NDARRAY + b"\x85.",
     "a dtype without size": b"\x80\x05" + NDARRAY + b"K\x05\x85" + short("S0") + b"C\x00\x87R\x85.",
     "a dtype of a gigabyte": b"\x80\x05"
@@ -526,6 +534,11 @@ MUTATED = st.tuples(st.sampled_from(PICKLES), st.integers(0, 400), st.integers(0
 
 @settings(max_examples=400)
 @given(PIECES.map(b"".join) | MUTATED)
+@example(function("numpy", "dtype") + short("<f4") + b"\x85R")
+@example(COMPLEX_SCALAR)
+@example(b"c\\umpy\nndarray\n")
+@example(b"S'\\u'\n")
+@example(b"L" + b"9" * 5000 + b"L\n")
 def test_any_opcodes_are_a_message_or_a_typed_error(data: bytes) -> None:
     body = b"\x80\x05" + data + b"\x85."
     before = [function.__defaults__ for function in FUNCTIONS]

@@ -600,6 +600,7 @@ def test_pickles_of_anything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for damaged in (b"", b"(((", b"\x80\x02]e.", b"\x80\x02h\x05.", b"\x8e" + b"\xff" * 8):
         with pytest.raises(FormatError):
             parse_pickled_list(damaged, "x")
+    assert parse_pickled_list(b"(lp0\nS'\\u'\np1\na.", "x") == ["\\u"]  # no warning
     assert not Path("touched").exists()
 
 
