@@ -68,6 +68,13 @@ class Sentences:
         return x.astype(np.float32)
 
 
+def labels_in_use(data: Sentences, acceptor: Any) -> Any:
+    """(C,) labels of the arcs, and (A,) index of the label of each arc."""
+    ids = acceptor.arc_label
+    labels = data.aligner.builder.label_table[ids >> 26, ids & 0x03FFFFFF]
+    return np.unique(labels, return_inverse=True)
+
+
 def dense_viterbi(acceptor: Any, columns: Any, x: Any) -> float:
     """Score of the best path, all arcs in every frame."""
     column_label, arc_column = columns
@@ -88,10 +95,7 @@ def dense_viterbi(acceptor: Any, columns: Any, x: Any) -> float:
 def search_peers(data: Sentences) -> list[Peer]:
     aligner = data.aligner
     acceptors = [aligner.builder.acceptor(text) for text in data.texts]
-    columns = [
-        aligner._columns(acceptor, x.shape[1], None)
-        for acceptor, x in zip(acceptors, data.posteriors, strict=True)
-    ]
+    columns = [labels_in_use(data, acceptor) for acceptor in acceptors]
     for text, acceptor, column, x in list(
         zip(data.texts, acceptors, columns, data.posteriors, strict=True)
     )[:5]:
@@ -99,27 +103,12 @@ def search_peers(data: Sentences) -> list[Peer]:
         dense = dense_viterbi(acceptor, column, x)
         if score is None or abs(score - dense) > 1e-5 * abs(dense):
             raise AssertionError(f"dense search: {dense}, aligner {score}")
-    search = aligner._search()
 
     def rounds(**options: Any) -> Any:
-        chosen = {**aligner._options, **options}
-
         def plan(order: Order) -> Run:
             def run() -> None:
                 for i in order:
-                    a, (column_label, arc_column) = acceptors[i], columns[i]
-                    search.run(
-                        a.initial,
-                        a.arc_begin,
-                        a.arc_target,
-                        arc_column,
-                        a.arc_weight,
-                        a.final_weight,
-                        a.arc_label,
-                        column_label,
-                        data.posteriors[i],
-                        **chosen,
-                    )
+                    aligner._search(acceptors[i], data.posteriors[i], **options)
 
             return run
 

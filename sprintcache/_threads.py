@@ -23,18 +23,21 @@ def default_threads() -> int:
 
 
 def chunk_map(
-    work: Callable[[list[str]], Result], names: Iterable[str], num_threads: int
+    work: Callable[[list[str]], Result],
+    names: Iterable[str],
+    num_threads: int,
+    size: int = _CHUNK,
 ) -> Iterator[Result]:
-    """The results of `work` for chunks of the names, in order, as `ordered_map`.
+    """The results of `work` for chunks of `size` names, in order, as `ordered_map`.
 
     Raises:
         ValueError: if `num_threads` is less than 1.
     """
-    return ordered_map(work, _chunks(iter(names)), num_threads)
+    return ordered_map(work, _chunks(iter(names), size), num_threads)
 
 
-def _chunks(names: Iterator[str]) -> Iterator[list[str]]:
-    while chunk := list(islice(names, _CHUNK)):
+def _chunks(names: Iterator[str], size: int) -> Iterator[list[str]]:
+    while chunk := list(islice(names, size)):
         yield chunk
 
 

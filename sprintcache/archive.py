@@ -214,11 +214,10 @@ class Archive(Reader):
             FormatError: if the attributes are damaged.
         """
         attribs = name if _is_attribs(name) else name + ".attribs"
-        try:
-            data = self.read_bytes(attribs)
-        except EntryNotFoundError:
+        if attribs not in self:
             self.entry(name)
             return {}
+        data = self.read_bytes(attribs)
         info = self.entry(attribs)
         return attributes.parse(
             data,

@@ -76,6 +76,72 @@ cdef class Packets:
         return memoryview(self)
 
 
+def encode_runs(const uint32_t[::1] time not None, const uint32_t[::1] emission not None) -> bytes:
+    """Run-length code of the items of an alignment (archive format, section 7.2).
+
+    A run is a chain of items in consecutive frames, either of equal emissions or of emissions that
+    each differ from the next. Sprint writes a time marker after every literal run.
+
+    Raises:
+        ValueError: if the arrays differ in size.
+    """
+    cdef Py_ssize_t count = time.shape[0], i = 0, end, size
+    cdef int64_t frame = 0
+    cdef uint8_t *codes
+    cdef uint8_t *out
+    cdef const uint32_t *times
+    cdef const uint32_t *ids
+    cdef int link
+    if emission.shape[0] != count:
+        raise ValueError(f"{count} times, {emission.shape[0]} emissions")
+    if count == 0:
+        return b""
+    codes = <uint8_t *>malloc(10 * <size_t>count)  # marker, count and emission of every item
+    if codes == NULL:
+        raise MemoryError
+    out = codes
+    times = &time[0]
+    ids = &emission[0]
+    with nogil:
+        while i < count:
+            if times[i] != frame:
+                out[0] = 0
+                memcpy(out + 1, times + i, 4)
+                out += 5
+            link = _link(times, ids, i, count)
+            end = i
+            if link:
+                while _link(times, ids, end, count) == link:
+                    end += 1
+            size = end - i + 1
+            if i + 1 < count and ids[i] == ids[i + 1]:
+                size = min(size, 128)
+                out[0] = <uint8_t>(256 - size)
+                memcpy(out + 1, ids + i, 4)
+                out += 5
+                frame = <int64_t>times[i] + size
+            else:
+                size = min(size, 127)
+                out[0] = <uint8_t>size
+                memcpy(out + 1, ids + i, 4 * <size_t>size)
+                out += 1 + 4 * size
+                frame = -1
+            i += size
+    try:
+        return PyBytes_FromStringAndSize(<const char *>codes, out - codes)
+    finally:
+        free(codes)
+
+
+cdef inline int _link(
+    const uint32_t *times, const uint32_t *ids, Py_ssize_t i, Py_ssize_t count
+) noexcept nogil:
+    """How an item continues in the next: 0 not at all, 1 in a literal run, 2 in a repeat run."""
+    if i + 1 >= count or <uint64_t>times[i] + 1 != times[i + 1]:
+        return 0
+    return 2 if ids[i] == ids[i + 1] else 1
+
+
 def start_writing(int fd, int64_t offset, int64_t size) -> None:
     """Starts writing this part of a file to the disk; failure is not an error."""
     with nogil:

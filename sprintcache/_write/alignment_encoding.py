@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sprintcache._reader import encode_runs
 from sprintcache.alignment import Alignment
 
 if TYPE_CHECKING:
@@ -36,43 +38,8 @@ def encode_alignment(alignment: Alignment) -> bytes:
         magic = b"ALIGNRLE" if alignment.alphabet is None else b"AALPHRLE"
     weighted = alignment.weighted or bool(np.any(alignment.weight != 1))
     size = struct.pack("<I", _WEIGHTED if weighted else len(alignment))
-    body = _weighted(alignment) if weighted else _runs(alignment)
+    body = _weighted(alignment) if weighted else encode_runs(alignment.time, alignment.emission)
     return b"".join((magic, size, body, _alphabet(alignment.alphabet)))
-
-
-def _runs(alignment: Alignment) -> bytes:
-    """Run-length code (section 7.2)."""
-    count = len(alignment)
-    if count == 0:
-        return b""
-    time, emission = alignment.time.astype("<u4"), alignment.emission.astype("<u4")
-    same = np.zeros(count, np.bool_)  # as the next item
-    same[:-1] = emission[1:] == emission[:-1]
-    link = np.zeros(count, np.uint8)  # to the next: 0 none, 1 of a literal run, 2 of a repeat run
-    link[:-1][np.diff(time.astype(np.int64)) == 1] = 1
-    link[same & (link == 1)] = 2
-    changes = np.flatnonzero(np.diff(link)) + 1  # each chain of equal links ends where one changes
-    chain_end = np.append(changes, count)[np.searchsorted(changes, np.arange(count), "right")]
-    times, repeats, links, ends = time.tolist(), same.tolist(), link.tolist(), chain_end.tolist()
-    raw, raw_times = emission.tobytes(), time.tobytes()
-    out = bytearray()
-    at, clock = 0, 0
-    while at < count:
-        if times[at] != clock:
-            out += b"\0" + raw_times[4 * at : 4 * at + 4]
-        size = ends[at] - at + 1 if links[at] else 1
-        if repeats[at]:
-            size = min(size, 128)
-            out.append(256 - size)
-            out += raw[4 * at : 4 * at + 4]
-            clock = times[at] + size
-        else:
-            size = min(size, 127)
-            out.append(size)
-            out += raw[4 * at : 4 * (at + size)]
-            clock = -1  # a marker in any case
-        at += size
-    return bytes(out)
 
 
 def _weighted(alignment: Alignment) -> bytes:
@@ -132,10 +99,15 @@ def _packed_one(value: int) -> bytes:
 def _alphabet(alphabet: Mapping[int, str] | None) -> bytes:
     if alphabet is None:
         return b""
-    if any(not 0 <= id_ < 1 << 32 for id_ in alphabet):
+    if alphabet and not (min(alphabet) >= 0 and max(alphabet) < 1 << 32):
         raise ValueError("the keys of an alphabet must be between 0 and 2**32 - 1")
-    rows = [_packed_one(id_) + encode_string(alphabet[id_]) for id_ in sorted(alphabet)]
+    rows = [_alphabet_row(id_, alphabet[id_]) for id_ in sorted(alphabet)]
     return _packed_one(len(rows)) + b"".join(rows)
+
+
+@lru_cache(1 << 16)
+def _alphabet_row(id_: int, symbol: str) -> bytes:
+    return _packed_one(id_) + encode_string(symbol)
 
 
 def encode_string(text: str | bytes) -> bytes:

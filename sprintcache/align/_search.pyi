@@ -11,11 +11,10 @@ class Search:
         initial: int,
         arc_begin: NDArray[np.uint32],
         arc_target: NDArray[np.uint32],
-        arc_column: NDArray[np.uint32],
         arc_weight: NDArray[np.float32],
         final_weight: NDArray[np.float32],
         arc_label: NDArray[np.uint32],
-        column_label: NDArray[np.uint32],
+        label_table: NDArray[np.uint32],
         log_probs: NDArray[np.float32],
         *,
         sum_paths: bool,
@@ -32,7 +31,8 @@ class Search:
         float | None,
         float,
         int,
-        NDArray[np.uint32]
+        int
+        | NDArray[np.uint32]
         | tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.float64]]
         | None,
     ]: ...

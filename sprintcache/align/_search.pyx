@@ -12,7 +12,7 @@ import numpy as np
 
 
 cdef extern from "search.h" nogil:
-    enum: SA_OK, SA_NO_MEMORY, SA_NO_PATH, SA_NO_ARC
+    enum: SA_OK, SA_NO_MEMORY, SA_NO_PATH, SA_NO_ARC, SA_NO_COLUMN
     ctypedef struct sa_item:
         uint32_t frame, arc
         double weight
@@ -20,15 +20,15 @@ cdef extern from "search.h" nogil:
         float score
         double total
         uint64_t num_hypotheses
-        uint32_t num_pruned
+        uint32_t num_pruned, highest_label
         sa_item *items
         size_t items_size
     void sa_free(sa_search *s)
     int sa_begin(
         sa_search *s, uint32_t num_states, uint32_t initial, const uint32_t *arc_begin,
-        const uint32_t *arc_target, const uint32_t *arc_column, const float *arc_weight,
-        const float *final_weight, uint32_t num_columns, const uint32_t *column_label,
-        const float *log_probs, uint32_t num_frames, size_t stride, float scale,
+        const uint32_t *arc_target, const uint32_t *arc_label, const float *arc_weight,
+        const float *final_weight, const uint32_t *label_table, size_t num_allophones,
+        const float *log_probs, uint32_t num_frames, size_t num_labels, float scale,
         float prior_scale, const float *prior)
     int sa_round(sa_search *s, float beam)
     void sa_path(const sa_search *s, uint32_t *arcs)
@@ -55,11 +55,10 @@ cdef class Search:
         uint32_t initial,
         const uint32_t[::1] arc_begin,
         const uint32_t[::1] arc_target,
-        const uint32_t[::1] arc_column,
         const float[::1] arc_weight,
         const float[::1] final_weight,
         const uint32_t[::1] arc_label,
-        const uint32_t[::1] column_label,
+        const uint32_t[:, ::1] label_table,
         const float[:, ::1] log_probs,
         *,
         bint sum_paths,
@@ -77,9 +76,7 @@ cdef class Search:
         Args:
             initial, arc_begin, arc_target, arc_weight, final_weight, arc_label: an `Acceptor`; the
                 caller has checked that its numbers are in range.
-            arc_column: (A,) uint32, index into `column_label` of every arc.
-            column_label: (C,) uint32, labels in use; each below the number of columns of
-                `log_probs`.
+            label_table: (states, allophones) uint32, label of each allophone state.
             log_probs: (T, L) float32.
             sum_paths: Baum-Welch instead of Viterbi.
             scale, prior_scale, prior: of the label scores; `prior` (L,) float32 or None.
@@ -87,22 +84,22 @@ cdef class Search:
             min_weight: of the items, Baum-Welch only.
 
         Returns:
-            ``(status, score, beam, num_hypotheses, result)``. `status`: "ok", "no path" or "no
-            arc". `score`: float32, or float64 of the sum over paths. `num_hypotheses`: of all
+            ``(status, score, beam, num_hypotheses, result)``. `status`: "ok", "no path", "no
+            arc", or "no column": an arc has the label `result`, which `log_probs` lack. `score`: float32, or float64 of the sum over paths. `num_hypotheses`: of all
             frames in the last round. `result`: (T,) uint32 arc of every frame, or ``(frame uint32,
             label uint32, weight float64)`` of the items, or None.
         """
         cdef sa_search *s = &self.memory
         cdef uint32_t num_states = <uint32_t>final_weight.shape[0]
         cdef uint32_t num_frames = <uint32_t>log_probs.shape[0]
-        cdef size_t stride = <size_t>log_probs.shape[1]
-        cdef const float *values = &log_probs[0, 0] if num_frames and stride else NULL
+        cdef size_t num_labels = <size_t>log_probs.shape[1]
+        cdef const float *values = &log_probs[0, 0] if num_frames and num_labels else NULL
         cdef const float *priors = &prior[0] if prior is not None else NULL
         cdef const uint32_t *targets = &arc_target[0] if arc_target.shape[0] else NULL
-        cdef const uint32_t *columns = &arc_column[0] if arc_column.shape[0] else NULL
         cdef const float *weights = &arc_weight[0] if arc_weight.shape[0] else NULL
         cdef const uint32_t *labels = &arc_label[0] if arc_label.shape[0] else NULL
-        cdef const uint32_t *of_column = &column_label[0] if column_label.shape[0] else NULL
+        cdef const uint32_t *table = &label_table[0, 0] if label_table.size else NULL
+        cdef size_t num_allophones = <size_t>label_table.shape[1]
         cdef float beam = min_beam, used = min_beam, before = FLT_MAX
         cdef double difference, size, total = 0
         cdef int code
@@ -115,9 +112,8 @@ cdef class Search:
             path_arcs = &path_view[0]
         with nogil:
             code = sa_begin(
-                s, num_states, initial, &arc_begin[0], targets, columns, weights,
-                &final_weight[0], <uint32_t>column_label.shape[0], of_column, values, num_frames,
-                stride, scale, prior_scale, priors)
+                s, num_states, initial, &arc_begin[0], targets, labels, weights, &final_weight[0],
+                table, num_allophones, values, num_frames, num_labels, scale, prior_scale, priors)
             if code == SA_OK and path_arcs != NULL and factor > 1 and min_beam * factor <= max_beam:
                 # Sprint repeats the round with the next beam until the score is the same. If the
                 # path of the second round stays within the first beam, the first is skipped.
@@ -158,6 +154,8 @@ cdef class Search:
                     code = sa_items(s, labels, min_weight)
         if code == SA_NO_MEMORY:
             raise MemoryError
+        if code == SA_NO_COLUMN:
+            return "no column", None, used, 0, int(s.highest_label)
         if code != SA_OK:
             status = "no path" if code == SA_NO_PATH else "no arc"
             return status, None, used, s.num_hypotheses, None

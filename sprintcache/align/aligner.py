@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import local
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,6 @@ __all__ = ["Aligner"]
 
 MODES = ("viterbi", "baum-welch")
 _MAX_FLOAT = float(np.finfo(np.float32).max)
-_NO_LABEL = 0xFFFFFFFF
 _ALLOPHONE_MASK = (1 << STATE_SHIFT) - 1
 
 
@@ -166,19 +166,14 @@ class Aligner:
             return AlignResult(
                 tag, None, None, len(values), reason=str(error), start=start, end=end
             )
-        column_label, arc_column = self._columns(acceptor, values.shape[1], tag)
-        status, score, beam, num_hypotheses, result = self._search().run(
-            acceptor.initial,
-            acceptor.arc_begin,
-            acceptor.arc_target,
-            arc_column,
-            acceptor.arc_weight,
-            acceptor.final_weight,
-            acceptor.arc_label,
-            column_label,
-            values,
-            **self._options,
-        )
+        status, score, beam, num_hypotheses, result = self._search(acceptor, values)
+        if status == "no column":
+            raise LabelError(
+                "the scores have fewer columns than the state tying has labels",
+                entry=tag,
+                expected=f"at least {result + 1} columns",
+                found=values.shape[1],
+            )
         num_active = num_hypotheses / max(len(values), 1)
         if status != "ok":
             reason = _no_path_reason(acceptor, len(values)) if status == "no path" else _NO_ARC
@@ -191,7 +186,7 @@ class Aligner:
             alignment = Alignment(
                 times, labels, alphabet=self._symbols(labels), start=start, end=end, weighted=False
             )
-            words = self._words(acceptor, result, orthography)
+            words = partial(self._words, acceptor, result, orthography)
         else:
             frames, labels, weights = result
             alignment = Alignment(
@@ -202,7 +197,7 @@ class Aligner:
                 start=start,
                 end=end,
             )
-            words = ()
+            words = tuple
         return AlignResult(
             tag, alignment, score, len(values), num_active, beam, None, words, start, end
         )
@@ -249,13 +244,27 @@ class Aligner:
 
     # ---- parts of a result
 
-    def _search(self) -> Any:
+    def _search(
+        self, acceptor: Acceptor, log_probs: NDArray[np.float32], **options: Any
+    ) -> tuple[Any, ...]:
+        """Searches an acceptor; see `Search.run`. `options` override those of the aligner."""
         from ._search import Search
 
         search = getattr(self._searches, "search", None)
         if search is None:
             search = self._searches.search = Search()
-        return search
+        result: tuple[Any, ...] = search.run(
+            acceptor.initial,
+            acceptor.arc_begin,
+            acceptor.arc_target,
+            acceptor.arc_weight,
+            acceptor.final_weight,
+            acceptor.arc_label,
+            self.builder.label_table,
+            log_probs,
+            **{**self._options, **options},
+        )
+        return result
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_searches": None}
@@ -263,26 +272,10 @@ class Aligner:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _searches=local())
 
-    def _columns(
-        self, acceptor: Acceptor, num_columns: int, tag: str | None
-    ) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-        """(C,) labels in use and (A,) index of each arc's label among them."""
-        ids = acceptor.arc_label
-        labels = self.builder.label_table[ids >> STATE_SHIFT, ids & _ALLOPHONE_MASK]
-        column_label, arc_column = np.unique(labels, return_inverse=True)
-        if len(column_label) and column_label[-1] >= num_columns:
-            raise LabelError(
-                "the scores have fewer columns than the state tying has labels",
-                entry=tag,
-                expected=f"at least {int(column_label[-1]) + 1} columns",
-                found=num_columns,
-            )
-        return column_label.astype(np.uint32), arc_column.astype(np.uint32)
-
     def _symbols(self, labels: NDArray[np.uint32]) -> dict[int, str]:
         """Symbols of the allophone states that occur, by id."""
         known, symbols = self._known_symbols, {}
-        for label in np.unique(labels).tolist():
+        for label in sorted(set(labels.tolist())):
             if label not in known:
                 allophone = self.builder.alphabet.allophones[label & _ALLOPHONE_MASK]
                 symbol = self.builder.alphabet.symbol(allophone)

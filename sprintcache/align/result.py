@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from sprintcache.alignment import Alignment
@@ -41,7 +43,6 @@ class AlignResult:
         num_active: states within the beam, averaged over the frames of the last round.
         beam: beam of the last round.
         reason: why the search failed; None if it did not.
-        words: words and silences of the best path; empty for Baum-Welch.
         start, end: time of the first and the last frame in seconds, if they were given.
     """
 
@@ -52,9 +53,19 @@ class AlignResult:
     num_active: float = 0.0
     beam: float = 0.0
     reason: str | None = None
-    words: tuple[AlignedWord, ...] = ()
+    _find_words: Callable[[], tuple[AlignedWord, ...]] = field(
+        default=tuple, repr=False, compare=False
+    )
     start: float | None = None
     end: float | None = None
+
+    @cached_property
+    def words(self) -> tuple[AlignedWord, ...]:
+        """Words and silences of the best path, found when first used; empty for Baum-Welch."""
+        return self._find_words()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "words": self.words, "_find_words": tuple}
 
     @property
     def score_per_frame(self) -> float | None:

@@ -15,8 +15,9 @@
 #include <string.h>
 
 #define SA_NONE UINT32_MAX
+#define SA_STATE_SHIFT 26 /* of an allophone-state id: below it the allophone, from it the state */
 
-enum sa_code { SA_OK, SA_NO_MEMORY, SA_NO_PATH, SA_NO_ARC };
+enum sa_code { SA_OK, SA_NO_MEMORY, SA_NO_PATH, SA_NO_ARC, SA_NO_COLUMN };
 
 typedef struct {
     uint32_t target, column;
@@ -52,6 +53,9 @@ typedef struct {
     const float *final_weight;
     /* scores of the segment: (frames, columns) */
     uint32_t num_frames, num_columns;
+    uint32_t *column_of_label, *column_label; /* SA_NONE, labels in use */
+    size_t labels_capacity, columns_capacity;
+    uint32_t highest_label;
     float *scores;
     size_t scores_capacity;
     /* hypotheses */
@@ -98,23 +102,59 @@ static void sa_free(sa_search *s) {
     free(s->arcs), free(s->scores), free(s->current), free(s->next), free(s->position);
     free(s->trace), free(s->frame_begin), free(s->alpha), free(s->beta), free(s->links);
     free(s->link_begin), free(s->items), free(s->frame_best);
+    free(s->column_of_label), free(s->column_label);
     memset(s, 0, sizeof(*s));
 }
 
-/* Takes over an acceptor and the scores of a segment.
+/* Numbers the labels of the arcs that are in use. SA_NO_COLUMN: one of them is num_labels or more;
+ * highest_label is the largest. */
+static int sa_number_columns(sa_search *s, size_t num_arcs, const uint32_t *arc_label,
+                             const uint32_t *label_table, size_t num_allophones,
+                             size_t num_labels) {
+    size_t before = s->labels_capacity;
+    if (!SA_RESERVE(s, column_of_label, labels_capacity, num_labels) ||
+        !SA_RESERVE(s, column_label, columns_capacity, num_labels))
+        return SA_NO_MEMORY;
+    for (size_t k = before; k < s->labels_capacity; k++) s->column_of_label[k] = SA_NONE;
+    int code = SA_OK;
+    s->num_columns = s->highest_label = 0;
+    for (size_t a = 0; a < num_arcs; a++) {
+        uint32_t id = arc_label[a], allophone = id & (((uint32_t)1 << SA_STATE_SHIFT) - 1);
+        uint32_t label = label_table[(id >> SA_STATE_SHIFT) * num_allophones + allophone];
+        if (label > s->highest_label) s->highest_label = label;
+        if (label >= num_labels) {
+            code = SA_NO_COLUMN;
+            continue;
+        }
+        uint32_t *column = s->column_of_label + label;
+        if (*column == SA_NONE) {
+            *column = s->num_columns;
+            s->column_label[s->num_columns++] = label;
+        }
+        s->arcs[a].column = *column;
+    }
+    for (uint32_t c = 0; c < s->num_columns; c++) s->column_of_label[s->column_label[c]] = SA_NONE;
+    return code;
+}
+
+/* Copies an acceptor and the scores of a segment.
  *
- * log_probs: (num_frames, stride) float32; column_label[c] is the label of column c and
- * arc_column[a] the column of arc a. A score is scale * (-log_prob + prior_scale * prior), the
- * inner sum rounded once, as Sprint's compiler fuses it. NaN counts as no path. */
+ * log_probs: (num_frames, num_labels) float32; label_table has num_allophones labels per state. A
+ * score is scale * (-log_prob + prior_scale * prior), the inner sum rounded once, as Sprint's
+ * compiler fuses it. NaN counts as no path. */
 static int sa_begin(sa_search *s, uint32_t num_states, uint32_t initial, const uint32_t *arc_begin,
-                    const uint32_t *arc_target, const uint32_t *arc_column,
-                    const float *arc_weight, const float *final_weight, uint32_t num_columns,
-                    const uint32_t *column_label, const float *log_probs, uint32_t num_frames,
-                    size_t stride, float scale, float prior_scale, const float *prior) {
+                    const uint32_t *arc_target, const uint32_t *arc_label,
+                    const float *arc_weight, const float *final_weight,
+                    const uint32_t *label_table, size_t num_allophones, const float *log_probs,
+                    uint32_t num_frames, size_t num_labels, float scale, float prior_scale,
+                    const float *prior) {
     size_t num_arcs = arc_begin[num_states];
     size_t states = s->states_capacity, frames = s->frames_capacity;
-    if (!SA_RESERVE(s, arcs, arcs_capacity, num_arcs ? num_arcs : 1) ||
-        !SA_RESERVE(s, scores, scores_capacity, (size_t)num_frames * num_columns + 1))
+    if (!SA_RESERVE(s, arcs, arcs_capacity, num_arcs ? num_arcs : 1)) return SA_NO_MEMORY;
+    int code = sa_number_columns(s, num_arcs, arc_label, label_table, num_allophones, num_labels);
+    if (code != SA_OK) return code;
+    const uint32_t num_columns = s->num_columns, *column_label = s->column_label;
+    if (!SA_RESERVE(s, scores, scores_capacity, (size_t)num_frames * num_columns + 1))
         return SA_NO_MEMORY;
     if (num_states > states) {
         size_t a = states, b = states, c = states;
@@ -134,11 +174,11 @@ static int sa_begin(sa_search *s, uint32_t num_states, uint32_t initial, const u
         s->frames_capacity = (size_t)num_frames + 2;
     }
     s->num_states = num_states, s->initial = initial, s->arc_begin = arc_begin;
-    s->final_weight = final_weight, s->num_frames = num_frames, s->num_columns = num_columns;
+    s->final_weight = final_weight, s->num_frames = num_frames;
     for (size_t a = 0; a < num_arcs; a++)
-        s->arcs[a] = (sa_arc){arc_target[a], arc_column[a], arc_weight[a]};
+        s->arcs[a].target = arc_target[a], s->arcs[a].weight = arc_weight[a];
     for (uint32_t t = 0; t < num_frames; t++) {
-        const float *row = log_probs + t * stride;
+        const float *row = log_probs + t * num_labels;
         float *out = s->scores + (size_t)t * num_columns;
         for (uint32_t c = 0; c < num_columns; c++) {
             float value = -row[column_label[c]];
@@ -160,6 +200,7 @@ static int sa_round(sa_search *s, float beam) {
     for (uint32_t t = 0; t < s->num_frames; t++) {
         const float *scores = s->scores + (size_t)t * s->num_columns;
         uint32_t num_next = 0;
+        float best = INFINITY;
         s->frame_begin[t] = size;
         if (!SA_RESERVE(s, trace, trace_capacity, size + s->num_states)) return SA_NO_MEMORY;
         sa_trace *trace = s->trace + size;
@@ -170,6 +211,7 @@ static int sa_round(sa_search *s, float beam) {
             for (uint32_t a = s->arc_begin[current[h].state]; a < end; a++) {
                 float x = (score + s->arcs[a].weight) + scores[s->arcs[a].column];
                 uint32_t target = s->arcs[a].target, p = position[target];
+                best = x < best ? x : best;
                 if (p == SA_NONE) {
                     p = position[target] = num_next++;
                     next[p].state = target, next[p].score = x;
@@ -182,15 +224,11 @@ static int sa_round(sa_search *s, float beam) {
                 trace[p].arc = better ? a : trace[p].arc;
             }
         }
-        float best = INFINITY;
-        for (uint32_t p = 0; p < num_next; p++) {
-            position[next[p].state] = SA_NONE;
-            if (next[p].score < best) best = next[p].score;
-        }
         float limit = best + beam;
         uint32_t kept = 0;
         s->frame_best[t] = best;
         for (uint32_t p = 0; p < num_next; p++) {
+            position[next[p].state] = SA_NONE;
             if (next[p].score > limit) continue;
             next[kept] = next[p];
             next[kept].origin = kept;

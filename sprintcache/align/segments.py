@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from sprintcache._threads import default_threads, ordered_map
+from sprintcache._threads import chunk_map, default_threads
 from sprintcache.alignment import Alignment
 from sprintcache.errors import EntryNotFoundError, SprintCacheError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["align_segments", "write_result"]
 
 _DATATYPE = "flow-alignment"
+_CHUNK = 8  # segments that a thread aligns at a time
 
 
 def align_segments(
@@ -57,9 +59,12 @@ def align_segments(
         start, end = (float(times[0, 0]), float(times[-1, 1])) if len(times) else (0.0, 0.0)
         return aligner.align(values, orthography, name, start=start, end=end)
 
-    return ordered_map(
-        align, scores.segments if names is None else names, num_threads or default_threads()
-    )
+    def align_chunk(chunk: list[str]) -> list[AlignResult]:
+        return [align(name) for name in chunk]
+
+    chosen = scores.segments if names is None else names
+    chunks = chunk_map(align_chunk, chosen, num_threads or default_threads(), _CHUNK)
+    return chain.from_iterable(chunks)
 
 
 def write_result(
