@@ -24,6 +24,7 @@ SCRIPTS = (
     "dataset",
     "returnn",
     "torch",
+    "loader",
     "automata",
     "full_sum",
     "write",

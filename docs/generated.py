@@ -33,6 +33,7 @@ TITLES = {
     "sequential": "Everything in order",
     "dataset": "An epoch of SprintCacheDataset",
     "torch": "PyTorch",
+    "loader": "Reading ahead in threads",
     "automata": "Building automata",
     "full_sum": "Full-sum loss",
     "returnn": "RETURNN configs and old scripts",

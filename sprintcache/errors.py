@@ -17,6 +17,7 @@
 
     * ``AmbiguousSegmentationError``: an alignment follows several readings of its orthography
 
+  * ``LoaderError`` (also ``RuntimeError``): an iteration of a loader that cannot continue
   * ``ConfigurationError`` (also ``ValueError``): a parameter of Sprint's that is not valid
 
 Every error keeps its facts as attributes and survives pickling. A wrong argument is a plain
@@ -41,6 +42,7 @@ __all__ = [
     "EntryNotFoundError",
     "FormatError",
     "LabelError",
+    "LoaderError",
     "SegmentationError",
     "SprintCacheError",
     "TruncatedError",
@@ -140,6 +142,10 @@ class SegmentationError(SprintCacheError, ValueError):
 
 class AmbiguousSegmentationError(SegmentationError):
     """Raised when an alignment follows several readings of its orthography."""
+
+
+class LoaderError(SprintCacheError, RuntimeError):
+    """Raised when an iteration of a loader was closed, or belongs to another process."""
 
 
 class ConfigurationError(SprintCacheError, ValueError):

@@ -21,6 +21,13 @@ workers. The state is the same on all ranks of a step. A StatefulDataLoader (tor
 batches itself: its ``state_dict`` is as exact, but can only be loaded with the same number of
 workers. With a plain DataLoader, ``sampler.state_dict()`` is the position of the read-ahead.
 
+`Loader` reads ahead in threads of the training process instead, with the same sampler: there is
+nothing to send, and it reports how long the training waited.
+
+>>> with Loader(dataset, sampler) as loader:  # doctest: +SKIP
+...     for batch in loader:
+...         train(batch.data["data"], batch.lengths["data"], batch.data["classes"])
+
 Reading a batch from a warm archive takes about as long as sending it to another process, so workers
 gain little there, and ``num_threads`` more. Workers pay off where reading is slow (cold disks,
 compressed archives), where batches are transformed, or to read while the training computes. The
@@ -47,6 +54,8 @@ from .automata_collate import AutomataBatch, AutomataCollate
 from .batch import Batch, Item, collate
 from .datasets import MapDataset
 from .full_sum import full_sum_loss
+from .loader import Loader
+from .loader_report import LoaderReport, StepReport
 from .sampler import BatchSampler
 from .sequences import SequenceStream
 from .stream import BatchStream
@@ -59,8 +68,11 @@ __all__ = [
     "BatchSampler",
     "BatchStream",
     "Item",
+    "Loader",
+    "LoaderReport",
     "MapDataset",
     "SequenceStream",
+    "StepReport",
     "collate",
     "full_sum_loss",
     "to_k2",

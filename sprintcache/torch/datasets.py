@@ -15,7 +15,7 @@ from sprintcache.sampling import BatchSeqs
 from .batch import Batch, Item, PaddedTensors, pool_of_worker
 
 if TYPE_CHECKING:
-    from sprintcache.dataset import SprintCacheDataset
+    from sprintcache.dataset import BatchBuffers, SprintCacheDataset
 
 __all__ = ["MapDataset"]
 
@@ -80,13 +80,21 @@ class MapDataset(Dataset[Item]):  # type: ignore[misc]
             IndexError: if there is no such sequence.
             SprintCacheError: see `SprintCacheDataset.read_batch`.
         """
+        return self.read(seqs, pool_of_worker())
+
+    def read(self, seqs: Sequence[int], buffers: BatchBuffers | None = None) -> Batch:
+        """A padded batch in memory of the caller's choice; safe for threads if that is.
+
+        Args:
+            seqs: sequences by corpus index; those of a `BatchSampler` carry the batch's state.
+            buffers: memory to read into; None: new arrays.
+
+        Raises:
+            IndexError, SprintCacheError: as for `__getitems__`.
+        """
         numbers = np.array(seqs, np.int64)
         read = self.dataset.read_batch(
-            numbers,
-            self.keys,
-            pad=self.pad,
-            num_threads=self.num_threads,
-            buffers=pool_of_worker(),
+            numbers, self.keys, pad=self.pad, num_threads=self.num_threads, buffers=buffers
         )
         data = PaddedTensors({key: torch.from_numpy(array) for key, (array, _) in read.items()})
         lengths = {key: torch.from_numpy(sizes) for key, (_, sizes) in read.items()}

@@ -20,6 +20,7 @@ from sprintcache import (
     EntryNotFoundError,
     FormatError,
     LabelError,
+    LoaderError,
     SegmentationError,
     SprintCacheError,
     TruncatedError,
@@ -42,6 +43,7 @@ TREE: dict[type[SprintCacheError], tuple[type[Exception], ...]] = {
     LabelError: (SprintCacheError, ValueError),
     AutomatonError: (SprintCacheError, ValueError),
     ConfigurationError: (SprintCacheError, ValueError),
+    LoaderError: (SprintCacheError, RuntimeError),
     SegmentationError: (SprintCacheError, ValueError),
     AmbiguousSegmentationError: (SegmentationError,),
 }

@@ -42,6 +42,7 @@ from sprintcache.torch import (  # noqa: E402
     BatchSampler,
     BatchStream,
     Item,
+    Loader,
     MapDataset,
     collate,
 )
@@ -98,7 +99,9 @@ def dataset(corpus: Path) -> Iterator[MapDataset]:
     source.close()
 
 
-def loader(dataset: Any, sampler: Any = None, **options: Any) -> DataLoader[Batch]:
+def loader(dataset: Any, sampler: Any = None, **options: Any) -> Any:
+    if "num_threads" in options:
+        return Loader(dataset, sampler, timeout=60, **options)
     if options.get("num_workers"):
         options = {"multiprocessing_context": "fork", "timeout": 60, **options}
     if sampler is None:
@@ -297,21 +300,29 @@ def test_workers_give_what_one_process_gives(
     }
     form = loader(dataset, BatchSampler(dataset, **OPTIONS), **options)
     stream = loader(BatchStream(dataset, **OPTIONS), **options)
+    threads = loader(dataset, BatchSampler(dataset, **OPTIONS), num_threads=2)
     for batches in wanted:
-        for kind in (form, stream):
+        for kind in (form, stream, threads):
             assert len(kind) == len(batches)
             got = list(kind)
             assert epoch(got) == epoch(batches)
             assert [batch.state for batch in got] == [batch.state for batch in batches]
 
 
-@pytest.mark.parametrize("persistent", [False, True])
-def test_resuming_while_workers_read_ahead(dataset: MapDataset, persistent: bool) -> None:
+SEVERAL: list[dict[str, Any]] = [
+    {"num_workers": 2, "prefetch_factor": 3, "persistent_workers": False},
+    {"num_workers": 2, "prefetch_factor": 3, "persistent_workers": True},
+    {"num_threads": 3, "prefetch": 5},
+]
+
+
+@pytest.mark.parametrize("several", SEVERAL, ids=["workers", "persistent workers", "threads"])
+def test_resuming_while_others_read_ahead(dataset: MapDataset, several: dict[str, Any]) -> None:
     """Left in the middle, twice in a row and at the last batch, then with other workers."""
     alone = BatchSampler(dataset, **OPTIONS)
     epochs = [epoch(loader(dataset, alone)) for _ in range(3)]
-    several = {"num_workers": 2, "prefetch_factor": 3, "persistent_workers": persistent}
-    for streaming in (False, True):
+    persistent = several.get("persistent_workers")
+    for streaming in (False, True)[: 1 if "num_threads" in several else 2]:
         if streaming:
             position: Any = BatchStream(dataset, **OPTIONS)
             first, second = loader(position, **several), loader(position)
@@ -610,7 +621,7 @@ import torch
 from torch import distributed
 from torch.utils.data import DataLoader
 from sprintcache.dataset import SprintCacheDataset
-from sprintcache.torch import BatchSampler, MapDataset, collate
+from sprintcache.torch import BatchSampler, Loader, MapDataset, collate
 
 def main(folder, store, rank, epochs):
     torch.set_num_threads(1)
@@ -626,8 +637,11 @@ def main(folder, store, rank, epochs):
         model.load_state_dict(checkpoint["model"])
         sampler.load_state_dict(checkpoint["data"])
         seen = checkpoint["seen"]
-    loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=1,
-                        multiprocessing_context="fork")
+    if rank == 0:
+        loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=1,
+                            multiprocessing_context="fork")
+    else:  # the same batches
+        loader = Loader(dataset, sampler)
     while sampler.epoch <= epochs:
         for batch in loader:
             model(batch.data["data"]).mean().backward()
