@@ -11,8 +11,8 @@ VENV ?= .venv
 PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check install -qq
-BUILD_INPUTS = pyproject.toml setup.py $(wildcard sprintcache/*.py[xi] sprintcache/_core/* \
-	sprintcache/*/*.pyx sprintcache/*/*.pxd sprintcache/*/*.h)
+BUILD_INPUTS = pyproject.toml setup.py $(wildcard sprintcache/*.pyx \
+	$(foreach end,pyx pxd pxi h c,sprintcache/*/*.$(end)))
 
 .PHONY: demo test check bench soak sanitize sanitize-tests docs dist clean
 .SILENT: demo $(BIN)/python $(VENV)/installed $(VENV)/tested
@@ -25,9 +25,10 @@ $(VENV)/installed: $(BIN)/python $(BUILD_INPUTS)
 	$(PIP) --editable .
 	touch $@
 
-$(VENV)/tested: $(BIN)/python $(BUILD_INPUTS)
-	$(PIP) --editable ".[test]"
-	touch $(VENV)/installed $@
+# an extra of the installed package: nothing is built again
+$(VENV)/tested: $(VENV)/installed
+	$(PIP) "sprintcache[test]"
+	touch $@
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py
@@ -41,7 +42,7 @@ check: $(VENV)/tested
 	$(BIN)/mypy
 
 bench: $(VENV)/installed
-	$(PIP) --editable ".[bench]"
+	$(PIP) "sprintcache[bench]"
 	$(BIN)/python bench/run.py
 
 soak: $(VENV)/tested
@@ -62,12 +63,13 @@ sanitize-tests:
 	$(BIN)/python -m pytest -q -p no:cacheprovider $(PYTEST_ARGS) $(SANITIZE_TESTS)
 
 docs: $(VENV)/installed
-	$(PIP) --editable ".[docs]"
+	$(PIP) "sprintcache[docs]"
 	$(BIN)/python -m sphinx -q --fail-on-warning --keep-going -b html docs docs/_build/html
 
 dist:
 	tools/dist.sh
 
 clean:
-	rm -rf $(VENV) build dist docs/_build *.egg-info sprintcache/_reader.c sprintcache/automata/_full_sum.c sprintcache/automata/_graph.c
+	rm -rf $(VENV) build dist docs/_build *.egg-info
+	find sprintcache -name '*.pyx' | sed s/pyx$$/c/ | xargs rm -f
 	find sprintcache -name '*.so' -delete
