@@ -6,8 +6,9 @@ frames in random order; the consumer of a batch sums all features, so that every
 tensors, "h5py items" returns single sequences that a collate function pads. "read_batch" is
 `SprintCacheDataset.read_batch` of the same batches, without any DataLoader.
 
-Memory: a bundle of 1,000,000 entries, eight workers, private memory of each after 200 batches of 64
-random sequences; an idle worker is one of a DataLoader over nothing, of the same process.
+Memory: a bundle of 1,000,000 entries, eight workers (quick: two), private memory of each after 200
+batches of 64 random sequences; an idle worker is one of a DataLoader over nothing, of the same
+process.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ from bench_dataset import FRAMES, Corpus
 from harness import Order, Peer, Report, Run, check_equal, measure
 from make_data import ArchiveFile, feature_payload, tiny_name, write_bundle
 
-WORKERS = 8
 PARTS = 4
 
 
@@ -279,8 +279,8 @@ def private(pid: int) -> dict[str, int]:
     }
 
 
-def memory_of_workers(dataset: Any, context: str, count: int, steps: int) -> list[dict[str, int]]:
-    """Private memory of each of eight workers, after all of them have read."""
+def memory_of_workers(dataset: Any, spec: dict[str, Any]) -> list[dict[str, int]]:
+    """Private memory of each worker, after all of them have read."""
     from torch.utils.data import DataLoader
 
     from sprintcache.sampling import BatchSampler
@@ -288,15 +288,15 @@ def memory_of_workers(dataset: Any, context: str, count: int, steps: int) -> lis
 
     loader = DataLoader(
         dataset,
-        batch_sampler=BatchSampler(count, ordering="random", max_seqs=64),
+        batch_sampler=BatchSampler(spec["count"], ordering="random", max_seqs=64),
         collate_fn=collate,
-        num_workers=WORKERS,
-        multiprocessing_context=context,
+        num_workers=spec["workers"],
+        multiprocessing_context=spec["context"],
         persistent_workers=True,
     )
     before = set(multiprocessing.active_children())
     batches = iter(loader)
-    for _ in range(steps):
+    for _ in range(spec["steps"]):
         next(batches)
     workers = set(multiprocessing.active_children()) - before
     return [private(child.pid) for child in workers if child.pid]
@@ -314,7 +314,6 @@ def child(spec: dict[str, Any]) -> dict[str, Any]:
     after = harness.private_memory()
     result: dict[str, Any] = {"index": {key: after[key] - before[key] for key in after}}
     archive.close()
-    count, steps = spec["count"], spec["steps"]
     source = sprintcache.SprintCacheDataset({"data": {"filename": spec["path"]}})
     dataset = MapDataset(source)
     sampler = BatchSampler(dataset, max_frames=64)
@@ -329,7 +328,7 @@ def child(spec: dict[str, Any]) -> dict[str, Any]:
         result[name] = min(timeit.repeat(call, number=1000, repeat=20)) / 1000
     if spec["context"]:
         for name, data in (("idle", Nothing()), ("ours", dataset)):
-            result[name] = memory_of_workers(data, spec["context"], count, steps)
+            result[name] = memory_of_workers(data, spec)
     return result
 
 
@@ -352,6 +351,7 @@ def memory(report: Report, args: Any, folder: Path) -> None:
         "warm": str(folder / "warm.cache"),
         "count": count,
         "steps": 40 if args.quick else 200,
+        "workers": 2 if args.quick else 8,  # each that is spawned imports torch
     }
     report.say(f"\na bundle of {PARTS} archives, {count} entries of one frame")
     rows = []
@@ -378,7 +378,7 @@ def memory(report: Report, args: Any, folder: Path) -> None:
             remark=f"private or anonymous, whichever is more; index {index / mib:.1f} MiB",
         )
     report.table(
-        f"MiB of the largest of {WORKERS} workers over an idle one",
+        f"MiB of the largest of {spec['workers']} workers over an idle one",
         ["", "private", "anonymous", "index when opened"],
         rows,
     )
