@@ -25,7 +25,7 @@ from ._reader import FileOrderIterator, Reader, check_out, check_threads
 from ._signals import AudioDtype, check_audio_dtype, join_audio
 from .alignment import OnMismatch, check_pad, checks_alphabet, label_table
 from .entries import Block, ScanReport
-from .errors import ArchiveChangedError, EntryNotFoundError, naming
+from .errors import ArchiveChangedError, naming
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,7 +7,7 @@ without beams that prune, any Viterbi search finds the same score.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import local
@@ -186,7 +186,9 @@ class Aligner:
             alignment = Alignment(
                 times, labels, alphabet=self._symbols(labels), start=start, end=end, weighted=False
             )
-            words = partial(self._words, acceptor, result, orthography)
+            find_words: Callable[[], tuple[AlignedWord, ...]] = partial(
+                self._words, acceptor, result, orthography
+            )
         else:
             frames, labels, weights = result
             alignment = Alignment(
@@ -197,9 +199,9 @@ class Aligner:
                 start=start,
                 end=end,
             )
-            words = tuple
+            find_words = tuple
         return AlignResult(
-            tag, alignment, score, len(values), num_active, beam, None, words, start, end
+            tag, alignment, score, len(values), num_active, beam, None, find_words, start, end
         )
 
     def align_batch(
