@@ -136,6 +136,7 @@ def train(corpus: Corpus, labels: list[torch.Tensor] | None, epochs: int, rate: 
     """Trains a fresh model on labels, or without them on all paths through the words."""
     model = Model(corpus.inputs[0].shape[1], corpus.builder.num_labels)
     optimizer = torch.optim.AdamW(model.parameters(), rate)
+    decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, epochs)
     automata = corpus.flat_builder.build_segments(corpus.names)
     for _ in range(epochs):
         for batch in torch.randperm(len(corpus.names)).split(4):
@@ -162,6 +163,7 @@ def train(corpus: Corpus, labels: list[torch.Tensor] | None, epochs: int, rate: 
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+        decay.step()
     return model
 
 
@@ -267,7 +269,7 @@ def plot(corpus: Corpus, runs: Sequence[list[Round]], path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> list[list[Round]]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=4, help="of training on labels")
+    parser.add_argument("--rounds", type=int, default=3, help="of training on labels")
     parser.add_argument("--flat-epochs", type=int, default=5, help="with the full-sum loss")
     parser.add_argument("--epochs", type=int, default=10, help="of each round")
     parser.add_argument("--seeds", type=int, default=3, help="number of runs")
