@@ -41,7 +41,8 @@ def test_realignment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         torch.set_num_threads(threads)
     assert len(rounds) == 3
     errors = [each.boundary_error for each in rounds]
-    assert errors == sorted(errors, reverse=True) and errors[-1] < 0.6 * errors[0]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.6 * errors[0]
     assert rounds[-1].same_labels > rounds[0].same_labels
     assert len(capsys.readouterr().out.splitlines()) == 5
     features = sprintcache.open_archive(EXAMPLES.parent / "tests" / "data" / "features.bundle")

@@ -39,6 +39,7 @@ StrPath = str | os.PathLike[str]
 _NO_STATE = 0xFFFFFFF0  # an allophone-state id that does not exist
 _STATE_SHIFT, _ALLOPHONE_MASK = 26, 0x03FFFFFF
 _MAX_STATES, _MAX_REPETITIONS, _MAX_CONTEXT = 16, 255, 8
+_CTC = (0.0, 0.0, float("inf"), 0.0)  # loop, forward, skip, exit
 
 
 class StateSymbols(Sequence[str]):
@@ -135,7 +136,8 @@ class AutomatonBuilder:
                 end only.
             drop_invalid_allophones: leave out allophones without context inside a word.
             transitions: the transition model; or its parts:
-            phone_transition, silence_transition, entry_transition: loop, forward, skip, exit.
+            phone_transition, silence_transition, entry_transition: loop, forward, skip, exit; by
+                default (3, 0, 3, 0), or the fixed weights of the topology ``"ctc"``.
             transition_scale: factor of all transition weights.
             applicator: ``"legacy"`` or ``"corrected"``.
             transition_tying: keywords of the state tying whose classes have separate weights,
@@ -170,6 +172,11 @@ class AutomatonBuilder:
         self._case = case
         self._silence_repetitions = silence_repetitions
         self._orthographies: dict[str, str | None] | None = None
+        if topology == "ctc" and not _like_sprint:  # its weights are fixed
+            phone_transition, silence_transition, entry_transition = (
+                _CTC if given is None and transitions is None else given
+                for given in (phone_transition, silence_transition, entry_transition)
+            )
         transitions = _transition_model(
             transitions,
             phone=phone_transition,

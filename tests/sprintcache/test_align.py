@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -338,3 +339,86 @@ def test_command_reports_what_failed(
     assert (
         len(sprintcache.open_archive(tmp_path / "empty.cache").read_alignment("mini/rec009/1")) == 0
     )
+
+
+# ---- CTC
+
+
+PHONES = "abcde"
+
+
+def ctc_aligner(folder: Path) -> tuple[Aligner, dict[str, int], int]:
+    """An aligner of one-phone words, the label of each word, and that of blank."""
+    phonemes = "".join(f"<phoneme><symbol>{p}</symbol></phoneme>" for p in [*PHONES, "blank"])
+    lemmas = "".join(f"<lemma><orth>{p}</orth><phon>{p}</phon></lemma>" for p in PHONES)
+    path = folder / "lexicon.xml"
+    path.write_text(
+        f"<lexicon><phoneme-inventory>{phonemes}</phoneme-inventory>"
+        f"<lemma special='blank'><orth>[BLANK]</orth><phon>blank</phon></lemma>{lemmas}</lexicon>"
+    )
+    builder = AutomatonBuilder(
+        path, topology="ctc", states_per_phone=1, history_length=0, future_length=0
+    )
+    symbols = [builder.alphabet.symbol(allophone) for allophone in builder.alphabet.allophones]
+    labels = {
+        symbol.split("{")[0]: int(builder.label_table[0, i]) for i, symbol in enumerate(symbols)
+    }
+    return Aligner(builder, min_beam=1e9), labels, labels.pop("blank")
+
+
+def ctc_cases(count: int, num_labels: int) -> Iterator[tuple[NDArray[np.float32], list[str]]]:
+    rng = np.random.default_rng(7)
+    for _ in range(count):
+        words = [PHONES[i] for i in rng.integers(0, 3, int(rng.integers(1, 8)))]
+        scores = rng.normal(0, 2, (int(rng.integers(1, 20)), num_labels))
+        scores -= np.log(np.exp(scores).sum(1, keepdims=True))
+        yield scores.astype(np.float32), words
+
+
+def test_ctc_by_definition(tmp_path: Path) -> None:
+    """Against the rules of CTC in a table of (label, frame), blanks at the even rows."""
+    aligner, labels, blank = ctc_aligner(tmp_path)
+    outcomes = {True: 0, False: 0}
+    for scores, words in ctc_cases(200, len(PHONES) + 1):
+        row_labels = [blank]
+        for word in words:
+            row_labels += [labels[word], blank]
+        best = np.full(len(row_labels), -np.inf)
+        best[:2] = scores[0, row_labels[:2]]
+        for frame in scores[1:]:
+            sources = np.full((3, len(row_labels)), -np.inf)
+            sources[0], sources[1, 1:] = best, best[:-1]
+            for row in range(3, len(row_labels), 2):
+                if row_labels[row] != row_labels[row - 2]:
+                    sources[2, row] = best[row - 2]
+            best = sources.max(0) + frame[row_labels]
+        score = max(best[-2:])
+        result = aligner.align(scores, " ".join(words))
+        outcomes[result.alignment is not None] += 1
+        if result.alignment is None:
+            assert score == -np.inf
+            assert "too few frames" in str(result.reason)
+            continue
+        table = aligner.builder.label_table
+        path = table[result.alignment.state, result.alignment.allophone]
+        assert result.score == pytest.approx(-score, rel=1e-5)
+        assert scores[np.arange(len(scores)), path].sum() == pytest.approx(score, rel=1e-5)
+        collapsed = path[np.append(True, path[1:] != path[:-1])]
+        assert [labels[word] for word in words] == [x for x in collapsed if x != blank]
+    assert min(outcomes.values()) > 20
+
+
+def test_ctc_like_torchaudio(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    functional = pytest.importorskip(
+        "torchaudio.functional", reason="torchaudio is not installed", exc_type=ImportError
+    )
+    aligner, labels, blank = ctc_aligner(tmp_path)
+    for scores, words in ctc_cases(200, len(PHONES) + 1):
+        result = aligner.align(scores, " ".join(words))
+        if result.alignment is None:
+            continue
+        targets = torch.tensor([[labels[word] for word in words]])
+        theirs, _ = functional.forced_align(torch.from_numpy(scores)[None], targets, blank=blank)
+        path = aligner.builder.label_table[result.alignment.state, result.alignment.allophone]
+        assert path.tolist() == theirs[0].tolist()
