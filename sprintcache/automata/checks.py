@@ -46,7 +46,8 @@ def check(automata: Automata, lengths: Any = None, silence: int | None = None) -
 
     Errors: ``no edges``, ``no path`` from start to end, ``cycle`` through several states (Sprint
     collapses such states, so its weights are meaningless), ``loops with several labels`` (what is
-    left of a cycle that Sprint collapsed), ``too short``. Warnings: ``unreachable states``,
+    left of a cycle that Sprint collapsed), ``states without edges`` where the start has a loop (the
+    same), ``too short``. Warnings: ``states without edges`` elsewhere, ``unreachable states``,
     ``dead states``, ``forbidden edges``, ``parallel edges``, ``negative weights``,
     ``exit penalty``, ``doubled silence``.
 
@@ -102,6 +103,7 @@ class _Graph:
         if self.end not in reached:
             yield "no path", True, "the end state cannot be reached from the start state"
         yield from self._states(reached, ending)
+        yield from self._numbers()
         if length is not None and reached.get(self.end, 0) > length:
             yield (
                 "too short",
@@ -137,6 +139,17 @@ class _Graph:
         dead = [state for state in self.states if state in reached and state not in ending]
         if dead and self.end in reached:
             yield "dead states", False, f"no path leads on from {_some(dead)} to the end"
+
+    def _numbers(self) -> Iterator[tuple[str, bool, str]]:
+        """States between start and end that no edge uses; collapsed ones share a number."""
+        low, high = sorted((self.start, self.end))
+        unused = high - low + 1 - sum(low <= state <= high for state in self.states)
+        if unused:
+            loops = any(self.target[edge] == self.start for edge in self.leaving[self.start])
+            message = f"{unused} states between start and end have no edges"
+            if loops:
+                message += ", as cycles through the start leave them that the exporter collapsed"
+            yield "states without edges", loops, message
 
     def _cycles(self) -> Iterator[tuple[str, bool, str]]:
         """States that are left when those without incoming edges are removed, again and again."""

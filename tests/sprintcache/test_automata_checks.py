@@ -65,7 +65,9 @@ def test_too_short_and_doubled_silence() -> None:
         chain.check(lengths=[1, 2])
 
 
-@pytest.mark.parametrize("name", ["hmm", "ctc-units", "noise-optional", "zero-weight"])
+@pytest.mark.parametrize(
+    "name", ["hmm", "ctc-units", "rna-once", "noise-optional", "sil-context", "zero-weight"]
+)
 def test_real_automata(name: str) -> None:
     """What Sprint exports with collapsed cycles, and what has no path, are the errors."""
     automata = corpus(name)
@@ -79,6 +81,8 @@ def test_real_automata(name: str) -> None:
     expected = {
         "hmm": {"negative weights", "exit penalty", "doubled silence"},
         "ctc-units": set(),
+        "rna-once": set(),
+        "sil-context": {"negative weights"},
         "noise-optional": {"doubled silence", "parallel edges", "exit penalty", "negative weights"},
         "zero-weight": {"unreachable states", "dead states"},
     }
