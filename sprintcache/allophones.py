@@ -11,6 +11,14 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from ._checks import integer
+from ._label_schemes import (
+    AllophoneParts,
+    Schemes,
+    named_schemes,
+    needs_phonemes,
+    scheme_table,
+)
 from ._reader import LabelTable
 from ._text_file import content_lines
 from .alignment import (
@@ -21,6 +29,7 @@ from .alignment import (
     checks_alphabet,
 )
 from .errors import FormatError, LabelError
+from .lexicon import Lexicon
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,13 +38,13 @@ if TYPE_CHECKING:
 
 __all__ = ["AllophoneLabeling", "numbered"]
 
-_MOST_STATES = 16
+_MAX_STATES = 16
 _UNKNOWN_IDS = ~(ALLOPHONE_MASK | STATE_MASK) & 0xFFFFFFFF
 StrPath = str | os.PathLike[str]
 
 
 class AllophoneLabeling:
-    """Labels of allophone states, by state tying or by phoneme; immutable.
+    """Labels of allophone states, by state tying, by phoneme, or by a label scheme; immutable.
 
     Attributes:
         allophones: list[str], the allophone file: ``a{b+c}@i`` in index order.
@@ -46,7 +55,11 @@ class AllophoneLabeling:
         phonemes, phoneme_idxs: the phoneme file and its inverse, or None.
         state_tying: dict, ``a{b+c}@i.0`` to label, or None.
         state_tying_by_allo_state_idx: dict, allophone-state id to label, or None.
-        num_allo_states: states per allophone in the state tying, or None.
+        num_allo_states: states per allophone in the state tying or label scheme, or None.
+        factors: of several label schemes: the labels of each, (num_labels,) int32, for every label
+            of `table`, which numbers the combinations that occur; else None.
+        factor_sizes: the number of labels of each of these schemes.
+        label_scheme: the option, or None.
         table: the same as one array, for the compiled reader.
     """
 
@@ -57,6 +70,10 @@ class AllophoneLabeling:
         phoneme_file: StrPath | None = None,
         state_tying_file: StrPath | None = None,
         verbose_out: IO[str] | None = None,
+        *,
+        label_scheme: Schemes | None = None,
+        lexicon_file: StrPath | None = None,
+        num_states: int = 3,
     ) -> None:
         """Reads the files.
 
@@ -68,15 +85,27 @@ class AllophoneLabeling:
                 index of its center phoneme.
             state_tying_file: lines ``allophone.state label``; of duplicates the last one counts.
             verbose_out: receives a line of numbers of what was read.
+            label_scheme: labels by the parts of the allophones, see `_label_schemes`: "left",
+                "center", "right" (the phoneme, from 1; 0 for none), "state", "position" (in the
+                word: 1 initial, 2 final, 3 both), "word-end", or several of these joined by dots.
+                A list of schemes, or a mapping of names to schemes, for factored models: see
+                `factors`.
+            lexicon_file: a Bliss lexicon whose phonemes a scheme uses, instead of `phoneme_file`.
+            num_states: HMM states per allophone of a scheme.
 
         Raises:
-            ValueError: if neither phoneme_file nor state_tying_file is given.
+            ValueError: if neither phoneme_file nor state_tying_file nor label_scheme is given, or
+                two of them contradict each other.
             FormatError: if a line of a file is malformed.
             LabelError: if an allophone's phoneme is not in the phoneme file.
             OSError: if a file cannot be read.
         """
-        if not (phoneme_file or state_tying_file):
-            raise ValueError("AllophoneLabeling needs a state_tying_file or a phoneme_file")
+        if not (phoneme_file or state_tying_file) and label_scheme is None:
+            raise ValueError(
+                "AllophoneLabeling needs a state_tying_file, a phoneme_file or a label_scheme"
+            )
+        if label_scheme is not None and state_tying_file:
+            raise ValueError("labels are those of a state_tying_file or a label_scheme, not both")
         self.allophone_file = os.fspath(allophone_file)
         self.allophones_idx = numbered(self.allophone_file)
         self.allophones = list(self.allophones_idx)
@@ -88,7 +117,14 @@ class AllophoneLabeling:
         self.state_tying_by_allo_state_idx: dict[int, int] | None = None
         self.num_allo_states: int | None = None
         self.sil_label_idx: int | None = None
-        if state_tying_file:
+        self.label_scheme = label_scheme
+        self.factors: dict[str, NDArray[np.int32]] | None = None
+        self.factor_sizes: dict[str, int] = {}
+        if label_scheme is not None:
+            states = self._by_scheme(label_scheme, lexicon_file, num_states)
+            if self.sil_allo_state_id is not None:
+                self.sil_label_idx = int(states[0, self.sil_allo_state_id])
+        elif state_tying_file:
             self.state_tying = _read_state_tying(os.fspath(state_tying_file))
             states = self._tied()
             self.num_labels = max(self.state_tying.values(), default=-1) + 1
@@ -101,6 +137,7 @@ class AllophoneLabeling:
         self.table = LabelTable(self.allophones, states)
         if verbose_out is not None:
             source = "state tying" if state_tying_file else "phonemes"
+            source = source if label_scheme is None else "label scheme"
             verbose_out.write(
                 f"AllophoneLabeling: {len(self.allophones)} allophones,"
                 f" {self.num_labels} labels by {source}\n"
@@ -135,7 +172,34 @@ class AllophoneLabeling:
                     path=self.allophone_file,
                 )
             labels.append(phonemes[center])
-        return np.tile(np.array(labels, np.int32), (_MOST_STATES, 1))
+        return np.tile(np.array(labels, np.int32), (_MAX_STATES, 1))
+
+    def _by_scheme(
+        self, schemes: Schemes, lexicon_file: StrPath | None, num_states: int
+    ) -> NDArray[np.int32]:
+        """(states, allophones) int32 labels of a scheme, or of combinations of several."""
+        named = named_schemes(schemes)
+        if not 1 <= integer("num_states", num_states) <= _MAX_STATES:
+            raise ValueError(f"num_states must be from 1 to {_MAX_STATES}, not {num_states}")
+        phonemes = self.phonemes
+        if lexicon_file is not None:
+            phonemes = [phoneme.symbol for phoneme in Lexicon.read(lexicon_file).phonemes]
+        if phonemes is None and any(map(needs_phonemes, named.values())):
+            raise ValueError("a label_scheme of phonemes needs a lexicon_file or a phoneme_file")
+        parts = AllophoneParts(self.allophones, phonemes, self.allophone_file)
+        tables = {name: scheme_table(scheme, parts, num_states) for name, scheme in named.items()}
+        self.num_allo_states = num_states
+        if isinstance(schemes, str):
+            table, self.num_labels = tables[schemes]
+            return table
+        columns = np.stack([table.ravel() for table, _ in tables.values()], axis=1)
+        combinations, inverse = np.unique(columns, axis=0, return_inverse=True)
+        self.factors = {
+            name: np.ascontiguousarray(combinations[:, i]) for i, name in enumerate(tables)
+        }
+        self.factor_sizes = {name: size for name, (_, size) in tables.items()}
+        self.num_labels = len(combinations)
+        return inverse.reshape(num_states, len(self.allophones)).astype(np.int32)
 
     def __repr__(self) -> str:
         return (
@@ -149,7 +213,7 @@ class AllophoneLabeling:
         Raises:
             LabelError: if the allophone is unknown or the state has no label; names the state.
         """
-        if not (0 <= allo_idx <= ALLOPHONE_MASK and 0 <= state_idx < _MOST_STATES):
+        if not (0 <= allo_idx <= ALLOPHONE_MASK and 0 <= state_idx < _MAX_STATES):
             raise LabelError(f"no such state: allophone {allo_idx}, state {state_idx}")
         return self.get_label_idx_by_allo_state_idx(allo_idx | state_idx << STATE_SHIFT)
 
@@ -276,7 +340,7 @@ def _check_contiguous(time: NDArray[np.uint32]) -> None:
 
 
 def _is_state(text: str) -> bool:
-    return _is_number(text, 2) and int(text) < _MOST_STATES
+    return _is_number(text, 2) and int(text) < _MAX_STATES
 
 
 def _is_number(text: str, digits: int) -> bool:

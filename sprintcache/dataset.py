@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,13 +21,16 @@ from ._dataset.buffers import BatchBuffers, PaddedArrays
 from ._dataset.corpus import Corpus, Mismatch, Missing
 from ._dataset.reader import SprintCacheReader as _Reader
 from ._dataset.selection import Limit, Selection
+from ._dataset.streams.alignment import AlignmentStream
+from ._dataset.streams.soft_alignment import SoftAlignmentStream
 from .dataset_base import Dataset, DatasetSeq, read_seq_lengths
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ._dataset.streams.base import Output
+    from ._dataset.streams.base import Output, Stream
     from ._path_map import PathMap
+    from .label_rates import Frame
 
 __all__ = ["BatchBuffers", "DatasetReport", "SprintCacheDataset"]
 
@@ -74,6 +78,7 @@ class SprintCacheDataset(Dataset):
         length_mismatch: Mismatch = "error",
         trim_tolerance: int | None = 10,
         reduce_target_factor: int = 1,
+        reduce_target_frame: Frame | None = None,
         min_seq_length: Limit = 1,
         max_seq_length: Limit | None = None,
         path_map: PathMap | None = None,
@@ -93,6 +98,9 @@ class SprintCacheDataset(Dataset):
                 an error. None: any number.
             reduce_target_factor: targets have one frame for that many frames of "data", the last
                 one perhaps for less.
+            reduce_target_frame: which label of these frames targets have, whose archives have one
+                for each frame: "first", "middle" or "majority", see `label_rates.LabelRate`. None:
+                the archives have labels at the lower rate.
             min_seq_length, max_seq_length: shortest and longest sequence that is used, in frames
                 (or audio samples) of "data"; or a dict of data key to frames. Other sequences are
                 left out of the order after parts and shards are cut. By default sequences without
@@ -118,6 +126,8 @@ class SprintCacheDataset(Dataset):
             options = {"path_map": path_map, **options}
             self.data[key] = self.SprintCacheReader(data_key=key, **options)
         self._streams = {key: reader.stream for key, reader in self.data.items()}
+        if reduce_target_frame is not None:
+            _reduce_targets(self._streams, reduce_target_factor, reduce_target_frame)
         self._corpus = Corpus(
             self._streams, missing, length_mismatch, reduce_target_factor, trim_tolerance
         )
@@ -502,6 +512,15 @@ class SprintCacheDataset(Dataset):
     def get_data_dtype(self, key: str) -> str:
         """Name of the numpy dtype."""
         return self._outputs[key].dtype
+
+
+def _reduce_targets(streams: Mapping[str, Stream], factor: int, frame: Frame) -> None:
+    for key, stream in streams.items():
+        if key == "data" or not isinstance(stream, AlignmentStream):
+            continue
+        if not stream.is_frame_target or isinstance(stream, SoftAlignmentStream):
+            raise ValueError(f"{key}: reduce_target_frame is for one label per frame")
+        stream.rate = replace(stream.rate, reduce_factor=factor, frame=frame)
 
 
 def _windowed(

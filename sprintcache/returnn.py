@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from ._dataset.streams.base import Stream
     from ._path_map import PathMap
+    from .label_rates import Frame
 
 __all__ = ["SprintCacheDataset", "register"]
 
@@ -82,6 +83,7 @@ class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
         length_mismatch: Literal["ignore", "error", "trim", "skip"] = "ignore",
         trim_tolerance: int | None = 10,
         reduce_target_factor: int = 1,
+        reduce_target_frame: Frame | None = None,
         path_map: PathMap | None = None,
         **kwargs: Any,
     ) -> None:
@@ -90,7 +92,7 @@ class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
         Args:
             data: data key to the arguments of `SprintCacheReader`: those of RETURNN's (filename,
                 data_type, allophone_labeling) and ours.
-            missing, trim_tolerance, reduce_target_factor, path_map: see
+            missing, trim_tolerance, reduce_target_factor, reduce_target_frame, path_map: see
                 `sprintcache.SprintCacheDataset`.
             length_mismatch: "ignore" delivers features and targets of different length as stored,
                 as RETURNN does; for the others see `sprintcache.SprintCacheDataset`.
@@ -114,6 +116,7 @@ class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
         self._length_mismatch = length_mismatch
         self._trim_tolerance = trim_tolerance
         self._reduce_target_factor = reduce_target_factor
+        self._reduce_target_frame = reduce_target_frame
         self._path_map = path_map
         self._archives = dataset.SprintCacheDataset(
             data,
@@ -121,6 +124,7 @@ class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
             length_mismatch="error" if length_mismatch == "ignore" else length_mismatch,
             trim_tolerance=trim_tolerance,
             reduce_target_factor=reduce_target_factor,
+            reduce_target_frame=reduce_target_frame,
             path_map=path_map,
         )
         self.data = self._archives.data
@@ -251,7 +255,7 @@ class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
         return list(self.num_outputs)
 
     def get_target_list(self) -> list[str]:
-        """The data keys of alignments, except "data"."""
+        """The data keys of alignments, texts and automata, except "data"."""
         return self._archives.get_target_list()
 
     def is_data_sparse(self, key: str) -> bool:
@@ -265,13 +269,17 @@ class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
 
 def _dtypes(stream: Stream) -> dict[str, str]:
     """Data key to dtype: as RETURNN, the smallest one for the labels of alignments."""
-    dtypes = {key: output.dtype for key, output in stream.outputs.items()}
-    if stream.type != "align" or isinstance(stream, SoftAlignmentStream):
-        return dtypes
-    small = "int8" if stream.num_labels < 1 << 7 else "int16"
+    is_small = stream.type == "align" and not isinstance(stream, SoftAlignmentStream)
     return {
-        key: small if 0 < stream.num_labels < 1 << 15 else dtype for key, dtype in dtypes.items()
+        key: _smallest(output.dim) if is_small else output.dtype
+        for key, output in stream.outputs.items()
     }
+
+
+def _smallest(num_labels: int) -> str:
+    if not 0 < num_labels < 1 << 15:
+        return "int32"
+    return "int8" if num_labels < 1 << 7 else "int16"
 
 
 register(SprintCacheDataset)

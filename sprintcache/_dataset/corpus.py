@@ -74,7 +74,7 @@ class Corpus:
         self.reference = "data" if "data" in streams else next(iter(streams))
         self._targets = [
             key for key, stream in streams.items()
-            if stream.type == "align" and self._streams[self.reference].type == "feat"
+            if stream.is_frame_target and self._streams[self.reference].type == "feat"
         ]  # fmt: skip
         self._lengths: Frames = {}
         self._has_warned = False
@@ -276,6 +276,7 @@ class Corpus:
         targets = [key for key in self._targets if key in frames]
         if features is None or not targets:
             return frames
+        frames = self._without_surplus(frames)
         differs = {key: self._differs(key, frames) for key in targets}
         if not any(rows.any() for rows in differs.values()):
             return frames
@@ -302,7 +303,18 @@ class Corpus:
         }  # fmt: skip
 
     def _all(self, key: str) -> Frames:
-        return {key: self.lengths(key), self.reference: self.lengths()}
+        return self._without_surplus({key: self.lengths(key), self.reference: self.lengths()})
+
+    def _without_surplus(self, frames: Frames) -> Frames:
+        """The same, without the last labels of targets that were repeated too often."""
+        cut = {}
+        for key, labels in frames.items():
+            surplus = self._streams[key].surplus if key in self._targets else 0
+            if surplus:
+                expected = self._expected(frames[self.reference])
+                is_surplus = (labels > expected) & (labels <= expected + surplus)
+                cut[key] = np.where(is_surplus, expected, labels)
+        return {**frames, **cut} if cut else frames
 
     def _expected(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many frames a target should have for that many frames of the features."""

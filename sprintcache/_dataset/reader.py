@@ -82,7 +82,10 @@ class SprintCacheReader:
                 ``"s/PATTERN/NEW/"``, or a function of the name in the file; ``path_map``, and for
                 archives ``io``, as for `open_archive`.
 
-                "align": ``on_alphabet_mismatch``, as for `Archive.read_labels`. ``soft`` reads
+                "align": ``on_alphabet_mismatch``, as for `Archive.read_labels`. ``rate``, a
+                `sprintcache.label_rates.LabelRate` or its arguments: labels at a lower or higher
+                rate, or without repetitions. With several label schemes there is an output for
+                each, ``classes[left]``, or under the names of a mapping. ``soft`` reads
                 alignments with weights, or with several items per frame, as a target that is
                 "dense": (T, num_labels) float32, the sum of the weights of each label; or
                 "sparse": three arrays (N,) int32 time, int32 label and float32 weight of the items

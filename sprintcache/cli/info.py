@@ -107,8 +107,8 @@ def _build_info() -> dict[str, str]:
     from sprintcache import __version__
     from sprintcache._reader import build_info
 
-    modules = ("h5py", "kaldi_native_io", "matplotlib", "torch", "ray", "returnn")
-    modules += ("sentencepiece", "soundfile", "subword_nmt")
+    modules = ["h5py", "kaldi_native_io", "matplotlib", "torch", "ray", "returnn"]
+    modules += ["sentencepiece", "soundfile", "subword_nmt"]
     return {
         "sprintcache": __version__,
         "python": f"{platform.python_version()} ({platform.python_implementation()})",

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from sprintcache import states
+from sprintcache._label_schemes import parse_allophone
 from sprintcache.allophones import AllophoneLabeling
 from sprintcache.errors import SegmentationError
 
@@ -54,18 +55,12 @@ class Allophone(NamedTuple):
 
 @lru_cache(maxsize=1 << 16)
 def _parse(symbol: str) -> Allophone:
-    text = symbol
-    final = text.endswith("@f")
-    text = text[:-2] if final else text
-    initial = text.endswith("@i")
-    text = text[:-2] if initial else text
-    phone, brace, contexts = text.partition("{")
-    left, plus, right = contexts[:-1].partition("+")
-    if not (phone and brace and plus and left and right and contexts.endswith("}")):
+    parts = parse_allophone(symbol)
+    if parts is None:
         raise SegmentationError(
             "symbol of an allophone", expected="phone{left+right}@i@f", found=repr(symbol)
         )
-    return Allophone(phone, left, right, initial, final)
+    return Allophone(*parts)
 
 
 class AllophoneNames:

@@ -439,7 +439,7 @@ def test_a_state_tying_wins_over_a_phoneme_file(tmp_path: Path) -> None:
 
 def test_a_labeling_needs_labels(tmp_path: Path) -> None:
     (tmp_path / "allophones").write_text("a\n")
-    with pytest.raises(ValueError, match="state_tying_file or a phoneme_file"):
+    with pytest.raises(ValueError, match="needs a state_tying_file, a phoneme_file or a"):
         AllophoneLabeling("a", tmp_path / "allophones")
     with pytest.raises(FileNotFoundError):
         AllophoneLabeling("a", tmp_path / "absent", None, tmp_path / "allophones")

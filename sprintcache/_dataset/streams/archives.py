@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sprintcache._dataset.buffers import BatchBuffers, Padded
+from sprintcache._dataset.buffers import BatchBuffers, Padded, PaddedArrays
 from sprintcache._path_map import PathMap
 from sprintcache._renaming import Rename, renamer
 from sprintcache.archive import Archive, Segments
@@ -121,7 +121,7 @@ class FeatureStream(ArchiveStream):
         pad: int = -1,
         num_threads: int = 1,
         buffers: BatchBuffers | None = None,
-    ) -> tuple[Padded, NDArray[np.int64]]:
+    ) -> tuple[PaddedArrays, NDArray[np.int64]]:
         """Decodes features into the batch; see `Stream.fetch`."""
         out: Any = None
         if buffers is not None:
@@ -129,7 +129,7 @@ class FeatureStream(ArchiveStream):
         batch = self.archive.read_features_batch(entries, out, num_threads)
         if batch[0].shape[2] != self._dim:
             batch = self._no_frames(entries, *batch)
-        return batch, batch[1]
+        return {self.data_key: batch}, batch[1]
 
     def _no_frames(
         self, entries: Entries, batch: NDArray[Any], lengths: NDArray[np.int64]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sprintcache._dataset.buffers import BatchBuffers, Padded
+from sprintcache._dataset.buffers import BatchBuffers, PaddedArrays
 from sprintcache._reader import check_threads
 from sprintcache._signals import AudioDtype, check_audio_dtype
 from sprintcache._threads import chunk_map, ordered_map
@@ -58,7 +58,7 @@ class AudioStream(ArchiveStream):
         pad: int = -1,
         num_threads: int = 1,
         buffers: BatchBuffers | None = None,
-    ) -> tuple[Padded, NDArray[np.int64]]:
+    ) -> tuple[PaddedArrays, NDArray[np.int64]]:
         """Reads samples; see `Stream.fetch`."""
         check_threads(num_threads)
         self.archive.check_unchanged()
@@ -66,7 +66,7 @@ class AudioStream(ArchiveStream):
         one_by_one = num_threads == 1 or len(names) < 2
         rows = map(self._read, names) if one_by_one else ordered_map(self._read, names, num_threads)
         batch = padded(self.data_key, list(rows), self.outputs[self.data_key], pad, buffers)
-        return batch, batch[1]
+        return {self.data_key: batch}, batch[1]
 
     def _read(self, name: str) -> NDArray[Any]:
         return self.archive.read_audio(name, self.dtype)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sprintcache._dataset.buffers import BatchBuffers, Padded
+from sprintcache._dataset.buffers import BatchBuffers, PaddedArrays
 from sprintcache._path_map import PathMap, path_mapper
 from sprintcache._reader import check_threads
 from sprintcache._renaming import Rename
@@ -103,7 +103,7 @@ class AudioFileStream(BlissStream):
         pad: int = -1,
         num_threads: int = 1,
         buffers: BatchBuffers | None = None,
-    ) -> tuple[Padded, NDArray[np.int64]]:
+    ) -> tuple[PaddedArrays, NDArray[np.int64]]:
         """Reads samples into the batch; see `Stream.fetch`."""
         check_threads(num_threads)
         numbers = self._numbers(entries).tolist()
@@ -123,7 +123,7 @@ class AudioFileStream(BlissStream):
         one_by_one = num_threads == 1 or len(pieces) < 2
         for _ in map(read, indices) if one_by_one else ordered_map(read, indices, num_threads):
             pass
-        return (batch, lengths), lengths
+        return {self.data_key: (batch, lengths)}, lengths
 
     def _read(self, piece: _Piece, out: NDArray[Any], number: int) -> None:
         """Reads the samples of a segment into `out`."""

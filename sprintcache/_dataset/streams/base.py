@@ -54,12 +54,16 @@ class Stream(ABC):
         type: kind of the data, as the option ``type`` names it.
         may_exceed: whether segments that the corpus lacks are no error: the source describes more
             than one corpus, as an XML file or a table of vectors does.
+        is_frame_target: whether it has one label per (reduced) frame of features.
+        surplus: that many labels more than frames are cut without an error.
         data_key: name of the key.
         rename: from the name of a segment in the source to its name in the corpus, or None.
     """
 
     type: ClassVar[str]
     may_exceed: ClassVar[bool] = True
+    is_frame_target: bool = False
+    surplus: int = 0
 
     def __init__(self, data_key: str, rename: Callable[[str], str] | None) -> None:
         self.data_key = data_key
@@ -142,7 +146,8 @@ class Stream(ABC):
             buffers: memory to read into; None: new arrays.
 
         Returns:
-            an argument for `arrays`, and the length of each, (B,) int64.
+            an argument for `arrays`, by default data key to (padded array, lengths), and the length
+            of each, (B,) int64.
 
         Raises:
             FormatError, LabelError: if a segment is damaged or cannot be turned into labels.
@@ -165,12 +170,14 @@ class Stream(ABC):
             frames: (B,) how many frames to deliver of each, at most those fetched.
             pad, buffers: as for `fetch`.
         """
-        batch, lengths = fetched
-        if frames is not lengths:
-            batch = batch[:, : frames.max(initial=0)]
-            sparse = self.outputs[self.data_key].is_sparse
-            batch[np.arange(batch.shape[1]) >= frames[:, None]] = pad if sparse else 0
-        return {self.data_key: (batch, frames)}
+        arrays: PaddedArrays = {}
+        for key, (batch, lengths) in fetched.items():
+            if frames is not lengths:
+                batch = batch[:, : frames.max(initial=0)]
+                sparse = self.outputs[key].is_sparse
+                batch[np.arange(batch.shape[1]) >= frames[:, None]] = pad if sparse else 0
+            arrays[key] = batch, frames
+        return arrays
 
     def read_one(self, entries: Entries) -> dict[str, NDArray[Any]]:
         """Data key to array of one segment."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from sprintcache._dataset.buffers import BatchBuffers, Padded
+from sprintcache._dataset.buffers import BatchBuffers, PaddedArrays
 from sprintcache._dataset.corpus_table import corpus_table
 from sprintcache._dataset.name_lookup import NameView
 from sprintcache._path_map import PathMap, path_mapper
@@ -112,7 +112,7 @@ class SpeakerStream(BlissStream):
         pad: int = -1,
         num_threads: int = 1,
         buffers: BatchBuffers | None = None,
-    ) -> tuple[Padded, NDArray[np.int64]]:
+    ) -> tuple[PaddedArrays, NDArray[np.int64]]:
         """Looks the speakers up; see `Stream.fetch`."""
         speakers = self._speakers(self._numbers(entries))
         if self.output == "index":
@@ -120,7 +120,7 @@ class SpeakerStream(BlissStream):
         else:
             rows = [self._encoded[speaker] for speaker in speakers.tolist()]
         batch = padded(self.data_key, rows, self.outputs[self.data_key], pad, buffers)
-        return batch, batch[1]
+        return {self.data_key: batch}, batch[1]
 
     def _speakers(self, numbers: NDArray[np.int64]) -> NDArray[np.int32]:
         speakers: NDArray[np.int32] = self.table.speakers[self.rows[numbers]]

@@ -52,12 +52,14 @@ class SoftAlignmentStream(AlignmentStream):
         if soft == "dense" and not allophone_labeling:
             raise ValueError(f"{data_key}: a dense soft target needs an allophone_labeling")
         super().__init__(data_key, filename, allophone_labeling, **options)
+        if not self.rate.is_identity or (self.labeling and self.labeling.factors):
+            raise ValueError(f"{data_key}: soft alignments have one label scheme and no rate")
         self.soft = soft
 
     @property
     def outputs(self) -> dict[str, Output]:
         """One dense output, or three of the items."""
-        num_labels = self.labeling.num_labels if self.labeling else 0
+        num_labels = self.num_labels
         if self.soft == "dense":
             return {self.data_key: Output(num_labels, 2, "float32", False)}
         time, label, weight = (self.data_key + part for part in _SPARSE)
@@ -66,11 +68,6 @@ class SoftAlignmentStream(AlignmentStream):
             label: Output(num_labels, 1, "int32", True),
             weight: Output(1, 1, "float32", False),
         }
-
-    @property
-    def num_labels(self) -> int:
-        """Number of labels; 0 if it is not known."""
-        return self.labeling.num_labels if self.labeling else 0
 
     def fetch(
         self,

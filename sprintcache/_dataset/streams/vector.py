@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sprintcache._dataset.buffers import BatchBuffers, Padded
+from sprintcache._dataset.buffers import BatchBuffers, PaddedArrays
 from sprintcache._dataset.packed_strings import PackedStrings
 from sprintcache._path_map import PathMap, path_mapper
 from sprintcache._renaming import Rename, renamer
@@ -40,7 +40,7 @@ class ArchiveVectorStream(FeatureStream):
         pad: int = -1,
         num_threads: int = 1,
         buffers: BatchBuffers | None = None,
-    ) -> tuple[Padded, NDArray[np.int64]]:
+    ) -> tuple[PaddedArrays, NDArray[np.int64]]:
         """Decodes the rows; see `Stream.fetch`."""
         batch, lengths = super().fetch(entries, pad=pad, num_threads=num_threads, buffers=buffers)
         wrong = np.flatnonzero(lengths != 1)
@@ -118,7 +118,7 @@ class VectorStream(Stream):
         pad: int = -1,
         num_threads: int = 1,
         buffers: BatchBuffers | None = None,
-    ) -> tuple[Padded, NDArray[np.int64]]:
+    ) -> tuple[PaddedArrays, NDArray[np.int64]]:
         """Copies the rows; see `Stream.fetch`."""
         numbers = self._numbers(entries)
         lengths = np.ones(len(numbers), np.int64)
@@ -126,7 +126,7 @@ class VectorStream(Stream):
         shape = len(numbers), min(len(numbers), 1), self._rows.shape[1]
         batch = memory.take(self.data_key, shape, np.float32)
         batch[:] = self._rows[numbers][:, None]
-        return (batch, lengths), lengths
+        return {self.data_key: (batch, lengths)}, lengths
 
 
 def is_vector_table(path: object) -> bool:
