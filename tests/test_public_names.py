@@ -56,7 +56,8 @@ SIGNATURES = {
         " start=None, end=None, weighted=None"
     ),
     "AllophoneLabeling": (
-        "silence_phone, allophone_file, phoneme_file=None, state_tying_file=None, verbose_out=None"
+        "silence_phone, allophone_file, phoneme_file=None, state_tying_file=None, verbose_out=None,"
+        " *, label_scheme=None, lexicon_file=None, num_states=3"
     ),
     "AllophoneLabeling.get_label_idx": "self, allo_idx, state_idx",
     "AllophoneLabeling.get_label_idx_by_allo_state_idx": "self, allo_state_idx",
