@@ -3,8 +3,9 @@
 Blocks of a page run in order and share their names, in a folder with the repository's data. A
 ``python`` block is executed; a comment after ``print(...)`` is its output. In a ``console`` block,
 lines that begin with ``$`` are commands and the lines below are their output, where ``...`` matches
-any text. ``sh`` blocks set up a machine and ``text`` blocks have no code; neither is run. The line
-``<!-- needs: torch -->`` above a block names the packages that it needs.
+any text; a command ``sprintcache`` that needs no shell runs in this process. ``sh`` blocks set up a
+machine and ``text`` blocks have no code; neither is run. The line ``<!-- needs: torch -->`` above a
+block names the packages that it needs.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ import contextlib
 import importlib.util
 import io
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+
+import sprintcache.cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
@@ -59,6 +63,14 @@ def test_every_block_runs(page: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 def run(line: str) -> str:
     """Returns the output of a command; its line names an exit status that is not 0."""
     command, _, remark = line.partition("  # exit status ")
+    if re.fullmatch(r"sprintcache( '[^']*'| [^'\"$*|<>&;]+)*", command):
+        with (
+            contextlib.redirect_stdout(io.StringIO()) as output,
+            contextlib.redirect_stderr(output),
+        ):
+            status = sprintcache.cli.main(shlex.split(command)[1:])
+        assert status == int(remark or 0), f"$ {line}\n{output.getvalue()}"
+        return output.getvalue()
     folder = Path(sys.executable).parent
     done = subprocess.run(
         command,
@@ -85,8 +97,6 @@ def check_output(code: str, expected: Iterable[str], printed: str) -> None:
 
 
 def test_names_of_sprintcache_are_all_in_the_reference() -> None:
-    import sprintcache
-
     pages = "".join(page.read_text("utf-8") for page in ROOT.glob("docs/reference/api/*.md"))
     shown = re.findall(r"auto(?:class|function):: sprintcache\.(\w+)$", pages, re.MULTILINE)
     errors = importlib.import_module("sprintcache.errors").__all__
