@@ -8,13 +8,14 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4
+# one more than there are cores: some tests wait for the end of a process
+PYTEST_ARGS ?= --numprocesses $(shell expr $$(nproc) + 1) --maxprocesses 4 --dist worksteal
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check install -qq
 BUILD_INPUTS = pyproject.toml setup.py $(wildcard sprintcache/*.pyx \
 	$(foreach end,pyx pxd pxi h c,sprintcache/*/*.$(end)))
 
-.PHONY: demo test check bench soak sanitize sanitize-tests docs dist clean
+.PHONY: demo test tests check bench soak sanitize sanitize-tests docs dist clean
 .SILENT: demo $(BIN)/python $(VENV)/installed $(VENV)/tested
 
 $(BIN)/python:
@@ -33,7 +34,10 @@ $(VENV)/tested: $(VENV)/installed
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/tested check
+test: $(VENV)/tested
+	$(MAKE) --no-print-directory --jobs 2 check tests
+
+tests: $(VENV)/tested
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(VENV)/tested

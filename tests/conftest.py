@@ -24,6 +24,11 @@ settings.load_profile("tests")
 MEMORY = "/dev/shm"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts long tests first: at the end, one process would run them while others wait."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture
 def scratch(tmp_path: Path) -> Iterator[Path]:
     """A folder in memory where the system has one: some tests write a file 10,000 times."""

@@ -158,6 +158,7 @@ def test_every_method_says_what_it_does(name: str) -> None:
         assert inspect.getdoc(getattr(Archive, name))
 
 
+@pytest.mark.long
 def test_the_stubs_of_the_compiled_modules(tmp_path: Path) -> None:
     if importlib.util.find_spec("mypy") is None:
         pytest.skip("mypy is not installed")

@@ -34,7 +34,7 @@ for python in "$@"; do
         export PATH=$bin CC=/nonexistent
         unset SPRINTCACHE_RETURNN_PYTHON SPRINTCACHE_PYTHONS  # their tests need the source folder
         sprintcache verify tests/data/features.bundle
-        python -m pytest -q -p no:cacheprovider --numprocesses 2 tests/sprintcache/test_{real_data,batch,bundle}.py \
+        python -m pytest -q -p no:cacheprovider --numprocesses 2 --dist worksteal tests/sprintcache/test_{real_data,batch,bundle}.py \
             tests/sprintcache/test_{writer,cli,labels,dataset}.py tests/sprint_ctl/test_wire.py
     )
     cp "$work/$version"/wheel/*.whl "$out"
