@@ -532,7 +532,7 @@ MUTATED = st.tuples(st.sampled_from(PICKLES), st.integers(0, 400), st.integers(0
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=100)
 @given(PIECES.map(b"".join) | MUTATED)
 @example(function("numpy", "dtype") + short("<f4") + b"\x85R")
 @example(COMPLEX_SCALAR)
@@ -569,7 +569,7 @@ JSON_PIECES = st.lists(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(JSON_PIECES, st.integers(0, 64))
 def test_any_json_is_a_message_or_a_typed_error(pieces: list[str], payload: int) -> None:
     try:
@@ -605,7 +605,7 @@ def test_equal_values_share_no_container() -> None:
     assert second_copy == [1]
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(st.binary(max_size=60), st.sampled_from(["bare", "pickle", "json"]))
 def test_any_bytes_are_a_message_or_a_typed_error(data: bytes, framing: str) -> None:
     raw = Raw()

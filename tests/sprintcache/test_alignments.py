@@ -68,7 +68,7 @@ def runs(draw: st.DrawFn) -> list[tuple[int, int]]:
     return items
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     items=runs(),
     magic=st.sampled_from(MAGICS),
@@ -95,7 +95,7 @@ def test_run_length_code(
             check(archive, expected)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     items=st.lists(st.tuples(TIMES, EMISSIONS, st.floats(0, 1, width=32)), max_size=20),
     version=st.integers(0, 2),

@@ -115,7 +115,7 @@ def read_all(path: Path) -> None:
 
 @given(st.data())
 @settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_changed_bytes_are_noticed(path: Path, data: st.DataObject) -> None:
     """Every byte but the padding is under a checksum."""

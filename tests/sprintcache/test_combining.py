@@ -115,7 +115,7 @@ HOLES = st.sets(st.integers(0, 7), max_size=2)
 BUFFERS = st.sampled_from([40, 120, 1 << 19])
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(
     sources=SOURCES,
     policy=POLICIES,
@@ -150,7 +150,7 @@ def test_a_new_archive(
         assert report.num_kept == (0 if policy == "replace" else left_out)
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(sources=SOURCES, policy=POLICIES, holes=HOLES, buffer=BUFFERS)
 def test_an_archive_that_is_appended_to(
     scratch: Path, sources: list[Entries], policy: str, holes: set[int], buffer: int

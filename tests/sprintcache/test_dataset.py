@@ -571,7 +571,7 @@ class Evil:
         return Path.touch, (Path("touched"),)
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(
     names=st.lists(st.text(max_size=300), max_size=9), protocol=st.integers(0, 5), data=st.data()
 )

@@ -140,7 +140,7 @@ ONE_ALIGNMENT = [
 ]
 
 
-@settings(max_examples=400)
+@settings(max_examples=100)
 @example([builder.block("f32", []), builder.block("flow-alignment", ONE_ALIGNMENT[:1])], False)
 @example([builder.block("f32", []), builder.block("flow-alignment", ONE_ALIGNMENT[1:])], True)
 @example([builder.block("flow-alignment", ONE_ALIGNMENT[1:]), builder.block("f32", [])], True)

@@ -34,7 +34,7 @@ def features(*args: Any, **kwargs: Any) -> bytes:
 # ---- blocks ----------------------------------------------------------------------------------
 
 
-@settings(max_examples=600)
+@settings(max_examples=100)
 @given(blocks=st.lists(BLOCKS, max_size=3))
 def test_blocks_come_back_byte_for_byte(scratch: Path, blocks: list[bytes]) -> None:
     payload = b"".join(blocks)
@@ -158,7 +158,7 @@ def test_no_frames_are_no_bytes(shape: tuple[int, ...]) -> None:
     assert features(np.zeros(shape, np.float32)) == b""
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     count=st.integers(0, 130),
     dim=st.integers(0, 5),
@@ -212,14 +212,14 @@ def test_features_that_are_none(array: Any, options: dict[str, Any]) -> None:
 # ---- alignments ------------------------------------------------------------------------------
 
 
-@settings(max_examples=400)
+@settings(max_examples=100)
 @given(items=runs() | st.lists(st.tuples(TIMES, EMISSIONS), max_size=12))
 def test_run_length_code_is_sprints(items: list[tuple[int, int]]) -> None:
     alignment = Alignment([time for time, _ in items], [emission for _, emission in items])
     assert encode_alignment(alignment) == builder.alignment_rle(items)
 
 
-@settings(max_examples=400)
+@settings(max_examples=100)
 @given(
     items=st.lists(st.tuples(TIMES, EMISSIONS | ID, st.floats(width=32)), max_size=20),
     alphabet=st.none() | st.dictionaries(ID, st.text(max_size=5).map(str.strip), max_size=5),

@@ -96,7 +96,7 @@ def problems(draw: st.DrawFn) -> tuple[Any, ...]:
 
 
 @given(st.lists(problems(), min_size=1, max_size=3), st.sampled_from([0, 7]), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_all_paths_of_tiny_automata(
     drawn: list[tuple[Any, ...]], chunk: int, in_log_domain: bool
 ) -> None:

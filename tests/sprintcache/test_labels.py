@@ -125,7 +125,7 @@ CHANGES: list[Callable[[dict[int, bytes]], object]] = [
 ]
 
 
-@settings(max_examples=500)
+@settings(max_examples=100)
 @given(packet=alignments(), compress=st.booleans())
 def test_labels_are_those_of_the_reference(
     scratch: Path, labeling: Labeling, packet: bytes, compress: bool

@@ -137,7 +137,7 @@ def test_what_the_driver_passes_to_ray(read: Any, labeling: AllophoneLabeling) -
     assert ArchiveDatasource([], None, options).get_read_tasks(3) == []
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.lists(st.integers(0, 1000), max_size=50), st.integers(1, 60))
 def test_ranges_have_everything_once(sizes: list[int], parts: int) -> None:
     pytest.importorskip("ray", reason="Ray is not installed")

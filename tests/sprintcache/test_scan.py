@@ -167,7 +167,7 @@ PIECES = st.lists(
 
 
 @io_modes
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(pieces=PIECES)
 def test_the_report_covers_exactly_what_was_skipped(
     scratch: Path, pieces: list[Piece], io: str

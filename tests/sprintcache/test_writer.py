@@ -197,7 +197,7 @@ def alignments(draw: st.DrawFn) -> Alignment:
     )
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(
     named=st.dictionaries(NAMES, alignments() | st.binary(max_size=20), max_size=5),
     compress=st.booleans(),
@@ -461,7 +461,7 @@ class Model:
         return bytes(body) + builder.tables(rows, holes, self.end)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(steps=operations(), mode=st.sampled_from(["w", "a"]))
 def test_holes_are_used_as_sprint_uses_them(
     scratch: Path, steps: list[tuple[str, str, bytes]], mode: str
