@@ -32,8 +32,17 @@ def path_mapper(path_map: PathMap | None) -> Callable[[str], str]:
         return _by_prefix(path_map)
     if not callable(path_map):
         raise TypeError(f"path_map must be a mapping or a function, not {path_map!r:.80}")
-    function = path_map
-    return lambda path: os.path.abspath(os.fspath(function(path)))
+    return _by_function(path_map)
+
+
+def _by_function(function: Callable[[str], StrPath]) -> Callable[[str], str]:
+    def mapped(path: str) -> str:
+        new = function(path)
+        if not isinstance(new, (str, os.PathLike)):
+            raise TypeError(f"path_map must return a path, not {new!r:.80}, for {path!r}")
+        return os.path.abspath(os.fspath(new))
+
+    return mapped
 
 
 def _from_environment() -> dict[str, str]:
@@ -50,6 +59,8 @@ def _from_environment() -> dict[str, str]:
 def _by_prefix(folders: Mapping[str, str]) -> Callable[[str], str]:
     pairs: list[tuple[str, str]] = []
     for old, new in folders.items():
+        if not all(isinstance(path, (str, os.PathLike)) for path in (old, new)):
+            raise TypeError(f"path_map must map paths, not {old!r} to {new!r:.80}")
         old, new = os.fspath(old), os.fspath(new)
         if not (os.path.isabs(old) and os.path.isabs(new)):
             raise ValueError(f"path_map must map absolute paths, not {old!r} to {new!r}")

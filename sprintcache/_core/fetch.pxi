@@ -99,21 +99,32 @@ cdef int fetch_file(Source *s, const TableRow *row, Worker *w, Portion portion, 
 
 cdef int read_entry(Source *s, uint64_t begin, uint64_t have, uint64_t extent, Worker *w,
                     Portion portion, bint check, const uint8_t **end_tag, Fault *f) noexcept nogil:
-    """Reads at least the first `have` bytes of an entry into w.raw, and its end tag."""
+    """Reads at least the first `have` bytes of an entry into w.raw, and its end tag.
+
+    A batch, which does not `check`, reads the next head together with an end tag.
+    """
     cdef int fd, code
+    cdef uint64_t end = begin + extent
     if portion == HEAD and extent <= ONE_READ:
         have = extent
-    code = make_room(&w.raw, &w.raw_room, have + 4, f)
+    code = make_room(&w.raw, &w.raw_room, have, f)
     if code != NO_FAULT:
         return code
     fd = take_file(s, check, f)
     if fd < 0:
         return f.code
-    code = pread_all(fd, w.raw, have, begin, f)
+    if (not check and w.ahead_source == s and begin >= w.ahead_begin
+            and begin + have <= w.ahead_begin + w.ahead_size):
+        memcpy(w.raw, w.ahead + (begin - w.ahead_begin), have)
+    else:
+        code = pread_all(fd, w.raw, have, begin, f)
     end_tag[0] = w.raw + extent - 4
     if code == NO_FAULT and have < extent and portion == HEAD:
-        end_tag[0] = w.raw + have
-        code = pread_all(fd, w.raw + have, 4, begin + extent - 4, f)
+        w.ahead_begin = end - 4
+        w.ahead_size = 4 if check else min(AHEAD, s.size - w.ahead_begin)
+        code = pread_all(fd, w.ahead, w.ahead_size, w.ahead_begin, f)
+        w.ahead_source = s if code == NO_FAULT else NULL
+        end_tag[0] = w.ahead
     sc_drop(&s.descriptor, fd)
     return code
 

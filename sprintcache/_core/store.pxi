@@ -211,6 +211,7 @@ cdef class Store:
     cdef void _return_worker(self, Worker *w) noexcept:
         """Keeps a worker for the next read, without large buffers."""
         cdef int i
+        w.ahead_source = NULL
         if w.raw_room > MAX_IDLE_BUFFER:
             free(w.raw)
             w.raw = NULL

@@ -1,6 +1,13 @@
 # Workers: the buffers that one thread fetches an entry into. Payloads point into them or the file.
 # Needs: externs, faults.
 
+cdef enum:
+    PEEK = 512                  # enough for the head of any block
+    AHEAD = 1 << 10             # enough for the head of the next entry, with most names
+    ONE_READ = 1 << 14          # bytes that cost less than another system call
+    MAX_IDLE_BUFFER = 1 << 24   # an idle worker keeps buffers up to this size
+
+
 cdef struct Worker:
     uint8_t *raw                # an entry as stored, where it is not mapped
     uint64_t raw_room
@@ -8,18 +15,17 @@ cdef struct Worker:
     uint64_t inflated_room
     void *inflater
     sc_used used
+    # what a batch read after the end tag of an entry: most often the head of its next one
+    const void *ahead_source    # NULL: nothing
+    uint64_t ahead_begin
+    uint64_t ahead_size
+    uint8_t ahead[AHEAD]
 
 
 cdef struct Payload:
     const uint8_t *at
     uint64_t size
     uint64_t visible            # bytes of it that were fetched
-
-
-cdef enum:
-    PEEK = 512                  # enough for the head of any block
-    ONE_READ = 1 << 14          # bytes that cost less than another system call
-    MAX_IDLE_BUFFER = 1 << 24   # an idle worker keeps buffers up to this size
 
 
 cdef int make_room(uint8_t **buffer, uint64_t *room, uint64_t need, Fault *f) noexcept nogil:

@@ -1,6 +1,7 @@
 """A seeded scheduler of faults: each batch of a pool is right, or fails with a named error.
 
 SPRINTCACHE_FAULT_BATCHES sets the number of batches (default 60); thousands take some minutes.
+SPRINTCACHE_FAULT_SEED sets their seed (default 0).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from sprint_ctl.errors import SprintDiedError, SprintError, SprintProtocolError
 TINY = Path(__file__).parents[1] / "child_programs" / "sprint_tiny.py"
 SMALL = TINY.with_name("sprint_small.py")
 NUM_BATCHES = int(os.environ.get("SPRINTCACHE_FAULT_BATCHES", "60"))
+SEED = int(os.environ.get("SPRINTCACHE_FAULT_SEED", "0"))
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
@@ -190,7 +192,7 @@ def scheduled_batch(pool: SprintInstancePool, chance: random.Random, seed: int) 
 def test_scheduled_faults(number: int, on_failure: str) -> None:
     before = resources()
     outcomes: dict[str, int] = {}
-    seed = number * 2 + (on_failure == "skip")
+    seed = SEED * 10 + number * 2 + (on_failure == "skip")
     chance = random.Random(seed)
     pool = tiny_pool(numInstances=number, on_failure=on_failure, request_timeout=2.0)
     for index in range(max(NUM_BATCHES // 4, 1)):

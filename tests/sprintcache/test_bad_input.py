@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -759,6 +760,35 @@ def test_both_ways_of_reading_give_the_same_answer(tmp_path: Path, damage: int) 
         assert answers["mmap"] == answers["pread"]
         if damage >= 50:
             assert all("end tag" in text for text in answers["mmap"])
+
+
+@pytest.mark.parametrize("attributes", [b"", b"<attribs/>", b"<attribs>" + b" " * 3000])
+def test_end_tags_of_large_entries(tmp_path: Path, attributes: bytes) -> None:
+    """Entries of which only the head and the end tag are read, alone or with the next head."""
+    entries = []
+    for number in range(5):
+        frames = [[float(number)] * 40] * (120 + number)
+        entries.append((f"c/{number}", builder.features(frames)))
+        if attributes:
+            entries.append((f"c/{number}.attribs", attributes))
+    data = builder.archive(entries)
+    ends = [match.end() for match in re.finditer(re.escape(builder.END_TAG), data)]
+    path = tmp_path / "x.cache"
+    for damaged, threads in product([None, 0, 2, 4], [1, 3]):
+        content = bytearray(data)
+        if damaged is not None:
+            content[ends[damaged * (2 if attributes else 1)] - 1] ^= 1
+        path.write_bytes(content)
+        for io in IOS:
+            with open_archive(path, io) as archive:
+                if damaged is None:
+                    for _ in range(2):
+                        assert archive.num_frames_all(threads).tolist() == [*range(120, 125)]
+                    continue
+                with pytest.raises(FormatError, match="end tag") as caught:
+                    archive.num_frames_all(threads)
+                assert caught.value.entry == f"c/{damaged}"
+                assert caught.value.offset == ends[damaged * (2 if attributes else 1)] - 4
 
 
 def answer(call: Callable[..., Any], *arguments: str) -> str:

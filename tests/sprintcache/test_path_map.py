@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,3 +137,13 @@ def test_relative_paths_in_a_map_are_refused(tmp_path: Path, wrong: dict[str, st
         open_archive(archive(tmp_path / "a.cache", "a"), path_map=wrong)
     with pytest.raises(TypeError, match="path_map"):
         open_archive(tmp_path / "a.cache", path_map="/old=/new")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{b"/old": b"/new"}, {"/old": 1}, lambda _: None, lambda _: b"/a"]
+)
+def test_what_is_not_a_path_is_refused(tmp_path: Path, wrong: Any) -> None:
+    path = tmp_path / "a.bundle"
+    path.write_text("/old/a.cache\n")
+    with pytest.raises(TypeError, match="path_map must"):
+        open_archive(path, path_map=wrong)
