@@ -78,7 +78,12 @@ class Reader(Store):
     def read_bytes(self, name: str) -> bytes: ...
     def read_blocks(self, name: str) -> list[Block]: ...
     def read_features(
-        self, name: str, out: NDArray[np.float32] | None = None
+        self,
+        name: str,
+        out: NDArray[np.float32] | None = None,
+        *,
+        start: int = 0,
+        stop: int | None = None,
     ) -> NDArray[np.float32]: ...
     def read_times(self, name: str) -> NDArray[np.float64]: ...
     def read_alignment(self, name: str) -> Alignment: ...
@@ -89,7 +94,21 @@ class Reader(Store):
         names: Iterable[str] | NDArray[np.int64],
         out: NDArray[np.float32] | Callable[[tuple[int, ...]], NDArray[Any]] | None = None,
         num_threads: int = 1,
+        *,
+        starts: int | NDArray[np.int64] | None = None,
+        stops: int | NDArray[np.int64] | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]: ...
+    def read_features_packed(
+        self,
+        names: Iterable[str] | NDArray[np.int64],
+        out: NDArray[np.float32] | Callable[[tuple[int, ...]], NDArray[Any]] | None = None,
+        num_threads: int = 1,
+        *,
+        gap: int = 0,
+        align: int = 1,
+        starts: int | NDArray[np.int64] | None = None,
+        stops: int | NDArray[np.int64] | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]: ...
     def _datatype(self, name: str) -> str | None: ...
     def _read_labels(
         self, name: str, table: LabelTable | None, check_alphabet: bool
@@ -102,7 +121,10 @@ class Reader(Store):
         out: NDArray[np.int32] | Callable[[tuple[int, ...]], NDArray[Any]] | None,
         num_threads: int,
         check_alphabet: bool,
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...
+        starts: int | NDArray[np.int64] | None,
+        stops: int | NDArray[np.int64] | None,
+        layout: tuple[int, int] | None,
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64] | None, NDArray[np.int64]]: ...
 
 @disjoint_base
 class FileOrderIterator(Generic[_T]):

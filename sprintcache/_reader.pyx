@@ -35,6 +35,7 @@ from operator import index
 import numpy as np
 
 from sprintcache import errors
+from sprintcache._packing import packed_offsets
 from sprintcache._text_file import not_regular
 from sprintcache.alignment import Alignment
 from sprintcache.entries import Block, EntryInfo, ScanReport, SkippedRange
@@ -57,6 +58,7 @@ include "_core/alignment_items.pxi"
 include "_core/packets.pxi"
 include "_core/alignments.pxi"
 include "_core/labels.pxi"
+include "_core/ranges.pxi"
 include "_core/blocks.pxi"
 # many entries
 include "_core/parallel.pxi"
@@ -101,6 +103,8 @@ cdef str _describe(object out):
     return f"{out.dtype} of shape {out.shape}{'' if out.flags.c_contiguous else ', strided'}" \
            f"{'' if out.flags.writeable else ', read-only'}"
 
+
+MAX_FRAMES = np.iinfo(np.int64).max
 
 include "_core/packing.pxi"
 
@@ -176,56 +180,71 @@ cdef class Reader(Store):
         finally:
             self._end(&r)
 
-    def read_features(self, name, np.ndarray out=None) -> np.ndarray:
-        """Features of all blocks of an entry.
+    def read_features(self, name, np.ndarray out=None, *, start=0, stop=None) -> np.ndarray:
+        """Features of all blocks of an entry, or a range of its frames.
 
         Args:
             name: the entry.
             out: C-contiguous float32 array of at least (T, D) to read into.
+            start, stop: the range of frames, as in ``[start:stop]`` but not negative; None: to the
+                end. Other frames are neither read nor checked, with two exceptions: of a compressed
+                entry, all up to `stop` is inflated, and its checksum is not compared; of an entry
+                of several blocks that is compressed or read by pread, all is read.
 
         Returns:
-            (T, D) float32, or ``out[:T]``. Scalars give D = 1; other numeric datatypes are
+            (T, D) float32, or ``out[:T]``; T is the number of frames in the range. Scalars give D = 1; other numeric datatypes are
             converted. An entry without packets gives (0, 0).
 
         Raises:
             EntryNotFoundError: if there is no entry of that name.
             FormatError: if the entry is damaged, if its frames differ in size, or if it holds no
                 numbers (UnsupportedError); `read_blocks` reads the latter two.
-            ValueError: if `out` does not fit; nothing is written then.
+            ValueError: if `out` does not fit, or the range is not one; nothing is written then.
         """
         cdef EntryRead r
         cdef Payload p
         cdef Fault f
         cdef Shape shape
+        cdef bint whole = start == 0 and stop is None
         cdef int code
+        if not whole:
+            start, stop = _range(start, stop)
         self._begin(name, &r)
         try:
             with nogil:
-                code = fetch_features(&self.core, r.entry, r.worker, WHOLE, True, &p, &shape, &f)
+                code = fetch_features(&self.core, r.entry, r.worker, WHOLE if whole else HEAD, True,
+                                      &p, &shape, &f)
             if code != NO_FAULT:
                 raise self._error(r.entry, &f)
-            return self._feature_array(r.entry, &p, shape, out)
+            if whole:
+                return self._feature_array(r.entry, &p, shape, out)
+            return self._feature_range(&r, shape, start, stop, out)
         finally:
             self._end(&r)
+
+    cdef object _feature_range(self, EntryRead *r, Shape shape, int64_t start, int64_t stop,
+                               np.ndarray out):
+        """A range of frames of a measured entry."""
+        cdef np.ndarray array
+        cdef Fault f
+        cdef float *to
+        cdef int code
+        start = min(start, shape.frames)
+        shape.frames = min(stop, shape.frames) - start
+        array = _feature_room(shape, out)
+        to = <float *>np.PyArray_DATA(array)
+        with nogil:
+            code = copy_range(&self.core, r.entry, r.worker, start, shape.frames, shape.dim, to, &f)
+        if code != NO_FAULT:
+            raise self._error(r.entry, &f)
+        return array
 
     cdef object _feature_array(self, int64_t entry, Payload *p, Shape shape, np.ndarray out):
         """The features of a measured payload, in a new array or in `out`."""
         cdef Fault f
-        cdef np.npy_intp dims[2]
-        cdef np.ndarray array
-        cdef float *to
+        cdef np.ndarray array = _feature_room(shape, out)
+        cdef float *to = <float *>np.PyArray_DATA(array)
         cdef int code
-        if out is None:
-            dims[0] = shape.frames
-            dims[1] = shape.dim
-            array = np.PyArray_SimpleNew(2, dims, np.NPY_FLOAT32)
-        else:
-            check_out(out, 2, "float32")
-            if shape.frames > out.shape[0] or (shape.frames and shape.dim != out.shape[1]):
-                raise ValueError(f"out of shape {(out.shape[0], out.shape[1])} cannot hold"
-                                 f" {shape.frames} frames of {shape.dim} values")
-            array = out if out.shape[0] == shape.frames else out[:shape.frames]
-        to = <float *>np.PyArray_DATA(array)
         with nogil:
             code = copy_features(p.at, p.size, shape, to, &f)
         if code != NO_FAULT:
@@ -486,7 +505,29 @@ cdef class Reader(Store):
                 work += 1 << 16         # a system call, perhaps a disk
         return <int>min(<uint64_t>num_threads, 1 + work // MIN_BYTES_PER_THREAD)
 
-    def read_features_batch(self, names, out=None, num_threads: int = 1):
+    cdef tuple _begin_ranges(self, BatchJob *b, starts, stops):
+        """Sets the ranges of frames of a batch; returns the arrays that it points to."""
+        if starts is None and stops is None:
+            return ()
+        cdef np.ndarray firsts = _range_ends("starts", 0 if starts is None else starts, b.count)
+        cdef np.ndarray ends = _range_ends("stops", MAX_FRAMES if stops is None else stops, b.count)
+        if (firsts > ends).any():
+            raise ValueError("a range that ends before it starts")
+        b.firsts = <int64_t *>np.PyArray_DATA(firsts)
+        b.stops = <int64_t *>np.PyArray_DATA(ends)
+        return firsts, ends
+
+    cdef void _clip(self, BatchJob *b) noexcept:
+        """From the frames of the entries to those of the ranges."""
+        cdef int64_t i
+        for i in range(b.count):
+            if b.firsts != NULL:
+                b.firsts[i] = min(b.firsts[i], b.lengths[i])
+                b.lengths[i] = min(b.stops[i], b.lengths[i]) - b.firsts[i]
+            b.longest = max(b.longest, b.lengths[i])
+
+    def read_features_batch(self, names, out=None, num_threads: int = 1, *, starts=None,
+                            stops=None):
         """Features of many entries, padded with zeros.
 
         Args:
@@ -495,6 +536,8 @@ cdef class Reader(Store):
             out: C-contiguous float32 array of at least (B, Tmax, D) to read into; memory beyond
                 B and Tmax is not written. Or a function of that shape that returns the array.
             num_threads: threads to decode with, this one included.
+            starts, stops: ranges of frames as for `read_features`: (B,) integers, or one for all;
+                None: from the first frame, to the last one.
 
         Returns:
             (B, Tmax, D) float32, or ``out[:B, :Tmax]``; and the lengths, (B,) int64.
@@ -505,30 +548,61 @@ cdef class Reader(Store):
             ArchiveChangedError: if a file was changed after opening.
             ValueError: if `out` does not fit; nothing is written then.
         """
+        room, _, lengths = self._read_features(names, out, num_threads, starts, stops, None)
+        return room, lengths
+
+    def read_features_packed(self, names, out=None, num_threads: int = 1, *, gap: int = 0,
+                             align: int = 1, starts=None, stops=None):
+        """Features of many entries one after the other, without padding.
+
+        Args:
+            names, num_threads, starts, stops: as for `read_features_batch`.
+            out: C-contiguous float32 array of at least (N, D) to read into, or a function of that
+                shape that returns the array.
+            gap: frames of zeros after each entry, at least.
+            align: an entry and its gap take a multiple of this number of frames.
+
+        Returns:
+            (N, D) float32, or ``out[:N]``; where each entry begins, (B + 1,) int64, the last one
+            being N (without gap: ``cu_seqlens``); and the lengths, (B,) int64.
+
+        Raises:
+            EntryNotFoundError, FormatError, ArchiveChangedError: as for `read_features_batch`.
+            ValueError: if `out` does not fit, `gap` is negative, or `align` below 1.
+        """
+        return self._read_features(names, out, num_threads, starts, stops, (gap, align))
+
+    cdef tuple _read_features(self, names, out, num_threads, starts, stops, tuple layout):
+        """(array, offsets, lengths); padded without offsets, or packed with gap and alignment."""
         cdef BatchJob b
-        cdef np.ndarray entries, lengths, dims, room
-        cdef int64_t i
+        cdef np.ndarray entries, lengths, dims, room, offsets = None
+        cdef tuple ranges
         num_threads = check_threads(num_threads)
         self._enter()
         try:
             entries = self._entries(names)
             lengths = self._begin_batch(&b, entries)
+            ranges = self._begin_ranges(&b, starts, stops)
             dims = np.empty(b.count, np.int64)
             b.dims = <int64_t *>np.PyArray_DATA(dims)
             self._run_batch(measure_task, &b, self._useful_threads(entries, True, num_threads), None)
             b.dim = self._common_dim(&b)
             if b.dim < 0:
-                b.dim = out.shape[2] if isinstance(out, np.ndarray) and out.ndim == 3 else 0
-            for i in range(b.count):
-                b.longest = max(b.longest, b.lengths[i])
-            room = _room(out, (b.count, b.longest, b.dim), "float32")
+                b.dim = out.shape[out.ndim - 1] if isinstance(out, np.ndarray) and out.ndim else 0
+            self._clip(&b)
+            if layout is None:
+                room = _room(out, (b.count, b.longest, b.dim), "float32")
+                b.stride = room.shape[1] * b.dim
+            else:
+                offsets = packed_offsets(lengths, *layout)
+                b.offsets = <int64_t *>np.PyArray_DATA(offsets)
+                room = _room(out, (offsets[b.count], b.dim), "float32")
             b.features = <float *>np.PyArray_DATA(room)
-            b.stride = room.shape[1] * b.dim
             self._run_batch(features_task, &b, self._useful_threads(entries, False, num_threads),
                             None)
-            return room if out is None else room[:b.count, :b.longest], lengths
         finally:
             self._leave()
+        return _filled(room, out, &b, offsets), offsets, lengths
 
     cdef int64_t _common_dim(self, BatchJob *b) except -2:
         """The dimension of all entries that have frames; -1 if none has."""
@@ -546,30 +620,35 @@ cdef class Reader(Store):
         return -1 if first < 0 else b.dims[first]
 
     def _read_labels_batch(self, names, LabelTable table, int pad, out, num_threads: int,
-                           bint check_alphabet):
-        """((B, Tmax) int32, (B,) int64 lengths); see `Archive.read_labels_batch`."""
+                           bint check_alphabet, starts, stops, tuple layout):
+        """(array, offsets, lengths); see `Archive.read_labels_batch` and `read_features_packed`."""
         cdef BatchJob b
-        cdef np.ndarray entries, lengths, room
-        cdef int64_t i
+        cdef np.ndarray entries, lengths, room, offsets = None
+        cdef tuple ranges
         num_threads = check_threads(num_threads)
         self._enter()
         try:
             entries = self._entries(names)
             lengths = self._begin_batch(&b, entries)
+            ranges = self._begin_ranges(&b, starts, stops)
             b.table = label_pointer(table)
             b.check_alphabet = check_alphabet
             b.pad = pad
             self._run_batch(items_task, &b, self._useful_threads(entries, True, num_threads), table)
-            for i in range(b.count):
-                b.longest = max(b.longest, b.lengths[i])
-            room = _room(out, (b.count, b.longest), "int32")
+            self._clip(&b)
+            if layout is None:
+                room = _room(out, (b.count, b.longest), "int32")
+                b.stride = room.shape[1]
+            else:
+                offsets = packed_offsets(lengths, *layout)
+                b.offsets = <int64_t *>np.PyArray_DATA(offsets)
+                room = _room(out, (offsets[b.count],), "int32")
             b.labels = <int32_t *>np.PyArray_DATA(room)
-            b.stride = room.shape[1]
             self._run_batch(labels_task, &b, self._useful_threads(entries, False, num_threads),
                             table)
-            return room if out is None else room[:b.count, :b.longest], lengths
         finally:
             self._leave()
+        return _filled(room, out, &b, offsets), offsets, lengths
 
     def num_frames_all(self, num_threads: int = 1) -> np.ndarray:
         """Frames of every segment, in the order of `segments`: see `num_frames`.
@@ -619,14 +698,55 @@ cdef class Reader(Store):
 
 
 cdef np.ndarray _room(object out, tuple shape, str dtype):
-    """The array of a batch: a new one, `out`, or what the function `out` returns for the shape."""
+    """The array of a batch: a new one, `out`, or what the function `out` returns for the shape.
+
+    The last axis of features must fit; it may be larger elsewhere.
+    """
     if out is None:
         return np.empty(shape, dtype)
     array = out(shape) if callable(out) else out
     check_out(array, len(shape), dtype)
-    if array.shape[0] < shape[0] or array.shape[1] < shape[1] or array.shape[2:] != shape[2:]:
+    axes = len(shape) - (dtype == "float32")
+    if any(array.shape[i] < shape[i] for i in range(axes)) or array.shape[axes:] != shape[axes:]:
         raise ValueError(f"out of shape {array.shape} cannot hold a batch of shape {shape}")
     return array
+
+
+cdef object _filled(np.ndarray room, object out, const BatchJob *b, np.ndarray offsets):
+    """The part of the array that the batch fills."""
+    if out is None:
+        return room
+    return room[:b.count, :b.longest] if offsets is None else room[:offsets[b.count]]
+
+
+cdef np.ndarray _feature_room(Shape shape, np.ndarray out):
+    """A new array for the features of one entry, or the part of `out`."""
+    cdef np.npy_intp dims[2]
+    if out is None:
+        dims[0] = shape.frames
+        dims[1] = shape.dim
+        return np.PyArray_SimpleNew(2, dims, np.NPY_FLOAT32)
+    check_out(out, 2, "float32")
+    if shape.frames > out.shape[0] or (shape.frames and shape.dim != out.shape[1]):
+        raise ValueError(f"out of shape {(out.shape[0], out.shape[1])} cannot hold"
+                         f" {shape.frames} frames of {shape.dim} values")
+    return out if out.shape[0] == shape.frames else out[:shape.frames]
+
+
+cdef tuple _range(start, stop):
+    """A range of frames, checked."""
+    start, stop = index(start), MAX_FRAMES if stop is None else index(stop)
+    if not 0 <= start <= stop:
+        raise ValueError(f"not a range of frames: {start} to {stop}")
+    return start, min(stop, MAX_FRAMES)
+
+
+cdef np.ndarray _range_ends(str name, value, int64_t count):
+    """(count,) int64 ends of ranges, a copy."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu" or array.shape not in ((), (count,)) or (array < 0).any():
+        raise ValueError(f"{name} must be {count} frame numbers or one, not {value!r:.80}")
+    return np.array(np.broadcast_to(array, count), np.int64)
 
 
 include "_core/file_order.pxi"

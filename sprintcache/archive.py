@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 
 from . import _attributes as attributes
+from ._packing import packed_offsets
 from ._reader import FileOrderIterator, Reader, check_out, check_threads
 from ._signals import AudioDtype, check_audio_dtype, join_audio
 from .alignment import OnMismatch, check_pad, checks_alphabet, label_table
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["Archive", "OpenRequest", "Segments"]
 
 logger = logging.getLogger(__name__)
+
+_LAST = np.iinfo(np.int64).max  # end of a range without an end
 
 # names decoded at a time while iterating
 _CHUNK = 1024
@@ -258,29 +261,42 @@ class Archive(Reader):
         name: str,
         labeling: AllophoneLabeling | None,
         on_alphabet_mismatch: OnMismatch = "error",
+        *,
+        start: int = 0,
+        stop: int | None = None,
     ) -> NDArray[np.int32]:
-        """One label per frame of an alignment.
+        """One label per frame of an alignment, or of a range of its frames.
 
         Args:
             name: the entry.
             labeling: from allophone state to label; None for alignments of emission ids.
             on_alphabet_mismatch: what to do if the alphabet of the alignment contradicts the
                 allophone file: "error", "map" (by symbol), or "ignore" (take the ids as they are).
+            start, stop: the range of frames, as in ``[start:stop]`` but not negative; None: to the
+                end. Alignments are run-length coded, so all of it is decoded.
 
         Returns:
-            (T,) int32. Alignments of emission ids (``ALIGNEMI``): the ids.
+            (T,) int32; T is the number of frames in the range. Alignments of emission ids
+            (``ALIGNEMI``): the ids.
 
         Raises:
             EntryNotFoundError: if there is no entry of that name.
             FormatError: if the entry is damaged or not an alignment.
             LabelError: if a frame has no item or several, if the alphabets contradict each other,
                 or if a state has no label.
+            ValueError: if the range is not one.
         """
         check = checks_alphabet(on_alphabet_mismatch)
         table = label_table(labeling)
         if on_alphabet_mismatch == "map" and labeling is not None:
-            return self._mapped_labels(name, labeling)
-        return self._read_labels(name, table, check)
+            labels = self._mapped_labels(name, labeling)
+        else:
+            labels = self._read_labels(name, table, check)
+        if start == 0 and stop is None:
+            return labels
+        if start < 0 or (stop is not None and stop < start):
+            raise ValueError(f"not a range of frames: {start} to {stop}")
+        return labels[start:stop].copy()
 
     def _mapped_labels(self, name: str, labeling: AllophoneLabeling) -> NDArray[np.int32]:
         alignment = self.read_alignment(name)
@@ -295,6 +311,9 @@ class Archive(Reader):
         out: NDArray[np.int32] | Callable[[tuple[int, ...]], NDArray[Any]] | None = None,
         num_threads: int = 1,
         on_alphabet_mismatch: OnMismatch = "error",
+        *,
+        starts: int | NDArray[np.int64] | None = None,
+        stops: int | NDArray[np.int64] | None = None,
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Labels of many alignments, padded.
 
@@ -306,6 +325,8 @@ class Archive(Reader):
             out: C-contiguous int32 array of at least (B, Tmax) to read into; memory beyond B and
                 Tmax is not written. Or a function of that shape that returns the array.
             num_threads: threads to decode with, this one included.
+            starts, stops: ranges of frames as for `read_labels`: (B,) integers, or one for all;
+                None: from the first frame, to the last one.
 
         Returns:
             (B, Tmax) int32, or ``out[:B, :Tmax]``; and the lengths, (B,) int64.
@@ -315,19 +336,91 @@ class Archive(Reader):
             ArchiveChangedError: if a file was changed after opening.
             ValueError: if `out` does not fit, or `pad` is not an int32; nothing is written then.
         """
+        batch, _, lengths = self._labels_of(
+            names, labeling, pad, out, num_threads, on_alphabet_mismatch, starts, stops, None
+        )
+        return batch, lengths
+
+    def read_labels_packed(
+        self,
+        names: Iterable[str] | NDArray[np.int64],
+        labeling: AllophoneLabeling | None,
+        pad: int = -1,
+        out: NDArray[np.int32] | Callable[[tuple[int, ...]], NDArray[Any]] | None = None,
+        num_threads: int = 1,
+        on_alphabet_mismatch: OnMismatch = "error",
+        *,
+        gap: int = 0,
+        align: int = 1,
+        starts: int | NDArray[np.int64] | None = None,
+        stops: int | NDArray[np.int64] | None = None,
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+        """Labels of many alignments one after the other, without padding.
+
+        Args:
+            names, labeling, num_threads, on_alphabet_mismatch, starts, stops: as for
+                `read_labels_batch`.
+            pad: value in gaps.
+            out: C-contiguous int32 array of at least (N,), or a function that returns it.
+            gap, align: as for `read_features_packed`.
+
+        Returns:
+            (N,) int32, or ``out[:N]``; where each alignment begins, (B + 1,) int64; and the
+            lengths, (B,) int64: see `read_features_packed`.
+
+        Raises:
+            EntryNotFoundError, FormatError, LabelError, ArchiveChangedError, ValueError: as for
+                `read_labels_batch` and `read_features_packed`.
+        """
+        batch, offsets, lengths = self._labels_of(
+            names,
+            labeling,
+            pad,
+            out,
+            num_threads,
+            on_alphabet_mismatch,
+            starts,
+            stops,
+            (gap, align),
+        )
+        if offsets is None:
+            raise RuntimeError("a packed batch without offsets")
+        return batch, offsets, lengths
+
+    def _labels_of(
+        self,
+        names: Iterable[str] | NDArray[np.int64],
+        labeling: AllophoneLabeling | None,
+        pad: int,
+        out: NDArray[np.int32] | Callable[[tuple[int, ...]], NDArray[Any]] | None,
+        num_threads: int,
+        on_alphabet_mismatch: OnMismatch,
+        starts: int | NDArray[np.int64] | None,
+        stops: int | NDArray[np.int64] | None,
+        layout: tuple[int, int] | None,
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64] | None, NDArray[np.int64]]:
+        """(array, offsets, lengths); padded without offsets, or packed with gap and alignment."""
         check_pad(pad)
         check = checks_alphabet(on_alphabet_mismatch)
         table = label_table(labeling)
-        if on_alphabet_mismatch == "map" and labeling is not None:
-            check_threads(num_threads)
-            if out is not None and not callable(out):
-                check_out(out, 2, "int32")
-            self.check_unchanged()
-            if isinstance(names, np.ndarray) and names.dtype.kind in "iu":
-                names = self.segments.at(names)
-            rows = [self._mapped_labels(name, labeling) for name in names]
-            return _padded(rows, pad, out)
-        return self._read_labels_batch(names, table, pad, out, num_threads, check)
+        if on_alphabet_mismatch != "map" or labeling is None:
+            return self._read_labels_batch(
+                names, table, pad, out, num_threads, check, starts, stops, layout
+            )
+        check_threads(num_threads)
+        if out is not None and not callable(out):
+            check_out(out, 2 if layout is None else 1, "int32")
+        self.check_unchanged()
+        if isinstance(names, np.ndarray) and names.dtype.kind in "iu":
+            names = self.segments.at(names)
+        rows = [self._mapped_labels(name, labeling) for name in names]
+        ranges = zip(
+            rows,
+            np.broadcast_to(0 if starts is None else starts, len(rows)).tolist(),
+            np.broadcast_to(_LAST if stops is None else stops, len(rows)).tolist(),
+            strict=True,
+        )
+        return _joined_labels([row[start:stop] for row, start, stop in ranges], pad, out, layout)
 
     # ---- everything
 
@@ -414,22 +507,28 @@ def _joined(blocks: list[Block]) -> Any:
     return list(chain.from_iterable(parts))
 
 
-def _padded(
+def _joined_labels(
     rows: list[NDArray[np.int32]],
     pad: int,
     out: NDArray[np.int32] | Callable[[tuple[int, ...]], NDArray[Any]] | None,
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    layout: tuple[int, int] | None,
+) -> tuple[NDArray[np.int32], NDArray[np.int64] | None, NDArray[np.int64]]:
+    """Copies rows into a padded or packed array."""
     lengths = np.array([len(row) for row in rows], np.int64)
-    shape = len(rows), int(lengths.max(initial=0))
+    offsets = None if layout is None else packed_offsets(lengths, *layout)
+    shape: tuple[int, ...] = (len(rows), int(lengths.max(initial=0)))
+    if offsets is not None:
+        shape = (int(offsets[-1]),)
     if out is None:
         out = np.empty(shape, np.int32)
     elif callable(out):
         out = out(shape)
-        check_out(out, 2, "int32")
-    if out.shape[0] < shape[0] or out.shape[1] < shape[1]:
+        check_out(out, len(shape), "int32")
+    if any(np.less(out.shape, shape)):
         raise ValueError(f"out of shape {out.shape} cannot hold a batch of shape {shape}")
-    batch = out[: shape[0], : shape[1]]
+    batch = out[tuple(map(slice, shape))]
     batch[:] = pad
-    for target, row in zip(batch, rows, strict=True):
+    targets = batch if offsets is None else [batch[offset:] for offset in offsets[:-1].tolist()]
+    for target, row in zip(targets, rows, strict=True):
         target[: len(row)] = row
-    return batch, lengths
+    return batch, offsets, lengths

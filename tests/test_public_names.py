@@ -37,15 +37,20 @@ SIGNATURES = {
     "Archive.read_bytes": "self, name",
     "Archive.read_text": "self, name",
     "Archive.read_attributes": "self, name",
-    "Archive.read_features": "self, name, out=None",
+    "Archive.read_features": "self, name, out=None, *, start=0, stop=None",
     "Archive.read_times": "self, name",
     "Archive.num_frames": "self, name",
     "Archive.num_frames_all": "self, num_threads=1",
-    "Archive.read_features_batch": "self, names, out=None, num_threads=1",
+    "Archive.read_features_batch": (
+        "self, names, out=None, num_threads=1, *, starts=None, stops=None"
+    ),
     "Archive.read_alignment": "self, name",
-    "Archive.read_labels": "self, name, labeling, on_alphabet_mismatch='error'",
+    "Archive.read_labels": (
+        "self, name, labeling, on_alphabet_mismatch='error', *, start=0, stop=None"
+    ),
     "Archive.read_labels_batch": (
-        "self, names, labeling, pad=-1, out=None, num_threads=1, on_alphabet_mismatch='error'"
+        "self, names, labeling, pad=-1, out=None, num_threads=1, on_alphabet_mismatch='error',"
+        " *, starts=None, stops=None"
     ),
     "Archive.iter_features": "self, prefetch=...",
     "Archive.iter_labels": "self, labeling, on_alphabet_mismatch='error', prefetch=...",

@@ -1,5 +1,5 @@
 # Tasks of a batch, each for one entry, without the GIL.
-# Needs: externs, faults, fetch, packets, alignments, labels.
+# Needs: externs, faults, fetch, packets, alignments, labels, ranges.
 
 cdef int fetch_features(Core *core, int64_t entry, Worker *w, Portion portion, bint check, Payload *p,
                         Shape *shape, Fault *f) noexcept nogil:
@@ -73,6 +73,11 @@ cdef struct BatchJob:
     int32_t *labels
     int64_t stride
     int64_t longest
+    # of each entry: the first frame of a range, and its end; NULL: all frames
+    int64_t *firsts
+    int64_t *stops
+    # row i begins at offsets[i] frames and ends before offsets[i + 1]; NULL: see `stride`
+    const int64_t *offsets
     const sc_labels *table
     bint check_alphabet
     int32_t pad
@@ -88,20 +93,29 @@ cdef int measure_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nog
     return code
 
 
+cdef int64_t row_room(const BatchJob *b, int64_t item) noexcept nogil:
+    """Frames that the output has for an entry."""
+    return b.longest if b.offsets == NULL else b.offsets[item + 1] - b.offsets[item]
+
+
 cdef int features_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nogil:
     cdef BatchJob *b = <BatchJob *>job
     cdef Payload p
     cdef Shape shape
-    cdef float *row = b.features + item * b.stride
-    cdef int64_t dim = b.dim
-    cdef int code = fetch_features(b.core, b.entries[item], w, WHOLE, False, &p, &shape, f)
+    cdef int64_t dim = b.dim, frames = b.lengths[item]
+    cdef float *row = b.features
+    cdef int code
+    row += item * b.stride if b.offsets == NULL else b.offsets[item] * dim
+    memset(row + frames * dim, 0,
+           <size_t>((row_room(b, item) - frames) * dim) * sizeof(float))
+    if b.firsts != NULL:
+        return copy_range(b.core, b.entries[item], w, b.firsts[item], frames, dim, row, f)
+    code = fetch_features(b.core, b.entries[item], w, WHOLE, False, &p, &shape, f)
     if code != NO_FAULT:
         return code
-    if shape.frames != b.lengths[item] or (shape.frames and shape.dim != dim):
+    if shape.frames != frames or (shape.frames and shape.dim != dim):
         return fault(f, FILE_CHANGED, -1, False)
-    code = copy_features(p.at, p.size, shape, row, f)
-    memset(row + shape.frames * dim, 0, <size_t>((b.longest - shape.frames) * dim) * sizeof(float))
-    return code
+    return copy_features(p.at, p.size, shape, row, f)
 
 
 cdef int items_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nogil:
@@ -113,16 +127,19 @@ cdef int items_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nogil
 cdef int labels_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nogil:
     cdef BatchJob *b = <BatchJob *>job
     cdef Payload p
-    cdef int32_t *row = b.labels + item * b.stride
+    cdef int32_t *row = b.labels
+    cdef sc_used *used = &w.used if b.check_alphabet else NULL
     cdef int64_t i
     cdef int code
+    row += item * b.stride if b.offsets == NULL else b.offsets[item]
     if item + PREFETCHED_LABELS < b.count:
         prefetch_entry(b.core, b.entries[item + PREFETCHED_LABELS], 4096)
     code = fetch(b.core, b.entries[item], w, WHOLE, False, &p, f)
-    if code == NO_FAULT:
-        code = decode_labels(p.at, p.size, b.table, &w.used if b.check_alphabet else NULL, row,
-                             b.lengths[item], f)
-    for i in range(b.lengths[item], b.longest):
+    if code == NO_FAULT and b.firsts != NULL:
+        code = copy_label_range(&p, w, b.table, used, b.firsts[item], b.lengths[item], row, f)
+    elif code == NO_FAULT:
+        code = decode_labels(p.at, p.size, b.table, used, row, b.lengths[item], f)
+    for i in range(b.lengths[item], row_room(b, item)):
         row[i] = b.pad
     return code
 

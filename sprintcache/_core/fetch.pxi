@@ -82,7 +82,7 @@ cdef int fetch_file(Source *s, const TableRow *row, Worker *w, Portion portion, 
     cdef const uint8_t *entry
     cdef const uint8_t *end_tag = NULL
     cdef int code
-    if portion != WHOLE:
+    if portion == HEAD or portion == HEAD_ALONE:
         have = min(extent, entry_head(row) + PEEK)
     if s.map != NULL:
         entry = s.map + begin

@@ -5,6 +5,11 @@ cdef enum Portion:              # of an entry that is fetched
     WHOLE
     HEAD                        # the first PEEK bytes of the payload; the end tag is checked
     HEAD_ALONE                  # the same without the end tag, before all is fetched
+    PREFIX                      # at least the first w.prefix bytes; all that is not compressed
+
+
+cdef enum:
+    PREFIX_SHARE = 3            # zlib, which inflates a prefix, is that much slower than libdeflate
 
 
 # Sprint writes this gzip header and no other (section 3)
@@ -121,7 +126,21 @@ cdef int unpack(Worker *w, Payload *p, uint64_t size, bint strict, Portion porti
     if size > 1032 * p.size:
         return fault(f, BAD_RATIO, -1, True, <int64_t>size, <int64_t>p.size,
                      <int64_t>(1032 * p.size))
-    if portion != WHOLE and SC_INFLATE_PREFIX and size > PEEK:
+    if portion == PREFIX and SC_INFLATE_PREFIX and w.prefix < size // PREFIX_SHARE:
+        c = cursor_over(p.at, p.size)
+        if not skip_gzip_header(&c, strict):
+            return fault(f, BAD_GZIP_HEADER, -1)
+        code = make_room(&w.inflated, &w.inflated_room, w.prefix, f)
+        if code != NO_FAULT:
+            return code
+        made = sc_inflate_prefix(c.at, left(&c), w.inflated, w.prefix)
+        if made < 0 or <uint64_t>made != w.prefix:
+            return fault(f, BAD_DEFLATE, -1)
+        p.at = w.inflated
+        p.size = size
+        p.visible = w.prefix
+        return NO_FAULT
+    if (portion == HEAD or portion == HEAD_ALONE) and SC_INFLATE_PREFIX and size > PEEK:
         c = cursor_over(p.at, p.visible)
         if not skip_gzip_header(&c, strict):
             if p.visible == p.size:

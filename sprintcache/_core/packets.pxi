@@ -273,8 +273,7 @@ cdef int copy_features(const uint8_t *payload, uint64_t size, Shape shape, float
     cdef Cursor c = cursor_over(payload, size)
     cdef BlockHead block
     cdef const uint8_t *packets = NULL
-    cdef uint32_t dim = <uint32_t>shape.dim, i
-    cdef uint64_t stride, head
+    cdef uint32_t dim = <uint32_t>shape.dim
     cdef int64_t frames = shape.frames
     cdef int code
     while left(&c) > 0:
@@ -288,22 +287,27 @@ cdef int copy_features(const uint8_t *payload, uint64_t size, Shape shape, float
             return fault(f, FILE_CHANGED, -1, False)
         if not is_numeric(block.type):
             return explain_features(payload, size, f)
-        head = frame_head(block.type)
-        stride = frame_bytes(block.type, dim)
-        if not take_packets(&c, block.count, stride, &packets):
+        if (not take_packets(&c, block.count, frame_bytes(block.type, dim), &packets)
+                or not copy_packets(packets, block.type, block.count, dim, out)):
             return explain_features(payload, size, f)
-        if block.type.element == SC_F32:
-            if sc_copy_frames(packets, <uint8_t *>out, block.count, dim, 4 * <uint64_t>dim,
-                         head) != block.count:
-                return explain_features(payload, size, f)
-        else:
-            for i in range(block.count):
-                if head and not packet_has_dim(packets, dim):
-                    return explain_features(payload, size, f)
-                sc_to_float(block.type.element, packets + head, out + <uint64_t>i * dim, dim)
-                packets += stride
         out += <uint64_t>block.count * dim
     return NO_FAULT
+
+
+cdef bint copy_packets(const uint8_t *packets, const sc_datatype *type, int64_t count,
+                       uint32_t dim, float *out) noexcept nogil:
+    """Copies the values of numeric packets; returns whether all of them have `dim` values."""
+    cdef uint64_t head = frame_head(type)
+    cdef int64_t i
+    if type.element == SC_F32:
+        return sc_copy_frames(packets, <uint8_t *>out, count, dim, 4 * <uint64_t>dim,
+                              head) == count
+    for i in range(count):
+        if head and not packet_has_dim(packets, dim):
+            return False
+        sc_to_float(type.element, packets + head, out + <uint64_t>i * dim, dim)
+        packets += frame_bytes(type, dim)
+    return True
 
 
 cdef inline bint packet_has_dim(const uint8_t *packet, uint32_t dim) noexcept nogil:

@@ -13,6 +13,9 @@ cdef struct Worker:
     uint64_t raw_room
     uint8_t *inflated
     uint64_t inflated_room
+    uint64_t prefix             # bytes of the payload that PREFIX needs
+    int32_t *labels             # of an entry of which a range is wanted
+    uint64_t labels_room        # bytes
     void *inflater
     sc_used used
     # what a batch read after the end tag of an entry: most often the head of its next one
@@ -45,6 +48,7 @@ cdef int make_room(uint8_t **buffer, uint64_t *room, uint64_t need, Fault *f) no
 cdef void release_worker(Worker *w) noexcept nogil:
     free(w.raw)
     free(w.inflated)
+    free(w.labels)
     free(w.used.stamps)
     sc_inflate_free(w.inflater)
     free(w)
