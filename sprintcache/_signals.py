@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 __all__ = [
     "AudioDtype",
     "are_pieces",
+    "are_samples",
     "check_audio_dtype",
     "holds_audio",
     "is_audio",
     "is_signal",
     "join_audio",
     "signal",
+    "soundfile_module",
 ]
 
 AudioDtype = Literal["float32", "int16"]
@@ -61,6 +63,11 @@ def are_pieces(times: NDArray[np.float64]) -> bool:
     lengths = (times[:, 1] - times[:, 0])[: max(len(times) - 1, 1)]
     gaps = np.abs(times[1:, 0] - times[:-1, 1])
     return bool(lengths.min() >= _MIN_PACKET and gaps.max(initial=0) < 1e-5)
+
+
+def are_samples(datatype: str) -> bool:
+    """Whether a datatype may hold audio samples: vectors or scalars of real numbers."""
+    return datatype in _SAMPLES
 
 
 def is_audio(archive: Archive, name: str, data: Any) -> bool:
@@ -127,7 +134,7 @@ def join_audio(blocks: Sequence[Block], dtype: AudioDtype) -> NDArray[Any]:
         )
     if not datatypes:
         return np.zeros(0, dtype)
-    if datatypes[0] not in _SAMPLES:
+    if not are_samples(datatypes[0]):
         raise UnsupportedError(
             "not audio samples", expected="vector-s16 or other real numbers", found=datatypes[0]
         )
@@ -154,3 +161,12 @@ def _scaled(samples: NDArray[Any]) -> NDArray[np.float32]:
         samples = np.subtract(samples, full_scale, dtype=dtype)
     scaled: NDArray[np.floating[Any]] = np.divide(samples, full_scale, dtype=dtype)
     return scaled.astype(np.float32, copy=False)
+
+
+def soundfile_module() -> Any:
+    """Returns soundfile, or raises ImportError that names the extra."""
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:  # OSError: it does not find libsndfile
+        raise ImportError("audio files need soundfile: pip install 'sprintcache[audio]'") from error
+    return soundfile

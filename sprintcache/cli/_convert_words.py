@@ -31,6 +31,8 @@ def writes_words(options: Options) -> bool:
     """Whether the destination is a file, or a folder of files, with words or phones."""
     from sprintcache.segmentation import format_of
 
+    if options.audio_format is not None:
+        return False
     return options.format is not None or format_of(options.to) is not None
 
 

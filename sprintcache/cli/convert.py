@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,8 +21,10 @@ from ._options import (
     add_select,
     add_state_names,
     add_threads,
+    non_negative_int,
     positive_seconds,
 )
+from ._parser import UsageError
 from ._rename import Rule, add_rename, combine_rules
 from ._task import Task
 from ._text import pluralize
@@ -29,6 +32,9 @@ from ._words import WordOptions, add_words, is_text
 
 if TYPE_CHECKING:
     from typing import Literal
+
+    from sprintcache.allophones import AllophoneLabeling
+    from sprintcache.label_rates import LabelRate
 
     from ._options import Subparsers
 
@@ -48,6 +54,13 @@ class Options(WordOptions, ListOptions):
     targets: str | None
     skip_missing: bool
     num_labels: int | None
+    label_scheme: str | None
+    reduce_target_factor: int
+    reduce_target_frame: Literal["first", "middle", "majority"]
+    upsample: int
+    collapse: bool
+    blank: int | None
+    sample_rate: int | None
     key: str | None
     frame_shift: float | None
     frame_length: float
@@ -60,6 +73,45 @@ class Options(WordOptions, ListOptions):
     windows: bool
     on_alphabet_mismatch: Literal["error", "map", "ignore"]
     threads: int | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.label_scheme and (self.state_tying or not self.allophones):
+            raise UsageError("--label-scheme needs --allophones, and excludes --state-tying")
+        if self.blank is not None and not self.collapse:
+            raise UsageError("--blank needs --collapse")
+
+    @property
+    def audio_format(self) -> Literal["wav", "flac"] | None:
+        """The format of audio files, or None for other destinations."""
+        return "wav" if self.format == "wav" else "flac" if self.format == "flac" else None
+
+    def read_labeling(self) -> AllophoneLabeling | None:
+        """The labels of allophone states: by a label scheme, or as `read_state_names`."""
+        if self.label_scheme is None:
+            return self.read_state_names().labeling
+        from sprintcache import AllophoneLabeling
+
+        return AllophoneLabeling(
+            None,
+            self.allophones or "",
+            label_scheme=self.label_scheme,
+            lexicon_file=self.lexicon,
+            num_states=self.states or 3,
+        )
+
+    @property
+    def rate(self) -> LabelRate:
+        """What is done with labels."""
+        from sprintcache.label_rates import LabelRate
+
+        return LabelRate(
+            self.reduce_target_factor,
+            self.reduce_target_frame,
+            self.upsample,
+            self.collapse,
+            self.blank,
+        )
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -81,6 +133,9 @@ def add_parser(subparsers: Subparsers) -> None:
         "      --state-tying tying\n"
         "  sprintcache convert features.bundle --to train.hdf --targets align.cache \\\n"
         "      --allophones allophones --state-tying tying\n"
+        "  sprintcache convert alignment.cache --to center.hdf --allophones allophones \\\n"
+        "      --lexicon lexicon.xml --label-scheme center --reduce-target-factor 4\n"
+        "  sprintcache convert samples.cache --to audio/ --format flac\n"
         "  sprintcache convert feats.scp --to features.cache --frame-shift 0.01\n"
         "  sprintcache convert alignment.cache --to words.ctm --lexicon lexicon.xml \\\n"
         "      --corpus corpus.xml",
@@ -115,6 +170,34 @@ def add_parser(subparsers: Subparsers) -> None:
         "--key",
         help="what to read from a file: data, classes, ... (default: data, or the only one)",
     )
+    group = parser.add_argument_group("labels")
+    group.add_argument(
+        "--label-scheme",
+        metavar="PARTS",
+        help="labels by the parts of allophones, such as center.state.word-end: left, center,"
+        " right, state, position, word-end; needs --allophones, and --lexicon for the numbers of"
+        " phonemes",
+    )
+    group.add_argument(
+        "--reduce-target-factor",
+        metavar="N",
+        type=_positive,
+        default=1,
+        help="one label for N frames",
+    )
+    group.add_argument(
+        "--reduce-target-frame",
+        choices=["first", "middle", "majority"],
+        default="first",
+        help="which label of the N frames (default: first)",
+    )
+    group.add_argument(
+        "--upsample", metavar="N", type=_positive, default=1, help="repeat each label N times"
+    )
+    group.add_argument("--collapse", action="store_true", help="merge equal neighbors, as for CTC")
+    group.add_argument(
+        "--blank", metavar="LABEL", type=non_negative_int, help="then remove this label"
+    )
     group = parser.add_argument_group("archives")
     group.add_argument(
         "--frame-shift",
@@ -130,6 +213,12 @@ def add_parser(subparsers: Subparsers) -> None:
         default=0.025,
         help="used if the source has no times (default: %(default)s)",
     )
+    group.add_argument(
+        "--sample-rate",
+        metavar="HZ",
+        type=_positive,
+        help="of wav and flac files (default: that of the segments)",
+    )
     add_mismatch(group)
     add_words(parser)
     group = parser.add_argument_group("words, phones and states")
@@ -143,9 +232,9 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     group.add_argument(
         "--format",
-        choices=["ctm", "textgrid", "audacity", "jsonl"],
+        choices=["ctm", "textgrid", "audacity", "jsonl", "wav", "flac"],
         help="kind of file (default: by the ending); if --to is a folder, it gets a file for each"
-        " segment",
+        " segment; wav and flac: audio samples, always in a folder",
     )
     group.add_argument(
         "--recordings", action="store_true", help="count times from the start of the recordings"
@@ -167,12 +256,19 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="N",
         type=int,
         choices=range(1, 17),
-        help="states of a phone in alignments that are made of words (default: those of the state"
-        " tying, or 3)",
+        help="states of a phone in alignments that are made of words, and in --label-scheme"
+        " (default: those of the state tying, or 3)",
     )
     add_threads(parser)
     add_read_options(parser)
     add_state_names(parser, "for the labels of alignments; needs --state-tying")
+
+
+def _positive(text: str) -> int:
+    number = non_negative_int(text)
+    if not number:
+        raise argparse.ArgumentTypeError("the number must be at least 1")
+    return number
 
 
 def run(options: Options) -> int:
@@ -191,7 +287,7 @@ def _convert(options: Options) -> int:
 
     from ._copying import explain_existing
 
-    labeling = options.read_state_names().labeling
+    labeling = options.read_labeling()
     state = "is unchanged" if os.path.exists(options.to) else "was not written"
     names = _choose_names(options)
     try:
@@ -209,6 +305,9 @@ def _convert(options: Options) -> int:
                 targets=options.targets,
                 skip_missing=options.skip_missing,
                 num_labels=options.num_labels,
+                rate=options.rate,
+                audio_format=options.audio_format,
+                sample_rate=options.sample_rate,
                 dtype=options.dtype,
                 key=options.key,
                 frame_shift=options.frame_shift or 0.01,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sprintcache._output_folder import OutputFolder
 from sprintcache.errors import SprintCacheError
 
 from ._console import report, write_line
+from ._copying import explain_existing
 from ._options import (
     ListOptions,
     ReadOptions,
@@ -20,7 +22,6 @@ from ._options import (
     add_read_options,
     add_state_names,
 )
-from ._output_folder import OutputFolder
 from ._task import Task
 from ._text import pluralize
 
@@ -81,7 +82,10 @@ def run(options: Options) -> int:
 
     segments_only = options.format != "raw"
     folder = OutputFolder(options.to, SUFFIXES[options.format], options.overwrite)
-    with options.open(options.archive) as archive:
+    with (
+        explain_existing("--overwrite replaces it"),
+        options.open(options.archive) as archive,
+    ):
         names = choose_names(archive, options.globs, options, segments_only)
         if names is None:
             names = list(archive.segments if segments_only else archive)

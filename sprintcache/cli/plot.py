@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from sprintcache._output_folder import OutputFolder
 from sprintcache.errors import SprintCacheError
 
 from ._console import report
+from ._copying import explain_existing
 from ._options import (
     ListOptions,
     add_archive,
@@ -22,7 +24,6 @@ from ._options import (
     frame_range,
     positive_seconds,
 )
-from ._output_folder import OutputFolder
 from ._parser import UsageError
 from ._task import Task
 from ._text import pluralize
@@ -245,7 +246,7 @@ def _draw_many(
     def state(_done: int, _total: int) -> str:
         return f"{pluralize(num_drawn, 'picture was', 'pictures were')} written"
 
-    with Task("drawing", state) as task:
+    with explain_existing("--overwrite replaces it"), Task("drawing", state) as task:
         for index, name in enumerate(names):
             task(index, len(names))
             try:

@@ -5,6 +5,7 @@ Segments are converted one after the other: features as they are stored, alignme
 * To HDF5 (ending .hdf, .hdf5, .h5; extra `hdf`), as RETURNN's HDFDataset reads it: features or
   labels as its data, or features as data and labels as its target ``classes``.
 * To Kaldi (.ark, .scp; extra `kaldi`): matrices of features, vectors of scalars or labels.
+* To a folder of audio files, wav or flac (extra `audio`), with ``audio_format``.
 * To NumPy (.npz), with times; alignments without a labeling keep items, weights and alphabet.
 * From any of them to an archive. Integer vectors become alignments of emission ids, since a label
   does not determine its allophone state. HDF5 and Kaldi have no times; they are computed from frame
@@ -31,6 +32,7 @@ from sprintcache.errors import EntryNotFoundError, FormatError, SprintCacheError
 from sprintcache.opening import open_archive
 
 from .archives import ArchiveSink, ArchiveSource, ReadSettings
+from .audio_sink import AudioSink
 from .hdf_sink import HdfSink
 from .hdf_source import HdfSource
 from .kaldi_sink import KaldiSink
@@ -43,7 +45,9 @@ if TYPE_CHECKING:
     from sprintcache._path_map import PathMap
     from sprintcache.alignment import OnMismatch
     from sprintcache.allophones import AllophoneLabeling
+    from sprintcache.label_rates import LabelRate
 
+    from .audio_sink import AudioFormat
     from .items import ConvertItem, Sink, Source
 
 __all__ = ["convert", "segment_names"]
@@ -73,7 +77,10 @@ def convert(
     targets: StrPath | None = None,
     skip_missing: bool = False,
     num_labels: int | None = None,
+    rate: LabelRate | None = None,
     dtype: DTypeLike | None = None,
+    audio_format: AudioFormat | None = None,
+    sample_rate: int | None = None,
     key: str | None = None,
     frame_shift: float = 0.01,
     frame_length: float = 0.025,
@@ -98,7 +105,12 @@ def convert(
         targets: an archive of alignments whose labels are stored with the features; HDF5 only.
         skip_missing: leave out segments that have no targets.
         num_labels: for HDF5; None: that of the labeling, without one the largest label + 1.
+        rate: labels at another rate, or without repetitions.
         dtype: of features; None: as stored.
+        audio_format: "wav" or "flac": the destination is a folder, and gets a file for each
+            segment with every sample of the archive as it is.
+        sample_rate: of audio files, in Hz; None: the attribute ``sample-rate`` of the segment, or
+            what its times say.
         key: of an HDF5 file: "data", or a target such as "classes"; None: "data", or the only
             target of a file without inputs.
         frame_shift, frame_length: in seconds, for sources without times.
@@ -123,11 +135,15 @@ def convert(
     """
     if isinstance(sources, (str, os.PathLike)):
         sources = [sources]
-    to = _kind_of_destination(sources, destination)
+    if audio_format not in (None, "wav", "flac"):
+        raise ValueError(f"audio_format must be 'wav' or 'flac', not {audio_format!r}")
+    to = _kind_of_destination(sources, destination, audio_format)
     if targets is not None and to != "hdf":
         raise ValueError("targets can be stored in HDF5 files only")
     if dtype is not None and np.dtype(dtype).kind not in "iufc":
         raise ValueError(f"dtype must be numeric, not {np.dtype(dtype)}")
+    if labeling is not None and labeling.factors is not None:
+        raise ValueError("a file holds the labels of one label scheme")
     if num_labels is None and labeling is not None:
         num_labels = labeling.num_labels
     chosen = None if names is None else frozenset(names)
@@ -140,6 +156,7 @@ def convert(
         settings = ReadSettings(
             labeling=labeling,
             on_alphabet_mismatch=on_alphabet_mismatch,
+            as_audio=to == "audio",
             keep_all=to == "npz",
             targets=target_archive,
             skip_missing=skip_missing,
@@ -152,13 +169,15 @@ def convert(
             sink = ArchiveSink(destination, overwrite, frame_shift, frame_length)
         elif to == "hdf":
             sink = HdfSink(destination, overwrite, targets is not None, num_labels)
+        elif audio_format is not None:
+            sink = AudioSink(destination, audio_format, overwrite, sample_rate)
         elif to == "kaldi":
             sink = KaldiSink(destination, overwrite)
         else:
             sink = NpzSink(destination, overwrite)
         stack.enter_context(sink)
         items = stack.enter_context(closing(_items(sources, settings, key, chosen, progress)))
-        count = _convert_items(items, sink, dtype, rename)
+        count = _convert_items(items, sink, dtype, rename, rate)
     return count
 
 
@@ -167,6 +186,7 @@ def _convert_items(
     sink: Sink,
     dtype: DTypeLike | None,
     rename: Callable[[str], str] | None,
+    rate: LabelRate | None,
 ) -> int:
     """Adds the items to the sink; returns their number."""
     count = 0
@@ -175,6 +195,8 @@ def _convert_items(
     for item in items:
         if not len(item.data):
             empty.add(item.name)
+        if rate is not None and not rate.is_identity:
+            item = item.with_rate(rate)
         if dtype is not None:
             item = item.with_dtype(dtype)
         if rename is not None:
@@ -240,8 +262,14 @@ def segment_names(
             yield from source.names()
 
 
-def _kind_of_destination(sources: Sequence[StrPath], destination: StrPath) -> str:
+def _kind_of_destination(
+    sources: Sequence[StrPath], destination: StrPath, audio_format: AudioFormat | None
+) -> str:
     kinds = {_kind_of(path) for path in sources}
+    if audio_format is not None:
+        if kinds != {"archive"}:
+            raise ValueError("audio files are made of archives")
+        return "audio"
     to = _ENDINGS.get(os.path.splitext(destination)[1], "archive")
     if not kinds:
         raise ValueError("nothing to convert")

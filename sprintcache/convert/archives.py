@@ -16,6 +16,7 @@ from sprintcache.alignment import Alignment
 from sprintcache.errors import EntryNotFoundError, FormatError, naming
 from sprintcache.opening import open_archive
 
+from .audio_sink import read_samples
 from .items import ConvertItem, Sink, is_labels, label_alignment
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class ReadSettings:
 
     Attributes:
         labeling, on_alphabet_mismatch: as for `Archive.read_labels`.
+        as_audio: read all segments as audio samples in their stored dtype, with sample rates.
         keep_all: read times too, and keep alignments of allophone states if there is no labeling;
             otherwise all alignments must be mapped to labels.
         targets: alignments whose labels are read in addition to the data, or None.
@@ -48,6 +50,7 @@ class ReadSettings:
 
     labeling: AllophoneLabeling | None = None
     on_alphabet_mismatch: OnMismatch = "error"
+    as_audio: bool = False
     keep_all: bool = False
     targets: Archive | None = None
     skip_missing: bool = False
@@ -129,6 +132,9 @@ class ArchiveSource:
 
     def _item(self, name: str) -> ConvertItem:
         settings = self._settings
+        if settings.as_audio:
+            samples, sample_rate = read_samples(self._archive, name)
+            return ConvertItem(name, samples, sample_rate=sample_rate)
         targets = None
         if settings.targets is not None:
             targets = self._labels(settings.targets, name)
@@ -193,7 +199,7 @@ class ArchiveSink(Sink):
             ValueError: as `ArchiveWriter.add_features`.
             LabelError: for a label that an alignment cannot hold.
         """
-        name, data, times, _ = item
+        name, data, times = item.name, item.data, item.times
         if isinstance(data, Alignment):
             self._writer.add_alignment(name, data)
         elif is_labels(data):

@@ -177,7 +177,7 @@ class HdfSink(Sink):
                 dimension than those of earlier segments.
             LabelError: for a label that is too large.
         """
-        name, _, _, targets = item
+        name, targets = item.name, item.targets
         check_name(name, self._path, "HDF5")
         data = array_of(item, self._path)
         with naming(self._path, name):

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
     from typing_extensions import Self
 
+    from sprintcache.label_rates import LabelRate
+
 __all__ = [
     "ConvertItem",
     "Sink",
@@ -36,12 +38,30 @@ class ConvertItem(NamedTuple):
         times: (T, 2) float64 start and end in seconds, of labels and alignments (1, 2) for the
             whole segment; None if unknown or not required.
         targets: (T',) int32 labels in addition to the data, or None.
+        sample_rate: of audio samples, in Hz; None if unknown or not required.
     """
 
     name: str
     data: NDArray[Any] | Alignment
     times: NDArray[np.float64] | None = None
     targets: NDArray[np.int32] | None = None
+    sample_rate: int | None = None
+
+    def with_rate(self, rate: LabelRate) -> ConvertItem:
+        """The same item, with labels at another rate.
+
+        Raises:
+            LabelError: if the data is an alignment whose labels are not known.
+        """
+        if isinstance(self.data, Alignment):
+            raise LabelError(
+                "only labels have another rate, not allophone states",
+                entry=self.name,
+                expected="an AllophoneLabeling",
+            )
+        targets = None if self.targets is None else rate.apply_to(self.targets)
+        data = rate.apply_to(self.data) if is_labels(self.data) else self.data
+        return self._replace(data=data, targets=targets)
 
     def with_dtype(self, dtype: DTypeLike) -> ConvertItem:
         """The same item, with features and floats in another dtype.

@@ -57,7 +57,7 @@ class NpzSink(Sink):
         Raises:
             UnsupportedError: for a name that the file cannot hold, or holds already.
         """
-        name, data, times, _ = item
+        name, data, times = item.name, item.data, item.times
         check_name(name, self._destination.path, "a .npz file")
         if isinstance(data, Alignment):
             items = np.empty(len(data), _ITEM)

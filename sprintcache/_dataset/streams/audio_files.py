@@ -11,7 +11,7 @@ from sprintcache._dataset.buffers import BatchBuffers, PaddedArrays
 from sprintcache._path_map import PathMap, path_mapper
 from sprintcache._reader import check_threads
 from sprintcache._renaming import Rename
-from sprintcache._signals import AudioDtype, check_audio_dtype
+from sprintcache._signals import AudioDtype, check_audio_dtype, soundfile_module
 from sprintcache._text_file import open_regular
 from sprintcache._threads import ordered_map
 from sprintcache.errors import ArchiveChangedError, FormatError, UnsupportedError
@@ -69,7 +69,7 @@ class AudioFileStream(BlissStream):
     ) -> None:
         """Reads the corpus, but no audio file."""
         check_audio_dtype(dtype)
-        _soundfile()
+        soundfile_module()
         super().__init__(data_key, filename, path_map=path_map, rename=rename)
         self.dtype: AudioDtype = dtype
         self.sample_rate = sample_rate
@@ -209,14 +209,6 @@ class AudioFileStream(BlissStream):
         return path_mapper(self._path_map)(os.path.normpath(path))
 
 
-def _soundfile() -> Any:
-    try:
-        import soundfile
-    except (ImportError, OSError) as error:  # OSError: it does not find libsndfile
-        raise ImportError("audio files need soundfile: pip install 'sprintcache[audio]'") from error
-    return soundfile
-
-
 def _open(path: str) -> Any:
     """The file, open.
 
@@ -224,7 +216,7 @@ def _open(path: str) -> Any:
         OSError: if it cannot be read.
         FormatError: if soundfile cannot read it.
     """
-    soundfile = _soundfile()
+    soundfile = soundfile_module()
     open_regular(path).close()  # a missing file, or a pipe, on which opening would wait
     try:
         return soundfile.SoundFile(path)

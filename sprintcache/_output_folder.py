@@ -37,16 +37,16 @@ class OutputFolder:
         parts = name.split("/")
         if "\0" in name or any(part in ("", ".", "..") for part in parts):
             raise ValueError(
-                f"entry {name!r} is not extracted: its name is not a path below a folder"
+                f"entry {name!r} is not written: its name is not a path below a folder"
             )
         raw = name.encode("utf-8", "surrogateescape")
         path = os.path.join(self._path, os.fsdecode(raw)) + self._suffix
         # an existing link may lead out of the folder
         parent = os.path.realpath(os.path.dirname(path))
         if parent != self._path and not parent.startswith(os.path.join(self._path, "")):
-            raise ValueError(f"entry {name!r} is not extracted: {parent} is outside the folder")
+            raise ValueError(f"entry {name!r} is not written: {parent} is outside the folder")
         if os.path.lexists(path) and not self._overwrite:
-            raise FileExistsError(f"{path} already exists; --overwrite replaces it")
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
         return path
 
     def write(self, name: str, data: bytes | memoryview) -> None:
@@ -64,9 +64,7 @@ class OutputFolder:
         except OSError as error:
             if error.errno not in _NAME_ERRORS:
                 raise
-            raise ValueError(
-                f"entry {name!r} is not extracted: {error.strerror}: {path}"
-            ) from error
+            raise ValueError(f"entry {name!r} is not written: {error.strerror}: {path}") from error
 
 
 def _write(path: str, data: bytes | memoryview) -> None:
