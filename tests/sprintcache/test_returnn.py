@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import gzip
+import json
+import os
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sprintcache
+from sprintcache.bliss import Corpus
 from tests.oracle import builder
 from tests.paths import DATA
 
@@ -477,3 +481,135 @@ def test_without_returnn_it_is_named() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert "pip install returnn" in done.stderr.splitlines()[-1]
+
+
+# ---- other streams -----------------------------------------------------------------------------
+
+CORPUS = str(DATA / "corpus" / "corpus.xml.gz")
+LEXICON = str(DATA / "corpus" / "lexicon.xml.gz")
+STREAMS = {
+    "data": {"filename": str(DATA / "samples.cache")},
+    "classes": {
+        "filename": str(DATA / "alignment.viterbi.cache"),
+        "allophone_labeling": {
+            "silence_phone": "[SILENCE]",
+            "allophone_file": str(DATA / "allophones"),
+            "lexicon_file": LEXICON,
+            "label_scheme": ["left", "center.state"],
+        },
+    },
+    "text": {"type": "text", "filename": CORPUS, "lexicon": LEXICON},
+    "raw": {"type": "text", "filename": CORPUS},
+    "speaker": {"type": "speaker", "filename": CORPUS},
+    "features": {"type": "feat", "filename": str(DATA / "features.bundle")},
+}
+
+TRAINING = """#!rnn.py
+import json
+import torch
+import returnn.frontend as rf
+from returnn.tensor import Dim, batch_dim
+from sprintcache.returnn import SprintCacheDataset
+
+task, backend, device = "train", "torch", "cpu"
+train = {
+    "class": SprintCacheDataset, "data": STREAMS, "missing": "skip", "seq_ordering": "random",
+    "reduce_target_factor": 2, "reduce_target_frame": "majority", "length_mismatch": "ignore",
+}
+batch_size, max_seqs, num_epochs = {"data": 100_000}, 2, 1
+optimizer, learning_rate = {"class": "adam"}, 0.001
+model, learning_rate_file = OUT + "/net", OUT + "/rates"
+
+def sparse(size, dtype):
+    return {
+        "dim_tags": [batch_dim, Dim(None, name="time")],
+        "sparse_dim": Dim(size, name="labels"), "dtype": dtype,
+    }
+
+extern_data = {
+    "data": {"dim_tags": [batch_dim, Dim(None, name="samples")], "dtype": "float32"},
+    "classes[left]": sparse(28, "int8"),
+    "classes[center.state]": sparse(84, "int8"),
+    "text": sparse(27, "int32"),
+    "raw": sparse(256, "uint8"),
+    "speaker": sparse(5, "int32"),
+}
+
+def get_model(*, epoch, step, **_):
+    return torch.nn.Linear(320, 84)
+
+def train_step(*, model, extern_data, **_):
+    data = {key: extern_data[key].raw_tensor for key in extern_data.data}
+    frames = data["classes[center.state]"]
+    size = min(frames.shape[1], data["data"].shape[1] // 320)
+    logits = model(data["data"][:, : 320 * size].unflatten(1, (size, 320)))
+    loss = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), frames[:, :size].flatten().long()
+    )
+    rf.get_run_ctx().mark_as_loss(name="ce", loss=loss)
+    with open(OUT + "/seen", "a") as file:
+        for row, tag in enumerate(data["seq_tag"]):
+            found = {}
+            for key in ("classes[left]", "text", "raw", "speaker"):
+                lengths = extern_data[key].get_sequence_lengths()
+                found[key] = data[key][row, : lengths[row]].tolist()
+            file.write(json.dumps([str(tag), found]) + "\\n")
+"""
+
+
+def test_keys_of_other_streams() -> None:
+    dataset = basic.init_dataset({"class": SprintCacheDataset, "data": STREAMS, "missing": "skip"})
+    kinds = {
+        "data": ("float32", False, []),
+        "classes[left]": ("int8", True, []),
+        "classes[center.state]": ("int8", True, []),
+        "text": ("int32", True, []),
+        "raw": ("uint8", True, []),
+        "speaker": ("int32", True, []),
+        "features": ("float32", False, [16]),
+    }
+    assert dataset.get_data_keys() == list(kinds)
+    assert dataset.get_target_list() == [
+        "classes[left]", "classes[center.state]", "text", "raw"
+    ]  # fmt: skip
+    dataset.init_seq_order(epoch=1)
+    dataset.load_seqs(0, 1)
+    for key, (dtype, is_sparse, shape) in kinds.items():
+        assert dataset.get_data_dtype(key) == dtype == dataset.get_data(0, key).dtype
+        assert dataset.is_data_sparse(key) == is_sparse
+        assert dataset.get_data_shape(key) == shape
+        assert list(dataset.get_data(0, key).shape[1:]) == shape
+
+
+def test_an_epoch_of_audio_alignment_text_and_speaker(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="RETURNN trains with torch, which is not installed")
+    (tmp_path / "train.config").write_text(
+        TRAINING.replace("STREAMS", repr(STREAMS)).replace("OUT", repr(str(tmp_path)))
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "returnn", str(tmp_path / "train.config")],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(DATA.parents[1])},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Finished training at epoch 1" in done.stdout + done.stderr
+    lines = map(json.loads, (tmp_path / "seen").read_text().splitlines())
+    seen = {re.sub(r".*?(espeak/rec\d+/\d+).*", r"\1", tag): data for tag, data in lines}
+    words = {segment.name: segment for segment in Corpus(CORPUS)}
+    assert sorted(seen) == ["espeak/rec000/1", "espeak/rec012/1"]
+    with sprintcache.open_archive(DATA / "alignment.viterbi.cache") as archive:
+        left = sprintcache.AllophoneLabeling(
+            None, DATA / "allophones", label_scheme="left", lexicon_file=LEXICON
+        )
+        for tag, data in seen.items():
+            text = words[tag].orthography or ""
+            assert bytes(data["raw"]).decode() == text
+            letters = [" abcdefghijklmnopqrstuvwxyz".index(letter) for letter in text]
+            assert data["text"] == [number for number in letters if number]
+            assert data["speaker"] == [int((words[tag].speaker or "")[3:])]
+            labels = archive.read_labels(tag, left).tolist()
+            pairs = (labels[i : i + 2] for i in range(0, len(labels), 2))
+            assert data["classes[left]"] == [pair[0] for pair in pairs]
