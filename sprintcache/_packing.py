@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["packed_offsets"]
+__all__ = ["Packing", "packed_layouts", "packed_offsets"]
+
+Packing = bool | Mapping[str, Any]
 
 
 def packed_offsets(lengths: NDArray[np.int64], gap: int = 0, align: int = 1) -> NDArray[np.int64]:
@@ -32,3 +35,31 @@ def packed_offsets(lengths: NDArray[np.int64], gap: int = 0, align: int = 1) -> 
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(-(-(lengths + gap) // align) * align, out=offsets[1:])
     return offsets
+
+
+def packed_layouts(packing: Packing, keys: Iterable[str]) -> dict[str, tuple[int, int] | None]:
+    """Data key to gap and alignment, or to None for a key that is padded.
+
+    Args:
+        packing: True (no gaps), or as RETURNN's ``packed_tensors``: a dict with "gap", "align" and
+            "per_key", a dict of data key to a dict with "gap", "align" and "packed".
+        keys: the data keys.
+
+    Raises:
+        ValueError: if an option is unknown or out of range, or belongs to a key that is not there.
+    """
+    keys = list(keys)
+    options: Mapping[str, Any] = packing if isinstance(packing, Mapping) else {}
+    per_key = options.get("per_key", {})
+    unknown = {*options} - {"gap", "align", "per_key"} | {*per_key} - {*keys}
+    for own in per_key.values():
+        unknown |= {*own} - {"gap", "align", "packed"}
+    if unknown:
+        raise ValueError(f"packed: unknown options or data keys: {', '.join(sorted(unknown))}")
+    layouts: dict[str, tuple[int, int] | None] = {}
+    for key in keys:
+        merged = {"gap": 0, "align": 1, **options, **per_key.get(key, {})}
+        layout = merged["gap"], merged["align"]
+        packed_offsets(np.zeros(0, np.int64), *layout)  # checks it
+        layouts[key] = layout if merged.get("packed", True) else None
+    return layouts

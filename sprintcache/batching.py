@@ -6,6 +6,7 @@ of sequences; a million of them take 0.1 to 0.2 s.
 
 from __future__ import annotations
 
+import sys
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,7 @@ def make_batches(
     lengths: ArrayLike | None = None,
     *,
     max_frames: int | None = None,
+    max_packed_frames: int | None = None,
     max_seqs: int | None = None,
     buckets: int | ArrayLike | None = None,
     min_seq_length: int = 1,
@@ -75,6 +77,8 @@ def make_batches(
             `max_seqs` alone.
         max_frames: maximum size of a padded batch: its longest sequence times the number of its
             sequences. A longer sequence is a batch by itself.
+        max_packed_frames: maximum sum of the lengths of a batch, the budget of packed batches; a
+            longer sequence is a batch by itself. Limits can be combined.
         max_seqs: maximum number of sequences of a batch.
         buckets: upper bounds of lengths, ascending (above the last one is one more bucket); or a
             number of buckets, see `bucket_bounds`.
@@ -85,10 +89,11 @@ def make_batches(
         ValueError: if neither limit is given or one is below 1, if lengths are needed and missing,
             or if the bounds do not ascend.
     """
-    if max_frames is None and max_seqs is None:
-        raise ValueError("batches need max_frames, max_seqs, or both")
+    if max_frames is None and max_packed_frames is None and max_seqs is None:
+        raise ValueError("batches need max_frames, max_packed_frames or max_seqs")
     for name, limit in (
         ("max_frames", max_frames),
+        ("max_packed_frames", max_packed_frames),
         ("max_seqs", max_seqs),
         ("max_seq_length", max_seq_length),
     ):
@@ -96,8 +101,9 @@ def make_batches(
             raise ValueError(f"{name} must be at least 1, not {limit}")
     seqs = np.asarray(order, np.int64)
     if lengths is None:
-        if not (max_frames is None and buckets is None and max_seq_length is None):
-            raise ValueError("max_frames, max_seq_length, buckets need the lengths of sequences")
+        limits = max_frames, max_packed_frames, buckets, max_seq_length
+        if any(limit is not None for limit in limits):
+            raise ValueError("limits of frames, and buckets, need the lengths of sequences")
         sizes: NDArray[Any] = np.zeros(len(seqs), np.int64)
     else:
         sizes = np.asarray(lengths)[seqs]
@@ -109,7 +115,7 @@ def make_batches(
     sizes = sizes[by_bucket]
     cuts = [0]
     for start, stop in pairwise(starts):
-        cuts.extend(_cuts(sizes[start:stop], start, max_frames, max_seqs))
+        cuts.extend(_cuts(sizes[start:stop], start, max_frames, max_packed_frames, max_seqs))
     ends = np.array(cuts[1:], np.int64)
     by_last = np.argsort(by_bucket[ends - 1])
     counts = np.diff(cuts)[by_last]
@@ -163,23 +169,31 @@ def _bounds(lengths: NDArray[Any], buckets: int | ArrayLike | None) -> NDArray[A
 
 
 def _cuts(
-    sizes: NDArray[Any], start: int, max_frames: int | None, max_seqs: int | None
+    sizes: NDArray[Any],
+    start: int,
+    max_frames: int | None,
+    max_packed_frames: int | None,
+    max_seqs: int | None,
 ) -> Iterator[int]:
     """Ends of the batches of consecutive sequences, the first of which has index `start`."""
     stop = start + len(sizes)
     limit = max_seqs or len(sizes)
-    if max_frames is None:
+    if max_frames is None and max_packed_frames is None:
         yield from range(start + limit, stop, limit or 1)
     else:
-        count = longest = 0
+        padded = sys.maxsize if max_frames is None else max_frames
+        packed = sys.maxsize if max_packed_frames is None else max_packed_frames
+        count = longest = total = 0
         numbers = (sizes[i : i + _CHUNK].tolist() for i in range(0, len(sizes), _CHUNK))
         for index, size in enumerate(chain.from_iterable(numbers), start):
             count += 1
+            total += size
             if size > longest:
                 longest = size
-            if (longest * count > max_frames or count > limit) and count > 1:
+            is_full = longest * count > padded or total > packed or count > limit
+            if is_full and count > 1:
                 yield index
                 count = 1
-                longest = size
+                longest = total = size
     if len(sizes):
         yield stop

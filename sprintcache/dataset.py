@@ -22,7 +22,9 @@ from ._dataset.corpus import Corpus, Mismatch, Missing
 from ._dataset.reader import SprintCacheReader as _Reader
 from ._dataset.selection import Limit, Selection
 from ._dataset.streams.alignment import AlignmentStream
+from ._dataset.streams.base import FrameArrays
 from ._dataset.streams.soft_alignment import SoftAlignmentStream
+from ._packing import Packing, packed_layouts
 from .dataset_base import Dataset, DatasetSeq, read_seq_lengths
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from ._path_map import PathMap
     from .label_rates import Frame
 
-__all__ = ["BatchBuffers", "DatasetReport", "SprintCacheDataset"]
+__all__ = ["BatchBuffers", "DatasetReport", "FrameArrays", "SprintCacheDataset"]
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +137,7 @@ class SprintCacheDataset(Dataset):
             self._corpus, self.seq_list_filter_file, min_seq_length, max_seq_length
         )
         self._order_lengths: NDArray[Any] | None = None
+        self._shared: NDArray[np.int64] | None = None
         self._order: NDArray[np.int64] | None = None
         self._begun: tuple[list[str] | None, list[int] | None] = (None, None)
         self._loaded: dict[int, DatasetSeq] = {}
@@ -154,7 +157,13 @@ class SprintCacheDataset(Dataset):
             raise ValueError("a window needs features under the data key 'data'")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_order": None, "_order_lengths": None, "_loaded": {}}
+        return {
+            **self.__dict__,
+            "_order": None,
+            "_order_lengths": None,
+            "_shared": None,
+            "_loaded": {},
+        }
 
     def close(self) -> None:
         """Closes the archives."""
@@ -493,6 +502,122 @@ class SprintCacheDataset(Dataset):
         if self.window > 1 and "data" in batch:
             batch["data"] = _windowed(*batch["data"], self.window, buffers), batch["data"][1]
         return batch
+
+    def read_packed(
+        self,
+        seqs: Sequence[int] | Sequence[str] | NDArray[np.int64],
+        keys: Sequence[str] | None = None,
+        *,
+        packing: Packing = True,
+        pad: int = -1,
+        num_threads: int = 1,
+        buffers: BatchBuffers | None = None,
+    ) -> dict[str, FrameArrays]:
+        """A batch of each data key without padding, the sequences one after the other.
+
+        Features and labels are read into place. Other data, and what is trimmed, is copied once
+        more.
+
+        Args:
+            seqs, keys, num_threads, buffers: as for `read_batch`.
+            packing: True: without gaps. Or gap and alignment, as RETURNN's ``packed_tensors``:
+                ``{"gap": 120, "align": 6, "per_key": {"classes": {"packed": False}}}``. A sequence
+                and its gap take a multiple of `align` frames; a key that is not packed is padded.
+            pad: value of labels in gaps; other data is zero there.
+
+        Returns:
+            dict of data key to `FrameArrays`: values (N, D) or (N,), offsets (B + 1,) where each
+            sequence begins, and the lengths (B,). Sequence i is
+            ``values[offsets[i] : offsets[i] + lengths[i]]``. Of a padded key, `offsets` is None.
+
+        Raises:
+            ValueError: if `packing` is not valid, or if the dataset has a window.
+            SprintCacheError, IndexError: as for `read_batch`.
+        """
+        if self.window > 1:
+            raise ValueError("packed batches have no window")
+        streams = self._streams if keys is None else {key: self._streams[key] for key in keys}
+        layouts = packed_layouts(packing, streams)
+        indices = self._corpus.indices(seqs, unchecked=True)
+        batch: dict[str, FrameArrays] = {}
+        frames = {}
+        for key, stream in streams.items():
+            read = stream.read_ranges(
+                self._corpus.numbers(key, indices),
+                layout=layouts[key],
+                pad=pad,
+                num_threads=num_threads,
+                buffers=buffers,
+            )
+            frames[key] = next(iter(read.values())).lengths
+            batch.update(read)
+        agreed = self._corpus.agreed(frames, indices)
+        for key, stream in streams.items():
+            if agreed[key] is not frames[key]:
+                batch |= stream.read_ranges(
+                    self._corpus.numbers(key, indices),
+                    stops=agreed[key],
+                    layout=layouts[key],
+                    pad=pad,
+                    num_threads=num_threads,
+                    buffers=buffers,
+                )
+        return batch
+
+    @property
+    def target_factor(self) -> int:
+        """Frames of features per label, the option `reduce_target_factor`."""
+        return self._corpus.factor
+
+    def shared_lengths(self) -> NDArray[np.int64]:
+        """(N,) int64 frames of the reference key that all keys share, by corpus index.
+
+        The stored lengths, unless ``length_mismatch="trim"`` cuts them.
+
+        Raises:
+            LabelError: if lengths differ by more than the options accept.
+        """
+        if self._shared is None:
+            frames = {key: self._corpus.lengths(key) for key in self._corpus.timed_keys}
+            indices = np.arange(len(self._corpus))
+            self._shared = self._corpus.agreed(frames, indices)[self._corpus.reference]
+        return self._shared
+
+    def read_ranges(
+        self,
+        key: str,
+        seqs: NDArray[np.int64],
+        starts: NDArray[np.int64] | None,
+        stops: NDArray[np.int64] | None,
+        *,
+        pad: int = -1,
+        num_threads: int = 1,
+        buffers: BatchBuffers | None = None,
+    ) -> dict[str, FrameArrays]:
+        """Ranges of frames of one data key, padded; lengths of keys are not compared.
+
+        Args:
+            key: the data key; of some types, one with several outputs.
+            seqs: (B,) corpus indices.
+            starts, stops: (B,) ranges, cut at the end of the sequence; None: all frames.
+            pad, num_threads, buffers: as for `read_batch`.
+
+        Returns:
+            dict of data key to `FrameArrays`.
+
+        Raises:
+            KeyError: if there is no such data key.
+            SprintCacheError, IndexError: as for `read_batch`.
+        """
+        indices = self._corpus.indices(seqs, unchecked=True)
+        return self._streams[key].read_ranges(
+            self._corpus.numbers(key, indices),
+            starts=starts,
+            stops=stops,
+            pad=pad,
+            num_threads=num_threads,
+            buffers=buffers,
+        )
 
     # ---- keys
 

@@ -78,6 +78,7 @@ class BatchSampler:
         chosen: NDArray[np.bool_] | None = None,
         tags: Sequence[str] | None = None,
         max_frames: int | None = None,
+        max_packed_frames: int | None = None,
         max_seqs: int | None = None,
         buckets: int | ArrayLike | None = None,
         min_seq_length: int = 1,
@@ -97,8 +98,8 @@ class BatchSampler:
                 order after parts and shards are cut.
             tags: (N,) names, which are not kept: states of other names are refused. None: states
                 of other sequences of the same number (and lengths, where given) are accepted.
-            max_frames, max_seqs, buckets, min_seq_length, max_seq_length: limits of a batch and
-                of its sequences, see `batching.make_batches`.
+            max_frames, max_packed_frames, max_seqs, buckets, min_seq_length, max_seq_length: limits
+                of a batch and of its sequences, see `batching.make_batches`.
             rank, world_size: number of this process, and of all processes.
             remainder: the last step, if the number of batches is not a multiple of `world_size`:
                 "repeat" fills it with the first batches of the epoch, "drop" leaves it out. At
@@ -132,6 +133,7 @@ class BatchSampler:
         self._group = partial(
             make_batches,
             max_frames=max_frames,
+            max_packed_frames=max_packed_frames,
             max_seqs=max_seqs,
             buckets=buckets,
             min_seq_length=min_seq_length,
@@ -146,7 +148,7 @@ class BatchSampler:
         for name, array in arrays.items():
             if array is not None and array.shape != (num_seqs,):
                 raise ValueError(f"{num_seqs} sequences, but {name} of shape {array.shape}")
-        limits = max_frames, buckets, max_seq_length
+        limits = max_frames, max_packed_frames, buckets, max_seq_length
         needs_lengths = any(limit is not None for limit in limits)
         if (lengths is None and needs_lengths) or (
             self._order_lengths is None and self.ordering.needs_lengths
@@ -168,7 +170,11 @@ class BatchSampler:
     def _options_checksum(self, tags: Sequence[str]) -> int:
         """Checksum of everything that must be equal for a position to mean the same."""
         options = replace(self.ordering, random_seed_offset=0).description, self._num_seqs
-        limits = [np.asarray(value).tolist() for value in self._group.keywords.values()]
+        limits = [
+            np.asarray(value).tolist()
+            for name, value in self._group.keywords.items()
+            if name != "max_packed_frames" or value is not None  # states from before it existed
+        ]
         checksum = zlib.crc32(repr((options, limits)).encode())
         for array in (self._lengths, self._order_lengths, self._chosen):
             if array is not None:

@@ -22,7 +22,7 @@ errors entries alignment batching _checks _dataset.buffers _directory _packing _
 _dataset.packed_strings _pickled_list _renaming _signals _text_file _output_folder label_rates
 _label_schemes
 _analysis.accumulators _analysis.boundaries
-_analysis.frame_grid _analysis.name_sample _analysis.finite _dataset.name_lookup
+_chunk_table _analysis.frame_grid _analysis.name_sample _analysis.finite _dataset.name_lookup
 _write.combine_plan
 _reader _attributes _configuration _files _segment_list bliss lexicon ordering states vocabulary
 _write.alignment_encoding
@@ -41,6 +41,7 @@ _dataset.streams.automaton _dataset.streams.texts _dataset.streams.vector _write
 _dataset.streams.soft_alignment _dataset.corpus
 _dataset.reader _dataset.selection
 dataset dataset_reader _write.combine
+chunks
 plot ray torch compat convert returnn
 cli
 """

@@ -93,6 +93,16 @@ class Corpus:
         if length_mismatch == "skip":
             self._skip_mismatched()
 
+    @property
+    def factor(self) -> int:
+        """Frames of the reference per label."""
+        return self._factor
+
+    @property
+    def timed_keys(self) -> list[str]:
+        """The keys whose lengths are compared."""
+        return [self.reference, *self._targets]
+
     def __len__(self) -> int:
         return len(self.tags)
 

@@ -51,7 +51,7 @@ except ModuleNotFoundError as error:
 
 from .automata import AutomataTensors, to_k2
 from .automata_collate import AutomataBatch, AutomataCollate
-from .batch import Batch, Item, collate
+from .batch import Batch, Item, PackedBatch, collate
 from .datasets import MapDataset
 from .full_sum import full_sum_loss
 from .loader import Loader
@@ -71,6 +71,7 @@ __all__ = [
     "Loader",
     "LoaderReport",
     "MapDataset",
+    "PackedBatch",
     "SequenceStream",
     "StepReport",
     "collate",

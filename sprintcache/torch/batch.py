@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Sequence
 from multiprocessing.reduction import ForkingPickler
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Sent = dict[str, SharedTensor | torch.Tensor]
 
-__all__ = ["Batch", "Item", "PaddedTensors", "collate", "pool_of_worker"]
+__all__ = ["Batch", "Item", "PackedBatch", "PaddedTensors", "collate", "pool_of_worker"]
 
 
 class PaddedTensors(dict[str, torch.Tensor]):
@@ -61,6 +61,48 @@ class Batch(NamedTuple):
         return self._replace(data=PaddedTensors(data))
 
 
+class PackedBatch(NamedTuple):
+    """Several sequences one after the other, without padding.
+
+    Sequence i of a key is ``data[key][cu_seqlens[key][i]:][:lengths[key][i]]``.
+
+    Attributes:
+        data: data key to tensor: features (N, D) float32, labels (N,) int32, and others; zero in
+            gaps, labels `pad`. Padded as in a `Batch` where a key is not packed.
+        cu_seqlens: data key to (B + 1,) int32, where each sequence begins, the last one being N;
+            without the keys that are not packed.
+        lengths: data key to (B,) int64.
+        tags: the B names.
+        state: as of a `Batch`.
+    """
+
+    data: dict[str, torch.Tensor]
+    cu_seqlens: dict[str, torch.Tensor]
+    lengths: dict[str, torch.Tensor]
+    tags: list[str]
+    state: State | None
+
+    def to(self, device: Any, non_blocking: bool = False) -> PackedBatch:
+        """The batch with its data and `cu_seqlens` on another device; lengths are not moved."""
+        data, cu_seqlens = (
+            {key: x.to(device, non_blocking=non_blocking) for key, x in tensors.items()}
+            for tensors in (self.data, self.cu_seqlens)
+        )
+        return self._replace(data=PaddedTensors(data), cu_seqlens=cu_seqlens)
+
+    def nested(self, key: str) -> torch.Tensor:
+        """The sequences of a key as a nested tensor of PyTorch's jagged layout; no copy.
+
+        Raises:
+            KeyError: if the key is not packed.
+        """
+        values, offsets = self.data[key], self.cu_seqlens[key].long()
+        lengths = self.lengths[key].to(values.device)
+        if torch.equal(offsets.diff(), lengths):
+            return torch.nested.nested_tensor_from_jagged(values, offsets)
+        return torch.nested.nested_tensor_from_jagged(values, offsets, lengths)
+
+
 class Item(NamedTuple):
     """One sequence.
 
@@ -74,7 +116,11 @@ class Item(NamedTuple):
     tag: str
 
 
-def collate(items: Batch | Sequence[Item], pad: int = -1) -> Batch:
+@overload
+def collate(items: PackedBatch, pad: int = -1) -> PackedBatch: ...
+@overload
+def collate(items: Batch | Sequence[Item], pad: int = -1) -> Batch: ...
+def collate(items: Batch | PackedBatch | Sequence[Item], pad: int = -1) -> Batch | PackedBatch:
     """The `collate_fn` of a DataLoader.
 
     Args:
@@ -86,7 +132,7 @@ def collate(items: Batch | Sequence[Item], pad: int = -1) -> Batch:
         ValueError: if the batch is empty.
         TypeError: if a sequence is not an `Item`.
     """
-    if isinstance(items, Batch):
+    if isinstance(items, (Batch, PackedBatch)):
         return items
     if not items:
         raise ValueError("a batch of no sequences")
@@ -121,6 +167,7 @@ def pool_of_worker() -> SharedPool | None:
 def _pool_of(process: int) -> SharedPool:
     pool = SharedPool()
     ForkingPickler.register(Batch, functools.partial(_reduce_batch, pool))
+    ForkingPickler.register(PackedBatch, functools.partial(_reduce_packed_batch, pool))
     return pool
 
 
@@ -129,6 +176,27 @@ def _reduce_batch(pool: SharedPool, batch: Batch) -> tuple[Any, ...]:
     lengths = {key: sizes.numpy() for key, sizes in batch.lengths.items()}
     data = {key: pool.sent(tensor) for key, tensor in batch.data.items()}
     return _rebuild_batch, (data, lengths, batch.tags, batch.state)
+
+
+def _reduce_packed_batch(pool: SharedPool, batch: PackedBatch) -> tuple[Any, ...]:
+    small = [
+        {key: tensor.numpy() for key, tensor in tensors.items()}
+        for tensors in (batch.cu_seqlens, batch.lengths)
+    ]
+    data = {key: pool.sent(tensor) for key, tensor in batch.data.items()}
+    return _rebuild_packed_batch, (data, *small, batch.tags, batch.state)
+
+
+def _rebuild_packed_batch(
+    data: Sent,
+    cu_seqlens: dict[str, NDArray[np.int32]],
+    lengths: dict[str, NDArray[np.int64]],
+    tags: list[str],
+    state: State | None,
+) -> PackedBatch:
+    batch = _rebuild_batch(data, lengths, tags, state)
+    offsets = {key: torch.from_numpy(x) for key, x in cu_seqlens.items()}
+    return PackedBatch(batch.data, offsets, batch.lengths, tags, state)
 
 
 def _rebuild_batch(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,12 +10,16 @@ import torch
 from torch.utils.data import Dataset
 
 from sprintcache._checks import require_attribute
+from sprintcache._packing import Packing, packed_layouts
 from sprintcache.sampling import BatchSeqs
 
-from .batch import Batch, Item, PaddedTensors, pool_of_worker
+from .batch import Batch, Item, PackedBatch, PaddedTensors, pool_of_worker
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from sprintcache.dataset import BatchBuffers, SprintCacheDataset
+    from sprintcache.sampling import State
 
 __all__ = ["MapDataset"]
 
@@ -35,6 +39,7 @@ class MapDataset(Dataset[Item]):  # type: ignore[misc]
         *,
         pad: int = -1,
         num_threads: int = 1,
+        packed: Packing = False,
     ) -> None:
         """Wraps a dataset; its epochs have no effect here.
 
@@ -43,9 +48,11 @@ class MapDataset(Dataset[Item]):  # type: ignore[misc]
             keys: data keys to read; None: all.
             pad: value beyond the end of labels.
             num_threads: threads that decode a batch, in each worker.
+            packed: batches are `PackedBatch` instead of `Batch`. True: without gaps. Or gap and
+                alignment, as for `SprintCacheDataset.read_packed`.
 
         Raises:
-            ValueError: if `dataset` has no such key.
+            ValueError: if `dataset` has no such key, or `packed` is not valid.
             TypeError: if it is not a dataset of archives.
         """
         require_attribute(dataset, "read_batch", "a SprintCacheDataset")
@@ -56,6 +63,10 @@ class MapDataset(Dataset[Item]):  # type: ignore[misc]
         self.keys = keys
         self.pad = pad
         self.num_threads = num_threads
+        self.packed = packed
+        if packed or isinstance(packed, Mapping):
+            require_attribute(dataset, "read_packed", "a dataset that reads packed batches")
+            packed_layouts(packed, dataset.data if keys is None else keys)  # checks it
 
     def __len__(self) -> int:
         """Number of sequences in the corpus."""
@@ -73,8 +84,8 @@ class MapDataset(Dataset[Item]):  # type: ignore[misc]
         tag = self.dataset.get_all_tags()[seq]
         return Item({key: torch.from_numpy(array) for key, array in data.items()}, tag)
 
-    def __getitems__(self, seqs: Sequence[int]) -> Batch:
-        """A padded batch, by one call into the compiled reader for each data key.
+    def __getitems__(self, seqs: Sequence[int]) -> Batch | PackedBatch:
+        """A padded or packed batch, by one call into the compiled reader for each data key.
 
         Raises:
             IndexError: if there is no such sequence.
@@ -82,8 +93,8 @@ class MapDataset(Dataset[Item]):  # type: ignore[misc]
         """
         return self.read(seqs, pool_of_worker())
 
-    def read(self, seqs: Sequence[int], buffers: BatchBuffers | None = None) -> Batch:
-        """A padded batch in memory of the caller's choice; safe for threads if that is.
+    def read(self, seqs: Sequence[int], buffers: BatchBuffers | None = None) -> Batch | PackedBatch:
+        """A padded or packed batch in memory of the caller's choice; safe for threads if that is.
 
         Args:
             seqs: sequences by corpus index; those of a `BatchSampler` carry the batch's state.
@@ -93,10 +104,40 @@ class MapDataset(Dataset[Item]):  # type: ignore[misc]
             IndexError, SprintCacheError: as for `__getitems__`.
         """
         numbers = np.array(seqs, np.int64)
+        state = seqs.state if isinstance(seqs, BatchSeqs) else None
+        tags = self.dataset.get_tags(numbers)
+        if self.packed or isinstance(self.packed, Mapping):
+            return self._read_packed(numbers, buffers, tags, state)
         read = self.dataset.read_batch(
             numbers, self.keys, pad=self.pad, num_threads=self.num_threads, buffers=buffers
         )
         data = PaddedTensors({key: torch.from_numpy(array) for key, (array, _) in read.items()})
         lengths = {key: torch.from_numpy(sizes) for key, (_, sizes) in read.items()}
-        state = seqs.state if isinstance(seqs, BatchSeqs) else None
-        return Batch(data, lengths, self.dataset.get_tags(numbers), state)
+        return Batch(data, lengths, tags, state)
+
+    def _read_packed(
+        self,
+        numbers: NDArray[np.int64],
+        buffers: BatchBuffers | None,
+        tags: list[str],
+        state: State | None,
+    ) -> PackedBatch:
+        read = self.dataset.read_packed(
+            numbers,
+            self.keys,
+            packing=self.packed,
+            pad=self.pad,
+            num_threads=self.num_threads,
+            buffers=buffers,
+        )
+        return PackedBatch(
+            PaddedTensors({key: torch.from_numpy(arrays.values) for key, arrays in read.items()}),
+            {
+                key: torch.from_numpy(arrays.offsets.astype(np.int32))
+                for key, arrays in read.items()
+                if arrays.offsets is not None
+            },
+            {key: torch.from_numpy(arrays.lengths) for key, arrays in read.items()},
+            tags,
+            state,
+        )

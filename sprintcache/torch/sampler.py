@@ -30,6 +30,7 @@ class BatchSampler(sampling.BatchSampler, Sampler[list[int]]):  # type: ignore[m
         dataset: MapDataset | SprintCacheDataset,
         *,
         max_frames: int | None = None,
+        max_packed_frames: int | None = None,
         max_seqs: int | None = None,
         buckets: int | ArrayLike | None = None,
         min_seq_length: int = 0,
@@ -43,7 +44,8 @@ class BatchSampler(sampling.BatchSampler, Sampler[list[int]]):  # type: ignore[m
         Args:
             dataset: its `seq_ordering`, `partition_epoch`, `repeat_epoch`, seeds,
                 `seq_list_filter_file` and limits of lengths apply here as well.
-            max_frames, max_seqs, buckets: limits of a batch, see `batching.make_batches`.
+            max_frames, max_packed_frames, max_seqs, buckets: limits of a batch, see
+                `batching.make_batches`.
             min_seq_length, max_seq_length: leave out further sequences than the dataset does.
             rank, world_size: number of this process, and of all processes; None: those of
                 torch.distributed, and 0 of 1 if that is not initialized.
@@ -63,7 +65,7 @@ class BatchSampler(sampling.BatchSampler, Sampler[list[int]]):  # type: ignore[m
             rank, world_size = _group_rank()
         source = dataset.dataset if isinstance(dataset, MapDataset) else dataset
         require_attribute(source, "chosen", "a MapDataset or SprintCacheDataset")
-        limits = max_frames, buckets, max_seq_length, min_seq_length or None
+        limits = max_frames, max_packed_frames, buckets, max_seq_length, min_seq_length or None
         lengths = None
         if any(limit is not None for limit in limits):
             lengths = source.get_lengths()
@@ -75,6 +77,7 @@ class BatchSampler(sampling.BatchSampler, Sampler[list[int]]):  # type: ignore[m
             chosen=source.chosen,
             tags=source.get_all_tags(),
             max_frames=max_frames,
+            max_packed_frames=max_packed_frames,
             max_seqs=max_seqs,
             buckets=buckets,
             min_seq_length=min_seq_length,

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from .batch import Batch
+from .batch import Batch, PackedBatch
 from .datasets import MapDataset
 from .sampler import BatchSampler
 
@@ -27,7 +27,7 @@ _STATE = "epoch", "seed", "batch", "checksum"
 _EPOCH_BITS, _TAG_BITS, _COMMAND_BITS = 20, 32, 11  # of the word; below the bit of the sign
 
 
-class BatchStream(IterableDataset[Batch]):  # type: ignore[misc]
+class BatchStream(IterableDataset[Batch | PackedBatch]):  # type: ignore[misc]
     """All batches of this rank, in the order of a `BatchSampler`; an iteration is an epoch.
 
     The workers take the steps of the rank in turn. Each computes the order of the epoch; a
@@ -58,7 +58,7 @@ class BatchStream(IterableDataset[Batch]):  # type: ignore[misc]
         self._sampler.load_state_dict(self._next(-1))
         return len(self._sampler)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch | PackedBatch]:
         worker = get_worker_info()
         self._num_iterations += 1
         owner = os.getpid() if worker is None else worker.seed - worker.id  # the same for all
@@ -66,7 +66,7 @@ class BatchStream(IterableDataset[Batch]):  # type: ignore[misc]
         self._position = None
         return self._deal(*((0, 1) if worker is None else (worker.id, worker.num_workers)))
 
-    def _deal(self, first: int, every: int) -> Iterator[Batch]:
+    def _deal(self, first: int, every: int) -> Iterator[Batch | PackedBatch]:
         state = self._loaded or self._next(self._tag)
         self._loaded = None
         if state["epoch"] >> _EPOCH_BITS:

@@ -135,7 +135,7 @@ def test_a_batch_is_a_view_and_batches_a_sequence() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "need max_frames, max_seqs, or both"),
+        ({}, "need max_frames, max_packed_frames or max_seqs"),
         ({"max_seqs": 0}, "max_seqs must be at least 1, not 0"),
         ({"max_frames": 0, "lengths": [1, 2]}, "max_frames must be at least 1"),
         ({"max_frames": 5}, "need the lengths"),

@@ -275,7 +275,7 @@ def test_invalid_states(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "need max_frames, max_seqs, or both"),
+        ({}, "need max_frames, max_packed_frames or max_seqs"),
         ({"max_frames": 5}, "need the lengths"),
         ({"max_seqs": 5, "buckets": [3]}, "need the lengths"),
         ({"max_seqs": 5, "ordering": "sorted"}, "need the lengths"),

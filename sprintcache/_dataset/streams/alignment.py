@@ -13,7 +13,7 @@ from sprintcache.allophones import AllophoneLabeling
 from sprintcache.label_rates import LabelRate
 
 from .archives import ArchiveStream, Filename
-from .base import Entries, Output
+from .base import Entries, FrameArrays, Layout, Output
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -104,6 +104,39 @@ class AlignmentStream(ArchiveStream):
         if not self.rate.is_identity:
             batch, lengths = self.rate.apply(batch, lengths, pad)
         return self._copied(batch, lengths, factors, pad, buffers), lengths
+
+    def read_ranges(
+        self,
+        entries: Entries,
+        *,
+        starts: NDArray[np.int64] | None = None,
+        stops: NDArray[np.int64] | None = None,
+        layout: Layout | None = None,
+        pad: int = -1,
+        num_threads: int = 1,
+        buffers: BatchBuffers | None = None,
+    ) -> dict[str, FrameArrays]:
+        """Decodes labels into place if they are delivered as stored; see `Stream.read_ranges`."""
+        options: dict[str, Any] = {"starts": starts, "stops": stops}
+        factors = None if self.labeling is None else self.labeling.factors
+        if factors is not None or not self.rate.is_identity:
+            return super().read_ranges(
+                entries,
+                layout=layout,
+                pad=pad,
+                num_threads=num_threads,
+                buffers=buffers,
+                **options,
+            )
+        out: Any = None
+        if buffers is not None:
+            out = lambda shape: buffers.take(self.data_key, shape, np.int32)  # noqa: E731
+        given = entries, self.labeling, pad, out, num_threads, self.on_alphabet_mismatch
+        if layout is None:
+            values, lengths = self.archive.read_labels_batch(*given, **options)
+            return {self.data_key: FrameArrays(values, None, lengths)}
+        options |= {"gap": layout[0], "align": layout[1]}
+        return {self.data_key: FrameArrays(*self.archive.read_labels_packed(*given, **options))}
 
     def _copied(
         self,

@@ -15,7 +15,7 @@ from sprintcache.archive import Archive, Segments
 from sprintcache.errors import FormatError
 from sprintcache.opening import open_archive
 
-from .base import Entries, Output, Stream
+from .base import Entries, FrameArrays, Layout, Output, Stream
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -131,6 +131,35 @@ class FeatureStream(ArchiveStream):
             batch = self._no_frames(entries, *batch)
         return {self.data_key: batch}, batch[1]
 
+    def read_ranges(
+        self,
+        entries: Entries,
+        *,
+        starts: NDArray[np.int64] | None = None,
+        stops: NDArray[np.int64] | None = None,
+        layout: Layout | None = None,
+        pad: int = -1,
+        num_threads: int = 1,
+        buffers: BatchBuffers | None = None,
+    ) -> dict[str, FrameArrays]:
+        """Decodes features into place; see `Stream.read_ranges`."""
+        out: Any = None
+        if buffers is not None:
+            out = lambda shape: buffers.take(self.data_key, shape, np.float32)  # noqa: E731
+        options: dict[str, Any] = {"starts": starts, "stops": stops}
+        offsets = None
+        if layout is None:
+            values, lengths = self.archive.read_features_batch(entries, out, num_threads, **options)
+        else:
+            options |= {"gap": layout[0], "align": layout[1]}
+            values, offsets, lengths = self.archive.read_features_packed(
+                entries, out, num_threads, **options
+            )
+        if values.shape[-1] != self._dim:
+            self._no_frames(entries, values, lengths)
+            values = np.zeros((*values.shape[:-1], self._dim), np.float32)
+        return {self.data_key: FrameArrays(values, offsets, lengths)}
+
     def _no_frames(
         self, entries: Entries, batch: NDArray[Any], lengths: NDArray[np.int64]
     ) -> Padded:
@@ -142,6 +171,6 @@ class FeatureStream(ArchiveStream):
                 path=self.archive.entry(name).archive_path,
                 entry=name,
                 expected=self._dim,
-                found=batch.shape[2],
+                found=batch.shape[-1],
             )
         return np.zeros((len(entries), 0, self._dim), np.float32), lengths

@@ -18,12 +18,30 @@ import numpy as np
 
 from sprintcache._dataset.buffers import BatchBuffers, Padded, PaddedArrays
 from sprintcache._dataset.name_lookup import NameIndex, NameSource, NameView
+from sprintcache._packing import packed_offsets
 from sprintcache.errors import EntryNotFoundError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Entries", "Output", "Stream", "padded"]
+__all__ = ["Entries", "FrameArrays", "Layout", "Output", "Stream", "joined", "padded"]
+
+Layout: TypeAlias = tuple[int, int]  # gap and alignment
+
+
+class FrameArrays(NamedTuple):
+    """Sequences in one array.
+
+    Attributes:
+        values: (B, Tmax, ...) padded, or (N, ...) packed.
+        offsets: (B + 1,) int64, where each sequence of a packed array begins; None: padded.
+        lengths: (B,) int64.
+    """
+
+    values: NDArray[Any]
+    offsets: NDArray[np.int64] | None
+    lengths: NDArray[np.int64]
+
 
 # B segments: their numbers (B,) int64, or their names in the source of the stream
 Entries: TypeAlias = "Sequence[str] | NDArray[np.int64]"
@@ -179,6 +197,40 @@ class Stream(ABC):
             arrays[key] = batch, frames
         return arrays
 
+    def read_ranges(
+        self,
+        entries: Entries,
+        *,
+        starts: NDArray[np.int64] | None = None,
+        stops: NDArray[np.int64] | None = None,
+        layout: Layout | None = None,
+        pad: int = -1,
+        num_threads: int = 1,
+        buffers: BatchBuffers | None = None,
+    ) -> dict[str, FrameArrays]:
+        """Data key to an array of ranges of frames, padded or packed.
+
+        Here by slicing what `fetch` and `arrays` return; features and plain labels are read into
+        place.
+
+        Args:
+            entries: B segments.
+            starts, stops: (B,) ranges; None: from the first frame, to the last one.
+            layout: gap and alignment of a packed array; None: a padded one.
+            pad, num_threads, buffers: as for `fetch`.
+        """
+        fetched, lengths = self.fetch(entries, pad=pad, num_threads=num_threads)
+        result = {}
+        for key, (array, sizes) in self.arrays(entries, fetched, lengths, pad=pad).items():
+            firsts = np.zeros_like(sizes) if starts is None else np.minimum(starts, sizes)
+            ends = sizes if stops is None else np.minimum(stops, sizes)
+            rows = [
+                row[first:end]
+                for row, first, end in zip(array, firsts.tolist(), ends.tolist(), strict=True)
+            ]
+            result[key] = joined(key, rows, self.outputs[key], layout, pad, buffers)
+        return result
+
     def read_one(self, entries: Entries) -> dict[str, NDArray[Any]]:
         """Data key to array of one segment."""
         fetched, frames = self.fetch(entries)
@@ -226,3 +278,28 @@ def padded(
         target[: len(row)] = row
         target[len(row) :] = fill
     return batch, lengths
+
+
+def joined(
+    key: str,
+    rows: Sequence[NDArray[Any]],
+    output: Output,
+    layout: Layout | None,
+    pad: int,
+    buffers: BatchBuffers | None,
+) -> FrameArrays:
+    """Rows of different length as one array, padded or packed; see `padded`."""
+    if layout is None:
+        values, lengths = padded(key, rows, output, pad, buffers)
+        return FrameArrays(values, None, lengths)
+    lengths = np.array([len(row) for row in rows], np.int64)
+    offsets = packed_offsets(lengths, *layout)
+    width = (output.dim,) if output.num_axes == 2 else ()
+    dtype = np.dtype(output.dtype)
+    memory = BatchBuffers() if buffers is None else buffers
+    values = memory.take(key, (int(offsets[-1]), *width), dtype.type)
+    fill = pad if output.is_sparse and dtype.kind == "i" else 0
+    for row, begin, end in zip(rows, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        values[begin : begin + len(row)] = row
+        values[begin + len(row) : end] = fill
+    return FrameArrays(values, offsets, lengths)

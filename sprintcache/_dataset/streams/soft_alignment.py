@@ -14,7 +14,7 @@ from sprintcache.errors import LabelError, naming
 
 from .alignment import AlignmentStream
 from .archives import Filename
-from .base import Entries, Output, padded
+from .base import Entries, FrameArrays, Output, Stream, padded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -110,6 +110,16 @@ class SoftAlignmentStream(AlignmentStream):
             key: padded(key, [arrays[part] for arrays in items], output, pad, buffers)
             for part, (key, output) in enumerate(self.outputs.items())
         }
+
+    def read_ranges(self, entries: Entries, **options: Any) -> dict[str, FrameArrays]:
+        """Slices what is decoded; see `Stream.read_ranges`.
+
+        Raises:
+            ValueError: for a sparse target.
+        """
+        if self.soft == "sparse":
+            raise ValueError(f"{self.data_key}: a sparse target is read in padded batches only")
+        return Stream.read_ranges(self, entries, **options)
 
     def _items(self, name: str, alignment: Alignment, frames: int) -> Items:
         """Time, label and weight of the items of the first frames."""
