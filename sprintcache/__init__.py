@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         TruncatedError,
         UnsupportedError,
     )
-    from .opening import open_archive
+    from .opening import open_archive, write_index
     from .verification import Problem, VerifyReport, verify
 
 __all__ = [
@@ -74,6 +74,7 @@ __all__ = [
     "recover",
     "repack",
     "verify",
+    "write_index",
 ]
 
 __version__ = "0.1.0"
@@ -97,6 +98,7 @@ _HOME = {
     "recover": "_write.recover",
     "repack": "_write.combine",
     "verify": "verification",
+    "write_index": "opening",
 }
 
 

@@ -22,7 +22,7 @@ cimport numpy as np
 from cpython.buffer cimport PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.errno cimport EINTR, ENOENT, ENOTDIR, errno
+from libc.errno cimport EINTR, EIO, ENOENT, ENOTDIR, errno
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset, strerror, strlen
@@ -48,7 +48,9 @@ include "_core/faults.pxi"
 include "_core/sources.pxi"
 include "_core/tables.pxi"
 include "_core/scan.pxi"
+include "_core/index_file.pxi"
 include "_core/index.pxi"
+include "_core/private_index.pxi"
 # payloads
 include "_core/workers.pxi"
 include "_core/inflate.pxi"
@@ -63,6 +65,7 @@ include "_core/blocks.pxi"
 # many entries
 include "_core/parallel.pxi"
 include "_core/batch_tasks.pxi"
+include "_core/index_writer.pxi"
 include "_core/store.pxi"
 
 sc_choose_kernels()
@@ -351,15 +354,15 @@ cdef class Reader(Store):
         """
         cdef EntryRead r
         cdef Fault f
-        cdef int64_t frames = 0
+        cdef Shape shape
         cdef int code
         self._begin(name, &r)
         try:
             with nogil:
-                code = count_frames(&self.core, r.entry, r.worker, True, &frames, &f)
+                code = count_frames(&self.core, r.entry, r.worker, True, &shape, &f)
             if code != NO_FAULT:
                 raise self._error(r.entry, &f)
-            return frames
+            return shape.frames
         finally:
             self._end(&r)
 
@@ -400,18 +403,26 @@ cdef class Reader(Store):
 
         The caller has counted itself in.
         """
-        cdef ParallelJob job
+        cdef int64_t item
+        cdef Fault *faults = <Fault *>calloc(b.count + 1, sizeof(Fault))
+        if faults == NULL:
+            raise MemoryError()
+        try:
+            self._run_tasks(task, b, b.count, faults, num_threads)
+            for item in range(b.count):
+                if faults[item].code != NO_FAULT:
+                    raise self._error(b.entries[item], &faults[item], labels)
+        finally:
+            free(faults)
+        return 0
+
+    cdef int _run_tasks(self, Task task, void *arguments, int64_t count, Fault *faults,
+                        int num_threads) except -1:
+        """Runs a task for `count` items, each of which has a fault."""
+        cdef ParallelJob job = ParallelJob(task, arguments, count, 0, faults)
         cdef ThreadArg args[MAX_THREADS]
         cdef int i, ready = 0
-        cdef int64_t item
-        job.task = task
-        job.arguments = b
-        job.items = b.count
-        job.next = 0
-        num_threads = <int>min(<int64_t>num_threads, max(b.count, 1))
-        job.faults = <Fault *>calloc(b.count + 1, sizeof(Fault))
-        if job.faults == NULL:
-            raise MemoryError()
+        num_threads = <int>min(<int64_t>num_threads, max(count, 1))
         try:
             for i in range(num_threads):
                 args[i].job = &job
@@ -419,13 +430,9 @@ cdef class Reader(Store):
                 ready += 1
             with nogil:
                 parallel_for(&job, args, num_threads)
-            for item in range(b.count):
-                if job.faults[item].code != NO_FAULT:
-                    raise self._error(b.entries[item], &job.faults[item], labels)
         finally:
             for i in range(ready):
                 self._return_worker(args[i].worker)
-            free(job.faults)
         return 0
 
     cdef np.ndarray _entries(self, names):
@@ -445,7 +452,7 @@ cdef class Reader(Store):
         else:
             seen = bytearray(self.core.count)
             for i in range(count):
-                source = self.core.index.source_of[entries[i]]
+                source = source_number(&self.core.index, entries[i])
                 if not seen[source]:
                     seen[source] = 1
                     self._check_source(source)
@@ -462,8 +469,7 @@ cdef class Reader(Store):
         for i in range(numbers.shape[0]):
             if not 0 <= entries[i] < segments:
                 raise IndexError(f"segment {entries[i]} of {segments}")
-            if self.core.index.segments != NULL:
-                entries[i] = self.core.index.segments[entries[i]]
+            entries[i] = self._segment(entries[i])
         return numbers
 
     cdef np.ndarray _named_entries(self, names):
@@ -484,7 +490,7 @@ cdef class Reader(Store):
         finally:
             free(queries)
         for i in range(count):
-            if entries[i] < 0:
+            if self._checked(entries[i]) < 0:
                 raise self._missing(listed[i])
         return array
 
@@ -660,17 +666,120 @@ cdef class Reader(Store):
             FormatError: for the first segment that is damaged or not a Flow cache entry.
             ArchiveChangedError: if a file was changed after opening.
         """
+        return self._shapes_all(False, num_threads)
+
+    def feature_dims_all(self, num_threads: int = 1) -> np.ndarray:
+        """Values per frame of every segment, in the order of `segments`.
+
+        Returns:
+            (len(segments),) int64; 0 for segments without frames, or of another datatype than
+            numbers.
+
+        Raises:
+            FormatError, ArchiveChangedError: as for `num_frames_all`.
+        """
+        return self._shapes_all(True, num_threads)
+
+    cdef np.ndarray _shapes_all(self, bint want_dims, object num_threads):
+        """Frames or dimension of every segment: from the index file, or by reading the heads."""
         cdef BatchJob b
-        cdef np.ndarray frames
+        cdef Index *index = &self.core.index
+        cdef np.ndarray values, some, frames, segments, entries
+        cdef int64_t *value
+        cdef int64_t i
         num_threads = check_threads(num_threads)
         self.check_unchanged()
         self._enter()
         try:
-            entries = self._numbered_entries(np.arange(self.core.index.segment_count,
-                                                       dtype=np.int64))
+            segments = np.arange(index.segment_count, dtype=np.int64)
+            values = np.empty(index.segment_count, np.int64)
+            value = <int64_t *>np.PyArray_DATA(values)
+            if index.frames != NULL:
+                for i in range(index.segment_count):
+                    value[i] = self._checked(indexed_shape(index, i, want_dims))
+                segments = segments[values == NO_ENTRY]
+            if not segments.shape[0]:
+                return values
+            entries = self._numbered_entries(segments.copy())
             frames = self._begin_batch(&b, entries)
+            some = np.empty(b.count, np.int64) if want_dims else frames
+            if want_dims:
+                b.dims = <int64_t *>np.PyArray_DATA(some)
             self._run_batch(frames_task, &b, num_threads, None)
-            return frames
+            if index.frames == NULL:
+                return some
+            values[segments] = some
+            return values
+        finally:
+            self._leave()
+
+    def _write_index(self, fd: int, str path, num_threads: int) -> None:
+        """Writes an index file of this archive to an empty file; `path` is for errors.
+
+        Raises:
+            UnsupportedError: if a source is a directory, or has no sound table.
+            ArchiveChangedError: if a file was changed after opening.
+            ValueError: if this archive itself was opened with an index file.
+        """
+        cdef Survey survey
+        cdef Fault f
+        cdef Fault *faults = NULL
+        cdef IndexedSource *sources = NULL
+        cdef int64_t items
+        cdef uint32_t i
+        cdef int descriptor = fd, code
+        num_threads = check_threads(num_threads)
+        self.check_unchanged()
+        self._enter()
+        try:
+            if self.core.index.file != NULL:
+                raise ValueError(f"{self.path} was opened with the index {self.index_path}")
+            for i in range(self.core.count):
+                if self.scan_reports[i] is not None or self.core.sources[i].kind != SOURCE_FILE:
+                    raise errors.UnsupportedError(
+                        "only archives with a sound table can have an index",
+                        path=self.source_paths[i])
+            survey.core = &self.core
+            survey.frames = <uint32_t *>malloc(4 * <uint64_t>self.core.index.segment_count + 1)
+            survey.dims = <uint32_t *>malloc(4 * <uint64_t>self.core.index.segment_count + 1)
+            items = (self.core.index.segment_count + SURVEYED - 1) // SURVEYED
+            faults = <Fault *>calloc(items + 1, sizeof(Fault))
+            sources = <IndexedSource *>calloc(self.core.count, sizeof(IndexedSource))
+            try:
+                if not (survey.frames and survey.dims and faults and sources):
+                    raise MemoryError()
+                self._run_tasks(survey_task, &survey, items, faults, num_threads)
+                with nogil:
+                    code = describe_sources(&self.core, sources, &f)
+                if code != NO_FAULT:
+                    raise fault_error(&f, self.path, None, -1, False, None)
+                with nogil:
+                    code = write_index_file(&self.core, descriptor, &survey, sources, &f)
+                if code != NO_FAULT:
+                    raise fault_error(&f, path, None, -1, False, None)
+            finally:
+                free(survey.frames)
+                free(survey.dims)
+                free(faults)
+                free(sources)
+            for i in range(self.core.count):
+                release_table_pages(&self.core.sources[i])
+        finally:
+            self._leave()
+        self.check_unchanged()
+
+    def _damaged_block(self) -> int | None:
+        """Checks all blocks of the index file; returns the offset of a damaged one."""
+        cdef uint64_t block
+        cdef bint sound = True
+        self._enter()
+        try:
+            if self.core.index.file == NULL:
+                return None
+            with nogil:
+                for block in range(self.core.index.file.header.checksums // INDEX_BLOCK - 1):
+                    sound = sound and check_block(self.core.index.file, block)
+            return None if sound else load_offset(&self.core.index.file.damaged)
         finally:
             self._leave()
 
@@ -684,13 +793,12 @@ cdef class Reader(Store):
         cdef uint64_t *offset_of = <uint64_t *>np.PyArray_DATA(offsets)
         cdef uint32_t *source = <uint32_t *>np.PyArray_DATA(sources)
         cdef bint ordered = True
+        for i in range(count):
+            entry[i] = self._segment(i)
         with nogil:
             for i in range(count):
-                if self.core.index.segments != NULL:
-                    entry[i] = self.core.index.segments[i]
                 offset_of[i] = row_of(&self.core, entry[i]).position
-                if self.core.index.source_of != NULL:
-                    source[i] = self.core.index.source_of[entry[i]]
+                source[i] = source_number(&self.core.index, entry[i])
                 if i and (source[i] < source[i - 1]
                           or (source[i] == source[i - 1] and offset_of[i] < offset_of[i - 1])):
                     ordered = False

@@ -85,11 +85,12 @@ class Segments(Sequence[str]):
 
 
 class OpenRequest(NamedTuple):
-    """The arguments of `sprintcache.open_archive`: absolute paths, io, path map."""
+    """The arguments of `sprintcache.open_archive`: absolute paths, io, path map, index."""
 
     paths: tuple[str, ...]
     io: str
     path_map: PathMap | None
+    index_file: str | None
 
 
 class Archive(Reader):
@@ -102,6 +103,8 @@ class Archive(Reader):
         io: str = "auto",
         request: OpenRequest | None = None,
         scan_reason: str | None = None,
+        index_paths: Sequence[str] = (),
+        remote_index: bool = False,
     ) -> None:
         """Opens and indexes files.
 
@@ -112,9 +115,13 @@ class Archive(Reader):
             io: "auto", "mmap" or "pread".
             request: the arguments of `sprintcache.open_archive`; for pickling.
             scan_reason: why tables are ignored and files scanned; None: they are read.
+            index_paths: index files, of which the first is used that is sound and up to date.
+            remote_index: whether index files on network file systems are used.
         """
-        self._request = request or OpenRequest((path,), io, None)
-        self._open(path, list(sources), io, scan_reason)
+        self._request = request or OpenRequest((path,), io, None, None)
+        self._open(path, list(sources), io, scan_reason, index_paths, remote_index)
+        for index_path, problem in self.index_problems:
+            logger.warning("the index %s is not used: %s", index_path, problem)
         for report in self.scan_reports:
             if report is not None:
                 logger.warning("%s", report)
@@ -133,7 +140,7 @@ class Archive(Reader):
         return f"<Archive {self.path}, {len(self)} entries{of}, {self.io}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self._request, self.source_paths, self.source_states)
+        return _reopen, (self._request, self.source_paths, self.source_states, self.index_path)
 
     def __iter__(self) -> Iterator[str]:
         """Entry names in archive order, ".attribs" included."""
@@ -474,13 +481,15 @@ def _is_attribs(name: str) -> bool:
 
 
 def _reopen(
-    request: OpenRequest, sources: tuple[str, ...], states: tuple[tuple[int, int], ...]
+    request: OpenRequest,
+    sources: tuple[str, ...],
+    states: tuple[tuple[int, int], ...],
+    index_path: str | None,
 ) -> Archive:
     """Opens a pickled archive again; the files must have kept their sizes and times."""
-    from .opening import open_archive
+    from .opening import open_request
 
-    paths, io, path_map = request
-    archive = open_archive(paths if len(paths) > 1 else paths[0], io, path_map=path_map)
+    archive = open_request(request, () if index_path is None else (index_path,))
     if archive.source_paths != sources:
         raise ArchiveChangedError(
             "the bundle lists other archives than when it was pickled", path=archive.path

@@ -111,7 +111,7 @@ def verify(
     path = os.fspath(path)
     num_threads = default_threads() if num_threads is None else num_threads
     try:
-        archive = open_archive(path, io, path_map=path_map)
+        archive = open_archive(path, io, path_map=path_map, index=None)
     except (FormatError, FileNotFoundError) as error:
         if not os.path.exists(path):
             raise

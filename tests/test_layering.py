@@ -27,7 +27,7 @@ _write.combine_plan
 _reader _attributes _configuration _files _segment_list bliss lexicon ordering states vocabulary
 _write.alignment_encoding
 _dataset.corpus_table
-_bundle _analysis.alignment_use _analysis.units _write.encoding _write.partial_file
+_bundle _index_files _analysis.alignment_use _analysis.units _write.encoding _write.partial_file
 _write.write_buffer
 allophones archive dataset_base sampling
 automata

@@ -29,7 +29,8 @@ READING = {
 
 # as in the design's contract, without annotations
 SIGNATURES = {
-    "open_archive": "path, io='auto', *, path_map=None",
+    "open_archive": "path, io='auto', *, path_map=None, index='auto'",
+    "write_index": "path, to=None, *, path_map=None, num_threads=None",
     "Archive.entry": "self, name",
     "Archive.read": "self, name",
     "Archive.datatype": "self, name",

@@ -26,32 +26,34 @@ cdef int fetch_items(Core *core, int64_t entry, Worker *w, Portion portion, bint
     return code if code != NO_FAULT else measure_alignment(p.at, p.size, p.size, items, f)
 
 
-cdef int count_frames(Core *core, int64_t entry, Worker *w, bint check, int64_t *frames,
+cdef int count_frames(Core *core, int64_t entry, Worker *w, bint check, Shape *shape,
                       Fault *f) noexcept nogil:
-    """Frames of features, alignments (last time + 1), or packets of anything else."""
+    """Frames of features, alignments (last time + 1), or packets of anything else.
+
+    Values of a frame as well: of anything else than features, 0.
+    """
     cdef Payload p
-    cdef Shape shape
     cdef AlignmentHead head
     cdef Cursor c
     cdef int64_t at = 0
     cdef double time = 0
-    cdef int code = fetch_features(core, entry, w, HEAD, check, &p, &shape, f)
-    frames[0] = shape.frames
+    cdef int code = fetch_features(core, entry, w, HEAD, check, &p, shape, f)
     if code != NO_FEATURES and code != FRAME_SIZES:
         return code
     f.code = NO_FAULT
+    shape.dim = 0
     code = fetch(core, entry, w, WHOLE, check, &p, f)
     if code == NO_FAULT:
         c = cursor_over(p.at, p.size)
         code = only_alignment(&c, &at, f)
         if code == NO_FAULT:
             code = take_alignment(&c, &head, NULL, NULL, NULL, 0, f)
-            frames[0] = head.num_frames
+            shape.frames = head.num_frames
             if code == NO_FAULT:
                 code = after_alignment(&c, &time, &time, f)
         if code == NO_ALIGNMENT or code == SEVERAL_ALIGNMENTS or code == NO_ALIGNMENT_AT_ALL:
             f.code = NO_FAULT
-            code = count_packets(p.at, p.size, NULL, 0, frames, f)
+            code = count_packets(p.at, p.size, NULL, 0, &shape.frames, f)
     return code
 
 
@@ -146,4 +148,9 @@ cdef int labels_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nogi
 
 cdef int frames_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nogil:
     cdef BatchJob *b = <BatchJob *>job
-    return count_frames(b.core, b.entries[item], w, False, &b.lengths[item], f)
+    cdef Shape shape
+    cdef int code = count_frames(b.core, b.entries[item], w, False, &shape, f)
+    b.lengths[item] = shape.frames
+    if b.dims != NULL:
+        b.dims[item] = shape.dim
+    return code

@@ -8,7 +8,7 @@ from libc.stdint cimport int8_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 cdef extern from "<stdint.h>" nogil:
-    const uint64_t UINT32_MAX
+    const uint64_t UINT32_MAX, UINT64_MAX
 
 
 cdef struct Cursor:

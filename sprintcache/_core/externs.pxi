@@ -31,6 +31,7 @@ cdef extern from "kernels.h" nogil:
     void sc_pack(uint8_t *to, const uint8_t *rows, const uint8_t *times, int64_t count,
                  const uint32_t *size, size_t width)
     uint64_t sc_hash(const uint8_t *name, size_t size, uint64_t key)
+    uint64_t sc_checksum(const uint8_t *data, size_t size, uint64_t key)
 
 cdef extern from "inflate.h" nogil:
     const int SC_INFLATE_OK, SC_INFLATE_BAD, SC_INFLATE_LONG, SC_INFLATE_MEMORY
@@ -90,6 +91,7 @@ cdef extern from "system.h" nogil:
     int fstat(int fd, struct_stat *status)
     int close(int fd)
     ssize_t pread(int fd, void *to, size_t size, off_t at)
+    ssize_t pwrite(int fd, const void *data, size_t size, off_t at)
     void *mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
     int munmap(void *at, size_t size)
     int madvise(void *at, size_t size, int advice)
@@ -106,4 +108,8 @@ cdef extern from "system.h" nogil:
     void *exchange "sc_exchange"(void **place, void *value)
     int mark_once "sc_mark_once"(int *mark)
     void unmark "sc_unmark"(int *mark)
+    uint32_t load_bits "sc_load_bits"(const uint32_t *bits)
+    void set_bits "sc_set_bits"(uint32_t *bits, uint32_t mask)
+    void store_offset "sc_store_offset"(int64_t *offset, int64_t value)
+    int64_t load_offset "sc_load_offset"(const int64_t *offset)
     bint is_local "sc_is_local"(int fd)

@@ -7,6 +7,7 @@ cdef enum FaultCode:
     OS_FAILED               # a: errno
     NOT_REGULAR             # a: mode
     FILE_CHANGED
+    INDEX_DAMAGED           # the index file, not the archive
     SHORT_READ              # a: bytes queries, b: bytes read
     # the entry around the payload
     BAD_START_TAG           # a: found

@@ -8,13 +8,16 @@ cdef struct Core:
 
 
 cdef inline Source *source_of(Core *core, int64_t entry) noexcept nogil:
-    if core.index.source_of == NULL:
-        return core.sources
-    return core.sources + core.index.source_of[entry]
+    return core.sources + source_number(&core.index, entry)
 
 
 cdef inline TableRow row_of(const Core *core, int64_t entry) noexcept nogil:
     return indexed_row(&core.index, entry)
+
+
+cdef int bad_row(const Core *core, Fault *f) noexcept nogil:
+    """The fault of a row that does not fit its file, although it did when it was indexed."""
+    return fault(f, FILE_CHANGED if core.index.file == NULL else INDEX_DAMAGED, -1, False)
 
 
 cdef int fetch(Core *core, int64_t entry, Worker *w, Portion portion, bint check, Payload *p,
@@ -25,17 +28,15 @@ cdef int fetch(Core *core, int64_t entry, Worker *w, Portion portion, bint check
     if s.kind == SOURCE_DIRECTORY:
         return fetch_loose(s, &row, w, portion, p, f)
     if not row_fits(&row, s.size):
-        return fault(f, FILE_CHANGED, -1, False)
+        return bad_row(core, f)
     return fetch_file(s, &row, w, portion, check, p, f)
 
 
 cdef void prefetch_entry(const Core *core, int64_t entry, uint64_t limit) noexcept nogil:
     """Prefetches the beginning and end of a mapped entry while others are decoded."""
-    cdef const Source *s = core.sources
+    cdef const Source *s = core.sources + source_number(&core.index, entry)
     cdef TableRow row = row_of(core, entry)
     cdef uint64_t begin = entry_begin(&row), at
-    if core.index.source_of != NULL:
-        s += core.index.source_of[entry]
     if s.map != NULL and row_fits(&row, s.size):
         prefetch(s.map + begin + entry_extent(&row) - 4)
         for at in range(0, min(stored_size(&row) + 64, limit), 64):

@@ -134,7 +134,7 @@ cdef class FileOrderIterator:
         if s.kind == SOURCE_DIRECTORY:
             return fetch(core, entry, self.worker, WHOLE, True, p, f)
         if not row_fits(&row, s.size):
-            return fault(f, FILE_CHANGED, -1, False)
+            return bad_row(core, f)
         if self.source != <uint32_t>(s - core.sources):
             self._leave_source(core)
             self.source = <uint32_t>(s - core.sources)

@@ -1,57 +1,147 @@
 # Index: from names to entries, an open-addressing table of 8-byte slots over rows in place.
-# Needs: externs, sources, tables.
+# Needs: externs, sources, tables, index_file.
 #
-# A slot holds 32 bits of the hash and the entry's number + 1. For a million entries: 16 MiB of
-# slots and 8 MiB of row pointers; the names stay in the file.
+# A slot holds 32 bits of the hash and the entry's number + 1. An index is private memory
+# (private_index.pxi) or a mapped file; both have the same arrays, and the functions here serve both.
+# What a file says is checked at its use: a block against its checksum at first, a number against
+# its range always. So a damaged file gives no wrong answer, and a forged one no read out of bounds.
 
 cdef struct Index:
-    uint64_t *slots
+    const uint64_t *slots
     uint64_t mask
-    uint64_t bytes
+    uint64_t bytes              # of private slots
     uint64_t key
     const Source *sources
-    const uint8_t **rows        # entry -> its row
-    uint32_t *source_of         # entry -> its source; NULL with one source
+    uint32_t source_count
+    const uint64_t *row_offsets # entry -> its row, from the first one of its source
+    const uint32_t *source_of   # entry -> its source; NULL with one source
     uint32_t count
-    uint32_t *segments          # segment -> entry; NULL where each entry is one
+    const uint32_t *segments    # segment -> entry; NULL where each entry is one
     uint32_t segment_count
+    const uint32_t *frames      # of each segment; NULL: not known
+    const uint32_t *dims
+    IndexFile *file             # NULL: private
 
 
 cdef enum:
-    PREFETCHED_SLOTS = 16
+    NO_ENTRY = -1
+    DAMAGED_INDEX = -2
+
+
+cdef uint64_t DAMAGED_SLOT = UINT64_MAX
+
+
+cdef inline int64_t damaged(const Index *index, const void *at) noexcept nogil:
+    """Records where an index file says something that cannot be."""
+    if index.file != NULL:
+        store_offset(&index.file.damaged, <const uint8_t *>at - index.file.map)
+    return DAMAGED_INDEX
+
+
+cdef inline uint32_t source_number(const Index *index, int64_t entry) noexcept nogil:
+    """Source of an entry; 0 if a damaged file says another number, then its row is empty."""
+    cdef uint32_t number = 0 if index.source_of == NULL else index.source_of[entry]
+    return number if number < index.source_count else 0
+
+
+cdef inline const uint8_t *row_address(const Index *index, uint64_t entry) noexcept nogil:
+    """Where the row of an entry begins; NULL: outside of the rows of its source."""
+    cdef const Source *s
+    if entry >= index.count:
+        return NULL
+    s = index.sources + source_number(index, entry)
+    if index.row_offsets[entry] >= <uint64_t>(s.table_end - s.table):
+        return NULL
+    return s.table + index.row_offsets[entry]
 
 
 cdef inline TableRow indexed_row(const Index *index, int64_t entry) noexcept nogil:
-    cdef const Source *s = index.sources
-    if index.source_of != NULL:
-        s += index.source_of[entry]
-    return row_at(index.rows[entry], s)
+    """The row of an entry; with an empty name if it was overwritten, or the index is damaged."""
+    cdef const uint8_t *at
+    if index.file != NULL:
+        return mapped_row(index, entry)
+    at = row_address(index, entry)
+    return row_at(at, index.sources + source_number(index, entry))
+
+
+cdef TableRow mapped_row(const Index *index, int64_t entry) noexcept nogil:
+    cdef TableRow row = TableRow(index.file.map, 0, 0, 0, 0)
+    cdef const Source *s
+    cdef const uint8_t *at
+    if not is_sound(index.file, &index.row_offsets[entry], 8):
+        return row
+    if index.source_of != NULL and not is_sound(index.file, &index.source_of[entry], 4):
+        return row
+    s = index.sources + source_number(index, entry)
+    at = row_address(index, entry)
+    if at == NULL or s.table_end - at < <int64_t>MIN_ROW:
+        damaged(index, &index.row_offsets[entry])
+    elif is_sound(index.file, at, MIN_ROW):
+        row = row_at(at, s)
+        if row.name_size == 0:
+            damaged(index, at)
+        elif not is_sound(index.file, at, MIN_ROW + row.name_size):
+            row = TableRow(index.file.map, 0, 0, 0, 0)
+    return row
+
+
+cdef inline int64_t segment_entry(const Index *index, int64_t segment) noexcept nogil:
+    """Entry of a segment, or DAMAGED_INDEX."""
+    cdef uint32_t entry
+    if index.segments == NULL:
+        return segment
+    if index.file != NULL and not is_sound(index.file, &index.segments[segment], 4):
+        return DAMAGED_INDEX
+    entry = index.segments[segment]
+    return entry if entry < index.count else damaged(index, &index.segments[segment])
+
+
+cdef int64_t indexed_shape(const Index *index, int64_t segment, bint want_dim) noexcept nogil:
+    """Frames or dimension of a segment by an index file; NO_ENTRY: unknown."""
+    if not (is_sound(index.file, &index.frames[segment], 4)
+            and is_sound(index.file, &index.dims[segment], 4)):
+        return DAMAGED_INDEX
+    if index.frames[segment] == UNKNOWN_FRAMES:
+        return NO_ENTRY
+    return index.dims[segment] if want_dim else index.frames[segment]
 
 
 cdef inline uint64_t find_slot(const Index *index, const uint8_t *name, uint32_t size,
                                uint64_t hash) noexcept nogil:
-    """The slot of this name, or the empty slot for it."""
-    cdef uint64_t at = hash & index.mask, slot
+    """The slot of this name, or the empty slot for it, or DAMAGED_SLOT."""
+    cdef uint64_t at = hash & index.mask, slot, probes = 0
     cdef TableRow row
-    while True:
+    while probes <= index.mask:
+        if index.file != NULL and not is_sound(index.file, &index.slots[at], 8):
+            return DAMAGED_SLOT
         slot = index.slots[at]
         if slot == 0:
             return at
         if slot >> 32 == hash >> 32:
+            if <uint32_t>slot > index.count:
+                break
             row = indexed_row(index, <uint32_t>slot - 1)
             if row.name_size == size and memcmp(row.name, name, size) == 0:
                 return at
+            if row.name_size == 0 and index.file != NULL:
+                return DAMAGED_SLOT
         at = (at + 1) & index.mask
+        probes += 1
+    damaged(index, &index.slots[at])
+    return DAMAGED_SLOT
+
+
+cdef inline int64_t slot_entry(const Index *index, uint64_t slot) noexcept nogil:
+    return DAMAGED_INDEX if slot == DAMAGED_SLOT else <int64_t><uint32_t>index.slots[slot] - 1
 
 
 cdef inline int64_t find_entry(const Index *index, const uint8_t *name,
                                uint64_t size) noexcept nogil:
-    """Number of the entry of this name, or -1."""
-    cdef uint64_t slot
+    """Number of the entry of this name, NO_ENTRY or DAMAGED_INDEX."""
     if size > UINT32_MAX:
-        return -1
-    slot = index.slots[find_slot(index, name, <uint32_t>size, sc_hash(name, size, index.key))]
-    return <int64_t><uint32_t>slot - 1
+        return NO_ENTRY
+    return slot_entry(index, find_slot(index, name, <uint32_t>size,
+                                       sc_hash(name, size, index.key)))
 
 
 cdef struct NameQuery:          # a name to look up
@@ -60,12 +150,17 @@ cdef struct NameQuery:          # a name to look up
     uint64_t hash
 
 
+cdef enum:
+    ROW_PREFETCH = 63           # most rows end in the cache line of their beginning or in the next
+
+
 cdef void find_entries(const Index *index, NameQuery *queries, int64_t *entries,
                        int64_t count) noexcept nogil:
-    """Looks up many names. Each is a chain of cache misses: slot, row pointer, row; so all chains
+    """Looks up many names. Each is a chain of cache misses: slot, row offset, row; so all chains
     advance together, a link at a time."""
     cdef int64_t i
     cdef uint64_t slot
+    cdef const uint8_t *row
     for i in range(count):
         if queries[i].size < 0:
             queries[i].name = <const uint8_t *>b""       # the empty name: no entry has it
@@ -75,112 +170,46 @@ cdef void find_entries(const Index *index, NameQuery *queries, int64_t *entries,
     for i in range(count):
         slot = index.slots[queries[i].hash & index.mask]
         if slot:
-            prefetch(&index.rows[<uint32_t>slot - 1])
+            prefetch(&index.row_offsets[<uint32_t>slot - 1])
     for i in range(count):
         slot = index.slots[queries[i].hash & index.mask]
-        if slot:
-            prefetch(index.rows[<uint32_t>slot - 1])
-            prefetch(index.rows[<uint32_t>slot - 1] + 63)
+        row = row_address(index, <uint32_t>slot - 1) if slot else NULL
+        if row != NULL:
+            prefetch(row)
+            prefetch(row + ROW_PREFETCH)
     for i in range(count):
-        slot = index.slots[find_slot(index, queries[i].name, <uint32_t>queries[i].size,
-                                     queries[i].hash)]
-        entries[i] = <int64_t><uint32_t>slot - 1
+        entries[i] = slot_entry(index, find_slot(index, queries[i].name,
+                                                 <uint32_t>queries[i].size, queries[i].hash))
 
 
-cdef bint is_attributes(const TableRow *row) noexcept nogil:
-    return row.name_size >= 8 and memcmp(row.name + row.name_size - 8, b".attribs", 8) == 0
-
-
-cdef int build_index(Index *index, const Source *sources, uint32_t count) noexcept nogil:
-    """Fills the index from the checked rows of all sources; -1: out of memory.
-
-    First duplicate wins within a source, last source wins across them; entries are in the order in
-    which their names occur first. The slots of the next rows are prefetched, since each is a cache miss.
-    """
-    cdef uint64_t total = 0, room = 16, slot
-    cdef uint64_t hashes[PREFETCHED_SLOTS]
-    cdef const uint8_t *starts[PREFETCHED_SLOTS]
-    cdef const uint8_t *names[PREFETCHED_SLOTS]
-    cdef uint32_t sizes[PREFETCHED_SLOTS]
-    cdef uint32_t i, n, k, entry, attributes = 0
-    cdef Cursor c
-    cdef TableRow row
-    cdef void *memory
-    for i in range(count):
-        total += sources[i].count
-    if total >= UINT32_MAX:
-        return -1
-    while room < total + total // 3:
-        room *= 2
+cdef void use_index_file(Index *index, IndexFile *file, const Source *sources) noexcept nogil:
+    """Lets an index use the arrays of an opened file, which its sources match."""
+    cdef const IndexHeader *h = &file.header
+    index.file = file
+    index.key = h.key
+    index.mask = h.num_slots - 1
     index.sources = sources
-    index.bytes = room * sizeof(uint64_t)
-    memory = mmap(NULL, index.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-    if memory == MAP_FAILED:
-        return -1
-    if index.bytes >= 1 << 21:
-        madvise(memory, index.bytes, MADV_HUGEPAGE)
-    index.slots = <uint64_t *>memory
-    index.mask = room - 1
-    index.rows = <const uint8_t **>malloc((total + 1) * sizeof(void *))
-    if index.rows == NULL:
-        return -1
-    if count > 1:
-        index.source_of = <uint32_t *>malloc((total + 1) * sizeof(uint32_t))
-        if index.source_of == NULL:
-            return -1
-    for i in range(count):
-        c = cursor_over(sources[i].table, <uint64_t>(sources[i].table_end - sources[i].table))
-        n = sources[i].count
-        while n:
-            k = 0
-            while k < n and k < PREFETCHED_SLOTS:
-                starts[k] = c.at
-                take_row(&c, &row)
-                names[k] = row.name
-                sizes[k] = row.name_size
-                hashes[k] = sc_hash(row.name, row.name_size, index.key)
-                prefetch(&index.slots[hashes[k] & index.mask])
-                k += 1
-            n -= k
-            for entry in range(k):
-                slot = find_slot(index, names[entry], sizes[entry], hashes[entry])
-                if index.slots[slot] == 0:
-                    index.rows[index.count] = starts[entry]
-                    if index.source_of != NULL:
-                        index.source_of[index.count] = i
-                    index.count += 1
-                    index.slots[slot] = (hashes[entry] >> 32 << 32) | index.count
-                    row.name = names[entry]
-                    row.name_size = sizes[entry]
-                    attributes += is_attributes(&row)
-                elif index.source_of != NULL:
-                    override(index, <uint32_t>index.slots[slot] - 1, i, starts[entry])
-    index.segment_count = index.count - attributes
-    if attributes:
-        index.segments = <uint32_t *>malloc((index.segment_count + 1) * sizeof(uint32_t))
-        if index.segments == NULL:
-            return -1
-        k = 0
-        for entry in range(index.count):
-            row = indexed_row(index, entry)
-            if not is_attributes(&row):
-                index.segments[k] = entry
-                k += 1
-    return 0
-
-
-cdef inline void override(Index *index, uint32_t entry, uint32_t source,
-                            const uint8_t *row) noexcept nogil:
-    """A later archive of a bundle has the name too: its entry counts."""
-    if index.source_of[entry] != source:
-        index.source_of[entry] = source
-        index.rows[entry] = row
+    index.source_count = h.num_sources
+    index.count = h.num_entries
+    index.segment_count = h.num_segments
+    index.slots = <const uint64_t *>(file.map + h.slots)
+    index.row_offsets = <const uint64_t *>(file.map + h.row_offsets)
+    if h.source_numbers:
+        index.source_of = <const uint32_t *>(file.map + h.source_numbers)
+    if h.segments:
+        index.segments = <const uint32_t *>(file.map + h.segments)
+    index.frames = <const uint32_t *>(file.map + h.frames)
+    index.dims = <const uint32_t *>(file.map + h.dims)
 
 
 cdef void release_index(Index *index) noexcept nogil:
-    if index.slots != NULL:
-        munmap(index.slots, index.bytes)
-    free(index.rows)
-    free(index.source_of)
-    free(index.segments)
+    if index.file != NULL:
+        release_index_file(index.file)
+        free(index.file)
+    else:
+        if index.slots != NULL:
+            munmap(<void *>index.slots, index.bytes)
+        free(<void *>index.row_offsets)
+        free(<void *>index.source_of)
+        free(<void *>index.segments)
     memset(index, 0, sizeof(Index))

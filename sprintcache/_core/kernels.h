@@ -312,6 +312,20 @@ static inline uint64_t sc_hash(const uint8_t *name, size_t size, uint64_t key) {
     return hash;
 }
 
+/* Checksum of a multiple of 64 bytes: against damage, not against forgery. */
+static uint64_t sc_checksum(const uint8_t *data, size_t size, uint64_t key) {
+    uint64_t lanes[4], words[8];
+    for (int k = 0; k < 4; k++) lanes[k] = key + (uint64_t)(k + 1) * 0x9e3779b97f4a7c15ull;
+    for (size_t i = 0; i < size; i += 64) {
+        memcpy(words, data + i, 64);
+        for (int k = 0; k < 4; k++)
+            lanes[k] = sc_mix(words[2 * k] ^ 0xa0761d6478bd642full, words[2 * k + 1] ^ lanes[k]);
+    }
+    uint64_t hash = key ^ size;
+    for (int k = 0; k < 4; k++) hash = sc_mix(hash ^ lanes[k], 0xe7037ed1a0b428dbull);
+    return hash;
+}
+
 /* The inverse of copying frames, for the writer: packets of one size from rows and times. */
 static void sc_pack(uint8_t *to, const uint8_t *rows, const uint8_t *times, int64_t count,
                     const uint32_t *size, size_t width) {

@@ -36,11 +36,14 @@ cdef class Store:
     cdef readonly tuple source_paths
     cdef readonly tuple source_states
     cdef readonly tuple scan_reports
+    cdef readonly object index_path     # str, or None: the index is private
+    cdef readonly tuple index_problems  # (path, problem) of index files that were not used
     cdef object __weakref__
 
     def __cinit__(self, *args, **kwargs):
         self.users = 1
         self.path = ""
+        self.index_problems = ()
 
     def __dealloc__(self):
         if mark_once(&self.closed) and count_out(&self.users):
@@ -48,24 +51,83 @@ cdef class Store:
 
     # ---- life
 
-    def _open(self, str path, list sources, str io, str scan_reason=None) -> None:
+    def _open(self, str path, list sources, str io, str scan_reason=None, index_paths=(),
+              bint remote_index=False) -> None:
         """Opens and indexes the sources: (absolute path, is a directory, names or None) each.
 
-        With `scan_reason`, tables are ignored and the files are scanned.
+        With `scan_reason`, tables are ignored and the files are scanned. The first of the index
+        files that is sound and matches the sources is used, those of network file systems only
+        with `remote_index`.
         """
-        cdef Fault f
-        cdef uint32_t i
-        cdef bytes key = os.urandom(8)
-        cdef list reports = []
+        cdef list problems = []
         if io not in ("auto", "mmap", "pread"):
             raise ValueError(f"io must be 'auto', 'mmap' or 'pread', not {io!r}")
         if self.core.sources != NULL or self.closed:
             raise ValueError(f"{self.path} was opened already")
         self.path = path
         self.source_paths = tuple([source[0] for source in sources])
-        self.core.sources = <Source *>calloc(len(sources) + 1, sizeof(Source))
+        for index_path in index_paths:
+            problem = self._open_indexed(sources, io, index_path, remote_index)
+            if problem is None:
+                self.index_path = index_path
+                break
+            self._release()
+            problems.append((index_path, problem))
+        else:
+            self._open_tables(sources, io, scan_reason)
+        self.index_problems = tuple(problems)
+        self.source_states = tuple([(self.core.sources[i].size, self.core.sources[i].mtime)
+                                    for i in range(len(sources))])
+
+    cdef int _allocate_sources(self, Py_ssize_t count) except -1:
+        self.core.sources = <Source *>calloc(count + 1, sizeof(Source))
         if self.core.sources == NULL:
             raise MemoryError()
+        return 0
+
+    cdef str _open_indexed(self, list sources, str io, str index_path, bint remote_index):
+        """Opens the sources with the arrays of an index file; returns why that is not possible."""
+        cdef IndexFile *file = <IndexFile *>calloc(1, sizeof(IndexFile))
+        cdef Source *s
+        cdef Fault f
+        cdef uint32_t i
+        cdef str problem
+        if file == NULL:
+            raise MemoryError()
+        self.core.index.file = file     # released with the index
+        problem = open_index_file(file, index_path, remote_index)
+        if problem is not None:
+            return problem
+        if file.header.num_sources != len(sources):
+            return f"it is an index of {file.header.num_sources} archives, not {len(sources)}"
+        self._allocate_sources(len(sources))
+        for i in range(len(sources)):
+            s = self.core.sources + i
+            s.fd = -1
+            self.core.count = i + 1
+            name, is_directory, _names = sources[i]
+            if is_directory:
+                return f"{name} is a directory"
+            self._open_source(s, name, False, &f)
+            if f.code != NO_FAULT:
+                return f"{name} cannot be opened"
+            problem = match_source(file, i, s)
+            if problem is None and not self._map(s, io, &f):
+                problem = f"{name} cannot be mapped"
+            if problem is not None:
+                return problem
+            leave_open(s)
+        self.scan_reports = (None,) * len(sources)
+        use_index_file(&self.core.index, file, self.core.sources)
+        return None
+
+    cdef int _open_tables(self, list sources, str io, str scan_reason) except -1:
+        """Opens the sources and makes a private index of their tables."""
+        cdef Fault f
+        cdef uint32_t i
+        cdef bytes key = os.urandom(8)
+        cdef list reports = []
+        self._allocate_sources(len(sources))
         for i in range(len(sources)):
             self.core.sources[i].fd = -1
             self.core.count = i + 1
@@ -82,20 +144,20 @@ cdef class Store:
             if f.code != NO_FAULT:
                 raise fault_error(&f, name, None, -1, False, None)
         self.scan_reports = tuple(reports)
-        self.source_states = tuple([(self.core.sources[i].size, self.core.sources[i].mtime)
-                                    for i in range(len(sources))])
         memcpy(&self.core.index.key, <char *>key, 8)
         with nogil:
             i = build_index(&self.core.index, self.core.sources, self.core.count) == 0
         if not i:
-            raise MemoryError(f"{path}: index")
+            raise MemoryError(f"{self.path}: index")
         for i in range(self.core.count):
             release_table_pages(&self.core.sources[i])
+        return 0
 
     cdef int _open_source(self, Source *s, str path, bint is_directory, Fault *f) except -1:
         cdef bytes encoded = os.fsencode(path)
         if b"\0" in encoded:
             raise ValueError(f"embedded null byte in {path!r}")
+        f.code = NO_FAULT
         s.kind = SOURCE_DIRECTORY if is_directory else SOURCE_FILE
         s.path = <char *>malloc(len(encoded) + 1)
         if s.path == NULL:
@@ -111,12 +173,8 @@ cdef class Store:
         if s.size < HEADER:
             raise errors.TruncatedError("not an archive: the header is cut off", path=path, offset=0,
                                         expected="9 bytes", found=s.size)
-        s.mapped = io == "mmap" or (io == "auto" and is_local(s.fd))
-        if s.mapped and map_source(s, f) != NO_FAULT:
-            if io == "mmap":
-                return None
-            s.mapped = False            # a file system that cannot map
-            f.code = NO_FAULT
+        if not self._map(s, io, f):
+            return None
         if source_read(s, header, 9, 0, f) != NO_FAULT:
             return None
         if memcmp(header, b"SP_ARC1\0", 8) != 0:
@@ -134,6 +192,16 @@ cdef class Store:
                 report = ScanReport(path, reason, s.count, holes,
                                     tuple([SkippedRange(*r) for r in skipped]))
         return report
+
+    cdef bint _map(self, Source *s, str io, Fault *f) noexcept:
+        """Maps an opened file if `io` says so; False: a fault."""
+        s.mapped = io == "mmap" or (io == "auto" and is_local(s.fd))
+        if s.mapped and map_source(s, f) != NO_FAULT:
+            if io == "mmap":
+                return False
+            s.mapped = False            # a file system that cannot map
+            f.code = NO_FAULT
+        return True
 
     cdef int _list_directory(self, Source *s, list names, Fault *f) except -1:
         """Makes rows of the names of files in a directory archive."""
@@ -229,13 +297,35 @@ cdef class Store:
     # ---- names
 
     cdef int64_t _find(self, object name) except -2:
-        """Number of the entry, or -1."""
+        """Number of the entry, or NO_ENTRY."""
         cdef Py_ssize_t size = 0
         cdef const uint8_t *text = NULL
         name = _utf8(name, &text, &size)
         if size < 0:
-            return -1
-        return find_entry(&self.core.index, text, size)
+            return NO_ENTRY
+        return self._checked(find_entry(&self.core.index, text, size))
+
+    cdef int64_t _checked(self, int64_t entry) except -2:
+        """An entry of the index, or NO_ENTRY; raises the error of a damaged index."""
+        if entry == DAMAGED_INDEX:
+            raise self._index_error()
+        return entry
+
+    cdef int64_t _segment(self, int64_t segment) except -2:
+        """The entry of a segment."""
+        return self._checked(segment_entry(&self.core.index, segment))
+
+    cdef object _index_error(self):
+        return errors.CorruptError(
+            "the index is damaged; remove it, or write it again with `sprintcache index`",
+            path=self.index_path, offset=load_offset(&self.core.index.file.damaged))
+
+    cdef object _row_error(self, int64_t entry):
+        """The error for an entry whose row cannot be read any more."""
+        if self.core.index.file != NULL:
+            return self._index_error()
+        return errors.ArchiveChangedError("the table was overwritten after it was read",
+                                          path=self._path_of(entry))
 
     cdef int64_t _entry(self, object name) except -1:
         cdef int64_t entry = self._find(name)
@@ -257,8 +347,7 @@ cdef class Store:
     cdef str _name_at(self, int64_t entry):
         cdef TableRow row = row_of(&self.core, entry)
         if row.name_size == 0:
-            raise errors.ArchiveChangedError("the table was overwritten after it was read",
-                                             path=self._path_of(entry))
+            raise self._row_error(entry)
         return _name(row.name, row.name_size)
 
     cdef object _error(self, int64_t entry, Fault *f, LabelTable labels=None):
@@ -267,6 +356,8 @@ cdef class Store:
         cdef bint compressed = row.compressed != 0
         cdef uint64_t file_size = 0, size = 0
         cdef Fault unused
+        if f.code == INDEX_DAMAGED:
+            return self._index_error()
         if source_of(&self.core, entry).kind == SOURCE_DIRECTORY:
             payload_at = 0
             loose_sizes(source_of(&self.core, entry), &row, &file_size, &size, &compressed, &unused)
@@ -295,14 +386,11 @@ cdef class Store:
     def _names(self, start: int, stop: int, segments: bool) -> list[str]:
         """Names of entries (or segments) from start to stop."""
         cdef int64_t i, n
-        cdef uint32_t *segment
         self._enter()
         try:
-            if self.core.count == 1 and self.core.sources.own_table == NULL:
-                self._check_source(0)       # names are read from the file
-            segment = self.core.index.segments if segments else NULL
+            self._check_names()
             n = self.core.index.segment_count if segments else self.core.index.count
-            return [self._name_at(i if segment == NULL else segment[i])
+            return [self._name_at(self._segment(i) if segments else i)
                     for i in range(max(0, start), min(stop, n))]
         finally:
             self._leave()
@@ -316,21 +404,25 @@ cdef class Store:
         cdef np.ndarray array = np.ascontiguousarray(numbers, np.int64)
         cdef int64_t *number = <int64_t *>np.PyArray_DATA(array)
         cdef int64_t i, n
-        cdef uint32_t *segment
         cdef list names = []
         self._enter()
         try:
-            if self.core.count == 1 and self.core.sources.own_table == NULL:
-                self._check_source(0)       # names are read from the file
-            segment = self.core.index.segments if segments else NULL
+            self._check_names()
             n = self.core.index.segment_count if segments else self.core.index.count
             for i in range(array.shape[0]):
                 if not 0 <= number[i] < n:
                     raise IndexError(f"segment {number[i]} of {n}")
-                names.append(self._name_at(number[i] if segment == NULL else segment[number[i]]))
+                names.append(self._name_at(self._segment(number[i]) if segments else number[i]))
             return names
         finally:
             self._leave()
+
+    cdef int _check_names(self) except -1:
+        """Checks the archive if names are read from its mapped table."""
+        if (self.core.count == 1 and self.core.sources.own_table == NULL
+                and self.core.index.file == NULL):
+            self._check_source(0)
+        return 0
 
     def _num_segments(self) -> int:
         """Number of entries whose names do not end in ".attribs"."""
@@ -374,17 +466,20 @@ cdef class Store:
         cdef int64_t count, i, entry
         cdef np.ndarray array
         cdef int64_t *sizes
+        cdef TableRow row
         self._enter()
         try:
             count = self.core.index.segment_count
             array = np.empty(count, np.int64)
             sizes = <int64_t *>np.PyArray_DATA(array)
             for i in range(count):
-                entry = i if self.core.index.segments == NULL else self.core.index.segments[i]
+                entry = self._segment(i)
+                row = row_of(&self.core, entry)
+                if row.name_size == 0:
+                    raise self._row_error(entry)
+                sizes[i] = row.size
                 if source_of(&self.core, entry).kind == SOURCE_DIRECTORY:
                     sizes[i] = self._loose_entry(entry).size
-                else:
-                    sizes[i] = row_of(&self.core, entry).size
             return array
         finally:
             self._leave()

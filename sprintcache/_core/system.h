@@ -42,6 +42,23 @@ static inline int sc_mark_once(int *mark) {
     return __atomic_exchange_n(mark, 1, __ATOMIC_ACQ_REL) == 0;
 }
 
+/* Bits that threads set in any order. */
+static inline uint32_t sc_load_bits(const uint32_t *bits) {
+    return __atomic_load_n(bits, __ATOMIC_RELAXED);
+}
+
+static inline void sc_set_bits(uint32_t *bits, uint32_t mask) {
+    __atomic_fetch_or(bits, mask, __ATOMIC_RELAXED);
+}
+
+static inline void sc_store_offset(int64_t *offset, int64_t value) {
+    __atomic_store_n(offset, value, __ATOMIC_RELAXED);
+}
+
+static inline int64_t sc_load_offset(const int64_t *offset) {
+    return __atomic_load_n(offset, __ATOMIC_RELAXED);
+}
+
 /* Is the file on a local file system? Unknown ones count as remote. */
 static inline int sc_is_local(int fd) {
     struct statfs fs;

@@ -113,7 +113,9 @@ def combine(
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(path))
         target_archive = None
         if mode == "a" and os.path.exists(path):
-            target_archive = stack.enter_context(open_archive(path, "pread", path_map={}))
+            target_archive = stack.enter_context(
+                open_archive(path, "pread", path_map={}, index=None)
+            )
         new_name = _new_name(prefix, rename)
         plan = Plan(target_archive, duplicates, new_name, on_decision)
         for archive in archives:

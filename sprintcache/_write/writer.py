@@ -117,7 +117,7 @@ class ArchiveWriter:
 
     def _load(self) -> None:
         """Reads the rows and holes of the archive that is appended to."""
-        with open_archive(self.path, "pread", path_map={}) as archive:
+        with open_archive(self.path, "pread", path_map={}, index=None) as archive:
             for report in archive.scan_reports:
                 if report is not None:
                     raise SprintCacheError(

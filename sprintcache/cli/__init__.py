@@ -37,9 +37,10 @@ COMMANDS = (
     "repack",
     "recover",
     "bundle",
+    "index",
 )
 # their result repeats the library's warnings
-_WITHOUT_WARNINGS = ("info", "verify", "recover", "bundle")
+_WITHOUT_WARNINGS = ("info", "verify", "recover", "bundle", "index")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

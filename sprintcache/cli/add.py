@@ -199,7 +199,8 @@ class _Adder:
         """Returns the sources to add, or to replace entries by; writes nothing."""
         chosen: dict[str, Source] = {}
         exists = os.path.exists(self._path)
-        with sprintcache.open_archive(self._path, "pread") if exists else nullcontext() as archive:
+        existing = sprintcache.open_archive(self._path, "pread", index=None) if exists else None
+        with existing or nullcontext() as archive:
             for source in sources:
                 task(0, len(sources))
                 name = source.name

@@ -147,7 +147,7 @@ def _check_bundle(path: str) -> _BundleCheck:
         if count > 1:
             problems.append(f"{path}: it lists {token} {count} times")
     if not problems:
-        with sprintcache.open_archive(path) as archive:
+        with sprintcache.open_archive(path, index=None) as archive:
             archive_paths = {name: archive.entry(name).archive_path for name in archive}
         stale = _bundle.index_problem(path, archive_paths.keys(), archive_paths)
         problems += [] if stale is None else [f"{path}: {stale}"]
@@ -162,7 +162,7 @@ def _check_members(paths: Sequence[str]) -> _BundleCheck:
     num_opened = 0
     for path in paths:
         try:
-            with sprintcache.open_archive(path) as archive:
+            with sprintcache.open_archive(path, index=None) as archive:
                 names.update(archive)
                 problems += [str(scan) for scan in archive.scan_reports if scan is not None]
                 num_opened += 1

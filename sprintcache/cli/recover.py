@@ -79,7 +79,7 @@ def _scan(path: str) -> tuple[bool, str]:
     from sprintcache._files import partial_of
 
     existing = path if os.path.exists(path) else partial_of(path)
-    with sprintcache.open_archive(existing, "pread") as archive:
+    with sprintcache.open_archive(existing, "pread", index=None) as archive:
         (scan_report,) = archive.scan_reports
     if scan_report is None:
         return False, f"{path}: the table is sound"

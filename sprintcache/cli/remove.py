@@ -69,7 +69,7 @@ def run(options: Options) -> int:
     from ._selection import choose_names
 
     path = options.archive
-    with sprintcache.open_archive(path, "pread") as archive:
+    with sprintcache.open_archive(path, "pread", index=None) as archive:
         names = choose_names(archive, options.globs, options) or []
         if not options.keep_attributes:
             names = list(with_attributes(archive, names))
