@@ -1,4 +1,4 @@
-"""Reads and forges index files by docs/reference/index-format.md; imports nothing of the project."""
+"""Reads and forges index files by the page of their format; imports nothing of the project."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ BLOCK = 4096
 PART = 1 << 16
 HEADER = struct.Struct("<8sIIQQQ4I11Q")
 FIELDS = (
-    "magic version block size key num_slots num_entries num_segments num_sources unused"
-    " slots row_offsets source_numbers segments frames dims rows rows_size sources checksums checksum"
-).split()
+    *("magic", "version", "block", "size", "key"),
+    *("num_slots", "num_entries", "num_segments", "num_sources", "unused"),
+    *("slots", "row_offsets", "source_numbers", "segments", "frames", "dims"),
+    *("rows", "rows_size", "sources", "checksums", "checksum"),
+)
 SOURCE = struct.Struct("<QqQQQII")
 MASK = (1 << 64) - 1
 
@@ -80,7 +82,8 @@ class IndexContents(NamedTuple):
 def read(data: bytes) -> IndexContents:
     """All that an index says; every checksum and every slot is checked."""
     head = fields(data)
-    assert (head["magic"], head["version"], head["block"]) == (b"SPCINDEX", 1, BLOCK)
+    assert data[:8] == b"SPCINDEX"
+    assert (head["version"], head["block"]) == (1, BLOCK)
     assert head["size"] == len(data)
     assert data == sealed(data)
     sources = [
@@ -101,7 +104,8 @@ def read(data: bytes) -> IndexContents:
         at = head["rows"] + sources[source][3] + offset
         (length,) = struct.unpack_from("<I", data, at)
         name = data[at + 4 : at + 4 + length]
-        entries.append(IndexedEntry(name, *struct.unpack_from("<QII", data, at + 4 + length), source))
+        position, size, compressed = struct.unpack_from("<QII", data, at + 4 + length)
+        entries.append(IndexedEntry(name, position, size, compressed, source))
     slots = numbers("slots", "Q", head["num_slots"])
     assert sum(map(bool, slots)) == num_entries
     for number, entry in enumerate(entries):

@@ -30,6 +30,7 @@ from sprintcache import (
     open_archive,
     write_index,
 )
+from sprintcache._reader import FileOrderIterator
 from sprintcache.cli import main
 from sprintcache.opening import check_index
 from tests.oracle import builder, index_file
@@ -63,7 +64,10 @@ def corpus(prefix: str = "corpus/rec") -> Entries:
         *entries,
         (f"{prefix}text", b"no Flow cache at all"),
         (f"{prefix}empty", b""),
-        (f"{prefix}align", builder.alignment_entry(builder.alignment_rle([(0, 5), (1, 5), (2, 6)]))),
+        (
+            f"{prefix}align",
+            builder.alignment_entry(builder.alignment_rle([(0, 5), (1, 5), (2, 6)])),
+        ),
         (f"{prefix}s\udce9g", b"x"),
     ]
 
@@ -99,7 +103,7 @@ def answers(archive: Archive) -> dict[str, Any]:
     results["by number"] = ask(lambda: archive.read_features_batch(numbers)[0].tolist())
     results["frames"] = ask(lambda: archive.num_frames_all().tolist())
     results["dims"] = ask(lambda: archive.feature_dims_all().tolist())
-    results["order"] = ask(lambda: [name for name, _ in zip(archive.segments, range(99))])
+    results["order"] = ask(lambda: list(FileOrderIterator(archive, "names", 0)))
     return results
 
 
@@ -311,9 +315,7 @@ def test_an_archive_that_changes_meanwhile_gets_no_index(
     scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(scratch / "x.cache", corpus())
-    monkeypatch.setattr(
-        _index_files, "_wait_for_tick", lambda archive: os.utime(path, ns=(1, 1))
-    )
+    monkeypatch.setattr(_index_files, "_wait_for_tick", lambda archive: os.utime(path, ns=(1, 1)))
     with pytest.raises(sprintcache.ArchiveChangedError):
         write_index(path)
     assert os.listdir(scratch) == ["x.cache"]
@@ -406,14 +408,13 @@ class Specimen:
     def check(self, data: bytes, what: str) -> bool:
         """Asks all questions with these bytes as index; returns whether the index was used."""
         self.target.write_bytes(data)
-        request = sprintcache.archive.OpenRequest(
-            tuple(map(str, self.paths)), self.io, None, None
-        )
+        request = sprintcache.archive.OpenRequest(tuple(map(str, self.paths)), self.io, None, None)
         with sprintcache.opening.open_request(request, [str(self.target)]) as archive:
             for question, answer in answers(archive).items():
                 if isinstance(answer, CorruptError) and answer.path == str(self.target):
                     assert "the index is damaged" in str(answer)
-                    assert answer.offset is not None and 0 <= answer.offset < len(data)
+                    assert answer.offset is not None
+                    assert 0 <= answer.offset < len(data)
                     continue
                 assert same(answer, self.expected[question]), (what, question, answer)
             return archive.index_path is not None
@@ -431,7 +432,10 @@ def flips(specimen: Specimen) -> Iterator[int]:
     yield from range(index_file.BLOCK - 8, index_file.BLOCK)
     yield from range(head["sources"], head["sources"] + 2 * index_file.SOURCE.size)
     chance = random.Random(1)
-    for section in "slots row_offsets source_numbers segments frames dims rows checksums".split():
+    for section in (
+        *("slots", "row_offsets", "source_numbers", "segments"),
+        *("frames", "dims", "rows", "checksums"),
+    ):
         size = min(index_file.BLOCK, len(specimen.data) - head[section])
         used = min(size, 16 * head["num_entries"])
         yield from (head[section] + chance.randrange(used) for _ in range(30))
@@ -518,7 +522,7 @@ def read_in_child(pickled: bytes, queue: Any) -> None:
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_other_processes_use_the_same_index(scratch: Path, method: str) -> None:
     path, target = write(scratch / "x.cache", corpus()), scratch / "elsewhere" / "my.index"
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     queue = context.Queue()
     with open_archive(path, index=target) as archive:
         child = context.Process(target=read_in_child, args=(pickle.dumps(archive), queue))
@@ -564,9 +568,7 @@ def test_threads_share_an_index(scratch: Path) -> None:
 # ---- the command -----------------------------------------------------------------------------
 
 
-def test_the_command_writes_and_checks(
-    scratch: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_writes_and_checks(scratch: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [str(write(scratch / f"{n}.cache", corpus(f"corpus/{n}"))) for n in range(2)]
 
     def run(*arguments: str) -> tuple[int, str]:
