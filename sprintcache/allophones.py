@@ -85,11 +85,11 @@ class AllophoneLabeling:
                 index of its center phoneme.
             state_tying_file: lines ``allophone.state label``; of duplicates the last one counts.
             verbose_out: receives a line of numbers of what was read.
-            label_scheme: labels by the parts of the allophones, see `_label_schemes`: "left",
-                "center", "right" (the phoneme, from 1; 0 for none), "state", "position" (in the
-                word: 1 initial, 2 final, 3 both), "word-end", or several of these joined by dots.
-                A list of schemes, or a mapping of names to schemes, for factored models: see
-                `factors`.
+            label_scheme: labels by the parts of the allophones: "left", "center", "right" (the
+                phoneme, from 1; 0 for none), "state", "position" (in the word: 1 initial, 2 final,
+                3 both), "word-end", or several of these joined by dots, of which the last one
+                varies fastest, as in Sprint's dense state tyings. A list of schemes, or a mapping
+                of names to schemes, for factored models: see `factors`.
             lexicon_file: a Bliss lexicon whose phonemes a scheme uses, instead of `phoneme_file`.
             num_states: HMM states per allophone of a scheme.
 

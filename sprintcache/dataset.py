@@ -143,7 +143,10 @@ class SprintCacheDataset(Dataset):
         self._loaded: dict[int, DatasetSeq] = {}
         self._outputs: dict[str, Output] = {}
         for stream in self._streams.values():
-            self._outputs.update(stream.outputs)
+            for key, output in stream.outputs.items():
+                if key in self._outputs:
+                    raise ValueError(f"two streams deliver a data key {key!r}")
+                self._outputs[key] = output
         for key, output in self._outputs.items():
             self.num_outputs[key] = output.dim, output.num_axes
             if output.labels is not None:

@@ -130,6 +130,7 @@ class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
         self.data = self._archives.data
         self.num_outputs = dict(self._archives.num_outputs)
         self.num_inputs = self.num_outputs.get("data", (0, 0))[0]
+        self.labels = dict(self._archives.labels)
         self._dtypes: dict[str, str] = {}
         for reader in self.data.values():
             self._dtypes |= _dtypes(reader.stream)

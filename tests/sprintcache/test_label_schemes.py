@@ -161,6 +161,21 @@ def allophones() -> list[str]:
         return [line.strip() for line in file if not line.startswith("#")]
 
 
+def test_two_outputs_of_one_name() -> None:
+    scheme = {
+        "silence_phone": None,
+        "allophone_file": ALLOPHONES,
+        "label_scheme": {"data": "state"},
+    }
+    with pytest.raises(ValueError, match="two streams deliver a data key 'data'"):
+        SprintCacheDataset(
+            {
+                "data": {"filename": str(DATA / "features.bundle")},
+                "classes": {"filename": ALIGNMENT, "allophone_labeling": scheme},
+            }
+        )
+
+
 def test_phoneme_files_and_longer_contexts(tmp_path: Path) -> None:
     (tmp_path / "allophones").write_text("a{#+b}@i\na{b-c-d+x-y-b}\nx-y{a+x-y}@f\n")
     (tmp_path / "phonemes").write_text("a\nb\nc\nd\nx-y\nx\ny\n")
