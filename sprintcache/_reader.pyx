@@ -107,7 +107,7 @@ cdef str _describe(object out):
            f"{'' if out.flags.writeable else ', read-only'}"
 
 
-MAX_FRAMES = np.iinfo(np.int64).max
+_MAX_FRAMES = np.iinfo(np.int64).max
 
 include "_core/packing.pxi"
 
@@ -516,7 +516,7 @@ cdef class Reader(Store):
         if starts is None and stops is None:
             return ()
         cdef np.ndarray firsts = _range_ends("starts", 0 if starts is None else starts, b.count)
-        cdef np.ndarray ends = _range_ends("stops", MAX_FRAMES if stops is None else stops, b.count)
+        cdef np.ndarray ends = _range_ends("stops", _MAX_FRAMES if stops is None else stops, b.count)
         if (firsts > ends).any():
             raise ValueError("a range that ends before it starts")
         b.firsts = <int64_t *>np.PyArray_DATA(firsts)
@@ -843,10 +843,10 @@ cdef np.ndarray _feature_room(Shape shape, np.ndarray out):
 
 cdef tuple _range(start, stop):
     """A range of frames, checked."""
-    start, stop = index(start), MAX_FRAMES if stop is None else index(stop)
+    start, stop = index(start), _MAX_FRAMES if stop is None else index(stop)
     if not 0 <= start <= stop:
         raise ValueError(f"not a range of frames: {start} to {stop}")
-    return start, min(stop, MAX_FRAMES)
+    return start, min(stop, _MAX_FRAMES)
 
 
 cdef np.ndarray _range_ends(str name, value, int64_t count):
