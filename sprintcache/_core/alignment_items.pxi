@@ -154,7 +154,7 @@ cdef int take_frame(Cursor *c, AlignmentHead *head, uint64_t done, uint64_t *clo
     count[0] = first >> 1
     if done + count[0] > head.items:
         return fault(f, RUN_TOO_LONG, offset(c), True, head.items, <int64_t>(done + count[0]))
-    if clock[0] > UINT32_MAX:
+    if count[0] and clock[0] > UINT32_MAX:
         return fault(f, TIME_TOO_LARGE, offset(c))
     return NO_FAULT
 

@@ -21,7 +21,7 @@ cdef inline Cursor cursor_over(const uint8_t *start, uint64_t size) noexcept nog
     cdef Cursor c
     c.start = start
     c.at = start
-    c.end = start + size
+    c.end = start + size if size else start     # an empty one may be NULL
     return c
 
 

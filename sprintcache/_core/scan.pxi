@@ -37,6 +37,15 @@ cdef int add_row(RowBuffer *rows, const TableRow *row, const Source *s, Fault *f
     return NO_FAULT
 
 
+cdef void keep_rows(Source *s, RowBuffer *rows) noexcept nogil:
+    """Makes the rows the table of the source, which owns them from now on."""
+    s.own_table = rows.bytes
+    s.table = rows.bytes
+    s.table_end = rows.bytes + rows.size if rows.size else rows.bytes
+    s.count = rows.count
+    rows.bytes = NULL
+
+
 cdef enum EntryState:
     ENTRY_WHOLE
     ENTRY_NO_TAG
@@ -167,11 +176,7 @@ cdef int64_t scan_source(Source *s, list skipped, Fault *f) except -2:
                 return -1
         if damaged:
             skipped.append((damaged, s.size - damaged, reason))
-        s.own_table = rows.bytes
-        rows.bytes = NULL
-        s.table = s.own_table
-        s.table_end = s.own_table + rows.size
-        s.count = rows.count
+        keep_rows(s, &rows)
         return holes
     finally:
         free(window.bytes)

@@ -217,10 +217,7 @@ cdef class Store:
                 if add_row(&rows, &row, s, f) != NO_FAULT:
                     break
         finally:
-            s.own_table = rows.bytes
-            s.table = rows.bytes
-            s.table_end = rows.bytes + rows.size
-            s.count = rows.count
+            keep_rows(s, &rows)
         return 0
 
     def close(self) -> None:

@@ -340,3 +340,16 @@ def test_times_of_an_alignment_without_frames(scratch: Path) -> None:
         assert alignment.alphabet == {}
         assert archive.num_frames("x") == 0
     assert reference.WEIGHTED == 2**31
+
+
+def test_a_frame_without_items_after_the_last_time(scratch: Path) -> None:
+    """It has no time of its own, so none that is too large."""
+    items = b"\3" + builder.packed(2**32 - 1) + b"\5" + b"\0" + b"\3\0\6"
+    packet = b"ALIGNRLE" + builder.u32(1 << 31) + b"\2" + items
+    data = builder.archive([("a", builder.alignment_entry(packet))])
+    (scratch / "x.cache").write_bytes(data)
+    with open_archive(scratch / "x.cache") as archive:
+        alignment = archive.read_alignment("a")
+        assert alignment.time.tolist() == [2**32 - 1, 0]
+        assert alignment.emission.tolist() == [5, 6]
+        assert archive.num_frames("a") == 2**32
