@@ -41,10 +41,12 @@ _MAX_PARTS = 512  # per system call; Linux takes 1024
 
 @contextlib.contextmanager
 def errors_of(path: str) -> Iterator[None]:
-    """Adds the name of the file to errors of the system."""
+    """Adds the name of the file to errors of the system that have none."""
     try:
         yield
     except OSError as error:
+        if error.filename is not None:
+            raise
         raise OSError(error.errno, error.strerror, path) from error
 
 

@@ -221,6 +221,8 @@ class ArchiveLayout:
     def replace(self, name: str, size: int, compressed_size: int, parts: Sequence[Part]) -> None:
         """Replaces an entry; whenever it is interrupted, the old or the new entry is whole.
 
+        The new one is synced before the old one is overwritten.
+
         Raises:
             CorruptError: if the old entry is not where the table has it.
         """
@@ -229,15 +231,18 @@ class ArchiveLayout:
         in_place = new.stored == old.stored or old.end == self.end
         if not in_place or self._hole(len(raw) + new.stored) is not None:
             self.put(name, size, compressed_size, parts)
+            self.sync()  # a power loss may keep later writes only
             self._make_hole(raw, old)
             self._cut()
             return
         copy = new._replace(position=max(self.end, new.end) + 8 + len(raw))
         self._touch()
         self._write(raw, copy, parts)  # so that one is always whole
+        self.sync()
         try:
             self._take_out(name)
             self.put(name, size, compressed_size, parts)
+            self.sync()
         except BaseException:  # such as Ctrl-C: the archive may be finished, with the copy
             self.rows[name], self.end = copy, copy.end
             raise

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from sprintcache._files import (
@@ -105,7 +107,7 @@ def recover(
     if os.path.isdir(source) or source.endswith(".bundle"):
         raise ValueError(f"{source}: only archive files have a table")
     check_regular(source)
-    with open_locked(source, "rb" if out is not None else "r+b") as file:
+    with open_locked(source, "rb" if out is not None else "r+b") as file, _hint(source):
         if out is None:
             _complete_header(file.fileno())
         survey = _survey(source)
@@ -115,11 +117,10 @@ def recover(
             rows = survey.whole
             _copy(source, rows, final)
         elif survey.is_new:
-            with errors_of(source):
-                archive = ArchiveLayout(file.fileno(), source)
-                archive.rows = rows
-                archive.find_holes()
-                archive.finish()
+            archive = ArchiveLayout(file.fileno(), source)
+            archive.rows = rows
+            archive.find_holes()
+            archive.finish()
         if out is None and source != final:
             publish(source, final)
             sync_folder(final)
@@ -133,6 +134,19 @@ def recover(
         survey.was_sound,
         unfinished,
     )
+
+
+@contextlib.contextmanager
+def _hint(path: str) -> Iterator[None]:
+    """Adds to an error of the system the file, and that nothing is lost."""
+    try:
+        with errors_of(path):
+            yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        text = f"{error.strerror}; its entries are still there: recover it again"
+        raise OSError(error.errno, text, error.filename) from error
 
 
 def _complete_header(fd: int) -> None:

@@ -170,7 +170,7 @@ def _add(
 def _write(
     options: Options, segmentations: dict[str, Segmentation], tiers: list[str], format_name: str
 ) -> None:
-    from sprintcache.convert.destination import Destination
+    from sprintcache.convert.destination import complete_file
     from sprintcache.segmentation import to_recordings, write_tiers
 
     if options.recordings:
@@ -183,10 +183,5 @@ def _write(
     if os.path.isdir(options.to):
         write_tiers(options.to, segmentations, tiers, format_name, **style)  # type: ignore[arg-type]
         return
-    destination = Destination(options.to, options.overwrite)
-    try:
-        write_tiers(destination.partial, segmentations, tiers, format_name, **style)  # type: ignore[arg-type]
-        destination.publish()
-    except BaseException:
-        destination.discard()
-        raise
+    with complete_file(options.to, options.overwrite) as partial:
+        write_tiers(partial, segmentations, tiers, format_name, **style)  # type: ignore[arg-type]

@@ -220,15 +220,22 @@ class _Summary:
 
     def write(self) -> None:
         """Writes the files and prints the summary."""
+        from sprintcache.convert.destination import complete_file
+
+        overwrite = self._options.overwrite
         if self._options.scores:
             header = ("segment", "frames", "score", "score/frame", "active", "beam", "reason")
-            with open(self._options.scores, "w", encoding="utf-8") as file:
+            with (
+                complete_file(self._options.scores, overwrite) as partial,
+                open(partial, "w", encoding="utf-8") as file,
+            ):
                 for row in (header, *self._rows):
                     file.write("\t".join(str(cell) for cell in row) + "\n")
         if self._options.ctm:
             from sprintcache.segmentation import write_ctm
 
-            write_ctm(self._options.ctm, self._tiers)
+            with complete_file(self._options.ctm, overwrite) as partial:
+                write_ctm(partial, self._tiers)
         count = len(self._rows)
         text = f"{count - self._failed} of {count} segments aligned"
         write_line(text + (f", {self._failed} without an alignment" if self._failed else ""))

@@ -5,10 +5,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Iterator
 
-from sprintcache._files import check_regular, close_locked, open_locked, publish, sync_folder
+from sprintcache._files import (
+    check_regular,
+    close_locked,
+    errors_of,
+    open_locked,
+    publish,
+    sync_folder,
+)
 
-__all__ = ["Destination"]
+__all__ = ["Destination", "complete_file"]
 
 
 class Destination:
@@ -40,7 +48,8 @@ class Destination:
         check_regular(self.path)
         self.partial = self.path + ".partial"
         self.file = open_locked(self.partial, "r+b", create=True)
-        self.file.truncate(0)
+        with errors_of(self.partial):
+            os.ftruncate(self.file.fileno(), 0)  # unlike truncate, goes on after an interrupt
 
     def publish(self) -> None:
         """Syncs the file and renames it to `path`.
@@ -49,12 +58,13 @@ class Destination:
             FileExistsError: if the path was created meanwhile and `overwrite` is false.
             OSError: if the system fails.
         """
-        os.fsync(self.file.fileno())
-        if self._overwrite:
-            os.replace(self.partial, self.path)
-        else:
-            publish(self.partial, self.path)
-        sync_folder(self.path)
+        with errors_of(self.path):
+            os.fsync(self.file.fileno())
+            if self._overwrite:
+                os.replace(self.partial, self.path)
+            else:
+                publish(self.partial, self.path)
+            sync_folder(self.path)
         close_locked(self.file)
 
     def discard(self) -> None:
@@ -63,3 +73,20 @@ class Destination:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.partial)
             close_locked(self.file)
+
+
+@contextlib.contextmanager
+def complete_file(path: str | os.PathLike[str], overwrite: bool) -> Iterator[str]:
+    """The name of a file to write, which becomes `path` at the end, and is removed after an error.
+
+    Raises:
+        FileExistsError, IsADirectoryError, OSError, SprintCacheError: as `Destination`.
+    """
+    destination = Destination(path, overwrite)
+    try:
+        with errors_of(destination.partial):
+            yield destination.partial
+        destination.publish()
+    except BaseException:
+        destination.discard()
+        raise

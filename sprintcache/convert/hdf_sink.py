@@ -69,7 +69,7 @@ class _FailSafeFile:
     def truncate(self, size: int) -> None:
         try:
             if not self.drop_writes:
-                self._file.truncate(size)
+                os.ftruncate(self._file.fileno(), size)  # goes on after an interrupt
         except OSError as error:
             self._fail(error)
 

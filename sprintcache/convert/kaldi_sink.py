@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sprintcache._files import errors_of
 from sprintcache.errors import SprintCacheError, UnsupportedError
 
 from .destination import Destination
@@ -105,7 +106,11 @@ class KaldiSink(Sink):
             raise SprintCacheError("Kaldi could not write the whole file", path=self._ark.path)
         partial, final = (os.fsencode(path) for path in (self._ark.partial, self._ark.path))
         # in place: every line becomes shorter, so it is read before it is overwritten
-        with open(self._scp.partial, "rb") as old, open(self._scp.partial, "r+b") as new:
+        with (
+            errors_of(self._scp.partial),
+            open(self._scp.partial, "rb") as old,
+            open(self._scp.partial, "r+b") as new,
+        ):
             for line in old:
                 key, _, location = line.partition(b" ")
                 new.write(b"%s %s" % (key, location.replace(partial, final, 1)))
