@@ -4,6 +4,7 @@
 # make bench     figures against numpy, h5py, kaldi_native_io, RETURNN and torch (installs these)
 # make sanitize  the tests of malformed input under address and undefined-behavior sanitizers
 # make soak      1,000 epochs from Sprint processes: descriptors, threads, processes and memory
+# make crashes   writers and commands killed, failing and without power at each of their calls
 # make dist      source distribution and one wheel per Python, each tested without a compiler
 
 PYTHON ?= python3
@@ -52,6 +53,10 @@ bench: $(VENV)/installed
 soak: $(VENV)/tested
 	SPRINTCACHE_EPOCHS=1000 $(BIN)/python -m pytest -q --timeout=3600 -o faulthandler_timeout=3500 \
 	tests/sprint_ctl/test_sprint_dataset.py -k many_epochs
+
+crashes: $(VENV)/tested
+	SPRINTCACHE_CRASHES=all $(BIN)/python -m pytest -q -s --timeout=3600 \
+	-o faulthandler_timeout=3500 $(PYTEST_ARGS) tests/sprintcache/test_crashes.py
 
 SANITIZE_TESTS ?= $(addprefix tests/sprintcache/test_,bad_input.py scan.py datatypes.py \
 	alignments.py labels.py batch.py full_sum.py align.py)
