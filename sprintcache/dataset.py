@@ -1,6 +1,6 @@
-"""SprintCacheDataset: archives as the data of a training.
+"""SprintCacheDataset: archives, and what belongs to them, as the data of a training.
 
-Ownership. A dataset owns one `SprintCacheReader`, and so one archive, for each data key, and a
+Ownership. A dataset owns one `SprintCacheReader`, and so one file, for each data key, and a
 `Corpus` with arrays of at most one number per sequence. `read_batch` changes nothing and may be
 called from any number of threads, each with separate `BatchBuffers`; the methods of an epoch,
 from `init_seq_order` to `get_targets`, belong to one thread. A dataset survives ``fork``. Pickled,
@@ -12,25 +12,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._dataset.buffers import BatchBuffers, PaddedArrays
+from ._dataset.buffers import BatchBuffers
 from ._dataset.corpus import Corpus, Mismatch, Missing
 from ._dataset.reader import SprintCacheReader as _Reader
-from ._dataset.selection import Limit, Selection
-from ._dataset.streams.alignment import AlignmentStream
+from ._dataset.reader import reduce_targets
+from ._dataset.selection import DatasetReport, Limit, Selection
+from ._dataset.sequences import SequenceReader
 from ._dataset.streams.base import FrameArrays
-from ._dataset.streams.soft_alignment import SoftAlignmentStream
-from ._packing import Packing, packed_layouts
 from .dataset_base import Dataset, DatasetSeq, read_seq_lengths
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ._dataset.streams.base import Output, Stream
     from ._path_map import PathMap
     from .label_rates import Frame
 
@@ -39,32 +36,11 @@ __all__ = ["BatchBuffers", "DatasetReport", "FrameArrays", "SprintCacheDataset"]
 logger = logging.getLogger(__name__)
 
 
-class DatasetReport(NamedTuple):
-    """The size of a dataset, and what it leaves out.
+class SprintCacheDataset(SequenceReader, Dataset):
+    """Sequences of several data keys, each key from one archive or other file.
 
-    Attributes:
-        num_seqs: sequences in the corpus, including those that filter and limits leave out.
-        missing: data key to the segments of its archive that another key lacks.
-        mismatched: target key to the sequences whose length does not match the features; with
-            ``length_mismatch="skip"`` they are not in the corpus, else they are.
-        filtered: sequences of the corpus that `seq_list_filter_file` leaves out.
-        unknown: names in `seq_list_filter_file` that are not in the corpus.
-        out_of_range: further sequences left out by `min_seq_length` and `max_seq_length`.
-    """
-
-    num_seqs: int
-    missing: dict[str, int]
-    mismatched: dict[str, int]
-    filtered: int
-    unknown: int
-    out_of_range: int
-
-
-class SprintCacheDataset(Dataset):
-    """Sequences of several data keys, each key from one archive, bundle or directory.
-
-    The corpus is the segments of "data" (without it: of the first key), in the order of the
-    archive; a *corpus index* counts them.
+    The corpus is the segments of "data" (without it: of the first key), in the order of that
+    file; a *corpus index* counts them.
 
     Attributes:
         data: dict of data key to its `SprintCacheReader`.
@@ -118,7 +94,7 @@ class SprintCacheDataset(Dataset):
             LabelError: if ``length_mismatch="skip"`` leaves no sequence.
             FormatError, OSError: if a file cannot be read.
         """
-        super().__init__(**kwargs)
+        Dataset.__init__(self, **kwargs)
         if not data:
             raise ValueError("data: no data key")
         self.data: dict[str, _Reader] = {}
@@ -127,26 +103,18 @@ class SprintCacheDataset(Dataset):
                 raise TypeError(f"{key}: expected a dict with 'filename', found {options!r}")
             options = {"path_map": path_map, **options}
             self.data[key] = self.SprintCacheReader(data_key=key, **options)
-        self._streams = {key: reader.stream for key, reader in self.data.items()}
+        streams = {key: reader.stream for key, reader in self.data.items()}
         if reduce_target_frame is not None:
-            _reduce_targets(self._streams, reduce_target_factor, reduce_target_frame)
-        self._corpus = Corpus(
-            self._streams, missing, length_mismatch, reduce_target_factor, trim_tolerance
-        )
+            reduce_targets(streams, reduce_target_factor, reduce_target_frame)
+        corpus = Corpus(streams, missing, length_mismatch, reduce_target_factor, trim_tolerance)
+        SequenceReader.__init__(self, streams, corpus)
         self._selection = Selection(
             self._corpus, self.seq_list_filter_file, min_seq_length, max_seq_length
         )
         self._order_lengths: NDArray[Any] | None = None
-        self._shared: NDArray[np.int64] | None = None
         self._order: NDArray[np.int64] | None = None
         self._begun: tuple[list[str] | None, list[int] | None] = (None, None)
         self._loaded: dict[int, DatasetSeq] = {}
-        self._outputs: dict[str, Output] = {}
-        for stream in self._streams.values():
-            for key, output in stream.outputs.items():
-                if key in self._outputs:
-                    raise ValueError(f"two streams deliver a data key {key!r}")
-                self._outputs[key] = output
         for key, output in self._outputs.items():
             self.num_outputs[key] = output.dim, output.num_axes
             if output.labels is not None:
@@ -168,24 +136,7 @@ class SprintCacheDataset(Dataset):
             "_loaded": {},
         }
 
-    def close(self) -> None:
-        """Closes the archives."""
-        for stream in self._streams.values():
-            stream.close()
-
     # ---- the corpus
-
-    def get_all_tags(self) -> Sequence[str]:
-        """The tags of the corpus, by corpus index, as a sequence that decodes on demand."""
-        return self._corpus.tags
-
-    def get_tags(self, seqs: Sequence[int] | NDArray[np.int64]) -> list[str]:
-        """The tags of some sequences, by corpus index; much faster than one by one."""
-        return self._corpus.tags.at(seqs)
-
-    def get_total_num_seqs(self, *, fast: bool = False) -> int:
-        """Number of sequences in the corpus."""
-        return len(self._corpus)
 
     @property
     def chosen(self) -> NDArray[np.bool_] | None:
@@ -195,19 +146,6 @@ class SprintCacheDataset(Dataset):
             ValueError: if none does.
         """
         return self._selection.mask()
-
-    def get_lengths(self, key: str | None = None) -> NDArray[np.int64]:
-        """Frames of all sequences, without decoding where possible; measured once, then kept.
-
-        Of audio the samples, for which all of it is read.
-
-        Args:
-            key: the data key; None: "data", or the first one.
-
-        Returns:
-            (N,) int64 by corpus index: as stored in the archive of that key, before trimming.
-        """
-        return self._corpus.lengths(key)
 
     def get_order_lengths(self) -> NDArray[Any]:
         """(N,) lengths that orders by length use, by corpus index.
@@ -225,15 +163,7 @@ class SprintCacheDataset(Dataset):
 
     def report(self) -> DatasetReport:
         """Counts what is left out or does not match; measures all lengths."""
-        selection = self._selection
-        return DatasetReport(
-            len(self._corpus),
-            self._corpus.dropped,
-            self._corpus.mismatched(),
-            selection.num_filtered,
-            selection.num_unknown,
-            selection.num_out_of_range,
-        )
+        return self._selection.report()
 
     def have_corpus_seq_idx(self) -> bool:
         """Whether sequences have a corpus index (`get_corpus_seq_idx`): True."""
@@ -435,193 +365,6 @@ class SprintCacheDataset(Dataset):
         data = {key: array[0, : lengths[0]] for key, (array, lengths) in batch.items()}
         return DatasetSeq(seq_idx, self._corpus.tags[index], data)
 
-    def find(self, tags: Sequence[str]) -> NDArray[np.int64]:
-        """(B,) int64 corpus indices of sequences.
-
-        Raises:
-            EntryNotFoundError: if a tag is not in the corpus.
-        """
-        return self._corpus.indices(tags)
-
-    def read_unmatched(self, index: int) -> dict[str, NDArray[Any]]:
-        """Data key to array of one sequence, by corpus index, without comparing lengths."""
-        (index,) = self._corpus.indices([index]).tolist()
-        data: dict[str, NDArray[Any]] = {}
-        for key, stream in self._streams.items():
-            data |= stream.read_one(self._corpus.numbers(key, np.array([index])))
-        return data
-
-    def read_batch(
-        self,
-        seqs: Sequence[int] | Sequence[str] | NDArray[np.int64],
-        keys: Sequence[str] | None = None,
-        *,
-        pad: int = -1,
-        num_threads: int = 1,
-        buffers: BatchBuffers | None = None,
-    ) -> PaddedArrays:
-        """A padded batch of each data key, by one copy from the page cache.
-
-        Args:
-            seqs: B sequences, by corpus index (not their index in an epoch) or by tag.
-            keys: data keys to read (of `data`); None: all. Lengths are compared, and trimmed,
-                among these.
-            pad: value beyond the end of int32 labels; beyond other data it is zero.
-            num_threads: threads to decode with, including the calling one.
-            buffers: memory to read into; the arrays are then overwritten by the next batch that is
-                read into it. None: new arrays.
-
-        Returns:
-            dict of data key to (array, lengths): features (B, Tmax, D) float32, labels (B, Tmax)
-            int32, audio (B, Nmax) float32 or int16, texts (B, Lmax) int32 or uint8, speakers
-            (B, 1) int32, vectors (B, 1, D) float32, automata as in `automata.to_padded`, soft
-            targets as for `SprintCacheReader`; the lengths are (B,) int64, in samples for audio.
-
-        Raises:
-            EntryNotFoundError: if a tag is not in the corpus.
-            FormatError, LabelError: if an entry is damaged, cannot be turned into labels, or if
-                lengths do not match.
-            ArchiveChangedError: if a file was changed after opening.
-            IndexError: if there is no such corpus index.
-        """
-        if isinstance(seqs, (str, bytes)):
-            raise TypeError("seqs must be several sequences, not one")
-        corpus = self._corpus
-        indices = corpus.indices(seqs, unchecked=True)
-        streams = self._streams if keys is None else {key: self._streams[key] for key in keys}
-        entries, fetched, frames = {}, {}, {}
-        for key, stream in streams.items():
-            entries[key] = corpus.numbers(key, indices)
-            fetched[key], frames[key] = stream.fetch(
-                entries[key], pad=pad, num_threads=num_threads, buffers=buffers
-            )
-        agreed = corpus.agreed(frames, indices)
-        batch: PaddedArrays = {}
-        for key, stream in streams.items():
-            arrays = stream.arrays(
-                entries[key], fetched[key], agreed[key], pad=pad, buffers=buffers
-            )
-            batch.update(arrays)
-        if self.window > 1 and "data" in batch:
-            batch["data"] = _windowed(*batch["data"], self.window, buffers), batch["data"][1]
-        return batch
-
-    def read_packed(
-        self,
-        seqs: Sequence[int] | Sequence[str] | NDArray[np.int64],
-        keys: Sequence[str] | None = None,
-        *,
-        packing: Packing = True,
-        pad: int = -1,
-        num_threads: int = 1,
-        buffers: BatchBuffers | None = None,
-    ) -> dict[str, FrameArrays]:
-        """A batch of each data key without padding, the sequences one after the other.
-
-        Features and labels are read into place. Other data, and what is trimmed, is copied once
-        more.
-
-        Args:
-            seqs, keys, num_threads, buffers: as for `read_batch`.
-            packing: True: without gaps. Or gap and alignment, as RETURNN's ``packed_tensors``:
-                ``{"gap": 120, "align": 6, "per_key": {"classes": {"packed": False}}}``. A sequence
-                and its gap take a multiple of `align` frames; a key that is not packed is padded.
-            pad: value of labels in gaps; other data is zero there.
-
-        Returns:
-            dict of data key to `FrameArrays`: values (N, D) or (N,), offsets (B + 1,) where each
-            sequence begins, and the lengths (B,). Sequence i is
-            ``values[offsets[i] : offsets[i] + lengths[i]]``. Of a padded key, `offsets` is None.
-
-        Raises:
-            ValueError: if `packing` is not valid, or if the dataset has a window.
-            SprintCacheError, IndexError: as for `read_batch`.
-        """
-        if self.window > 1:
-            raise ValueError("packed batches have no window")
-        streams = self._streams if keys is None else {key: self._streams[key] for key in keys}
-        layouts = packed_layouts(packing, streams)
-        indices = self._corpus.indices(seqs, unchecked=True)
-        batch: dict[str, FrameArrays] = {}
-        frames = {}
-        for key, stream in streams.items():
-            read = stream.read_ranges(
-                self._corpus.numbers(key, indices),
-                layout=layouts[key],
-                pad=pad,
-                num_threads=num_threads,
-                buffers=buffers,
-            )
-            frames[key] = next(iter(read.values())).lengths
-            batch.update(read)
-        agreed = self._corpus.agreed(frames, indices)
-        for key, stream in streams.items():
-            if agreed[key] is not frames[key]:
-                batch |= stream.read_ranges(
-                    self._corpus.numbers(key, indices),
-                    stops=agreed[key],
-                    layout=layouts[key],
-                    pad=pad,
-                    num_threads=num_threads,
-                    buffers=buffers,
-                )
-        return batch
-
-    @property
-    def target_factor(self) -> int:
-        """Frames of features per label, the option `reduce_target_factor`."""
-        return self._corpus.factor
-
-    def shared_lengths(self) -> NDArray[np.int64]:
-        """(N,) int64 frames of the reference key that all keys share, by corpus index.
-
-        The stored lengths, unless ``length_mismatch="trim"`` cuts them.
-
-        Raises:
-            LabelError: if lengths differ by more than the options accept.
-        """
-        if self._shared is None:
-            frames = {key: self._corpus.lengths(key) for key in self._corpus.timed_keys}
-            indices = np.arange(len(self._corpus))
-            self._shared = self._corpus.agreed(frames, indices)[self._corpus.reference]
-        return self._shared
-
-    def read_ranges(
-        self,
-        key: str,
-        seqs: NDArray[np.int64],
-        starts: NDArray[np.int64] | None,
-        stops: NDArray[np.int64] | None,
-        *,
-        pad: int = -1,
-        num_threads: int = 1,
-        buffers: BatchBuffers | None = None,
-    ) -> dict[str, FrameArrays]:
-        """Ranges of frames of one data key, padded; lengths of keys are not compared.
-
-        Args:
-            key: the data key; of some types, one with several outputs.
-            seqs: (B,) corpus indices.
-            starts, stops: (B,) ranges, cut at the end of the sequence; None: all frames.
-            pad, num_threads, buffers: as for `read_batch`.
-
-        Returns:
-            dict of data key to `FrameArrays`.
-
-        Raises:
-            KeyError: if there is no such data key.
-            SprintCacheError, IndexError: as for `read_batch`.
-        """
-        indices = self._corpus.indices(seqs, unchecked=True)
-        return self._streams[key].read_ranges(
-            self._corpus.numbers(key, indices),
-            starts=starts,
-            stops=stops,
-            pad=pad,
-            num_threads=num_threads,
-            buffers=buffers,
-        )
-
     # ---- keys
 
     def get_target_list(self) -> list[str]:
@@ -640,33 +383,3 @@ class SprintCacheDataset(Dataset):
     def get_data_dtype(self, key: str) -> str:
         """Name of the numpy dtype."""
         return self._outputs[key].dtype
-
-
-def _reduce_targets(streams: Mapping[str, Stream], factor: int, frame: Frame) -> None:
-    for key, stream in streams.items():
-        if key == "data" or not isinstance(stream, AlignmentStream):
-            continue
-        if not stream.is_frame_target or isinstance(stream, SoftAlignmentStream):
-            raise ValueError(f"{key}: reduce_target_frame is for one label per frame")
-        stream.rate = replace(stream.rate, reduce_factor=factor, frame=frame)
-
-
-def _windowed(
-    batch: NDArray[np.float32],
-    lengths: NDArray[np.int64],
-    window: int,
-    buffers: BatchBuffers | None,
-) -> NDArray[np.float32]:
-    """`sliding_window` of a padded batch: (B, Tmax, D) to (B, Tmax, window * D)."""
-    num_seqs, longest, dim = batch.shape
-    shape = num_seqs, longest, window, dim
-    memory = BatchBuffers() if buffers is None else buffers
-    out = memory.take("data, window", shape, np.float32)
-    for column in range(window):
-        shift = column - window // 2
-        count, to, source = max(longest - abs(shift), 0), max(-shift, 0), max(shift, 0)
-        out[:, :to, column] = 0
-        out[:, to : to + count, column] = batch[:, source : source + count]
-        out[:, to + count :, column] = 0
-    out[np.arange(longest) >= lengths[:, None]] = 0
-    return out.reshape(num_seqs, longest, window * dim)

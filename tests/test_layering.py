@@ -39,7 +39,7 @@ verification _write.entry_copier _write.recover _write.storing
 _dataset.streams.alignment _dataset.streams.audio _dataset.streams.audio_files
 _dataset.streams.automaton _dataset.streams.texts _dataset.streams.vector _write.writer
 _dataset.streams.soft_alignment _dataset.corpus
-_dataset.reader _dataset.selection
+_dataset.reader _dataset.selection _dataset.sequences
 dataset dataset_reader _write.combine
 chunks
 plot ray torch compat convert returnn

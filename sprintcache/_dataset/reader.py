@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,9 @@ from .streams.vector import ArchiveVectorStream, VectorStream, is_vector_table
 
 if TYPE_CHECKING:
     from sprintcache.archive import Archive
+    from sprintcache.label_rates import Frame
 
-__all__ = ["BatchBuffers", "PaddedArrays", "SprintCacheReader"]
+__all__ = ["BatchBuffers", "PaddedArrays", "SprintCacheReader", "reduce_targets"]
 
 StrPath = str | os.PathLike[str]
 
@@ -217,3 +219,13 @@ def _check_options(data_key: str, stream_class: Any, options: Collection[str]) -
             names = ", ".join(dict.fromkeys(known))
             kind = stream_class.type
             raise TypeError(f"{data_key}: type {kind!r} has no option {option!r}; known: {names}")
+
+
+def reduce_targets(streams: Mapping[str, Stream], factor: int, frame: Frame) -> None:
+    """Reduces the labels of targets; ValueError for targets without one label per frame."""
+    for key, stream in streams.items():
+        if key == "data" or not isinstance(stream, AlignmentStream):
+            continue
+        if not stream.is_frame_target or isinstance(stream, SoftAlignmentStream):
+            raise ValueError(f"{key}: reduce_target_frame is for one label per frame")
+        stream.rate = replace(stream.rate, reduce_factor=factor, frame=frame)

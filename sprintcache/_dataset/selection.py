@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,11 +17,32 @@ from .corpus import Corpus
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Limit", "Selection"]
+__all__ = ["DatasetReport", "Limit", "Selection"]
 
 logger = logging.getLogger(__name__)
 
 Limit = int | Mapping[str, int]
+
+
+class DatasetReport(NamedTuple):
+    """The size of a dataset, and what it leaves out.
+
+    Attributes:
+        num_seqs: sequences in the corpus, including those that filter and limits leave out.
+        missing: data key to the segments of its archive that another key lacks.
+        mismatched: target key to the sequences whose length does not match the features; with
+            ``length_mismatch="skip"`` they are not in the corpus, else they are.
+        filtered: sequences of the corpus that `seq_list_filter_file` leaves out.
+        unknown: names in `seq_list_filter_file` that are not in the corpus.
+        out_of_range: further sequences left out by `min_seq_length` and `max_seq_length`.
+    """
+
+    num_seqs: int
+    missing: dict[str, int]
+    mismatched: dict[str, int]
+    filtered: int
+    unknown: int
+    out_of_range: int
 
 
 class Selection:
@@ -78,6 +99,17 @@ class Selection:
         """Listed sequences that the limits leave out."""
         mask = self.mask()
         return 0 if mask is None else int(np.sum(~mask)) - self.num_filtered
+
+    def report(self) -> DatasetReport:
+        """Counts what is left out or does not match; measures all lengths."""
+        return DatasetReport(
+            len(self._corpus),
+            self._corpus.dropped,
+            self._corpus.mismatched(),
+            self.num_filtered,
+            self.num_unknown,
+            self.num_out_of_range,
+        )
 
     def _read_list(self, path: str | os.PathLike[str]) -> NDArray[np.bool_]:
         tags, corpus_tags = set(read_segment_list(path)), self._corpus.tags
