@@ -617,7 +617,7 @@ def test_stateful_data_loader(
 
 RANK = """
 import json, os, sys, time
-import torch
+import torch._dynamo  # which DistributedDataParallel imports
 from torch import distributed
 from torch.utils.data import DataLoader
 from sprintcache.dataset import SprintCacheDataset
@@ -658,7 +658,15 @@ def main(folder, store, rank, epochs):
     distributed.destroy_process_group()
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    ranks = []
+    for rank in range(2):  # forks: importing torch takes longer than the training
+        ranks.append(os.fork())
+        if not ranks[-1]:
+            os.setsid()
+            main(sys.argv[1], sys.argv[2], rank, epochs=2)
+            os._exit(0)
+    print(*ranks, flush=True)
+    sys.exit(any([os.waitpid(rank, 0)[1] for rank in ranks]))
 """
 
 
@@ -671,39 +679,38 @@ def test_two_ranks_killed_and_started_again(corpus: Path, tmp_path: Path) -> Non
     script.write_text(RANK)
     store, checkpoint = tmp_path / "store", tmp_path / "store.checkpoint"
 
-    def start() -> list[subprocess.Popen[bytes]]:
+    @contextlib.contextmanager
+    def started() -> Iterator[subprocess.Popen[str]]:
+        """Their common parent; at the end they and their workers are killed."""
         store.unlink(missing_ok=True)
-        return [
-            subprocess.Popen(
-                [sys.executable, script, corpus, store, str(rank), "2"],
-                start_new_session=True,
-                env={**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"},
-            )
-            for rank in range(2)
-        ]
-
-    def end(ranks: list[subprocess.Popen[bytes]]) -> None:
-        for rank in ranks:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(rank.pid, signal.SIGKILL)  # its workers, too
-            rank.wait(30)
+        parent = subprocess.Popen(
+            [sys.executable, script, corpus, store],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"},
+        )
+        assert parent.stdout is not None
+        ranks = [int(word) for word in parent.stdout.readline().split()]
+        parent.stdout.close()
+        try:
+            assert len(ranks) == 2
+            yield parent
+        finally:
+            for rank in ranks:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(rank, signal.SIGKILL)
+            parent.wait(30)
 
     steps = 6  # 12 batches, the last one of a single sequence, go round over two ranks
-    ranks = start()
-    try:
+    with started() as parent:
         deadline = time.monotonic() + 90
         while len(seen_in(checkpoint)) < 3:
             assert time.monotonic() < deadline
-            assert all(rank.poll() is None for rank in ranks)
+            assert parent.poll() is None
             time.sleep(0.02)
-    finally:
-        end(ranks)
     assert len(seen_in(checkpoint)) < steps
-    ranks = start()
-    try:
-        assert [rank.wait(90) for rank in ranks] == [0, 0]
-    finally:
-        end(ranks)
+    with started() as parent:
+        assert parent.wait(90) == 0
     seen = seen_in(checkpoint)
     assert len(seen) == 2 * steps  # equal ones: each has the tags of both ranks
     for part in (seen[:steps], seen[steps:]):
