@@ -514,7 +514,8 @@ def tyings() -> list[str]:
 
 
 def read_tying(name: str) -> dict[str, int]:
-    lines = real_file("state-tying", name).read_text("utf-8").splitlines()
+    data = real_file("state-tying", name).read_bytes()
+    lines = (gzip.decompress(data) if name.endswith(".gz") else data).decode().splitlines()
     return {symbol: int(label) for symbol, label in map(str.split, lines)}
 
 
