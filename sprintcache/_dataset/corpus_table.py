@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from array import array
+from typing import Any
 
 import numpy as np
 
 from sprintcache._text_file import read_prefix
-from sprintcache.bliss import Corpus, Segment
+from sprintcache.bliss import Corpus
 
-from .packed_strings import PackedStrings
-
-if TYPE_CHECKING:
-    pass
+from .packed_strings import StringPacker
 
 __all__ = ["CorpusTable", "corpus_table", "is_corpus"]
+
+_MAX_TRACK = 0x7FFFFFFF  # larger numbers are as wrong
 
 
 class CorpusTable:
@@ -34,7 +33,7 @@ class CorpusTable:
         recordings: (N,) int32 index into `audio_files`, -1 if the recording names no file.
         audio_files: the paths as the corpus has them.
         start, end: (N,) float64 seconds in the recording; inf: its end.
-        tracks: (N,) int32 channels.
+        tracks: (N,) int64 channels.
     """
 
     def __init__(self, path: str) -> None:
@@ -48,42 +47,34 @@ class CorpusTable:
         defined: dict[str, None] = {}
         speakers: dict[str, int] = {}
         files: dict[str, int] = {}
-        rows: list[tuple[bool, int, int, float, float, int]] = []
-        texts: list[str] = []
-
-        def names() -> Iterator[str]:
-            for segment in Corpus(path).segments(defined):
-                rows.append(_row(segment, speakers, files))
-                texts.append(segment.orthography or "")
-                yield segment.name
-
-        self.names = PackedStrings(names())
-        self.orthographies = PackedStrings(texts)
-        columns = list(zip(*rows, strict=True)) or [()] * 6
-        self.has_orthography = np.array(columns[0], np.bool_)
+        names, texts = StringPacker(), StringPacker()
+        columns: list[array[Any]] = [array(code) for code in "bqqddq"]
+        for segment in Corpus(path).segments(defined):
+            names.add(segment.name)
+            texts.add(segment.orthography or "")
+            speaker, audio = segment.speaker, segment.audio
+            row = (
+                segment.orthography is not None,
+                -1 if speaker is None else speakers.setdefault(speaker, len(speakers)),
+                -1 if audio is None else files.setdefault(audio, len(files)),
+                segment.start,
+                segment.end,
+                min(segment.track, _MAX_TRACK),
+            )
+            for column, value in zip(columns, row, strict=True):
+                column.append(value)
+        has_text, speaker_of_first_use, recordings, start, end, tracks = map(np.array, columns)
+        self.names = names.packed()
+        self.orthographies = texts.packed()
+        self.has_orthography = has_text.astype(np.bool_)
         self.speaker_names = list(dict.fromkeys([*defined, *speakers]))
         numbers = {name: number for number, name in enumerate(self.speaker_names)}
-        of_first_use = np.array([*map(numbers.__getitem__, speakers), -1], np.int32)
-        self.speakers = of_first_use[np.array(columns[1], np.int64)]
-        self.recordings = np.array(columns[2], np.int32)
+        order = np.array([*map(numbers.__getitem__, speakers), -1], np.int32)
+        self.speakers = order[speaker_of_first_use]
+        self.recordings = recordings.astype(np.int32)
         self.audio_files = list(files)
-        self.start = np.array(columns[3], np.float64)
-        self.end = np.array(columns[4], np.float64)
-        self.tracks = np.array(columns[5], np.int32)
-
-
-def _row(
-    segment: Segment, speakers: dict[str, int], files: dict[str, int]
-) -> tuple[bool, int, int, float, float, int]:
-    speaker, audio = segment.speaker, segment.audio
-    return (
-        segment.orthography is not None,
-        -1 if speaker is None else speakers.setdefault(speaker, len(speakers)),
-        -1 if audio is None else files.setdefault(audio, len(files)),
-        segment.start,
-        segment.end,
-        segment.track,
-    )
+        self.start, self.end = start, end
+        self.tracks = tracks
 
 
 _tables: weakref.WeakValueDictionary[tuple[str, int, int], CorpusTable]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
@@ -10,7 +11,30 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["PackedStrings"]
+__all__ = ["PackedStrings", "StringPacker"]
+
+
+class StringPacker:
+    """Collects strings one by one, in the memory that they need when packed."""
+
+    def __init__(self) -> None:
+        self._encoded = bytearray()
+        self._ends = array("q", [0])
+
+    def add(self, text: str) -> None:
+        """Adds a string."""
+        self._encoded += text.encode("utf-8", "surrogateescape")
+        self._ends.append(len(self._encoded))
+
+    def arrays(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The bytes of all strings, and the offset of each, (N + 1,)."""
+        return np.frombuffer(bytes(self._encoded), np.uint8), np.array(self._ends, np.int64)
+
+    def packed(self) -> PackedStrings:
+        """The strings so far."""
+        strings = PackedStrings.__new__(PackedStrings)
+        strings._bytes, strings._offsets = self.arrays()
+        return strings
 
 
 class PackedStrings(Sequence[str]):
@@ -21,13 +45,10 @@ class PackedStrings(Sequence[str]):
 
     def __init__(self, strings: Iterable[str]) -> None:
         """Packs the strings."""
-        encoded = bytearray()
-        ends = [0]
+        packer = StringPacker()
         for text in strings:
-            encoded += text.encode("utf-8", "surrogateescape")
-            ends.append(len(encoded))
-        self._bytes = np.frombuffer(bytes(encoded), np.uint8)
-        self._offsets = np.array(ends, np.int64)
+            packer.add(text)
+        self._bytes, self._offsets = packer.arrays()
 
     def __len__(self) -> int:
         return len(self._offsets) - 1

@@ -129,7 +129,8 @@ class AudioFileStream(BlissStream):
         """Reads the samples of a segment into `out`."""
         header = piece.header
         with _open(header.path) as file:
-            file.seek(piece.start)
+            if piece.start:
+                file.seek(piece.start)
             if header.num_channels == 1:
                 count = len(file.read(len(out), self.dtype, out=out))
             else:
@@ -182,6 +183,7 @@ class AudioFileStream(BlissStream):
         header = self._headers.get(recording)
         if header is None:
             path = self._audio_path(recording)
+            open_regular(path).close()  # on a pipe, opening would wait
             with _open(path) as file:
                 header = _Header(path, file.samplerate, file.frames, file.channels, file.subtype)
             self._check(header)
@@ -217,8 +219,8 @@ def _open(path: str) -> Any:
         FormatError: if soundfile cannot read it.
     """
     soundfile = soundfile_module()
-    open_regular(path).close()  # a missing file, or a pipe, on which opening would wait
     try:
         return soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:
+        open_regular(path).close()  # raises the error of a file that cannot be opened
         raise FormatError(f"not an audio file: {error.error_string}", path=path) from error
