@@ -25,6 +25,7 @@ SCRIPTS = (
     "returnn",
     "torch",
     "loader",
+    "packed",
     "automata",
     "full_sum",
     "write",

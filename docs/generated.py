@@ -34,6 +34,7 @@ TITLES = {
     "dataset": "An epoch of SprintCacheDataset",
     "torch": "PyTorch",
     "loader": "Reading ahead in threads",
+    "packed": "Packed batches and chunks",
     "automata": "Building automata",
     "full_sum": "Full-sum loss",
     "returnn": "RETURNN configs and old scripts",

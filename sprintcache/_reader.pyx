@@ -221,12 +221,12 @@ cdef class Reader(Store):
                 raise self._error(r.entry, &f)
             if whole:
                 return self._feature_array(r.entry, &p, shape, out)
-            return self._feature_range(&r, shape, start, stop, out)
+            return self._feature_range(&r, find_block(&p), shape, start, stop, out)
         finally:
             self._end(&r)
 
-    cdef object _feature_range(self, EntryRead *r, Shape shape, int64_t start, int64_t stop,
-                               np.ndarray out):
+    cdef object _feature_range(self, EntryRead *r, OneBlock block, Shape shape, int64_t start,
+                               int64_t stop, np.ndarray out):
         """A range of frames of a measured entry."""
         cdef np.ndarray array
         cdef Fault f
@@ -237,7 +237,8 @@ cdef class Reader(Store):
         array = _feature_room(shape, out)
         to = <float *>np.PyArray_DATA(array)
         with nogil:
-            code = copy_range(&self.core, r.entry, r.worker, start, shape.frames, shape.dim, to, &f)
+            code = copy_range(&self.core, r.entry, r.worker, &block, start, shape.frames, shape.dim,
+                              to, &f)
         if code != NO_FAULT:
             raise self._error(r.entry, &f)
         return array
@@ -516,12 +517,15 @@ cdef class Reader(Store):
         if starts is None and stops is None:
             return ()
         cdef np.ndarray firsts = _range_ends("starts", 0 if starts is None else starts, b.count)
+        cdef np.ndarray blocks
         cdef np.ndarray ends = _range_ends("stops", _MAX_FRAMES if stops is None else stops, b.count)
         if (firsts > ends).any():
             raise ValueError("a range that ends before it starts")
         b.firsts = <int64_t *>np.PyArray_DATA(firsts)
         b.stops = <int64_t *>np.PyArray_DATA(ends)
-        return firsts, ends
+        blocks = np.zeros(b.count * sizeof(OneBlock), np.uint8)
+        b.blocks = <OneBlock *>np.PyArray_DATA(blocks)
+        return firsts, ends, blocks
 
     cdef void _clip(self, BatchJob *b) noexcept:
         """From the frames of the entries to those of the ranges."""

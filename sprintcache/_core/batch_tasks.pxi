@@ -78,6 +78,7 @@ cdef struct BatchJob:
     # of each entry: the first frame of a range, and its end; NULL: all frames
     int64_t *firsts
     int64_t *stops
+    OneBlock *blocks            # of each entry, where there are ranges
     # row i begins at offsets[i] frames and ends before offsets[i + 1]; NULL: see `stride`
     const int64_t *offsets
     const sc_labels *table
@@ -92,6 +93,8 @@ cdef int measure_task(void *job, int64_t item, Worker *w, Fault *f) noexcept nog
     cdef int code = fetch_features(b.core, b.entries[item], w, HEAD_ALONE, False, &p, &shape, f)
     b.lengths[item] = shape.frames
     b.dims[item] = shape.dim if code == NO_FAULT and shape.frames else -1
+    if b.blocks != NULL and code == NO_FAULT:
+        b.blocks[item] = find_block(&p)
     return code
 
 
@@ -111,7 +114,8 @@ cdef int features_task(void *job, int64_t item, Worker *w, Fault *f) noexcept no
     memset(row + frames * dim, 0,
            <size_t>((row_room(b, item) - frames) * dim) * sizeof(float))
     if b.firsts != NULL:
-        return copy_range(b.core, b.entries[item], w, b.firsts[item], frames, dim, row, f)
+        return copy_range(b.core, b.entries[item], w, &b.blocks[item], b.firsts[item],
+                           frames, dim, row, f)
     code = fetch_features(b.core, b.entries[item], w, WHOLE, False, &p, &shape, f)
     if code != NO_FAULT:
         return code

@@ -6,22 +6,39 @@
 # packets alone are read, or the data inflated up to the end of the range (without checksums, which
 # need all of it). Of other entries all is read. Packets outside the range are not checked.
 
-cdef bint only_block(const Payload *p, BlockHead *block, uint32_t *dim,
-                     uint64_t *head) noexcept nogil:
-    """Does one block of numbers fill the payload? Returns its dimension and the size of its head."""
+cdef enum:
+    AHEAD_BLOCKS = 6            # heads that are fetched from memory ahead of the one that is read
+
+
+cdef struct OneBlock:           # of an entry that consists of one block of numbers
+    const sc_datatype *type     # NULL: it consists of something else
+    uint64_t head               # bytes before its packets
+    int64_t frames
+    int64_t dim
+
+
+cdef OneBlock find_block(const Payload *p) noexcept nogil:
+    """The block that fills a payload of which the beginning is visible."""
+    cdef OneBlock found = OneBlock(NULL, 0, 0, 0)
     cdef Cursor c = cursor_over(p.at, p.visible)
-    cdef Fault f
+    cdef BlockHead block
+    cdef uint32_t dim = 0
     cdef uint64_t stride
+    cdef Fault f
     if p.visible < 128:             # no head is longer
-        return False
+        return found
     c.end = p.at + p.size           # extents are compared with the whole
-    if take_block(&c, block, &f) != NO_FAULT or block.count == 0 or not is_numeric(block.type):
-        return False
-    head[0] = <uint64_t>(c.at - p.at)
-    if not peek_dim(&c, block.type, dim):
-        return False
-    stride = frame_bytes(block.type, dim[0])
-    return left(&c) % stride == 0 and left(&c) // stride == block.count
+    if take_block(&c, &block, &f) != NO_FAULT or block.count == 0 or not is_numeric(block.type):
+        return found
+    found.head = <uint64_t>(c.at - p.at)
+    if not peek_dim(&c, block.type, &dim):
+        return found
+    stride = frame_bytes(block.type, dim)
+    if left(&c) % stride == 0 and left(&c) // stride == block.count:
+        found.type = block.type
+        found.frames = block.count
+        found.dim = dim
+    return found
 
 
 cdef int read_part(Source *s, uint64_t at, uint64_t size, Worker *w, Fault *f) noexcept nogil:
@@ -37,38 +54,35 @@ cdef int read_part(Source *s, uint64_t at, uint64_t size, Worker *w, Fault *f) n
     return code
 
 
-cdef int copy_range(Core *core, int64_t entry, Worker *w, int64_t first, int64_t count, int64_t dim,
-                    float *out, Fault *f) noexcept nogil:
+cdef int copy_range(Core *core, int64_t entry, Worker *w, const OneBlock *block, int64_t first,
+                    int64_t count, int64_t dim, float *out, Fault *f) noexcept nogil:
     """Copies `count` frames from frame `first` on; a measured entry has as many."""
     cdef Source *s = source_of(core, entry)
     cdef TableRow row = row_of(core, entry)
     cdef Payload p
-    cdef BlockHead block
-    cdef uint32_t size = 0
-    cdef uint64_t head = 0, stride
+    cdef uint64_t stride, skipped
     cdef const uint8_t *packets
     cdef int code
     if count == 0:
         return NO_FAULT
-    if s.kind == SOURCE_FILE and (row.compressed or s.map == NULL):
-        code = fetch(core, entry, w, HEAD, False, &p, f)
+    if (block.type != NULL and s.kind == SOURCE_FILE and block.dim == dim
+            and first + count <= block.frames):
+        stride = frame_bytes(block.type, <uint32_t>dim)
+        skipped = block.head + <uint64_t>first * stride
+        if row.compressed:
+            w.prefix = skipped + <uint64_t>count * stride
+            code = fetch(core, entry, w, PREFIX, False, &p, f)
+            packets = p.at + skipped
+        elif s.map != NULL:
+            code = NO_FAULT
+            packets = s.map + row.position + 12 + skipped
+        else:
+            code = read_part(s, row.position + 12 + skipped, <uint64_t>count * stride, w, f)
+            packets = w.raw
         if code != NO_FAULT:
             return code
-        if (p.visible < p.size and only_block(&p, &block, &size, &head) and size == dim
-                and first + count <= block.count):
-            stride = frame_bytes(block.type, size)
-            if row.compressed:
-                w.prefix = head + <uint64_t>(first + count) * stride
-                code = fetch(core, entry, w, PREFIX, False, &p, f)
-                packets = p.at + head + <uint64_t>first * stride
-            else:
-                code = read_part(s, row.position + 12 + head + <uint64_t>first * stride,
-                                 <uint64_t>count * stride, w, f)
-                packets = w.raw
-            if code != NO_FAULT:
-                return code
-            if copy_packets(packets, block.type, count, size, out):
-                return NO_FAULT
+        if copy_packets(packets, block.type, count, <uint32_t>dim, out):
+            return NO_FAULT
     code = fetch(core, entry, w, WHOLE, False, &p, f)
     if code != NO_FAULT:
         return code
@@ -95,6 +109,7 @@ cdef int copy_payload_range(const uint8_t *payload, uint64_t size, int64_t first
         stride = frame_bytes(block.type, dim)
         if not take_packets(&c, block.count, stride, &packets):
             return explain_features(payload, size, f)
+        prefetch(c.at + AHEAD_BLOCKS * <uint64_t>block.count * stride)     # a head, if all are equal
         copied = min(max(<int64_t>block.count - first, 0), count)
         if copied and not copy_packets(packets + <uint64_t>first * stride, block.type, copied, dim,
                                        out):
