@@ -19,6 +19,7 @@ from sprint_ctl.errors import (
 )
 
 from .instance import SprintSubprocessInstance
+from .threads import start_threads
 
 __all__ = ["SegmentQueue", "Task", "run_batch"]
 
@@ -88,10 +89,8 @@ class SegmentQueue:
 class _Worker(threading.Thread):
     """Takes segments from a queue for one Sprint, which only this thread uses meanwhile.
 
-    Attributes:
-        instance: the Sprint.
-        is_given_up: Sprint was lost too often in a row, or cannot be started.
-        error: what no rule of the pool covers, or None.
+    ``is_given_up``: Sprint was lost too often in a row, or cannot be started. ``error``: what no
+    rule of the pool covers, or None.
     """
 
     def __init__(
@@ -176,19 +175,10 @@ def run_batch(
     task: Task,
     max_restarts: int,
 ) -> list[SprintSubprocessInstance]:
-    """Has the segments of a queue done, or until no Sprint is left.
+    """Has the segments of a queue done, or until no Sprint is left; see `SprintInstancePool`.
 
     After any exception all these Sprints have ended or will end by themselves, and must not be used
-    again.
-
-    Args:
-        queue: the segments.
-        instances: Sprints for the use of this function only, started or not.
-        task: makes the request for one segment; raises SprintError if that fails.
-        max_restarts: see `SprintInstancePool`.
-
-    Returns:
-        The Sprints that were not given up.
+    again. Returns the Sprints that were not given up.
     """
     remaining = list(instances)
     while queue and remaining:
@@ -197,12 +187,10 @@ def run_batch(
             for number, instance in enumerate(remaining)
         ]
         try:
-            for worker in workers[1:][: len(queue) - 1]:
-                try:
-                    worker.start()
-                except RuntimeError:  # no thread to be had: fewer Sprints do it
-                    logger.warning("no thread can be started for another Sprint")
-                    break
+            try:
+                start_threads(*workers[1:][: len(queue) - 1])
+            except RuntimeError:  # no thread to be had: fewer Sprints do it
+                logger.warning("no thread can be started for another Sprint")
             workers[0].work()
             for worker in workers[1:]:
                 if worker.ident is not None:

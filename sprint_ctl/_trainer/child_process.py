@@ -29,6 +29,7 @@ from sprint_ctl.errors import SprintError
 
 from .forks import watch_forks
 from .process_output import StderrReader, is_open
+from .threads import start_threads
 
 __all__ = ["ChildProcess"]
 
@@ -69,14 +70,7 @@ class ChildProcess:
     # ---- starting --------------------------------------------------------------------------
 
     def open_wire(self, shared_memory: bool) -> dict[str, int]:
-        """Opens the pipes.
-
-        Returns:
-            The descriptors of the child by their keys in the configuration string.
-
-        Raises:
-            OSError: no descriptors are left.
-        """
+        """Opens the pipes; returns the child's descriptors by their keys in the configuration."""
         from_child, c2p = _open_pipe()
         self._fds.append(from_child)
         self._child_fds.append(c2p)
@@ -98,15 +92,10 @@ class ChildProcess:
         inherited: Sequence[int],
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Starts the process.
+        """Starts the process with further `inherited` descriptors.
 
-        Args:
-            command: its command line.
-            inherited: descriptors that it inherits.
-            environment: all of its environment variables; None: those of the trainer.
-
-        Raises:
-            OSError: the program cannot be executed, or no thread can be started.
+        `environment` is all of its environment variables; None: those of the trainer. Raises
+        OSError if the program cannot be executed, or no thread can be started.
         """
         from_stderr, stderr = _open_pipe()
         self._child_fds.append(stderr)
@@ -120,8 +109,7 @@ class ChildProcess:
         self._stderr = StderrReader(from_stderr)
         thread = threading.Thread(target=spawn, name="start of Sprint", daemon=True)
         try:
-            self._stderr.start()
-            thread.start()
+            start_threads(self._stderr, thread)
         except RuntimeError as error:
             raise OSError(errno.EAGAIN, str(error)) from None
         thread.join()

@@ -39,10 +39,10 @@ A fork of this process has pools without Sprints: those of its parent are not it
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -56,6 +56,7 @@ from .batch import log_posteriors_array, sequence_lengths, sequence_names
 from .batch_run import SegmentQueue, Task, run_batch
 from .forks import watch_forks
 from .instance import PooledInstance, SprintSubprocessInstance
+from .threads import start_threads
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -229,7 +230,7 @@ class SprintInstancePool:
                     raise queue.failures[min(queue.failures)]
                 self.num_skipped += len(queue.failures)
 
-    @contextmanager
+    @contextlib.contextmanager
     def _lend(self, number: int) -> Iterator[Sequence[SprintSubprocessInstance]]:
         """Lends Sprints to a batch; drops them if it is broken off."""
         if self._lent:  # by a signal handler
@@ -280,14 +281,13 @@ class SprintInstancePool:
                 return
             instances, self.instances = self.instances, []
             threads = [threading.Thread(target=i.exit_handler, daemon=True) for i in instances]
+            with contextlib.suppress(RuntimeError):  # none to be had, at the exit say
+                start_threads(*threads)
             for instance, thread in zip(instances, threads, strict=True):
-                try:
-                    thread.start()
-                except RuntimeError:  # no thread to be had, at the exit of the interpreter say
-                    instance.exit_handler()
-            for thread in threads:
                 if thread.ident is not None:
                     thread.join()
+                else:
+                    instance.exit_handler()
 
     def after_fork(self) -> None:
         """Drops the Sprints of the parent, and locks that another thread may have held."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .instance import SprintSubprocessInstance
+from .threads import start_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +53,7 @@ class ReaderThread(threading.Thread):
         self.batch_idxs = batch_idxs
         self.exception: Exception | None = None
         self._arrays = tags, seq_lengths, log_posteriors, batch_loss, batch_error_signal
-        self.start()
+        start_threads(self)
 
     def run(self) -> None:
         """Requests loss and error signal of each sequence."""

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 
 from sprint_ctl._trainer.batch import log_posteriors_array
+from sprint_ctl._trainer.threads import start_threads
 from sprint_ctl.error_signals import SprintInstancePool
 from sprint_ctl.errors import SprintDiedError, SprintError, SprintProtocolError
 
@@ -306,6 +307,46 @@ def test_a_fork_while_another_thread_is_in_a_batch() -> None:
     thread.join()
     assert not any(run_batch(pool, ["c/1"]))
     pool.close()
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, InterruptionError])
+def test_an_exception_anywhere_in_the_start_of_a_thread(kind: type[BaseException]) -> None:
+    """At each instruction of it, as from a signal handler: it is not lost, and the thread runs."""
+    before = threading.active_count()
+    instruction, is_over = 0, False
+    while not is_over:
+        num_left = instruction
+        ran = threading.Event()
+        thread = threading.Thread(target=ran.set, daemon=True)
+
+        def trace(frame: Any, event: str, _: object) -> Any:
+            nonlocal num_left
+            if frame.f_globals["__name__"] not in ("threading", start_threads.__module__):
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                num_left -= 1
+                if num_left == -1:
+                    raise kind("of a signal handler")
+            return trace
+
+        sys.settrace(trace)
+        try:
+            start_threads(thread)
+            is_over = True
+        except kind:
+            pass
+        finally:
+            sys.settrace(None)
+        if thread.ident is not None:
+            assert ran.wait(10)
+            thread.join(10)
+        instruction += 1
+    assert instruction > 20
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert threading.active_count() == before
 
 
 def test_close_from_a_signal_handler_in_a_batch() -> None:
