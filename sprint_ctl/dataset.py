@@ -223,7 +223,7 @@ class ExternSprintDataset(SprintDatasetBase):
         running.begun = begun
         if wanted is not None and not wanted:  # Sprint treats an empty list as none
             cache.begin(epoch)
-            cache.finish(True)
+            cache.finish()
             return True
         ahead = running.take(epoch, None if wanted is not None else self.ordering)
         running.read(self, ahead or self._start(epoch, wanted))

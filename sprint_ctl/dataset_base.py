@@ -35,6 +35,9 @@ __all__ = ["SprintDatasetBase"]
 class SprintDatasetBase(Dataset):
     """Sequences in the order in which Sprint delivers them.
 
+    Methods that wait for a sequence raise SprintError if the producer has failed, or if none comes
+    in time.
+
     Attributes:
         SprintCachedSeqsMax: the adding thread blocks when more sequences are cached beyond the
             requested ones.
@@ -156,7 +159,7 @@ class SprintDatasetBase(Dataset):
         """
         if seen_all and not self.is_stopped:
             self._check_complete(self._cache.num_added)
-        self._cache.finish(seen_all)
+        self._cache.finish()
 
     def _check_complete(self, num_added: int) -> None:
         if self.predefined_seq_list_order is not None:
@@ -167,10 +170,7 @@ class SprintDatasetBase(Dataset):
         self._cache.end()
 
     def waitForCrnnEpoch(self, epoch: int) -> bool:  # noqa: N802
-        """Waits until the training has begun an epoch.
-
-        Returns:
-            False if the training has stopped.
+        """Waits until the training has begun an epoch; False if the training has stopped.
 
         Raises:
             SprintError: it is in a later one.
@@ -258,13 +258,9 @@ class SprintDatasetBase(Dataset):
         return True
 
     def iter_epochs(self, first: int = 1) -> Iterator[int]:
-        """Begins one epoch after another, as long as Sprint delivers any; yields their numbers.
+        """Begins one epoch after another, from ``first`` on, as long as Sprint delivers any.
 
-        Args:
-            first: number of the first one.
-
-        Raises:
-            SprintError: the producer has failed, or no epoch in time.
+        Yields their numbers.
         """
         epoch = first
         while True:
@@ -279,11 +275,8 @@ class SprintDatasetBase(Dataset):
     def load_seqs(self, start: int, end: int) -> None:
         """Waits for sequences `start` to `end` (exclusive, may exceed their number).
 
-        Sequences before `start` are dropped.
-
-        Raises:
-            ValueError: not a range, or it begins with a dropped sequence.
-            SprintError: the producer has failed, or no sequence in time.
+        Sequences before `start` are dropped. Raises ValueError for what is not a range, or begins
+        with a dropped sequence.
         """
         if not self._cache.start <= start <= end:
             raise ValueError(
@@ -300,11 +293,7 @@ class SprintDatasetBase(Dataset):
 
     @property
     def num_seqs(self) -> int:
-        """Number of sequences in this epoch.
-
-        Raises:
-            NotImplementedError: it is not known before the end.
-        """
+        """Number of sequences in this epoch; NotImplementedError before the end."""
         if self.predefined_seq_list_order is not None:
             return len(self.predefined_seq_list_order)
         if not self._is_complete():
@@ -317,11 +306,7 @@ class SprintDatasetBase(Dataset):
             return cache.is_finished and (not cache.keeps_step or cache.epoch == self.epoch)
 
     def is_less_than_num_seqs(self, n: int) -> bool:
-        """Whether sequence n exists; waits for it unless the number is known.
-
-        Raises:
-            SprintError: the producer has failed, or no sequence in time.
-        """
+        """Whether sequence n exists; waits for it unless the number is known."""
         if self.predefined_seq_list_order is not None:
             return n < len(self.predefined_seq_list_order)
         return self._cache.reach(n + 1)
@@ -331,11 +316,7 @@ class SprintDatasetBase(Dataset):
         return self.is_less_than_num_seqs(0)
 
     def iter_seqs(self) -> Iterator[DatasetSeq]:
-        """The sequences of this epoch from the first that is cached; each is dropped when yielded.
-
-        Raises:
-            SprintError: the producer has failed, or no sequence in time.
-        """
+        """The sequences of this epoch from the first cached one; each is dropped when yielded."""
         index = self._cache.start
         while self.is_less_than_num_seqs(index):
             seq = self._cache.get(index)
@@ -344,11 +325,7 @@ class SprintDatasetBase(Dataset):
             yield seq
 
     def get_num_timesteps(self) -> dict[str, int]:
-        """Data key to the number of frames of this epoch.
-
-        Raises:
-            NotImplementedError: it is not known before the end.
-        """
+        """Data key to the number of frames of this epoch; NotImplementedError before its end."""
         if not self._is_complete():
             raise NotImplementedError(f"{self}: the number of frames is known at the end only")
         return dict(self._cache.num_frames)
@@ -376,11 +353,7 @@ class SprintDatasetBase(Dataset):
         return min(max(frac * part, 1e-9), 1.0)
 
     def get_seq_length(self, sorted_seq_idx: int) -> dict[str, int]:
-        """Data key to the length of a sequence; waits for it.
-
-        Raises:
-            IndexError: the sequence does not exist, or was dropped.
-        """
+        """Data key to the length of a sequence; waits for it. IndexError if it was dropped."""
         return self._cache.get(sorted_seq_idx).num_frames
 
     def get_data(self, seq_idx: int, key: str) -> NDArray[Any]:

@@ -6,20 +6,25 @@ per process, with the parsed string (`sprint_ctl.config`), and has the methods t
 * ``init(input_dim, output_dim)``, optional, as soon as Sprint knows the dimensions (below 1 if
   there are none).
 * ``train(dataset)`` where Sprint delivers data: runs in a separate thread and iterates over epochs
-  of the dataset. When it returns, Sprint exits normally; an exception ends Sprint with status 1.
+  of the `SprintDatasetBase`: ``init_seq_order(epoch)``, then the sequences. When it returns, Sprint
+  exits normally; an exception ends Sprint with status 1.
 * ``forward(features, segment_name)`` where Sprint wants posteriors (target-mode forward-only or
-  criterion-by-sprint, or a feature scorer). Runs in Sprint's thread.
+  criterion-by-sprint, or a feature scorer): (T, D) float32 features to (T, L) log posteriors; the
+  name may be None. Runs in Sprint's thread.
 * ``backward(loss, error_signal, natural_pairing_type)`` after each ``forward`` of
-  criterion-by-sprint, or ``discard()``, optional, where Sprint drops the segment.
+  criterion-by-sprint, or ``discard()``, optional, where Sprint drops the segment. The error signal,
+  (T, L) float32, is the derivative with respect to the posteriors, or, with "softmax" as pairing
+  type, to the input of the softmax.
 * ``exit()``, optional, at the end.
 
-A missing method is an error when Sprint first needs it.
+``dataset_options``, an optional attribute, has options of the dataset. A missing method is an error
+when Sprint first needs it.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,47 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
-
-    from .dataset_base import SprintDatasetBase
-
-    class Engine(Protocol):
-        """An engine with all methods.
-
-        Attributes:
-            dataset_options: options of the `SprintDatasetBase` for ``train``; optional.
-        """
-
-        dataset_options: Mapping[str, Any]
-
-        def init(self, input_dim: int, output_dim: int) -> None:
-            """Sprint knows the dimensions."""
-
-        def train(self, dataset: SprintDatasetBase) -> None:
-            """Iterates over epochs: ``init_seq_order(epoch)``, then the sequences."""
-
-        def forward(
-            self, features: NDArray[np.float32], segment_name: str | None
-        ) -> NDArray[np.floating[Any]]:
-            """(T, D) features to (T, L) log posteriors."""
-
-        def backward(
-            self,
-            loss: float,
-            error_signal: NDArray[np.float32],
-            natural_pairing_type: str | None,
-        ) -> None:
-            """Receives loss and error signal (T, L) of the segment that was forwarded last.
-
-            The error signal is the derivative with respect to the posteriors, or, with "softmax",
-            to the input of the softmax.
-            """
-
-        def discard(self) -> None:
-            """Sprint has dropped the segment that was forwarded last."""
-
-        def exit(self) -> None:
-            """Called at the end."""
-
 
 __all__ = ["call_optional", "load_engine", "log_posteriors", "required_method"]
 

@@ -20,9 +20,10 @@ thread uses a dataset at a time.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sprintcache.returnn import register
 
@@ -35,13 +36,20 @@ try:
 except ModuleNotFoundError as error:
     raise ImportError("RETURNN is missing: pip install returnn") from error
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 __all__ = ["ExternSprintDataset"]
 
 _SHARED = ("seq_ordering", "partition_epoch", "repeat_epoch", "fixed_random_seed")
 _RETURNN_OPTIONS = frozenset(inspect.signature(Dataset.__init__).parameters) - {"self"}
+
+
+def _of_source(name: str) -> Any:
+    """A method that calls that of the same name of the source."""
+
+    @functools.wraps(getattr(dataset.ExternSprintDataset, name))
+    def method(self: ExternSprintDataset, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self._source, name)(*args, **kwargs)
+
+    return method
 
 
 class ExternSprintDataset(Dataset):  # type: ignore[misc]
@@ -85,7 +93,8 @@ class ExternSprintDataset(Dataset):  # type: ignore[misc]
         self.labels.update(self._source.labels)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (type(self), *self._arguments)
+        *arguments, options = self._arguments
+        return functools.partial(type(self), **options), tuple(arguments)
 
     # ---- dimensions
 
@@ -152,85 +161,28 @@ class ExternSprintDataset(Dataset):  # type: ignore[misc]
         """Number of sequences in this epoch; NotImplementedError before it is known."""
         return self._source.num_seqs
 
-    def is_less_than_num_seqs(self, n: int) -> bool:
-        """Whether n is a sorted sequence index; waits for it."""
-        return self._source.is_less_than_num_seqs(n)
-
-    def have_seqs(self) -> bool:
-        """Whether this epoch has any sequence; may wait."""
-        return self._source.have_seqs()
-
     def get_num_timesteps(self) -> Any:
         """RETURNN's NumbersDict of data key to frames of this epoch, once it is complete."""
         return NumbersDict(self._source.get_num_timesteps())
 
-    def get_complete_frac(
-        self, sorted_seq_idx: int, *, allow_only_lr_suitable: bool = False
-    ) -> float | None:
-        """Fraction of the epoch up to this sequence."""
-        return self._source.get_complete_frac(
-            sorted_seq_idx, allow_only_lr_suitable=allow_only_lr_suitable
-        )
-
     # ---- sequences
-
-    def is_cached(self, start: int, end: int) -> bool:
-        """Whether sequences `start` to `end` (exclusive) are available."""
-        return self._source.is_cached(start, end)
-
-    def load_seqs(self, start: int, end: int) -> None:
-        """Waits for sequences `start` to `end` (exclusive); drops those before `start`."""
-        self._source.load_seqs(start, end)
 
     def get_seq_length(self, seq_idx: int) -> Any:
         """RETURNN's NumbersDict of data key to length of a sequence."""
         return NumbersDict(self._source.get_seq_length(seq_idx))
 
-    def get_data(self, seq_idx: int, key: str) -> NDArray[Any]:
-        """Features (T, D) float32, classes (T,) int32, or the bytes of a text."""
-        return self._source.get_data(seq_idx, key)
-
-    def get_tag(self, sorted_seq_idx: int) -> str:
-        """The name of a sequence."""
-        return self._source.get_tag(sorted_seq_idx)
-
-    # ---- keys
-
-    def get_data_keys(self) -> list[str]:
-        """The data keys of the sequences, sorted; waits for the first sequence."""
-        return self._source.get_data_keys()
-
-    def get_target_list(self) -> list[str]:
-        """The data keys except "data"."""
-        return self._source.get_target_list()
-
-    def is_data_sparse(self, key: str) -> bool:
-        """Whether the key holds indices."""
-        return self._source.is_data_sparse(key)
-
-    def get_data_dtype(self, key: str) -> str:
-        """Name of the numpy dtype."""
-        return self._source.get_data_dtype(key)
-
-    # ---- end
-
-    def close(self) -> None:
-        """Ends all Sprint processes. Idempotent."""
-        self._source.close()
-
-    def exit_handler(self) -> None:
-        """Alias of `close`."""
-        self.close()
-
-
-def _restored(
-    kind: type[ExternSprintDataset],
-    executable: CommandLine,
-    config: CommandLine,
-    parts: int | None,
-    options: dict[str, Any],
-) -> ExternSprintDataset:
-    return kind(executable, config, parts, **options)
+    is_less_than_num_seqs = _of_source("is_less_than_num_seqs")
+    have_seqs = _of_source("have_seqs")
+    get_complete_frac = _of_source("get_complete_frac")
+    is_cached = _of_source("is_cached")
+    load_seqs = _of_source("load_seqs")
+    get_data = _of_source("get_data")
+    get_tag = _of_source("get_tag")
+    get_data_keys = _of_source("get_data_keys")
+    get_target_list = _of_source("get_target_list")
+    is_data_sparse = _of_source("is_data_sparse")
+    get_data_dtype = _of_source("get_data_dtype")
+    close = exit_handler = _of_source("close")
 
 
 register(ExternSprintDataset)

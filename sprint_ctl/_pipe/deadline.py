@@ -29,12 +29,7 @@ _MAX_MILLISECONDS = (1 << 31) - 1  # a C int
 
 
 def check_timeouts(**timeouts: float | None) -> dict[str, float]:
-    """Returns the timeouts as float, infinity for None.
-
-    Raises:
-        TypeError: a value is not a number.
-        ValueError: a value is negative or not a number (NaN).
-    """
+    """Returns the timeouts as float, infinity for None; TypeError, ValueError for other values."""
     seconds: dict[str, float] = {}
     for name, value in timeouts.items():
         seconds[name] = math.inf if value is None else _number(name, value)

@@ -48,11 +48,8 @@ class Packer:
     def pack(self, message: tuple[Any, ...]) -> tuple[bytes, list[NDArray[Any]]]:
         """The text of a message, and the arrays that go through the pipe, contiguous, in C order.
 
-        With a memory file all arrays are copied into it and none goes through the pipe.
-
-        Raises:
-            TypeError: a value that is not plain.
-            ValueError: nested too deep.
+        With a memory file all arrays are copied into it and none goes through the pipe. Raises
+        TypeError for a value that is not plain, ValueError for one nested too deep.
         """
         self._arrays, self._mapped, self._size = [], [], 0
         text = f"[{','.join([self._text(value, 0) for value in message])}]".encode("ascii")
@@ -146,12 +143,7 @@ class Unpacker:
     def unpack(self, text: bytes, payload: int) -> tuple[tuple[Any, ...], list[NDArray[Any]]]:
         """A message, and its arrays that the pipe has yet to fill, contiguous, in C order.
 
-        Args:
-            text: the JSON text.
-            payload: bytes that follow in the pipe; nothing larger is allocated.
-
-        Raises:
-            SprintProtocolError: not such a text.
+        `payload` bytes follow in the pipe; nothing larger is allocated. Raises SprintProtocolError.
         """
         self._arrays, self._num_bytes_left = [], payload
         try:

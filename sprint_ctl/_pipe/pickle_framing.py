@@ -39,12 +39,7 @@ _MIN_BYTES = 1 << 16
 
 
 def dumps(message: tuple[Any, ...]) -> bytes:
-    """The pickle of a message.
-
-    Raises:
-        TypeError: a value that is not plain.
-        ValueError: nested too deep.
-    """
+    """The pickle of a message; TypeError, ValueError for values that are not plain, or too deep."""
     file = io.BytesIO()
     _Pickler(file, _PROTOCOL).dump(_plain(message, 0))
     return file.getvalue()
@@ -90,13 +85,7 @@ def _plain(value: Any, depth: int) -> Any:
 def loads(body: bytes, deadline: float | None = None) -> tuple[Any, ...]:
     """The message of a pickle. Arrays are new and writable; lists, tuples, dicts share nothing.
 
-    Args:
-        body: the pickle.
-        deadline: time of ``time.monotonic()``, or None.
-
-    Raises:
-        SprintProtocolError: not a pickle of a message.
-        SprintTimeoutError: the deadline has passed.
+    Raises SprintProtocolError, or SprintTimeoutError after `deadline` (``time.monotonic()``).
     """
     try:
         message = _PickleReader(body, deadline).read()

@@ -45,11 +45,7 @@ _KNOWN = {name: np.dtype(name) for name in ("<f4", "<f8", "<i4", "<i8", "<u4", "
 
 
 def plain_dtype(name: Any) -> np.dtype[Any]:
-    """The dtype of a name such as ``<f4``, ``float32`` or ``|S3``.
-
-    Raises:
-        ValueError: not the name of a plain dtype of at least one byte.
-    """
+    """The dtype of a name such as ``<f4``, ``float32`` or ``|S3``; ValueError for any other."""
     if isinstance(name, str):
         known = _KNOWN.get(name)
         if known is not None:

@@ -32,11 +32,7 @@ _ADD_SEALS, _SEAL_SHRINK = 1033, 2
 
 
 class ArrayMemory:
-    """One end of a memory file.
-
-    Attributes:
-        fd: its descriptor, closed with ``close``.
-    """
+    """One end of a memory file; owns its descriptor."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd

@@ -80,10 +80,10 @@ class Wire:
         process_fd: int | None = None,
         is_alive: Callable[[], bool] | None = None,
     ) -> None:
-        """Takes ownership of the pipe ends.
+        """Takes ownership of the pipe ends, which become non-blocking.
 
         Args:
-            read_fd, write_fd: ends of two pipes; they become non-blocking.
+            read_fd, write_fd: ends of two pipes.
             read_memory, write_memory: memory files of the two directions.
             process_fd: becomes readable when the watched process ends; not owned.
             is_alive: called instead every 0.1 s of waiting, without such a descriptor.
@@ -212,8 +212,8 @@ class Wire:
             # the pipe is usually empty, and reading an empty pipe costs more than polling
             begin = time.monotonic()
             ready = self._was_soon and self._spin(begin + _SPIN_SECONDS)
-            if not ready and not self._wait(self._read_fd, deadline, (len(self._ahead), size)):
-                raise _closed("the process at the other end has ended", (len(self._ahead), size))
+            if not ready:
+                self._wait(self._read_fd, deadline, (len(self._ahead), size))
             self._was_soon = time.monotonic() - begin < _SPIN_SECONDS
             try:
                 chunk = os.read(self._read_fd, _AHEAD)
@@ -246,8 +246,7 @@ class Wire:
                 count = os.readv(self._read_fd, [view[got:]])
             except BlockingIOError:
                 reached = progress[0] + got, max(progress[1], at_least)
-                if not self._wait(self._read_fd, deadline, reached):
-                    raise _closed("the process at the other end has ended", reached) from None
+                self._wait(self._read_fd, deadline, reached)
                 continue
             if count == 0:
                 reached = progress[0] + got, max(progress[1], at_least)
@@ -278,10 +277,8 @@ class Wire:
             try:
                 count = os.writev(self._write_fd, parts[:_MAX_PARTS])
             except BlockingIOError:
-                reached = sent, sent + sum(map(len, parts))
-                if self._wait(self._write_fd, deadline, reached):
-                    continue
-                raise _closed("the process at the other end has ended", reached) from None
+                self._wait(self._write_fd, deadline, (sent, sent + sum(map(len, parts))))
+                continue
             except BrokenPipeError:
                 reached = sent, sent + sum(map(len, parts))
                 raise _closed("the other end has closed the pipe", reached) from None
@@ -300,8 +297,8 @@ class Wire:
             os.sched_yield()
         return False
 
-    def _wait(self, fd: int, deadline: float | None, progress: tuple[int, int]) -> bool:
-        """True when a descriptor is ready, False when only the process has ended."""
+    def _wait(self, fd: int, deadline: float | None, progress: tuple[int, int]) -> None:
+        """Returns when a descriptor is ready; raises PipeClosedError, SprintTimeoutError."""
         poller = self._pollers[fd]
         while True:
             alive = self._is_alive is None or self._is_alive()
@@ -311,10 +308,12 @@ class Wire:
             )
             for ready_fd, _ in ready:
                 if ready_fd == fd:
-                    return True
+                    return
             if ready or not alive:
                 # what it wrote before it ended is in the pipe already: poll once more
-                return any(ready_fd == fd for ready_fd, _ in poller.poll(0))
+                if any(ready_fd == fd for ready_fd, _ in poller.poll(0)):
+                    return
+                raise _closed("the process at the other end has ended", progress)
             if left <= 0:
                 done, size = progress
                 raise SprintTimeoutError(

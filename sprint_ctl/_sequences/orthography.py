@@ -39,13 +39,7 @@ def to_text(orthography: str | bytes) -> str:
 
 
 def post_processor(option: PostProcess | None) -> Function | None:
-    """The function of an option ``orth_post_process``; None if there is nothing to do.
-
-    Raises:
-        ValueError: a name that is not in the table.
-        TypeError: neither names nor functions.
-        ImportError: a library or module is missing.
-    """
+    """The function of an option ``orth_post_process``; None if there is nothing to do."""
     if callable(option):
         return option
     if option is None or option == "":

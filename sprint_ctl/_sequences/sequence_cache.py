@@ -38,19 +38,13 @@ class SequenceCache:
         num_added: number of sequences added in this epoch.
         num_frames: data key to number of frames added in this epoch.
         first_keys: data keys of its first sequence.
-        is_finished: whether the epoch is complete; `has_seen_all`: without missing sequences.
+        is_finished: whether the epoch is complete.
         has_ended: whether no epoch will follow.
         is_stopped: whether the consumer has stopped.
     """
 
     def __init__(self, max_bytes: int, take_timeout: float, add_timeout: float) -> None:
-        """Creates an empty cache.
-
-        Args:
-            max_bytes: of the sequences that are not requested yet.
-            take_timeout: seconds to wait for a sequence.
-            add_timeout: seconds to wait until sequences are consumed.
-        """
+        """An empty cache; the timeouts are seconds for the consumer and for the producer."""
         self.cond = threading.Condition()
         self.max_bytes = max_bytes
         self.take_timeout = take_timeout
@@ -67,7 +61,6 @@ class SequenceCache:
         self.num_added = 0
         self.num_frames: dict[str, int] = {}
         self.is_finished = False
-        self.has_seen_all = False
         self.start = 0  # earlier sequences are dropped
         self._requested = 0  # end of the requested range
         self._seqs: dict[int, DatasetSeq] = {}
@@ -87,16 +80,10 @@ class SequenceCache:
             self.cond.notify_all()
 
     def add(self, seqs: Sequence[DatasetSeq], max_ahead: int, min_ahead: int) -> None:
-        """Adds the next sequences, then waits while too many are cached ahead.
+        """Adds the next sequences, and sets their indices; waits while too many are cached ahead.
 
-        Args:
-            seqs: consecutive ones; their ``seq_idx`` is set here.
-            max_ahead: waits if more sequences are cached beyond the requested ones.
-            min_ahead: continues when no more than these are left.
-
-        Raises:
-            SprintError: the epoch is over.
-            SprintTimeoutError: nothing was consumed in time.
+        It waits above `max_ahead` sequences beyond the requested ones, until `min_ahead` are left.
+        Raises SprintError if the epoch is over, SprintTimeoutError if nothing is consumed in time.
         """
         with self.cond:
             if self.is_stopped:
@@ -136,11 +123,10 @@ class SequenceCache:
         ahead = len(self._bytes)
         return ahead > num_seqs or (ahead > 0 and self._bytes_ahead > self.max_bytes * fraction)
 
-    def finish(self, seen_all: bool) -> None:
+    def finish(self) -> None:
         """Declares the epoch complete."""
         with self.cond:
             self.is_finished = True
-            self.has_seen_all = seen_all
             self.cond.notify_all()
 
     def end(self) -> None:
@@ -158,9 +144,7 @@ class SequenceCache:
     def wait_for_epoch(self, epoch: int) -> bool:
         """Waits until the consumer is in an epoch; False if it has stopped.
 
-        Raises:
-            SprintError: it is in a later one.
-            SprintTimeoutError: it does not begin the epoch in time.
+        Raises SprintError if it is in a later one, SprintTimeoutError if it is not there in time.
         """
         with self.cond:
             self._wait(
@@ -214,9 +198,8 @@ class SequenceCache:
     def reach(self, end: int) -> bool:
         """Requests sequences up to `end`, waits for them; False if the epoch ends before.
 
-        Raises:
-            SprintError: the producer has failed (with its cause), or is in another epoch.
-            SprintTimeoutError: they do not arrive in time.
+        Raises SprintError if the producer has failed (with its cause) or is in another epoch,
+        SprintTimeoutError if they do not arrive in time.
         """
         with self.cond:
             if not self._is_settled(end):
@@ -239,11 +222,7 @@ class SequenceCache:
             )
 
     def has_epoch(self) -> bool:
-        """Waits until the producer begins the consumer's epoch; False if none will follow.
-
-        Raises:
-            SprintError, SprintTimeoutError: see `reach`.
-        """
+        """Waits until the producer begins the consumer's epoch; False if none will follow."""
         with self.cond:
             if not self._is_settled(0):
                 self._wait(
@@ -255,12 +234,7 @@ class SequenceCache:
             return self.reach(0)
 
     def get(self, index: int) -> DatasetSeq:
-        """A sequence; waits for it.
-
-        Raises:
-            IndexError: this epoch has no such sequence, or it was dropped.
-            SprintError: see `reach`.
-        """
+        """A sequence; waits for it. Raises IndexError if the epoch lacks it, or it was dropped."""
         with self.cond:
             seq = self._seqs.get(index) if self._is_in_step() else None
             if seq is not None and index < self._requested:

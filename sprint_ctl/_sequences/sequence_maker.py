@@ -29,11 +29,7 @@ class SequenceMaker:
         length_mismatch: str,
         trim_tolerance: int | None,
     ) -> None:
-        """Accepts the options of `SprintDatasetBase` of the same names.
-
-        Raises:
-            ValueError: one is out of range.
-        """
+        """Checks the options of `SprintDatasetBase` of the same names."""
         if reduce_target_factor < 1:
             raise ValueError(f"reduce_target_factor must be at least 1: {reduce_target_factor}")
         if not 0 < input_stddev < float("inf"):
@@ -53,14 +49,7 @@ class SequenceMaker:
     def make(
         self, index: int, features: Any, targets: Any, tag: str | None, input_dim: int
     ) -> DatasetSeq:
-        """A sequence.
-
-        Args:
-            index: its sorted sequence index.
-            features: (input_dim, time), as Sprint passes them, or None; not copied if possible.
-            targets: data key to array or text; a single array is "classes"; or None.
-            tag: its name, or None.
-            input_dim: of the features.
+        """A sequence; arguments as of `SprintDatasetBase.add_new_data`.
 
         Raises:
             SprintProtocolError: other features or lengths than announced.

@@ -99,12 +99,7 @@ class TargetConverter:
     def convert(
         self, targets: Mapping[str, Any], num_frames: int, tag: str | None
     ) -> dict[str, NDArray[Any]]:
-        """The arrays of a sequence.
-
-        Args:
-            targets: data key to array, str or bytes.
-            num_frames: length of a target for which a map has a single index.
-            tag: name of the sequence, for messages.
+        """The arrays of a sequence, of `num_frames` where a map has a single index.
 
         Raises:
             SprintProtocolError: a target that is neither array nor text, or that an option needs is

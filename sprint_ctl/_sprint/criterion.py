@@ -34,19 +34,15 @@ def loss_by_callback(
     alignment: NDArray[Any] | None = None,
     criterion: str | None = None,
 ) -> tuple[float, NDArray[np.float32]]:
-    """Loss and error signal of a segment.
+    """Loss and error signal of a segment, (time, label) float32; `skipped` if Sprint discards it.
 
     Args:
         callback: Sprint's.
         name: of the segment.
         log_posteriors: (time, label) float32.
-        orthography: of the segment, UTF-8 where bytes.
+        orthography: UTF-8 where bytes.
         alignment: label of each frame, or None.
         criterion: one of `CRITERIA`; None: cross-entropy if the segment has an alignment, else ctc.
-
-    Returns:
-        The loss, and the error signal, float32, of the shape of the posteriors; `skipped` where
-        Sprint has discarded the segment.
 
     Raises:
         ValueError: Sprint did not extract what the criterion needs, or its answer has another

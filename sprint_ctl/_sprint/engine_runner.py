@@ -178,14 +178,9 @@ class EngineRunner:
         self._min_frames = 0.0 if allows_downsampling else 1.0
 
     def posteriors(self, features: NDArray[Any], name: str | None) -> NDArray[np.float32]:
-        """Posteriors (probabilities) of a segment.
+        """Posteriors (probabilities) of a segment of (dimension, time) features.
 
-        Args:
-            features: (dimension, time), as Sprint passes them.
-            name: or None.
-
-        Returns:
-            (label, time) float32, exactly an ndarray, as Sprint requires.
+        Returns (label, time) float32, exactly an ndarray, as Sprint requires.
         """
         time_first = np.ascontiguousarray(features.T, np.float32)
         min_frames = int(len(time_first) * self._min_frames)

@@ -48,16 +48,7 @@ class PythonFeatureScorer:
 
     @reported_to_sink
     def init(self, input_dim: int, output_dim: int, **kwargs: Any) -> None:
-        """Called first.
-
-        Args:
-            input_dim: of the features.
-            output_dim: number of labels.
-            kwargs: added by later versions.
-
-        Raises:
-            FormatError: priors of another number of labels.
-        """
+        """Called first. Raises FormatError for priors of another number of labels."""
         self._input_dim, self._output_dim = input_dim, output_dim
         call_optional(self._engine, "init", input_dim, output_dim)
         if self._prior_file is not None:

@@ -108,13 +108,9 @@ class SprintNnPythonLayer:
         errorSignalIn: NDArray[Any],  # noqa: N803
         **_: Any,
     ) -> tuple[NDArray[np.float32], ...]:
-        """Records the error signal of the segment.
+        """Records the error signal of the segment, (label, time) float32.
 
-        Args:
-            errorSignalIn: (label, time) float32.
-
-        Returns:
-            No gradient for any predecessor: (feature, time) float32 zeros of each.
+        Returns zeros, no gradient, for each predecessor: (feature, time) float32.
         """
         length = errorSignalIn.shape[1]
         self._control.set_current_seg_error_signal(length, errorSignalIn.T)

@@ -14,15 +14,35 @@ from typing import Any
 
 from sprint_ctl._pipe.shared_memory import ArrayMemory
 from sprint_ctl._pipe.wire import Wire
+from sprint_ctl.config import to_bool
 from sprint_ctl.errors import PipeClosedError, SprintError
 
 from .log import log
 from .orphan import OrphanWatch
 from .trainer_process import TrainerProcess
 
-__all__ = ["TrainerLink"]
+__all__ = ["TrainerLink", "check_supported", "pipe_ends"]
 
 _REPORT_TIMEOUT = 5.0  # seconds, for a trainer that does not read
+
+
+def pipe_ends(config: Mapping[str, str]) -> tuple[int, int]:
+    """The descriptors from child to parent and from parent to child; ValueError without them."""
+    if "c2p_fd" not in config or "p2c_fd" not in config:
+        raise ValueError(
+            f"configuration {dict(config)}: no c2p_fd and p2c_fd;"
+            " this module is for a Sprint that a trainer has started"
+        )
+    return int(config["c2p_fd"]), int(config["p2c_fd"])
+
+
+def check_supported(config: Mapping[str, str]) -> None:
+    """Raises SprintError for arrays in shared memory of RETURNN."""
+    if to_bool(config.get("EnableAutoNumpySharedMemPickling", "false")):
+        raise SprintError(
+            "EnableAutoNumpySharedMemPickling:True is not supported:"
+            " switch it off in the trainer; arrays go through the pipe, or through memory files"
+        )
 
 
 class TrainerLink:
@@ -33,13 +53,7 @@ class TrainerLink:
     """
 
     def __init__(self, c2p_fd: int, p2c_fd: int, config: Mapping[str, str]) -> None:
-        """Takes ownership of the pipe ends.
-
-        Args:
-            c2p_fd: child-to-parent file descriptor.
-            p2c_fd: parent-to-child file descriptor.
-            config: the parsed configuration string.
-        """
+        """Takes ownership of the pipe ends: child to parent, parent to child."""
         memories = [
             ArrayMemory(int(config[key])) if key in config else None
             for key in ("p2c_memory_fd", "c2p_memory_fd")

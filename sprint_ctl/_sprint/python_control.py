@@ -25,10 +25,10 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any
 
-from sprint_ctl.config import parse_config, to_bool
+from sprint_ctl.config import parse_config
 from sprint_ctl.errors import SprintError
 
-from .link import TrainerLink
+from .link import TrainerLink, check_supported, pipe_ends
 from .log import configure_log, is_verbose, log
 from .reporting import reported
 from .request_handler import VERSION, RequestHandler
@@ -45,11 +45,7 @@ __all__ = ["PythonControl", "attach"]
 
 
 def attach(config: str, **facts: Any) -> PythonControl:
-    """PythonControl of this process, connected as the configuration says.
-
-    Args:
-        config: has at least ``c2p_fd`` and ``p2c_fd``.
-        facts: what Sprint passed with it.
+    """PythonControl of this process, connected as the configuration says; `facts`: for the log.
 
     Raises:
         ValueError: a configuration that does not connect to a trainer.
@@ -58,25 +54,19 @@ def attach(config: str, **facts: Any) -> PythonControl:
     pairs = parse_config(config)
     configure_log(pairs)
     log("init:", facts, pairs)
-    if "c2p_fd" not in pairs or "p2c_fd" not in pairs:
-        raise ValueError(
-            f"configuration {config!r}: no c2p_fd and p2c_fd;"
-            " this module is for a Sprint that a trainer has started"
-        )
+    c2p_fd, p2c_fd = pipe_ends(pairs)
     control = PythonControl.create(
-        c2p_fd=int(pairs["c2p_fd"]),
-        p2c_fd=int(pairs["p2c_fd"]),
+        c2p_fd=c2p_fd,
+        p2c_fd=p2c_fd,
         config=pairs,
         min_version_number=int(pairs.get("minPythonControlVersion", 0)),
         **facts,
     )
-    if to_bool(pairs.get("EnableAutoNumpySharedMemPickling", "false")):
-        error = SprintError(
-            "EnableAutoNumpySharedMemPickling:True is not supported:"
-            " switch it off in the trainer; arrays go through the pipe, or through memory files"
-        )
+    try:
+        check_supported(pairs)
+    except SprintError as error:
         control.report(str(error))
-        raise error
+        raise
     return control
 
 
@@ -95,11 +85,7 @@ class PythonControl:
 
     @classmethod
     def create(cls, **kwargs: Any) -> PythonControl:
-        """The instance of this process; the first call makes it, further ones add a unit.
-
-        Args:
-            kwargs: those of the constructor.
-        """
+        """The instance of this process; the first call makes it, further ones add a unit."""
         control = cls.instance
         if control is not None and (not control.is_closed or not _is_pipe(kwargs["c2p_fd"])):
             control._add_unit(**kwargs)
@@ -107,13 +93,7 @@ class PythonControl:
         return cls(**kwargs)
 
     def __init__(self, c2p_fd: int, p2c_fd: int, **kwargs: Any) -> None:
-        """Takes ownership of the pipe ends.
-
-        Args:
-            c2p_fd: child-to-parent file descriptor.
-            p2c_fd: parent-to-child file descriptor.
-            kwargs: see `SprintState.add_unit`.
-        """
+        """Takes ownership of the pipe ends, child to parent and parent to child."""
         self._link = TrainerLink(c2p_fd, p2c_fd, kwargs.get("config") or {})
         self.state = SprintState()
         self._requests = RequestHandler(self._link, self.state)
@@ -166,9 +146,8 @@ class PythonControl:
     ) -> None:
         """Called by Sprint before the first segment when it iterates over the corpus.
 
-        Args:
-            input_dim: of the features, -1 if none are extracted.
-            output_dim: number of classes, -1 without alignments.
+        The dimension of the features is -1 if none are extracted, the number of classes is -1
+        without alignments.
         """
         log("init_processing", input_dim, output_dim)
         self.visits.begin(output_dim)
@@ -209,29 +188,15 @@ class PythonControl:
         self.visits.record(loss=loss, name=segment_name)
 
     def get_current_seg_posteriors(self, seg_len: int) -> NDArray[np.float32]:
-        """Log posteriors of the segment under way, (time, label).
-
-        Args:
-            seg_len: its length in Sprint, for checking.
-        """
+        """Log posteriors of the segment under way, (time, label); checks its length in Sprint."""
         return self.visits.posteriors(seg_len)
 
     def set_current_seg_error_signal(self, seg_len: int, error_signal: NDArray[Any]) -> None:
-        """Records the error signal of the segment under way.
-
-        Args:
-            seg_len: its length in Sprint, for checking.
-            error_signal: (time, label) float.
-        """
+        """Records the error signal, (time, label), of the segment under way; checks its length."""
         self.visits.record(error_signal=error_signal, length=seg_len)
 
     def set_current_seg_loss(self, seg_name: str | None, loss: float) -> None:
-        """Records the loss of the segment under way.
-
-        Args:
-            seg_name: its name, for checking, or None.
-            loss: of the whole segment.
-        """
+        """Records the loss of the whole segment under way; checks its name unless that is None."""
         self.visits.record(loss=loss, name=seg_name)
 
     # ---- control loops ---------------------------------------------------------------------
@@ -248,11 +213,7 @@ class PythonControl:
             self.run_threaded_control_loop()
 
     def run_threaded_control_loop(self) -> None:
-        """Starts a thread that handles requests; returns when it does.
-
-        Raises:
-            SprintError: a loop is running already, or the thread did not start.
-        """
+        """Starts a thread that handles requests; returns when it does."""
         self._requests.start_loop(lambda: self.run_control_loop(self.own_threaded_callback))
 
     def own_threaded_callback(self, cmd: str, *args: Any) -> Any:
@@ -267,13 +228,7 @@ class PythonControl:
     def own_tcb_get_loss_and_error_signal(
         self, seg_name: str, seg_len: int, posteriors: NDArray[np.float32]
     ) -> tuple[Any, ...]:
-        """Waits until Sprint has visited the segment; its loss and error signal.
-
-        Args:
-            seg_name: of the segment.
-            seg_len: frames.
-            posteriors: (time, label) float32.
-        """
+        """Waits until Sprint has visited the segment; its loss and error signal."""
         return self._requests.exchange.wait_done(seg_name)
 
 

@@ -24,8 +24,7 @@ class Reporter(Protocol):
 def reporting_to(find_reporter: Callable[..., Reporter | None]) -> Callable[[_F], _F]:
     """A decorator for what Sprint calls: reports exceptions, and raises them again.
 
-    Args:
-        find_reporter: called with the arguments of the call; None: nothing to report to.
+    `find_reporter` is called with the arguments of the call; None: nothing to report to.
     """
 
     def decorate(function: _F) -> _F:

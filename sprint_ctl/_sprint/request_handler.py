@@ -36,13 +36,7 @@ _START_TIMEOUT = 10.0  # seconds, of a thread
 
 
 class RequestHandler:
-    """Requests on one side, answers on the other.
-
-    Attributes:
-        state: of Sprint.
-        exchange: holds the request for a loss that is under way.
-        has_loop: whether a control loop was started.
-    """
+    """Requests on one side, answers on the other; ``has_loop``: a control loop was started."""
 
     def __init__(self, link: TrainerLink, state: SprintState) -> None:
         self.state = state
@@ -54,8 +48,7 @@ class RequestHandler:
     def handle_next(self) -> None:
         """Waits for the next request, and answers it unless it is for Sprint to work on.
 
-        Raises:
-            SprintProtocolError: not a message; the trainer receives the error, too.
+        The trainer receives an error about what is not a message, too.
         """
         try:
             received = self._link.receive()
@@ -162,14 +155,7 @@ class RequestHandler:
     # ---- control loops ---------------------------------------------------------------------
 
     def run_loop(self, callback: Callable[..., Any]) -> None:
-        """Handles requests until the trainer ends.
-
-        Args:
-            callback: Sprint's, or a substitute.
-
-        Raises:
-            SprintError: a loop is running already.
-        """
+        """Handles requests with Sprint's callback, or a substitute, until the trainer ends."""
         exchange = self.exchange
         with exchange.cond:
             if self.has_loop:
@@ -184,14 +170,7 @@ class RequestHandler:
             exchange.end()
 
     def start_loop(self, run: Callable[[], None]) -> None:
-        """Starts a thread that runs a loop; returns when the loop runs.
-
-        Args:
-            run: calls `run_loop`.
-
-        Raises:
-            SprintError: a loop is running already, or the thread did not start.
-        """
+        """Starts a thread that calls `run`, which calls `run_loop`; returns when the loop runs."""
         if self.has_loop:
             raise SprintError("a control loop is running already")
         exchange = self.exchange

@@ -133,13 +133,7 @@ class IterateCorpusControl:
 
     @reported_to_sink
     def init_processing(self, input_dim: int, output_dim: int, **kwargs: Any) -> None:
-        """Called before the first segment.
-
-        Args:
-            input_dim: of the features, -1 if none are extracted.
-            output_dim: number of classes, -1 without alignments.
-            kwargs: keywords of later versions.
-        """
+        """Called before the first segment; the dimensions are -1 where Sprint extracts nothing."""
         self._sink.start(input_dim, output_dim)
 
     @reported_to_sink

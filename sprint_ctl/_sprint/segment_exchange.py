@@ -27,14 +27,7 @@ __all__ = ["SegmentExchange"]
 
 
 class SegmentExchange:
-    """The request under way.
-
-    Attributes:
-        cond: guards it.
-        is_threaded: whether a separate thread reads the pipe.
-        has_ended: no more requests will come.
-        request: the request under way, or None.
-    """
+    """The request under way, or None; ``has_ended``: no more requests will come."""
 
     def __init__(self) -> None:
         self.cond = threading.Condition(threading.RLock())
@@ -51,11 +44,7 @@ class SegmentExchange:
             self.cond.notify_all()
 
     def wait_done(self, name: str) -> tuple[float | None, NDArray[np.float32] | None]:
-        """Waits for loss and error signal of the request under way, and removes it.
-
-        Raises:
-            SprintError: no request for this segment is under way.
-        """
+        """Waits for loss and error signal of the request under way, and removes it."""
         with self.cond:
             request = self.request
             if request is None:
@@ -97,16 +86,8 @@ class SegmentExchange:
     ) -> SegmentRequest | None:
         """Records loss or error signal, (time, label), of the request under way, if there is one.
 
-        Args:
-            loss: of the whole segment.
-            error_signal: of the shape of the posteriors.
-            name, length: of the segment, for checking.
-
-        Returns:
-            The request, if it is to be answered now.
-
-        Raises:
-            SprintError: it is of another segment.
+        Returns the request if it is to be answered now. Raises SprintError if `name` or `length`,
+        of Sprint's segment, are those of another one.
         """
         request = self.request
         if request is None:  # answered already

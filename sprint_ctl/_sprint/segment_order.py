@@ -22,13 +22,7 @@ def ordered_names(
     names: Sequence[str],
     info: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[str]:
-    """The names of an epoch.
-
-    Args:
-        ordering: the options.
-        epoch: counted from 1.
-        names: of all segments, in Sprint's order.
-        info: per segment, "nframes", or "time" in seconds, as far as Sprint knows them.
+    """The names of an epoch; `info` holds, per segment, "nframes", or "time" in seconds.
 
     Raises:
         ValueError: the order needs lengths that Sprint does not provide.

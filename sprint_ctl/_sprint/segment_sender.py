@@ -14,10 +14,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sprint_ctl.config import parse_config, to_bool
-from sprint_ctl.errors import SprintError
+from sprint_ctl.config import parse_config
 
-from .link import TrainerLink
+from .link import TrainerLink, check_supported, pipe_ends
 from .log import configure_log, is_verbose, log
 from .reporting import reported
 from .segment_calls import deliver_to, sink
@@ -34,7 +33,6 @@ class SegmentSender:
     """The child's end of the pipes in a Sprint process that delivers segments.
 
     Attributes:
-        config: the parsed configuration string.
         num_names: number of names that Sprint will visit; None without segment order.
         num_sent: number of segments sent.
         is_started: whether the dimensions were sent.
@@ -42,12 +40,7 @@ class SegmentSender:
 
     @classmethod
     def of(cls, config: str) -> SegmentSender:
-        """The one of this process; the first call creates it from the configuration string.
-
-        Raises:
-            ValueError: a configuration that does not connect to a trainer.
-            SprintError: it asks for something that is not supported.
-        """
+        """The one of this process; the first call creates it from the configuration string."""
         sender = sink()
         if not isinstance(sender, cls):
             sender = cls(parse_config(config))
@@ -58,25 +51,16 @@ class SegmentSender:
     def __init__(self, config: Mapping[str, str]) -> None:
         configure_log(config)
         log("stream of segments:", dict(config))
-        if "c2p_fd" not in config or "p2c_fd" not in config:
-            raise ValueError(
-                f"configuration {dict(config)}: no c2p_fd and p2c_fd;"
-                " this module is for a Sprint that a trainer has started"
-            )
         self.config = config
         self.num_names: int | None = None
         self.num_sent = 0
         self.is_started = False
-        self._link = TrainerLink(int(config["c2p_fd"]), int(config["p2c_fd"]), config)
+        self._link = TrainerLink(*pipe_ends(config), config)
         self._link.use_json_framing()
 
     @reported
     def _check(self) -> None:
-        if to_bool(self.config.get("EnableAutoNumpySharedMemPickling", "false")):
-            raise SprintError(
-                "EnableAutoNumpySharedMemPickling:True is not supported:"
-                " switch it off in the trainer; arrays go through the pipe"
-            )
+        check_supported(self.config)
 
     def start(self, input_dim: int, output_dim: int) -> None:
         """Sends the dimensions. Idempotent."""
@@ -87,11 +71,7 @@ class SegmentSender:
     def send(
         self, name: str | None, features: NDArray[Any] | None, targets: Mapping[str, Any]
     ) -> None:
-        """Sends a segment; returns when all of it is in the pipe.
-
-        Raises:
-            SystemExit: the trainer wants no more segments.
-        """
+        """Sends a segment; SystemExit if the trainer wants no more."""
         if is_verbose():
             log("segment", name, None if features is None else features.shape, list(targets))
         if not self.is_wanted():

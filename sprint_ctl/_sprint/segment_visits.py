@@ -44,9 +44,7 @@ class SegmentVisits:
     def current(self) -> SegmentRequest:
         """The request that Sprint works on; waits for one if there is none.
 
-        Raises:
-            SystemExit: the trainer has ended while Sprint is inside of its corpus; Sprint ends with
-                status 0.
+        If the trainer has ended while Sprint is inside of its corpus, Sprint ends with status 0.
         """
         request = self._exchange.request or self._next()
         if request is None:
@@ -70,11 +68,7 @@ class SegmentVisits:
     # ---- what Sprint provides ----------------------------------------------------------------
 
     def begin(self, output_dim: int | None) -> None:
-        """Sprint begins to iterate over its corpus.
-
-        Raises:
-            SprintError: Sprint has passed no callback.
-        """
+        """Sprint begins to iterate over its corpus; SprintError if it has passed no callback."""
         self._output_dim = output_dim if output_dim and output_dim > 0 else None
         self._requests.state.criterion_callback()
 
@@ -85,11 +79,7 @@ class SegmentVisits:
         features: NDArray[Any] | None,
         alignment: NDArray[Any] | None,
     ) -> None:
-        """Asks Sprint for loss and error signal of a segment, and answers the request.
-
-        Raises:
-            SprintError: the request is for another segment.
-        """
+        """Asks Sprint for loss and error signal of a segment, and answers the request."""
         request = self.current()
         request.check(name)
         frames = alignment if alignment is not None else features
@@ -121,11 +111,7 @@ class SegmentVisits:
         self._exchange.refuse(error)
 
     def posteriors(self, length: int) -> NDArray[np.float32]:
-        """Log posteriors of the request under way, (time, label).
-
-        Raises:
-            SprintError: Sprint's segment has another length.
-        """
+        """Log posteriors of the request under way, (time, label), which has that length."""
         request = self.current()
         request.check(length=length)
         return request.log_posteriors

@@ -23,15 +23,15 @@ _NUM_DESCRIBED = 3  # segments
 
 
 class SprintState:
-    """Units, callbacks, segments.
+    """Units, callbacks, segments; each is None where Sprint has not passed it.
 
     Attributes:
         units: names of the units of Sprint that use the module.
-        interface_version: of Sprint's PythonControl, or None.
-        unit_callback: callback of a PythonControl, or None.
-        loop_callback: callback of the control loop, None where none runs.
-        criterion: the one of the configuration, or None.
-        segments: names of the corpus, in Sprint's order, or None.
+        interface_version: of Sprint's PythonControl.
+        unit_callback: callback of a PythonControl.
+        loop_callback: callback of the control loop.
+        criterion: the one of the configuration.
+        segments: names of the corpus, in Sprint's order.
     """
 
     def __init__(self) -> None:
@@ -52,16 +52,11 @@ class SprintState:
         config: Mapping[str, str] | None = None,
         **_: Any,
     ) -> None:
-        """Records a unit.
-
-        Args:
-            name, sprint_unit, callback, version_number: as given to ``init``.
-            min_version_number: the minimum that the trainer accepts.
-            config: the parsed configuration string.
+        """Records a unit, with the arguments of ``init`` and the parsed configuration string.
 
         Raises:
             ValueError: an unknown criterion.
-            SprintError: a Sprint older than the minimum.
+            SprintError: a Sprint older than the minimum that the trainer accepts.
         """
         self.units.append(sprint_unit or name)
         criterion = (config or {}).get("criterion")
@@ -82,21 +77,13 @@ class SprintState:
             self.unit_callback = callback
 
     def criterion_callback(self) -> Callable[..., Any]:
-        """The callback of a PythonControl.
-
-        Raises:
-            SprintError: there is none.
-        """
+        """The callback of a PythonControl; SprintError if there is none."""
         if self.unit_callback is None:
             raise SprintError("Sprint has passed no callback, which the criterion needs")
         return self.unit_callback
 
     def command(self, command: str, *args: Any) -> Any:
-        """Calls a command of Sprint.
-
-        Raises:
-            SprintError: there is no callback.
-        """
+        """Calls a command of Sprint; SprintError without a callback."""
         if self.unit_callback is None:
             raise SprintError(
                 f"{command} needs Sprint's callback, and in this mode Sprint has passed none:"
@@ -105,13 +92,10 @@ class SprintState:
         return self.unit_callback(command, *args)
 
     def describe(self, *, control_loop: bool) -> dict[str, Any]:
-        """The answer to ("describe",).
+        """The answer to ("describe",): what the doctor reports.
 
-        Returns:
-            pid; python, its version; python_path; numpy, its version; numpy_path; module_path, the
-            folder of this package; reader: None, or why the compiled module of `sprintcache` cannot
-            be imported here; units; interface_version; sprint: its version string; control_loop:
-            whether one runs; segments: the first ones of the corpus, where known; num_segments.
+        ``reader`` is why the compiled module of `sprintcache` cannot be imported here, ``sprint``
+        its version string, ``segments`` the first ones of the corpus; None where not known.
         """
         callback = self.unit_callback or self.loop_callback
         segments = self.segments

@@ -16,10 +16,8 @@ __all__ = ["TrainerProcess"]
 class TrainerProcess:
     """The trainer, watched by its process id.
 
-    Attributes:
-        fd: becomes readable when the trainer ends, closed with ``close``; None where the system has
-            no such descriptor, or the process id is not that of an ancestor: it may belong to
-            another container.
+    ``fd`` becomes readable when it ends; None where the system has no such descriptor, or the id is
+    not that of an ancestor: it may belong to another container.
     """
 
     def __init__(self, pid: int) -> None:

@@ -22,9 +22,8 @@ _FORMAT = "numbers of states and edges, 3 integers and a weight for each edge"
 def automaton_from_reply(reply: Sequence[Any]) -> Automaton:
     """Returns the automaton of a reply, in new arrays.
 
-    Raises:
-        ValueError: the reply is not an automaton, or its final state cannot be reached. The two
-            arguments are the expected and the found value.
+    Raises ValueError, with the expected and the found value as arguments, for what is not an
+    automaton, or one whose final state cannot be reached.
     """
     if (
         len(reply) != 4
@@ -101,12 +100,8 @@ def join_automata(
 ) -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.uint32]]:
     """Joins the automata of a batch into one, with the states numbered across the batch.
 
-    Returns:
-        edges (4, E) uint32, rows: from, to, emission, sequence; weights (E,) float32; start and end
-        state of each sequence (2, batch) uint32.
-
-    Raises:
-        OverflowError: the batch has more than 2**32 states.
+    For the result see `SprintInstancePool.get_automata_for_batch`. Raises OverflowError for more
+    than 2**32 states.
     """
     num_states = [automaton[0] for automaton in automata]
     if sum(num_states) > 1 << 32:

@@ -15,13 +15,9 @@ __all__ = ["log_posteriors_array", "sequence_lengths", "sequence_names"]
 def sequence_names(tags: Any) -> list[str]:
     """Returns the names of the sequences of a batch, exactly str.
 
-    Args:
-        tags: a sequence of str or bytes, or an array: (batch,) of strings, or (batch, length) of
-            characters or code points, padded with NUL.
-
-    Raises:
-        ValueError: None, or an empty name.
-        TypeError: anything else.
+    `tags` is a sequence of str or bytes, or an array: (batch,) of strings, or (batch, length) of
+    characters or code points, padded with NUL. Raises ValueError for None or an empty name, and
+    TypeError for anything else.
     """
     if tags is None:
         raise ValueError("tags are needed: Sprint identifies segments by name")
@@ -55,15 +51,10 @@ def _name(tag: Any) -> str:
 
 
 def log_posteriors_array(log_posteriors: Any, batch: int) -> NDArray[Any]:
-    """Returns the log posteriors of a batch as an array, without a copy where possible.
+    """Returns log posteriors (time, batch, label) as an array, without a copy where possible.
 
-    Args:
-        log_posteriors: (time, batch, label), an array, a tensor on any device, or nested lists.
-        batch: number of sequences.
-
-    Raises:
-        TypeError: not real numbers.
-        ValueError: not an array of three axes, or another number of sequences.
+    They are an array, a tensor on any device, or nested lists. Raises TypeError for other than real
+    numbers, ValueError for other shapes.
     """
     if not isinstance(log_posteriors, (list, tuple)) and not hasattr(log_posteriors, "__array__"):
         kind = type(log_posteriors).__name__
@@ -87,16 +78,10 @@ def _as_array(values: Any) -> NDArray[Any]:
 
 
 def sequence_lengths(lengths: ArrayLike, batch: int, time: int) -> list[int]:
-    """Returns the lengths of the sequences of a batch as int.
+    """Returns the lengths of a batch, an array, a tensor or a list of any integer type, as int.
 
-    Args:
-        lengths: (batch,) of any integer type: an array, a tensor on any device, or a list.
-        batch: number of sequences.
-        time: number of frames in the batch.
-
-    Raises:
-        TypeError: not integers.
-        ValueError: another number of lengths, or one that is negative or beyond the frames.
+    Raises TypeError for other than integers, ValueError for another number of lengths, and for one
+    that is negative or above the number of frames, `time`.
     """
     array = _as_array(lengths)
     if array.size and array.dtype.kind not in "iu":

@@ -46,14 +46,7 @@ _LARGE_BUFFER = 100_000  # frames; a segment of a quarter of an hour has fewer
 
 @dataclass(frozen=True)
 class Finding:
-    """One entry of the report.
-
-    Attributes:
-        verdict: "ok"; "FAIL"; "note": neither.
-        subject: the part of Sprint that was tried.
-        text: the result, possibly of several lines.
-        advice: what the user can do.
-    """
+    """One entry of the report; the verdict "note" is neither good nor bad."""
 
     verdict: Literal["ok", "FAIL", "note"]
     subject: str

@@ -19,6 +19,7 @@ from sprintcache.dataset_base import DatasetSeq
 from sprintcache.ordering import Ordering
 
 from .segment_receiver import SegmentMessage, SegmentStream
+from .threads import start_threads
 
 __all__ = ["EpochReaders", "SegmentConsumer"]
 
@@ -71,7 +72,7 @@ class EpochReaders:
             daemon=True,
         )
         try:
-            self._thread.start()
+            start_threads(self._thread)
         except RuntimeError:  # no thread to be had
             self.stream = self._thread = None
             stream.close(ask=False)
@@ -190,7 +191,7 @@ def _deliver(
     dataset = reference()
     if dataset is not None and not cache.is_stopped:
         dataset._check_complete(cache.num_added)
-        cache.finish(True)
+        cache.finish()
         dataset._start_ahead(stream.epoch)
 
 

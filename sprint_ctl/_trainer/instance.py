@@ -25,7 +25,7 @@ from sprint_ctl.errors import (
 )
 
 from .automaton import Automaton, automaton_from_reply
-from .process import SprintProcess
+from .process import SprintProcess, segment_order_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -141,13 +141,7 @@ class SprintSubprocessInstance:
             f"--*.pymod-config={config}",
         ]
         if self._use_segment_order:
-            arguments += [
-                "--*.python-segment-order=true",
-                f"--*.python-segment-order-pymod-path={modules}",
-                f"--*.python-segment-order-pymod-name={_MODULE}",
-                f"--*.python-segment-order-config={config}",
-                "--*.python-segment-order-allow-copy=false",
-            ]
+            arguments += segment_order_options(_MODULE, config, modules)
         return arguments + self._arguments
 
     @property

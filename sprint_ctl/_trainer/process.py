@@ -49,10 +49,21 @@ from sprint_ctl.errors import (
 from .child_process import ChildProcess
 from .process_output import describe_end, log_file, signal_name, tail_of
 
-__all__ = ["MODULE_PATH", "SprintProcess"]
+__all__ = ["MODULE_PATH", "SprintProcess", "segment_order_options"]
 
 MODULE_PATH = str(Path(sprint_ctl.__path__[0]).absolute() / "_sprint" / "pymod_path")
 _LAST_WORDS_TIMEOUT = 1.0  # seconds for a process whose pipe has closed to end
+
+
+def segment_order_options(module: str, config: str, modules: str) -> list[str]:
+    """Arguments with which Sprint asks our module for the order of segments."""
+    return [
+        "--*.python-segment-order=true",
+        f"--*.python-segment-order-pymod-path={modules}",
+        f"--*.python-segment-order-pymod-name={module}",
+        f"--*.python-segment-order-config={config}",
+        "--*.python-segment-order-allow-copy=false",
+    ]
 
 
 class SprintProcess:
@@ -141,13 +152,7 @@ class SprintProcess:
         deadline: float | None,
         segment: str | None = None,
     ) -> None:
-        """Sends a request. After an error other than TypeError or ValueError it is closed.
-
-        Raises:
-            SprintStartError: it ended before it was ready.
-            SprintDiedError: it has ended.
-            SprintTimeoutError: it did not read in time.
-        """
+        """Sends a request. After an error other than TypeError or ValueError it is closed."""
         self._check_open()
         try:
             self.wire.send(message, request_id=request_id, deadline=deadline)
@@ -159,11 +164,8 @@ class SprintProcess:
     ) -> tuple[Any, ...]:
         """The next message. After any error it is closed.
 
-        Raises:
-            SprintStartError: it ended before it was ready.
-            SprintDiedError: it has ended.
-            SprintProtocolError: what came is no message.
-            SprintTimeoutError: nothing came in time.
+        Raises SprintStartError, SprintDiedError if it ended before or after it was ready, and what
+        `Wire.receive` raises.
         """
         self._check_open()
         try:
@@ -244,15 +246,10 @@ class SprintProcess:
             self._child.end(self.exit_timeout if ask else 0)
 
     def close(self, *, ask: bool = True) -> int | None:
-        """Ends the process: asks, waits, terminates, kills, reaps. Idempotent.
+        """Ends the process: asks (unless told not to), waits, terminates, kills, reaps. Idempotent.
 
-        An exit status other than 0 is no error: in some modes Sprint aborts while it exits.
-
-        Args:
-            ask: send ("exit",) first and give it ``exit_timeout`` to end.
-
-        Returns:
-            Its return code.
+        Returns its return code; other than 0 is no error: in some modes Sprint aborts while it
+        exits.
         """
         if not self.is_closed:
             self._release(self.exit_timeout if ask else 0)

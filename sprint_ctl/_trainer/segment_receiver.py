@@ -19,7 +19,7 @@ from sprint_ctl._pipe.plain_values import brief
 from sprint_ctl.command import CommandLine
 from sprint_ctl.errors import SprintError, SprintProtocolError
 
-from .process import SprintProcess
+from .process import SprintProcess, segment_order_options
 
 __all__ = ["SegmentMessage", "SegmentStream", "StreamOptions"]
 
@@ -30,13 +30,7 @@ _MAX_BYTES = 1 << 21
 
 
 class SegmentMessage(NamedTuple):
-    """The data of one segment.
-
-    Attributes:
-        name: full name, or None where Sprint does not report it.
-        features: (dimension, time), or None.
-        targets: data key to array or text.
-    """
+    """The data of a segment: features (dimension, time), targets by data key; None: not known."""
 
     name: str | None
     features: NDArray[Any] | None
@@ -44,17 +38,7 @@ class SegmentMessage(NamedTuple):
 
 
 class StreamOptions(NamedTuple):
-    """How to start Sprint, in every epoch.
-
-    Attributes:
-        executable: see `sprint_ctl.command.find_executable`.
-        arguments: the arguments of the user.
-        start_timeout: seconds until the first segment is extracted.
-        data_timeout: seconds for each further one.
-        exit_timeout: seconds to end when asked.
-        config: further pairs of the configuration string.
-        environment: further environment variables.
-    """
+    """How to start Sprint, in every epoch: see `ExternSprintDataset`; timeouts in seconds."""
 
     executable: CommandLine
     arguments: Sequence[str]
@@ -66,13 +50,7 @@ class StreamOptions(NamedTuple):
 
 
 class SegmentStream:
-    """The process and its segments.
-
-    Attributes:
-        epoch: number of the epoch.
-        num_segments: number of segments received so far.
-        is_complete: Sprint has ended the epoch.
-    """
+    """The process and its segments; ``is_complete``: Sprint has ended the epoch."""
 
     def __init__(
         self,
@@ -90,9 +68,6 @@ class SegmentStream:
             corpus_options: arguments that select the segments of this epoch.
             config: pairs of the configuration string that order them.
             seq_list: names of exactly the segments to deliver, in this order.
-
-        Raises:
-            SprintStartError: it cannot be started.
         """
         self.epoch = epoch
         self.num_segments = 0
@@ -132,13 +107,8 @@ class SegmentStream:
     def start(self) -> tuple[int, int] | None:
         """Waits for the dimensions; None if Sprint ends its epoch without any segment.
 
-        Returns:
-            dimension of the features, and number of classes; below 1 where there are none.
-
-        Raises:
-            SprintStartError: it ends or fails before.
-            SprintTimeoutError: they do not come in time.
-            SprintProtocolError: something else comes.
+        Returns the dimension of the features and the number of classes, below 1 where there are
+        none.
         """
         self._deadline = deadline_after(self._options.start_timeout)
         kind, content = self._message()
@@ -155,19 +125,7 @@ class SegmentStream:
         return content[0], content[1]
 
     def receive(self, max_segments: int = _MAX_SEGMENTS) -> list[SegmentMessage]:
-        """Waits for the next segment; returns it and those that have arrived by then.
-
-        Args:
-            max_segments: segments to receive, at least one.
-
-        Returns:
-            The segments, [] at the end of the epoch.
-
-        Raises:
-            SprintDiedError: Sprint has ended before its epoch was complete.
-            SprintTimeoutError: nothing comes in time.
-            SprintProtocolError: something else comes.
-        """
+        """Waits for the next segment; returns those that have arrived by then, [] at the end."""
         if self._error is not None:
             raise self._error
         if self.is_complete:
@@ -277,11 +235,7 @@ def _list_options(path: str) -> list[str]:
 
 def _module_options(config: str, modules: str) -> list[str]:
     return [
-        "--*.python-segment-order=true",
-        f"--*.python-segment-order-pymod-path={modules}",
-        f"--*.python-segment-order-pymod-name={_MODULE}",
-        f"--*.python-segment-order-config={config}",
-        "--*.python-segment-order-allow-copy=false",
+        *segment_order_options(_MODULE, config, modules),
         "--*.use-data-source=false",
         "--*.trainer=python-trainer",
         f"--*.pymod-path={modules}",

@@ -11,15 +11,10 @@ __all__ = ["parse"]
 def parse(
     specification: str, names: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> list[Any]:
-    """The values of the named arguments; None for optional ones that are absent.
+    """The values of the named arguments, the command first; None for absent optional ones.
 
-    Args:
-        specification: a letter for each argument: ``s`` str, ``O`` any object, ``i`` int; what
-            follows ``|`` is optional.
-        names: their names, the command first.
-
-    Raises:
-        TypeError, ValueError: as CPython words them.
+    `specification` has a letter for each: ``s`` str, ``O`` any object, ``i`` int; what follows
+    ``|`` is optional. Errors are worded as CPython words them.
     """
     letters = specification.replace("|", "")
     num_required = len(specification.partition("|")[0])

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sprintcache._configuration import Configuration
-from sprintcache.bliss import Segment
 
 from .application import Application, CriticalError
 from .callback import create_criterion
 from .control import ControlUnit
 from .criteria import log_softmax, softmax
 from .embedding import Embedding
-from .visiting import orthography
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from .training import Minibatch
 
 __all__ = ["FeedForwardTrainer"]
 
@@ -44,29 +44,23 @@ class FeedForwardTrainer:
             self.control = ControlUnit(app, app.config, "FeedForwardTrainer")
         self.layer: PythonLayer | None = None
 
-    def process(
-        self,
-        features: NDArray[np.floating],
-        labels: NDArray[np.uint32] | None,
-        weights: NDArray[np.floating] | None,
-        segment: Segment | None,
-    ) -> None:
+    def process(self, batch: Minibatch) -> None:
         if self.layer is None:
             names = self.app.config.layer_names("layer-type", "python")
             config = self.app.config.select(names[0] if names else "python-layer")
             if config.string("layer-type", "") != "python":
                 raise CriticalError("no configuration of neural network topology found")
-            self.layer = PythonLayer(self.app, config, features.shape[1])
+            self.layer = PythonLayer(self.app, config, batch.features.shape[1])
         if self.control is not None:
-            name = None if segment is None else segment.name
+            name = None if batch.segment is None else batch.segment.name
             self.control.call("init_segment", segment_name=name)
-        logits = self.layer.forward(features)
+        logits = self.layer.forward(batch.features)
         self.app.misbehavior.at("request")
         self.app.work(logits.shape[1])
         activation = self.criterion.activation
         outputs = logits if activation == "identity" else _ACTIVATIONS[activation](logits)
-        text = None if labels is not None or segment is None else orthography(segment)
-        if not self.criterion.put(outputs, labels, text, activation == "log-softmax"):
+        is_log = activation == "log-softmax"
+        if not self.criterion.put(outputs, batch.labels, batch.orthography, is_log):
             self.app.log("discarded a minibatch")
             return
         if self.control is not None:
@@ -74,7 +68,7 @@ class FeedForwardTrainer:
             self.control.call("notify_segment_loss", segment_name=None, loss=loss)
         if self.layer.trainable:
             error = self.criterion.error_signal_before_softmax()
-            self.layer.backpropagate(error if weights is None else error * weights)
+            self.layer.backpropagate(error if batch.weights is None else error * batch.weights)
 
     def finalize(self) -> None:
         if self.layer is not None:

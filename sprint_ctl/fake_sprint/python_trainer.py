@@ -21,6 +21,8 @@ from .visiting import orthography
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .training import Minibatch
+
 __all__ = ["PythonTrainer"]
 
 _FUNCTIONS = {
@@ -31,20 +33,12 @@ _FUNCTIONS = {
     "unsupervised": "feedInputUnsupervised",
     "forward-only": "feedInputForwarding",
 }
-_TARGETS = {  # target modes of an action
-    "supervised-training": ("criterion-by-sprint", "target-generic", "target-alignment"),
-    "unsupervised-training": (
-        "criterion-by-sprint",
-        "target-generic",
-        "unsupervised",
-        "forward-only",
-    ),
-    "supervised-segmentwise-training": (
-        "criterion-by-sprint",
-        "target-generic",
-        "target-segment-orth",
-    ),
+_TARGETS = {  # target modes of an action, in addition to the general ones
+    "supervised-training": ("target-alignment",),
+    "unsupervised-training": ("unsupervised", "forward-only"),
+    "supervised-segmentwise-training": ("target-segment-orth",),
 }
+_GENERAL_TARGETS = "criterion-by-sprint", "target-generic"
 
 
 class PythonTrainer:
@@ -90,30 +84,25 @@ class PythonTrainer:
         )
         self.started = True
 
-    def process(
-        self,
-        features: NDArray[np.floating],
-        labels: NDArray[np.uint32] | None,
-        weights: NDArray[np.floating] | None,
-        segment: Segment | None,
-    ) -> None:
+    def process(self, batch: Minibatch) -> None:
+        features, weights, segment = batch.features, batch.weights, batch.segment
         if not self.started:
             self.start(features.shape[1])
         if not self.delivers:
             return
-        if self.mode not in _TARGETS[self.action]:
+        if self.mode not in (*_GENERAL_TARGETS, *_TARGETS[self.action]):
             raise CriticalError(f"PythonTrainer: {self.action} with invalid target mode")
         result = self.call(
             _FUNCTIONS[self.mode],
             features=self.embedding.matrix(features, features.dtype),
             weights=None if weights is None else self.embedding.vector(weights, weights.dtype),
             segmentName=None if segment is None else segment.name,
-            **self._targets(labels, segment),
+            **self._targets(batch.labels, segment),
         )
         if self.mode in ("criterion-by-sprint", "forward-only"):
             posteriors = self.posteriors(result, len(features))
             if self.mode == "criterion-by-sprint":
-                self._finish(posteriors, labels, weights, segment)
+                self._finish(posteriors, batch)
 
     def _targets(
         self, labels: NDArray[np.uint32] | None, segment: Segment | None
@@ -145,26 +134,19 @@ class PythonTrainer:
             )
         return matrix
 
-    def _finish(
-        self,
-        posteriors: NDArray[np.floating],
-        labels: NDArray[np.uint32] | None,
-        weights: NDArray[np.floating] | None,
-        segment: Segment | None,
-    ) -> None:
+    def _finish(self, posteriors: NDArray[np.floating], batch: Minibatch) -> None:
         """Passes the error signal of the criterion."""
         self.app.misbehavior.at("request")
         self.app.work(posteriors.shape[1])
-        text = None if labels is not None or segment is None else orthography(segment)
-        if not self.criterion.put(posteriors, labels, text):
+        if not self.criterion.put(posteriors, batch.labels, batch.orthography):
             self.embedding.call(self.embedding.module, "finishDiscard")
             return
         if self.pairing is None:
             error = self.criterion.error_signal()
         else:
             error = self.criterion.error_signal_before_softmax()
-        if weights is not None:
-            error = error * weights
+        if batch.weights is not None:
+            error = error * batch.weights
         self.call(
             "finishError",
             error=float(posteriors.dtype.type(self.criterion.loss)),

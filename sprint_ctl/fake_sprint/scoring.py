@@ -16,6 +16,7 @@ from .application import Application, CriticalError
 from .control import ControlUnit
 from .extraction import AcousticModel, Extraction
 from .python_trainer import PythonTrainer
+from .training import Minibatch
 from .visiting import CorpusDescription
 
 __all__ = ["run"]
@@ -90,5 +91,5 @@ def _run_trainer(app: Application) -> None:
     trainer = PythonTrainer(app, "unsupervised-training")
     extraction = Extraction(app, app.config)
     for segment in CorpusDescription(app, app.config.select("corpus")).segments():
-        trainer.process(extraction.features(segment.name), None, None, None)
+        trainer.process(Minibatch(extraction.features(segment.name)))
     trainer.finalize()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,14 +18,30 @@ from sprintcache.bliss import Segment
 
 from .application import Application, CriticalError
 from .extraction import AcousticModel, Extraction
-from .visiting import CorpusDescription
+from .visiting import CorpusDescription, orthography
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ACTIONS", "Trainer", "run"]
+__all__ = ["ACTIONS", "Minibatch", "Trainer", "run"]
 
 ACTIONS = ("supervised-training", "unsupervised-training", "supervised-segmentwise-training")
+
+
+class Minibatch(NamedTuple):
+    """(T, D) features with (T,) labels and weights, and the segment; None: not known."""
+
+    features: NDArray[np.floating]
+    labels: NDArray[np.uint32] | None = None
+    weights: NDArray[np.floating] | None = None
+    segment: Segment | None = None
+
+    @property
+    def orthography(self) -> str | None:
+        """The orthography of an unlabeled segment."""
+        if self.labels is not None or self.segment is None:
+            return None
+        return orthography(self.segment)
 
 
 class Trainer(Protocol):
@@ -33,14 +49,7 @@ class Trainer(Protocol):
 
     processes_all: bool  # also a last minibatch that is not full
 
-    def process(
-        self,
-        features: NDArray[np.floating],
-        labels: NDArray[np.uint32] | None,
-        weights: NDArray[np.floating] | None,
-        segment: Segment | None,
-    ) -> None:
-        """Processes (T, D) features with (T,) labels and weights; the segment if it is known."""
+    def process(self, batch: Minibatch) -> None: ...
 
     def finalize(self) -> None: ...
 
@@ -156,7 +165,7 @@ class _Buffer:
             weights: NDArray[np.floating] | None = None
             if self.weighted and batch_labels is not None:
                 weights = np.ones(len(batch), batch.dtype)
-            self.trainer.process(batch, batch_labels, weights, segment)
+            self.trainer.process(Minibatch(batch, batch_labels, weights, segment))
 
     def _windowed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Joins the frames around each frame; repeats the first and last frame beyond the ends."""
