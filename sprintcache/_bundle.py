@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 
 from ._files import check_regular
-from ._path_map import PathMap, path_mapper
+from ._path_map import PathMap, absolute_path, is_url, path_mapper
 from ._text_file import open_regular
 from .errors import FormatError
 
@@ -31,7 +31,8 @@ def members(
     """Paths of the archives that a bundle lists, absolute, nested bundles replaced by theirs.
 
     The file is split at whitespace. A relative path is looked up in the folder of the bundle, then
-    in the folders that a symbolic link to the bundle leads to, then in the working directory.
+    in the folders that a symbolic link to the bundle leads to, then in the working directory. The
+    bundle and its members may be URLs; a path relative to a URL is one.
 
     Args:
         path: the bundle.
@@ -45,7 +46,7 @@ def members(
         FormatError: if the file is not a list of paths, or if bundles contain each other, or more
             than 64 levels or 65,536 members.
     """
-    full = os.path.abspath(path)
+    full = absolute_path(path)
     return _Members(path_mapper(path_map), by_line).of(full, original or full)
 
 
@@ -63,7 +64,7 @@ class _Members:
         return self._archives
 
     def _visit(self, path: str, original: str, parents: tuple[str, ...]) -> None:
-        real = os.path.realpath(path)
+        real = path if is_url(path) else os.path.realpath(path)
         if real in parents or len(parents) >= _MAX_LEVELS:
             problem = "contains itself" if real in parents else f"is nested {_MAX_LEVELS} deep"
             raise FormatError(f"the bundle {problem}", path=path, found=" > ".join(parents[-3:]))
@@ -86,9 +87,15 @@ def listed(path: str, by_line: bool = False) -> list[str]:
         FormatError: if the file is not a list of paths.
         OSError: if it cannot be read.
     """
-    with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        data = file.read() if size <= _MAX_BYTES else b""
+    if is_url(path):
+        from ._remote.sparse_copy import read_object
+
+        data = read_object(path, _MAX_BYTES)
+        size = len(data)
+    else:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            data = file.read() if size <= _MAX_BYTES else b""
     if size > _MAX_BYTES or b"\0" in data:
         raise FormatError(
             "not a bundle",
@@ -108,11 +115,11 @@ def _resolve(
     folders = [*_folders(bundle), os.path.dirname(original), os.getcwd()]
     candidates = list(dict.fromkeys(_absolute(folder, token) for folder in folders))
     # a function as path map, such as a copy to a local disk, may fail for a file that is missing
-    candidates.sort(key=lambda candidate: not os.path.exists(candidate))
+    candidates.sort(key=lambda candidate: not _may_exist(candidate))
     tried: dict[str, None] = {}
     for candidate in candidates:
         for path in (mapped(candidate), candidate):
-            if os.path.exists(path):
+            if _may_exist(path):
                 return path, candidate
             tried[path] = None
     raise FileNotFoundError(
@@ -120,19 +127,29 @@ def _resolve(
     )
 
 
+def _may_exist(path: str) -> bool:
+    """Whether a file exists; an object of a store is taken for granted until it is opened."""
+    return is_url(path) or os.path.exists(path)
+
+
 def _folders(bundle: str) -> Iterator[str]:
     """The folder of a bundle, and those that a symbolic link leads to."""
     path = bundle
     for _ in range(_MAX_LEVELS):
         yield os.path.dirname(path)
-        if not os.path.islink(path):
+        if is_url(path) or not os.path.islink(path):
             return
         path = os.path.join(os.path.realpath(os.path.dirname(path)), os.readlink(path))
 
 
 def _absolute(folder: str, token: str) -> str:
     """A path in a folder; the parent of a linked folder is that of the folder it leads to."""
+    if is_url(token):
+        return token
     path = os.path.join(folder, token)
+    if is_url(path):
+        scheme, separator, rest = path.partition("://")
+        return scheme + separator + os.path.normpath(rest)
     parent, name = os.path.split(path)
     if ".." in parent.split(os.sep):
         path = os.path.join(os.path.realpath(parent), name)

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-__all__ = ["ENVIRONMENT", "PathMap", "path_mapper"]
+__all__ = ["ENVIRONMENT", "PathMap", "absolute_path", "is_url", "path_mapper"]
 
 StrPath: TypeAlias = "str | os.PathLike[str]"
 PathMap: TypeAlias = "Mapping[str, str] | Callable[[str], StrPath]"
 
 ENVIRONMENT = "SPRINTCACHE_PATH_MAP"
+_BETWEEN = re.compile(rf"{os.pathsep}(?!//)")  # not the colon of a URL
+
+
+def is_url(path: str) -> bool:
+    """Whether a path names an object of a store, such as ``s3://bucket/features.cache``."""
+    return "://" in path
+
+
+def absolute_path(path: StrPath) -> str:
+    """A path from the root; a URL stays as it is."""
+    text = os.fspath(path)
+    return text if is_url(text) else os.path.abspath(text)
 
 
 def path_mapper(path_map: PathMap | None) -> Callable[[str], str]:
@@ -40,14 +53,14 @@ def _by_function(function: Callable[[str], StrPath]) -> Callable[[str], str]:
         new = function(path)
         if not isinstance(new, (str, os.PathLike)):
             raise TypeError(f"path_map must return a path, not {new!r:.80}, for {path!r}")
-        return os.path.abspath(os.fspath(new))
+        return absolute_path(new)
 
     return mapped
 
 
 def _from_environment() -> dict[str, str]:
     """The map of the environment variable: ``/old=/new``, several joined by colons."""
-    pairs = [item for item in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if item]
+    pairs = [item for item in _BETWEEN.split(os.environ.get(ENVIRONMENT, "")) if item]
     for item in pairs:
         if "=" not in item:
             raise ValueError(
@@ -56,15 +69,19 @@ def _from_environment() -> dict[str, str]:
     return {old: new for old, _, new in (item.partition("=") for item in pairs)}
 
 
+def _normal(path: str) -> str:
+    return path.rstrip("/") if is_url(path) else os.path.normpath(path)
+
+
 def _by_prefix(folders: Mapping[str, str]) -> Callable[[str], str]:
     pairs: list[tuple[str, str]] = []
     for old, new in folders.items():
         if not all(isinstance(path, (str, os.PathLike)) for path in (old, new)):
             raise TypeError(f"path_map must map paths, not {old!r} to {new!r:.80}")
         old, new = os.fspath(old), os.fspath(new)
-        if not (os.path.isabs(old) and os.path.isabs(new)):
+        if not all(is_url(path) or os.path.isabs(path) for path in (old, new)):
             raise ValueError(f"path_map must map absolute paths, not {old!r} to {new!r}")
-        pairs.append((os.path.normpath(old), os.path.normpath(new)))
+        pairs.append((_normal(old), _normal(new)))
     pairs.sort(key=lambda pair: len(pair[0]), reverse=True)
 
     def mapped(path: str) -> str:

@@ -12,7 +12,8 @@ from . import _bundle as bundle
 from . import _directory as directory
 from . import _index_files as index_files
 from ._files import is_locked, partial_of
-from ._path_map import PathMap, path_mapper
+from ._path_map import PathMap, absolute_path, is_url, path_mapper
+from ._remote.archive import RemoteArchive, open_remote
 from ._text_file import not_regular
 from ._threads import default_threads
 from .archive import Archive, OpenRequest
@@ -36,8 +37,9 @@ def open_archive(
     """Opens an archive file, a ``.bundle`` of archives, or a directory archive.
 
     Args:
-        path: the kind is decided as in Sprint: by the ending ``.bundle``, then by the file itself.
-            Several paths are opened as one archive, as if a bundle listed them.
+        path: a path, or a URL such as ``s3://bucket/features.bundle`` (extra ``remote``). The kind
+            is decided as in Sprint: by the ending ``.bundle``, then by the file itself. Several
+            paths are opened as one archive, as if a bundle listed them.
         io: how files are read: "mmap"; "pread", which costs a copy but stays safe when files
             change or vanish; "auto" maps on local file systems only.
         path_map: where files are now whose paths were written elsewhere: a mapping from old to
@@ -77,7 +79,7 @@ def open_archive(
         target = request.index_file
         index_paths = [target] if target is not None and os.path.exists(target) else []
     archive = _open(request, opened, index_paths)
-    if target is None or archive.index_path is not None:
+    if target is None or archive.index_path is not None or isinstance(archive, RemoteArchive):
         return archive
     try:
         with archive:
@@ -183,15 +185,15 @@ def _request(
     path: StrPath | Sequence[StrPath], io: str, path_map: PathMap | None, index: StrPath | None
 ) -> OpenRequest:
     if index is not None and index != "auto":
-        index = os.path.abspath(os.fspath(index))
+        index = absolute_path(index)
     paths: tuple[str, ...]
     if isinstance(path, (str, os.PathLike)):
         if not os.fspath(path):
             raise ValueError("no path to open: it is empty")
-        paths = (os.path.abspath(os.fspath(path)),)
+        paths = (absolute_path(path),)
     else:
         try:
-            paths = tuple(os.path.abspath(os.fspath(member)) for member in path)
+            paths = tuple(absolute_path(member) for member in path)
         except TypeError:
             raise TypeError(f"path must be a path or several of them, not {path!r}") from None
         if not paths:
@@ -213,6 +215,9 @@ def _open(request: OpenRequest, opened: list[str], index_paths: Sequence[str]) -
         for source in _sources(member, original, request.path_map)
     ]
     others = f" and {len(opened) - 1} more" if len(opened) > 1 else ""
+    paths = [path for path, *_ in sources]
+    if any(map(is_url, paths)):
+        return open_remote(paths, request, opened[0] + others)
     remote = request.index_file != "auto" or request.io == "mmap"
     return Archive(
         opened[0] + others,
@@ -227,9 +232,8 @@ def _open(request: OpenRequest, opened: list[str], index_paths: Sequence[str]) -
 def _current(path: str, mapped: Callable[[str], str]) -> str:
     """Where a path leads by the path map, or the path itself if that does not exist."""
     new = mapped(path)
-    if new == path or not (os.path.exists(new) or os.path.exists(partial_of(new))):
-        return path
-    return new
+    is_there = is_url(new) or os.path.exists(new) or os.path.exists(partial_of(new))
+    return new if is_there else path
 
 
 def _sources(
@@ -237,6 +241,8 @@ def _sources(
 ) -> list[tuple[str, bool, list[str] | None]]:
     if path.endswith(".bundle"):
         return [_source(member) for member in bundle.members(path, path_map, original=original)]
+    if is_url(path):
+        return [_source(path)]
     partial = partial_of(path)
     is_left = os.path.exists(partial) and not is_locked(partial)
     hint = f"{partial} is unfinished: sprintcache.recover(path) writes its table"
@@ -248,6 +254,8 @@ def _sources(
 
 
 def _source(path: str) -> tuple[str, bool, list[str] | None]:
+    if is_url(path):
+        return path, False, None
     try:
         mode = os.stat(path).st_mode
     except OSError:  # raised when the file is opened

@@ -21,7 +21,7 @@ SPRINTCACHE = """
 errors entries alignment batching _checks _dataset.buffers _directory _packing _path_map _threads
 _dataset.packed_strings _pickled_list _renaming _signals _text_file _output_folder label_rates
 _label_schemes
-_analysis.accumulators _analysis.boundaries
+_analysis.accumulators _analysis.boundaries _remote.sparse_copy
 _chunk_table _analysis.frame_grid _analysis.name_sample _analysis.finite _dataset.name_lookup
 _write.combine_plan
 _reader _attributes _configuration _files _segment_list bliss lexicon ordering states vocabulary
@@ -30,7 +30,7 @@ _dataset.corpus_table
 _bundle _index_files _analysis.alignment_use _analysis.units _write.encoding _write.partial_file
 _write.write_buffer
 allophones archive dataset_base sampling
-automata
+automata _remote.archive
 segmentation
 align
 opening comparison statistics _write.archive_layout _dataset.streams.base
@@ -90,6 +90,7 @@ INSIDE_FUNCTIONS = {
 FOREIGN = {
     "h5py": {"convert", "_dataset"},
     "k2": {"torch"},
+    "obstore": {"_remote"},
     "kaldi_native_io": {"convert"},
     "matplotlib": {"plot"},
     "pyarrow": {"ray"},

@@ -1,0 +1,1 @@
+"""Archives of an object store, read through a sparse local copy."""
