@@ -26,6 +26,7 @@ SCRIPTS = (
     "torch",
     "loader",
     "packed",
+    "audio",
     "automata",
     "full_sum",
     "write",

@@ -35,6 +35,7 @@ TITLES = {
     "torch": "PyTorch",
     "loader": "Reading ahead in threads",
     "packed": "Packed batches and chunks",
+    "audio": "Audio files",
     "automata": "Building automata",
     "full_sum": "Full-sum loss",
     "returnn": "RETURNN configs and old scripts",

@@ -43,7 +43,8 @@ class Batch(NamedTuple):
 
     Attributes:
         data: data key to padded tensor: features (B, Tmax, D) float32, zero beyond each length;
-            labels (B, Tmax) int32, `pad` beyond; audio (B, Nmax) float32 or int16, zero beyond.
+            labels (B, Tmax) int32, `pad` beyond; audio (B, Nmax) float32 or int16, zero beyond;
+            other streams as `SprintCacheDataset.read_batch` returns them.
         lengths: data key to (B,) int64.
         tags: the B names.
         state: the position after this batch, for `BatchSampler.load_state_dict`; None for a batch

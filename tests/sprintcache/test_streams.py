@@ -536,6 +536,47 @@ def test_order_parts_and_shards_do_not_depend_on_the_keys(
                     assert np.array_equal(row[:length], one[0])
 
 
+def test_a_training_on_streams_resumes_in_workers(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="needs torch")
+    from sprintcache.torch import BatchSampler, MapDataset, collate
+
+    rng = np.random.default_rng(1)
+    files = [*described()]
+    recordings = []
+    for number, name in enumerate(files):
+        write_wav(tmp_path / f"{number}.wav", rng.uniform(-1, 1, 400 + 10 * number))
+        recording, segment = name.split("/")[1:]
+        recordings.append(
+            f'<recording name="{recording}" audio="{number}.wav"><segment name="{segment}"/>'
+            "</recording>"
+        )
+    path = tmp_path / "corpus"
+    path.write_text(f'<corpus name="espeak">{"".join(recordings)}</corpus>')
+    audio = {"type": "audio", "filename": str(path)}
+    keys = {key: ALL[key] for key in ("text", "speaker", "align")}
+    data = dataset({"audio": audio, **keys}, seq_ordering="random")
+    train = MapDataset(data)
+
+    def loader(sampler: Any, workers: int) -> Any:
+        return torch.utils.data.DataLoader(
+            train, batch_sampler=sampler, collate_fn=collate, num_workers=workers
+        )
+
+    def plain(batch: Any) -> dict[str, Any]:
+        arrays = {key: batch.data[key].tolist() for key in data.data}
+        return {"tags": batch.tags, "lengths": {k: x.tolist() for k, x in batch.lengths.items()},
+                **arrays}  # fmt: skip
+
+    whole, states = [], []
+    for batch in loader(BatchSampler(train, max_frames=1500), 0):
+        whole.append(plain(batch))
+        states.append(batch.state)
+    for start in (0, len(whole) // 2):
+        sampler = BatchSampler(train, max_frames=1500)
+        sampler.load_state_dict(states[start])
+        assert list(map(plain, loader(sampler, 2))) == whole[start + 1 :]
+
+
 def test_limits_of_the_length_of_any_key() -> None:
     lengths = {tag: len(text) for tag, (text, _) in described().items()}
     for limits in ({"min_seq_length": {"text": 40}}, {"max_seq_length": {"text": 40, "data": 300}}):

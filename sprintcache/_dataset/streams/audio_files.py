@@ -158,14 +158,13 @@ class AudioFileStream(BlissStream):
         start = round(float(self.table.start[row]) * header.sample_rate)
         end = float(self.table.end[row])
         stop = header.num_samples
-        if np.isfinite(end):
+        if end < float("inf"):
             stop = min(stop, round(end * header.sample_rate))
-        name = self.table.names[row]
         if channel >= header.num_channels:
             raise FormatError(
                 "the audio file does not have the track of the segment",
                 path=header.path,
-                entry=name,
+                entry=self.table.names[row],
                 expected=f"track below {header.num_channels}",
                 found=channel,
             )
@@ -173,7 +172,7 @@ class AudioFileStream(BlissStream):
             raise FormatError(
                 "the audio file ends before the segment starts",
                 path=header.path,
-                entry=name,
+                entry=self.table.names[row],
                 expected=f"at least {start} samples",
                 found=header.num_samples,
             )
