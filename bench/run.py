@@ -20,6 +20,7 @@ SCRIPTS = (
     "batch",
     "labels",
     "open",
+    "index",
     "sequential",
     "dataset",
     "returnn",
