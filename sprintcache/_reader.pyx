@@ -66,6 +66,7 @@ include "_core/blocks.pxi"
 include "_core/parallel.pxi"
 include "_core/batch_tasks.pxi"
 include "_core/index_writer.pxi"
+include "_core/soundness.pxi"
 include "_core/store.pxi"
 
 sc_choose_kernels()
@@ -714,6 +715,57 @@ cdef class Reader(Store):
                 return some
             values[segments] = some
             return values
+        finally:
+            self._leave()
+
+    def _sound_features(self, start: int, stop: int) -> np.ndarray:
+        """Decodes entries from start to stop completely, those that are features.
+
+        Returns:
+            (stop - start,) int64: bytes of the payload, inflated; -1 for entries that are not
+            features, are empty or damaged, or are files of a directory.
+        """
+        cdef int64_t first = start, count = stop - start, i
+        cdef np.ndarray sizes = np.empty(max(count, 0), np.int64)
+        cdef int64_t *size = <int64_t *>np.PyArray_DATA(sizes)
+        cdef Worker *w
+        self._enter()
+        try:
+            if not 0 <= first <= first + count <= self.core.index.count:
+                raise IndexError(f"entries {start} to {stop} of {self.core.index.count}")
+            w = self._take_worker()
+            with nogil:
+                for i in range(count):
+                    if not has_sound_features(&self.core, first + i, w, &size[i]):
+                        size[i] = -1
+            self._return_worker(w)
+            return sizes
+        finally:
+            self._leave()
+
+    def _extents(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Source, begin and end offset of every entry: (N,) uint32, (N,) int64, (N,) int64.
+
+        Offsets are -1 for files of a directory.
+        """
+        cdef int64_t i
+        cdef np.ndarray sources, begins, ends
+        cdef uint32_t *source
+        cdef int64_t *begin
+        cdef int64_t *end
+        self._enter()
+        try:
+            sources = np.empty(self.core.index.count, np.uint32)
+            begins = np.empty(self.core.index.count, np.int64)
+            ends = np.empty(self.core.index.count, np.int64)
+            source = <uint32_t *>np.PyArray_DATA(sources)
+            begin = <int64_t *>np.PyArray_DATA(begins)
+            end = <int64_t *>np.PyArray_DATA(ends)
+            with nogil:
+                for i in range(self.core.index.count):
+                    source[i] = source_number(&self.core.index, i)
+                    extent_of(&self.core, i, &begin[i], &end[i])
+            return sources, begins, ends
         finally:
             self._leave()
 

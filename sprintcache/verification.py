@@ -13,7 +13,7 @@ from . import _bundle as bundle
 from . import states
 from ._analysis.finite import describe_not_finite
 from ._text_file import open_regular
-from ._threads import chunk_map, default_threads
+from ._threads import default_threads, ordered_map
 from ._write.archive_layout import HEADER, EntryRow, overlaps, raw_name
 from .entries import ScanReport
 from .errors import FormatError, SprintCacheError
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Problem", "VerifyReport", "verify"]
 
+
+_RUN = 256  # entries that a thread checks at a time
 
 # datatypes that are checked by decoding them into objects: the first for its ids, the second may
 # hold the first, the third has no times
@@ -117,15 +119,15 @@ def verify(
             raise
         return _unopened(path, error, num_threads, labeling, progress, io, path_map, finite)
 
-    def check(names: list[str]) -> list[VerifyReport]:
-        return [_check_entry(archive, name, labeling, io, finite) for name in names]
+    def check(start: int) -> list[VerifyReport]:
+        return _check_run(archive, start, labeling, io, finite)
 
     with archive:
         reports = [VerifyReport(path, 0, 0, tuple(_table_problems(archive, path_map)))]
         num_done = 0
-        for some in chunk_map(check, archive, num_threads):
+        for some in ordered_map(check, range(0, len(archive), _RUN), num_threads):
             reports += some
-            num_done += len(some)
+            num_done = min(num_done + _RUN, len(archive))
             if progress is not None:
                 progress(num_done, len(archive))
         try:
@@ -175,6 +177,26 @@ def _table_problems(archive: Archive, path_map: PathMap | None) -> Iterator[Prob
     for report in archive.scan_reports:
         if report is not None:
             yield from _scan_problems(report)
+    if _has_overlaps(archive):
+        yield from _overlaps(archive)
+    if archive.path.endswith(".bundle") and os.path.exists(archive.path + ".idx.gz"):
+        homes = {name: archive.entry(name).archive_path for name in archive}
+        reason = bundle.index_problem(archive.path, homes.keys(), homes, path_map)
+        if reason is not None:
+            yield Problem(archive.path, None, None, reason)
+
+
+def _has_overlaps(archive: Archive) -> bool:
+    """Whether entries of one file share bytes."""
+    sources, begins, ends = archive._extents()
+    if np.any(begins[1:] < begins[:-1]) or np.any(sources[1:] != sources[:-1]):
+        order = np.lexsort((begins, sources))
+        sources, begins, ends = sources[order], begins[order], ends[order]
+    shared = (begins[1:] < ends[:-1]) & (sources[1:] == sources[:-1]) & (begins[:-1] >= 0)
+    return bool(np.any(shared))
+
+
+def _overlaps(archive: Archive) -> Iterator[Problem]:
     rows: dict[str, dict[str, EntryRow]] = {}
     for name in archive:
         with suppress(SprintCacheError):  # a file that was removed; reading it reports that
@@ -184,11 +206,6 @@ def _table_problems(archive: Archive, path_map: PathMap | None) -> Iterator[Prob
     for path, in_file in rows.items():
         for name, owner in overlaps(in_file).items():
             yield Problem(path, name, None, f"it overlaps entry {owner!r}")
-    if archive.path.endswith(".bundle") and os.path.exists(archive.path + ".idx.gz"):
-        homes = {name: archive.entry(name).archive_path for name in archive}
-        reason = bundle.index_problem(archive.path, homes.keys(), homes, path_map)
-        if reason is not None:
-            yield Problem(archive.path, None, None, reason)
 
 
 def _scan_problems(report: ScanReport) -> Iterator[Problem]:
@@ -196,6 +213,24 @@ def _scan_problems(report: ScanReport) -> Iterator[Problem]:
     for skipped in report.skipped:
         reason = f"{skipped.size} bytes belong to no whole entry: {skipped.reason}"
         yield Problem(report.path, None, skipped.offset, reason)
+
+
+def _check_run(
+    archive: Archive, start: int, labeling: AllophoneLabeling | None, io: str, finite: bool
+) -> list[VerifyReport]:
+    """The reports on a run of entries: one on sound features, and one on each other entry."""
+    stop = min(start + _RUN, len(archive))
+    if finite:  # values are looked at
+        return [
+            _check_entry(archive, name, labeling, io, finite)
+            for name in archive._names(start, stop, False)
+        ]
+    sizes = archive._sound_features(start, stop)
+    others = np.flatnonzero(sizes < 0)
+    num_bytes = int(sizes.sum()) + len(others)  # each of the others counts as -1
+    sound = VerifyReport(archive.path, len(sizes) - len(others), num_bytes, ())
+    names = archive._names_at(others + start, False)
+    return [sound, *(_check_entry(archive, name, labeling, io, finite) for name in names)]
 
 
 def _check_entry(
