@@ -39,46 +39,48 @@ class BatchMemory(BatchBuffers):
         """
         super().__init__()
         self._max_free = max_free
-        self._free: dict[str, list[NDArray[np.uint8]]] = {}  # in the order of their release
+        self._free: dict[str, list[memoryview]] = {}  # in the order of their release
         self._leases: dict[int, _Lease] = {}  # by their id
         self._lock = threading.RLock()  # reentrant: the garbage collector runs at any time
 
     def take(self, key: str, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
         """A C-contiguous array of this shape, with arbitrary content, in a free block."""
-        size = math.prod(shape) * np.dtype(dtype).itemsize
+        count = math.prod(shape)
+        size = count * np.dtype(dtype).itemsize
         with self._lock:
             free = self._free.setdefault(key, [])
             block = _latest(free, size)
-            del free[: -self._max_free]
-        # views of views refer to the first array, which is `memory` due to the memoryview
-        memory = np.frombuffer(block.data, np.uint8)
-        lease = _Lease(memory, self._release)
+            if len(free) > self._max_free:
+                del free[: -self._max_free]
+        # all views refer to this array, since its own base is not an array
+        array: NDArray[Any] = np.frombuffer(block, dtype, count)
+        lease = _Lease(array, self._release)
         lease.block, lease.free = block, free
         self._leases[id(lease)] = lease
-        return memory[:size].view(dtype).reshape(shape)
+        return array.reshape(shape)
 
     def _release(self, lease: Any) -> None:
         del self._leases[id(lease)]
         lease.free.append(lease.block)
 
 
-class _Lease(weakref.ref["NDArray[np.uint8]"]):
+class _Lease(weakref.ref["NDArray[Any]"]):
     """Calls back when the last array on a block is deleted."""
 
     __slots__ = ("block", "free")
 
-    block: NDArray[np.uint8]
-    free: list[NDArray[np.uint8]]
+    block: memoryview
+    free: list[memoryview]
 
 
-def _latest(free: list[NDArray[np.uint8]], size: int) -> NDArray[np.uint8]:
+def _latest(free: list[memoryview], size: int) -> memoryview:
     """Removes the last block of at least this size; if there is none, replaces one by a new one."""
     for index in range(len(free) - 1, -1, -1):
         if len(free[index]) >= size:
             return free.pop(index)
     if free:
         free.pop()
-    return np.empty(size + size // 4 + 64, np.uint8)
+    return np.empty(size + size // 4 + 64, np.uint8).data
 
 
 class PinnedMemory(BatchBuffers):

@@ -308,9 +308,9 @@ def _read_steps(
 ) -> None:
     """What a reading thread does."""
     try:
-        while (begun := queue.begin()) is not None:
-            number, seqs = begun
-            queue.deliver(number, read(seqs))
+        begun = queue.begin()
+        while begun is not None:
+            begun = queue.begin((begun[0], read(begun[1])))
     except BaseException as error:  # raised in the thread of the training
         queue.fail(error)
     finally:

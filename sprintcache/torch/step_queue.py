@@ -4,7 +4,7 @@ States. A queue is *open* until one of three things happens: the steps are *exha
 are left are delivered first), a reader *fails* (the consumer raises that error at its next `take`,
 even if earlier results are ready), or it is *stopped*. Only an open queue begins steps.
 
-Threads. Readers call `begin`, `deliver`, `fail` and `leave`; one consumer calls `take`; any thread
+Threads. Readers call `begin`, `fail` and `leave`; one consumer calls `take`; any thread
 calls `stop`, also a finalizer while the same thread holds the lock, which is therefore reentrant.
 One lock guards all of it, the iterator of the steps included, so steps are numbered in the order in
 which they are drawn. Nothing here relies on the GIL.
@@ -62,9 +62,20 @@ class StepQueue(Generic[Step, Result]):
 
     # ---- readers
 
-    def begin(self) -> tuple[int, Step] | None:
-        """Waits for room; returns the next step and its number, or None if there is none."""
+    def begin(self, done: tuple[int, Result] | None = None) -> tuple[int, Step] | None:
+        """Delivers a result and begins the next step, once there is room.
+
+        Args:
+            done: number and result of a step; a queue that was stopped drops it.
+
+        Returns:
+            number and step, or None if the queue is not open.
+        """
         with self._lock:
+            if done is not None and not self._is_stopped:
+                self._results[done[0]] = done[1]
+                if done[0] == self._num_taken:
+                    self._ready.notify()
             while self._is_open and self._num_begun - self._num_taken >= self._size:
                 self._room.wait(_WAIT_SECONDS)
             if not self._is_open:
@@ -78,14 +89,6 @@ class StepQueue(Generic[Step, Result]):
                 return None
             self._num_begun += 1
             return self._num_begun - 1, step
-
-    def deliver(self, number: int, result: Result) -> None:
-        """Adds the result of a step; a stopped queue drops it."""
-        with self._lock:
-            if not self._is_stopped:
-                self._results[number] = result
-                if number == self._num_taken:
-                    self._ready.notify()
 
     def fail(self, error: BaseException) -> None:
         """Stops the queue; the consumer raises the first error."""

@@ -591,10 +591,11 @@ def test_a_queue_under_contention(readers: int) -> None:
     queue: StepQueue[int, int] = StepQueue(iter(range(3000)), 5, readers)
 
     def read() -> None:
-        while (begun := queue.begin()) is not None:
+        begun = queue.begin()
+        while begun is not None:
             number, step = begun
             assert number == step
-            queue.deliver(number, -step)
+            begun = queue.begin((number, -step))
         queue.leave()
 
     threads = [threading.Thread(target=read) for _ in range(readers)]
