@@ -42,6 +42,9 @@ END_TAG = struct.pack("<I", 0x55AA55AA)
 _FLAG_AT = 8  # in the header: whether there is a table
 _OVERHEAD = 24  # bytes of an entry without name and data
 
+_pack_size = struct.Struct("<I").pack
+_pack_sizes = struct.Struct("<III").pack
+
 
 class EntryRow(NamedTuple):
     """A row of the table: offset of the entry's size field, its sizes."""
@@ -72,7 +75,7 @@ def raw_name(name: str) -> bytes:
 
 def entry_head(raw: bytes, size: int, compressed_size: int) -> bytes:
     """The bytes of an entry before its data (archive format, section 2.2)."""
-    return struct.pack(f"<4sI{len(raw)}sIII", START_TAG, len(raw), raw, size, compressed_size, 0)
+    return START_TAG + _pack_size(len(raw)) + raw + _pack_sizes(size, compressed_size, 0)
 
 
 def overlaps(rows: Mapping[str, EntryRow]) -> dict[str, str]:
@@ -213,10 +216,14 @@ class ArchiveLayout:
             self._dirty_end = at + len(part)
             self._out.write([part], at)
             at += len(part)
-        for name, size, compressed_size in entries:
-            row = EntryRow(self.end + 8 + len(raw_name(name)), size, compressed_size)
-            self.rows[name] = row
-            self.end = row.end
+        rows, end, new = self.rows, self.end, tuple.__new__  # a loop that small entries feel
+        try:
+            for name, size, compressed_size in entries:
+                position = end + 8 + (len(name) if name.isascii() else len(raw_name(name)))
+                end = position + 16 + (compressed_size or size)
+                rows[name] = new(EntryRow, (position, size, compressed_size))
+        finally:  # also after Ctrl-C: no row may be beyond the end
+            self.end = end
 
     def replace(self, name: str, size: int, compressed_size: int, parts: Sequence[Part]) -> None:
         """Replaces an entry; whenever it is interrupted, the old or the new entry is whole.
@@ -266,10 +273,10 @@ class ArchiveLayout:
         """Table, trailer, then flag 1 (archive format, section 2.2), all of it on the disk."""
         self._out.write([b"\0"], _FLAG_AT)
         table = [struct.pack("<I", len(self.rows))]
-        size_of, sizes_of = struct.Struct("<I").pack, struct.Struct("<QII").pack
-        for name, (position, size, compressed_size) in self.rows.items():
+        sizes_of = struct.Struct("<QII").pack
+        for name, row in self.rows.items():
             raw = raw_name(name)
-            table += size_of(len(raw)), raw, sizes_of(position, size, compressed_size)
+            table += _pack_size(len(raw)), raw, sizes_of(*row)
         data = b"".join(table)
         holes_at = self.end + len(data)
         data += struct.pack("<I", len(self.holes))

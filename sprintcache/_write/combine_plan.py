@@ -72,6 +72,10 @@ class Plan:
         chosen: list[str] = []
         number = len(self._sources)
         self._sources.append((archive, chosen))
+        if names is None and self._has_only_new_segments(archive):
+            chosen += archive
+            self._home.update(dict.fromkeys(chosen, number))
+            return
         selected = archive if names is None else with_attributes(archive, names)
         decided: dict[str, bool] = {}  # name -> whether it is taken from here
         for name in selected:
@@ -85,6 +89,20 @@ class Plan:
                 self._set_home(name, number)
             else:
                 self.num_kept += 1
+
+    def _has_only_new_segments(self, archive: Archive) -> bool:
+        """Whether each segment, or its attributes, is in no earlier source, and names stay.
+
+        Then there is nothing to decide, which saves most of the time for small entries.
+        """
+        if self._target is not None or self._old_names is not None:
+            return False
+        if self._on_decision is not None:
+            return False
+        if not self._home:
+            return True
+        segments = {name.removesuffix(".attribs") for name in self._home}
+        return segments.isdisjoint(name.removesuffix(".attribs") for name in archive)
 
     def steps(self) -> list[Step]:
         """The entries to copy."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sprintcache.errors import CorruptError, SprintCacheError, TruncatedError
 
-from .archive_layout import END_TAG, entry_head, raw_name
+from .archive_layout import END_TAG, entry_head
 
 if TYPE_CHECKING:
     from sprintcache.archive import Archive
@@ -119,20 +119,25 @@ class _EntryRun:
 def _runs(archive: Archive, names: Iterable[str]) -> Iterator[_EntryRun]:
     """Runs of neighbors that fit the buffer, or of one entry."""
     run = _EntryRun("", -1)
-    for name in names:
-        _, position, size, compressed_size, path = archive.entry(name)
-        raw = raw_name(name)
+    begin = run_end = -1
+    run_path, entries, starts, heads = run.path, run.entries, run.starts, run.heads
+    for name, position, size, compressed_size, path in map(archive.entry, names):
+        raw = name.encode("utf-8", "surrogateescape")
         start = position - 8 - len(raw)
         end = position + 16 + (compressed_size or size)
-        if start != run.end or end - run.begin > _BUFFER or path != run.path or not position:
-            if run.entries:
+        if start != run_end or end - begin > _BUFFER or path != run_path or not position:
+            if entries:
+                run.end = run_end
                 yield run
             run = _EntryRun(path, start)
-        run.end = end
-        run.entries.append((name, size, compressed_size))
-        run.starts.append(start)
-        run.heads.append(entry_head(raw, size, compressed_size))
-    if run.entries:
+            begin, run_path = start, path
+            entries, starts, heads = run.entries, run.starts, run.heads
+        run_end = end
+        entries.append((name, size, compressed_size))
+        starts.append(start)
+        heads.append(entry_head(raw, size, compressed_size))
+    run.end = run_end
+    if entries:
         yield run
 
 

@@ -357,8 +357,9 @@ class ArchiveWriter:
             OSError: if the system fails.
         """
         with self._locked():
-            for name, *_ in entries:
-                if name in self._file.rows:
+            rows = self._file.rows
+            for name, _, _ in entries:
+                if name in rows:
                     raise ValueError(f"{self.path}: there is an entry {name!r} already")
             if not self._file.can_run:
                 raise ValueError(f"{self.path}: it has holes, where entries belong one by one")
