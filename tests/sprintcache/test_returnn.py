@@ -504,7 +504,7 @@ STREAMS = {
     "features": {"type": "feat", "filename": str(DATA / "features.bundle")},
 }
 
-TRAINING = """#!rnn.py
+ENGINE_CONFIG = """#!rnn.py
 import json
 import torch
 import returnn.frontend as rf
@@ -584,7 +584,7 @@ def test_keys_of_other_streams() -> None:
 def test_an_epoch_of_audio_alignment_text_and_speaker(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="RETURNN trains with torch, which is not installed")
     (tmp_path / "train.config").write_text(
-        TRAINING.replace("STREAMS", repr(STREAMS)).replace("OUT", repr(str(tmp_path)))
+        ENGINE_CONFIG.replace("STREAMS", repr(STREAMS)).replace("OUT", repr(str(tmp_path)))
     )
     done = subprocess.run(
         [sys.executable, "-m", "returnn", str(tmp_path / "train.config")],
