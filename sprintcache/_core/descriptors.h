@@ -45,6 +45,21 @@ static int sc_open_budget(void) {
     return limit.rlim_cur < 2 ? 1 : (int)(limit.rlim_cur / 2);
 }
 
+/* Stamps are read and written without the lock too. */
+static inline uint64_t sc_stamp_of(int index) {
+    return __atomic_load_n(&sc_stamps[index], __ATOMIC_RELAXED);
+}
+
+static inline void sc_set_stamp(int index, uint64_t stamp) {
+    __atomic_store_n(&sc_stamps[index], stamp, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t sc_next_stamp(void) {
+    uint64_t stamp = __atomic_load_n(&sc_last_stamp, __ATOMIC_RELAXED) + 1;
+    __atomic_store_n(&sc_last_stamp, stamp, __ATOMIC_RELAXED); /* ties do no harm */
+    return stamp;
+}
+
 /* Ends a use; the last user closes the file. */
 static void sc_drop(sc_descriptor *d, int fd) {
     if (sc_count_out(&d->users)) close(fd);
@@ -55,8 +70,8 @@ static void sc_evict(int index) {
     sc_descriptor *d = sc_open_files[index];
     sc_num_open--;
     sc_open_files[index] = sc_open_files[sc_num_open];
-    sc_stamps[index] = sc_stamps[sc_num_open];
-    sc_open_files[index]->index = index;
+    sc_set_stamp(index, sc_stamp_of(sc_num_open));
+    __atomic_store_n(&sc_open_files[index]->index, index, __ATOMIC_RELAXED);
     sc_drop(d, d->fd);
 }
 
@@ -64,7 +79,7 @@ static void sc_evict(int index) {
 static void sc_evict_oldest(void) {
     int oldest = 0;
     for (int i = 1; i < sc_num_open; i++)
-        if (sc_stamps[i] < sc_stamps[oldest]) oldest = i;
+        if (sc_stamp_of(i) < sc_stamp_of(oldest)) oldest = i;
     sc_evict(oldest);
 }
 
@@ -92,10 +107,9 @@ static int sc_open(int folder, const char *path, int flags) {
 /* The file of an open descriptor, to be dropped after use, or -1. */
 static inline int sc_take(sc_descriptor *d) {
     if (!sc_count_in(&d->users)) return -1;
-    uint64_t stamp = __atomic_load_n(&sc_last_stamp, __ATOMIC_RELAXED) + 1;
-    __atomic_store_n(&sc_last_stamp, stamp, __ATOMIC_RELAXED); /* ties do no harm */
-    __atomic_store_n(&sc_stamps[__atomic_load_n(&d->index, __ATOMIC_RELAXED)], stamp,
-                     __ATOMIC_RELAXED); /* nor does the stamp of another, while it moves */
+    uint64_t stamp = sc_next_stamp();
+    /* the stamp of another file, while that moves, does no harm either */
+    sc_set_stamp(__atomic_load_n(&d->index, __ATOMIC_RELAXED), stamp);
     return d->fd;
 }
 
@@ -111,8 +125,8 @@ static int sc_keep(sc_descriptor *d, int fd) {
     int budget = sc_open_budget();
     while (sc_num_open >= budget) sc_evict_oldest();
     d->fd = fd;
-    d->index = sc_num_open;
-    sc_stamps[sc_num_open] = ++sc_last_stamp;
+    __atomic_store_n(&d->index, sc_num_open, __ATOMIC_RELAXED);
+    sc_set_stamp(sc_num_open, sc_next_stamp());
     sc_open_files[sc_num_open++] = d;
     __atomic_store_n(&d->users, 2, __ATOMIC_RELEASE); /* the cache and the caller */
     sc_unlock_open_files();

@@ -16,12 +16,12 @@ static inline int64_t sc_fetch_add(int64_t *counter, int64_t change) {
     return __atomic_fetch_add(counter, change, __ATOMIC_RELAXED);
 }
 
-/* One user more, unless the last one is gone. */
+/* One user more, unless the last one is gone: then what the users did has happened before. */
 static inline int sc_count_in(int64_t *users) {
-    int64_t now = __atomic_load_n(users, __ATOMIC_RELAXED);
+    int64_t now = __atomic_load_n(users, __ATOMIC_ACQUIRE);
     while (now > 0)
         if (__atomic_compare_exchange_n(users, &now, now + 1, 1, __ATOMIC_ACQUIRE,
-                                        __ATOMIC_RELAXED))
+                                        __ATOMIC_ACQUIRE))
             return 1;
     return 0;
 }
