@@ -4,6 +4,9 @@
 # make bench     figures against numpy, h5py, kaldi_native_io, RETURNN and torch (installs these)
 # make sanitize  the tests of malformed input under address and undefined-behavior sanitizers
 # make soak      1,000 epochs from Sprint processes: descriptors, threads, processes and memory
+# make fuzz      fuzzers of all readers, FUZZ_SECONDS (60) each; needs clang
+# make fuzz-replay  their corpus under address and undefined-behavior sanitizers
+# make threads   concurrent reads, passes and close under the thread sanitizer
 # make crashes   writers and commands killed, failing and without power at each of their calls
 # make dist      source distribution and one wheel per Python, each tested without a compiler
 
@@ -16,7 +19,8 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check install -qq
 BUILD_INPUTS = pyproject.toml setup.py $(wildcard sprintcache/*.pyx \
 	$(foreach end,pyx pxd pxi h c,sprintcache/*/*.$(end)))
 
-.PHONY: demo test tests check bench soak sanitize sanitize-tests docs dist clean
+.PHONY: demo test tests check bench soak crashes fuzz fuzz-replay threads sanitize sanitize-tests \
+	docs dist clean
 .SILENT: demo $(BIN)/python $(VENV)/installed $(VENV)/tested
 
 $(BIN)/python:
@@ -70,6 +74,30 @@ sanitize-tests:
 	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc \
 	$(BIN)/python -m pytest -q -p no:cacheprovider $(PYTEST_ARGS) $(SANITIZE_TESTS)
+
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= core archives bundle allophones tying segments corpus lexicon attributes \
+	configuration automata messages
+
+fuzz: $(VENV)/tested
+	$(PIP) atheris
+	$(BIN)/python fuzz/build.py fast
+	set -e; for target in $(FUZZ_TARGETS); do \
+	$(BIN)/python fuzz/run.py $$target -- -max_total_time=$(FUZZ_SECONDS) -verbosity=1 \
+	-print_final_stats=1; done
+
+fuzz-replay:
+	$(BIN)/python fuzz/build.py replay
+	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1 \
+	PYTHONMALLOC=malloc $(BIN)/python fuzz/run.py $(FUZZ_TARGETS) --replay
+
+# setarch: the sanitizer knows a fixed layout of memory
+threads: $(VENV)/tested
+	$(BIN)/python fuzz/build.py thread
+	LD_PRELOAD="$$(cc -print-file-name=libtsan.so)" \
+	TSAN_OPTIONS="halt_on_error=1 suppressions=$(CURDIR)/fuzz/thread.suppressions" \
+	setarch -R $(BIN)/python fuzz/threads.py
 
 docs: $(VENV)/installed
 	$(PIP) "sprintcache[docs]"

@@ -339,10 +339,13 @@ def digest(path: Path) -> object:
     return path.read_bytes()
 
 
-def check_steps(path: Path, states: Sequence[Contents], done: int, last: int) -> str | None:
+def check_steps(
+    path: Path, states: Sequence[Contents], done: int, last: int, torn: bool = False
+) -> str | None:
     """What is wrong with an archive after a death between the steps `done` and `last`, or None.
 
-    What all states from `done` to `last` have is there; nothing is there that was in no state.
+    What all states from `done` to `last` have is there; nothing is there that was in no state. With
+    `torn`, entries that were not synced may have lost bytes.
     """
     found = contents(path)
     ever: dict[str, set[bytes]] = {}
@@ -350,7 +353,7 @@ def check_steps(path: Path, states: Sequence[Contents], done: int, last: int) ->
         for name, data in state.items():
             ever.setdefault(name, set()).add(data)
     for name, data in found.items():
-        if data not in ever.get(name, ()):
+        if data not in ever.get(name, ()) and not (torn and name not in states[done]):
             return f"{name!r} was never {data[:40]!r}"
     near = states[done : last + 1]
     for name in near[0]:

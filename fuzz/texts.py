@@ -1,0 +1,343 @@
+"""Readers of other foreign bytes, each with seeds and what must hold: a value or a typed error.
+
+A target reads a file of bytes. What it returns must agree with a plain reader of the same bytes,
+where there is one.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import pickle
+import struct
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sprint_ctl._pipe.wire import Wire
+from sprint_ctl.errors import SprintError
+from sprintcache import AllophoneLabeling, SprintCacheError, open_archive
+from sprintcache._attributes import parse
+from sprintcache._configuration import Configuration
+from sprintcache._segment_list import read_segment_list
+from sprintcache.bliss import Corpus
+from sprintcache.lexicon import Lexicon
+from tests.oracle import builder
+from tests.paths import DATA
+
+ALLOPHONES = "# comment\nsil{#+#}@i@f\na{b+c}@i\ne{a+#}\n"
+TYING = "sil{#+#}@i@f.0 0\na{b+c}@i.0 7\na{b+c}@i.2 3\n"
+LEXICON = """<?xml version="1.0" encoding="utf-8"?>
+<lexicon><phoneme-inventory>
+<phoneme><symbol>a</symbol></phoneme><phoneme><symbol>si</symbol><variation>none</variation></phoneme>
+</phoneme-inventory>
+<lemma special="silence"><orth>[S]</orth><phon score="0.5">si</phon><synt/><eval/></lemma>
+<lemma><orth>A</orth><orth>B &amp; C</orth><phon>a a</phon><phon>a</phon></lemma>
+</lexicon>
+"""
+CORPUS = """<?xml version="1.0" encoding="utf-8"?>
+<corpus name="c"><speaker-description name="s"><gender>female</gender></speaker-description>
+<subcorpus name="d"><recording name="r" audio="r.wav"><segment name="1" start="0" end="1.5">
+<speaker name="s"/><orth> a b </orth></segment></recording></subcorpus>
+<recording name="r2" audio="r2.wav"><condition-description name="x"/>
+<segment start="0" end="inf"><orth>c</orth></segment></recording></corpus>
+"""
+CONFIGURATION = '[*]\na.b = 1\n*.c = $(a.b)/x\n[d.e] # comment\nf = "two words" \\\n  three\n'
+
+
+class DisagreementError(Exception):
+    """A reader returned something else than a plain one."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader of a file, example inputs, words for the mutations."""
+
+    read: Callable[[Path], Any]
+    seeds: Callable[[], list[bytes]]
+    words: tuple[bytes, ...] = ()
+
+
+def expect(what: str, ours: object, expected: object) -> None:
+    """Raises a DisagreementError unless both are equal."""
+    if ours != expected:
+        raise DisagreementError(f"{what}: {ours!r}, not {expected!r}")
+
+
+# ---- bundles, allophones, tyings, segment lists
+
+
+def read_bundle(path: Path) -> None:
+    """Its members exist: features.part1.cache and part2."""
+    bundle = path.with_suffix(".bundle")
+    bundle.write_bytes(path.read_bytes())
+    try:
+        with open_archive(bundle) as archive:
+            names = list(archive)
+            expect("names", len(set(names)), len(names))
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError):
+        pass
+
+
+def read_allophones(path: Path) -> None:
+    """Lines, stripped, without comments, as Sprint reads them."""
+    labeling = AllophoneLabeling("sil", path, state_tying_file=tying_file(path))
+    lines = [line.strip() for line in plain_text(path).replace("\r", "\n").split("\n")]
+    first = dict.fromkeys(line for line in lines if line and line[0] != "#")
+    expect("allophones", [name for name in labeling.allophones if name.strip() not in first], [])
+
+
+def tying_file(path: Path) -> Path:
+    """A sound state tying."""
+    other = path.parent / "tying"
+    if not other.exists():
+        other.write_text(TYING)
+    return other
+
+
+def read_tying(path: Path) -> None:
+    """A state tying for sound allophones."""
+    other = path.parent / "allophones"
+    if not other.exists():
+        other.write_text(ALLOPHONES)
+    AllophoneLabeling("sil", other, state_tying_file=path)
+
+
+def plain_text(path: Path) -> str:
+    """The text of a file, gzipped or not."""
+    data = path.read_bytes()
+    if data[:2] == b"\x1f\x8b":
+        data = gzip.decompress(data)
+    return data.decode("utf-8", "surrogateescape")
+
+
+def read_segments(path: Path) -> None:
+    """One name a line."""
+    expect("empty names", [name for name in read_segment_list(path) if not name], [])
+
+
+# ---- XML
+
+
+def read_xml(read: Callable[[Path], Any]) -> Callable[[Path], None]:
+    """A reader of XML, which must refuse what the standard library cannot parse."""
+
+    def check(path: Path) -> None:
+        read(path)
+        data = path.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+        try:
+            ET.fromstring(data)
+        except ET.ParseError as error:
+            raise DisagreementError(f"read, but not XML: {error}") from error
+
+    return check
+
+
+def read_corpus(path: Path) -> None:
+    """All segments of a corpus."""
+    corpus = Corpus(path)
+    names = [segment.name for segment in corpus]
+    expect("empty names", [name for name in names if not name], [])
+
+
+def read_attributes(path: Path) -> None:
+    """The attributes of a segment."""
+    parse(path.read_bytes(), path=str(path))
+
+
+def read_configuration(path: Path) -> None:
+    """A configuration, and one value of it."""
+    Configuration.from_sources([str(path)], "x").get("a.b")
+
+
+def read_automata(path: Path) -> None:
+    """Saved automata, all of them."""
+    from sprintcache.automata import Automata
+
+    automata = Automata.load(path)
+    for index in range(len(automata)):
+        automata[index].check()
+
+
+# ---- the pipe
+
+
+def receive(data: bytes) -> tuple[Any, ...]:
+    """The message that a process sent: these bytes, then the end of the pipe."""
+    read, write = os.pipe()
+    other_read, other_write = os.pipe()
+    try:
+        os.write(write, data[:60000])
+        os.close(write)
+        wire = Wire(read, other_write)
+        try:
+            return wire.receive(deadline=time.monotonic() + 5)
+        finally:
+            wire.close()
+    finally:
+        os.close(other_read)
+
+
+def read_message(path: Path) -> None:
+    """A message of either framing; a pickle that is read is what `pickle` reads."""
+    data = path.read_bytes()
+    message = receive(data)
+    if len(data) >= 4 and data[4:5] == b"\x80":
+        size = struct.unpack("<I", data[:4])[0]
+        expect("a pickled message", same(message, pickle.loads(data[4 : 4 + size])), True)
+
+
+def same(ours: Any, expected: Any) -> bool:
+    """Whether two messages are equal; NaN equals NaN."""
+    if isinstance(ours, np.ndarray):
+        return (
+            isinstance(expected, np.ndarray)
+            and ours.dtype == expected.dtype
+            and ours.shape == expected.shape
+            and ours.tobytes() == expected.tobytes()
+        )
+    if isinstance(ours, (tuple, list)):
+        return len(ours) == len(expected) and all(map(same, ours, expected))
+    if isinstance(ours, dict):
+        return ours.keys() == expected.keys() and all(same(ours[k], expected[k]) for k in ours)
+    return bool(ours == expected) or (ours != ours and expected != expected)
+
+
+MESSAGES: tuple[Any, ...] = (
+    ("init", {"version": 5, "name": "x"}),
+    ("ok", 1, -2.5, None, True, [1, "a", b"b"]),
+    ("train", np.arange(6, dtype=np.float32).reshape(2, 3), np.arange(3)),
+    ("error", {"a": [{"b": ("c", 2**70)}]}, float("inf")),
+)
+
+
+def message_seeds() -> list[bytes]:
+    """Each message in both framings, as a wire sends it."""
+    seeds = []
+    for message in MESSAGES:
+        for protocol in (2, 4):
+            body = pickle.dumps(message, protocol)
+            seeds.append(struct.pack("<I", len(body)) + body)
+        seeds += [sent(message, version) for version in (1, 2)]
+    return seeds
+
+
+def sent(message: tuple[Any, ...], version: int) -> bytes:
+    """The bytes that a wire sends for a message."""
+    read, write = os.pipe()
+    other_read, other_write = os.pipe()
+    wire = Wire(other_read, write)
+    wire.version = version
+    try:
+        wire.send(message, deadline=time.monotonic() + 5)
+        return os.read(read, 65536)
+    finally:
+        wire.close()
+        os.close(read)
+        os.close(other_write)
+
+
+def plain_seeds(*texts: str) -> Callable[[], list[bytes]]:
+    """Texts, and the first one gzipped."""
+    return lambda: [text.encode() for text in texts] + [gzip.compress(texts[0].encode())]
+
+
+def saved_automata() -> list[bytes]:
+    """A file of some automata."""
+    from sprintcache.automata import Automata
+
+    with np.load(DATA / "automata" / "hmm.npz") as arrays:
+        names = ("edges", "weights", "start_end", "states")
+        edges, weights, start_end, states = (arrays[name] for name in names)
+        symbols, tags = list(arrays["state_symbols"]), list(arrays["tags"])
+        automata = Automata.from_edges(edges, weights, start_end, states, symbols, None, tags)
+    with tempfile.TemporaryDirectory() as folder:
+        automata.save(Path(folder, "x"))
+        return [Path(folder, "x").read_bytes()]
+
+
+XML_WORDS = (
+    b"<",
+    b">",
+    b"/>",
+    b"&amp;",
+    b"&#65;",
+    b"<!--",
+    b"-->",
+    b"<![CDATA[",
+    b"]]>",
+    b'name="',
+)
+TARGETS: dict[str, Target] = {
+    "bundle": Target(
+        read_bundle,
+        plain_seeds(
+            f"{DATA / 'features.part1.cache'}\n{DATA / 'features.part2.cache'}\n",
+            f"{DATA / 'features.bundle'}\n",
+            "x.bundle\n",
+        ),
+        (b"\n", b"/", b"..", b"x.bundle", b"#"),
+    ),
+    "allophones": Target(
+        read_allophones,
+        plain_seeds(ALLOPHONES, "a{#+#}@i\n"),
+        (b"{", b"+", b"}", b"@i", b"@f", b"#"),
+    ),
+    "tying": Target(
+        read_tying, plain_seeds(TYING, "sil{#+#}@i@f.0 1 2\n"), (b".0 ", b"\n", b"999")
+    ),
+    "segments": Target(read_segments, plain_seeds("a/1\nb/2\r\n# c\n"), (b"\n", b"\r", b"#")),
+    "corpus": Target(read_xml(read_corpus), plain_seeds(CORPUS), XML_WORDS),
+    "lexicon": Target(read_xml(Lexicon.read), plain_seeds(LEXICON), XML_WORDS),
+    "attributes": Target(
+        read_attributes, lambda: [builder.attribs({"a": "b", "c": "<&>"})], XML_WORDS
+    ),
+    "configuration": Target(
+        read_configuration,
+        plain_seeds(CONFIGURATION),
+        (b"[", b"]", b"$(", b")", b"=", b"\\\n", b"*"),
+    ),
+    "automata": Target(read_automata, saved_automata),
+    "messages": Target(
+        read_message, message_seeds, (b"numpy", b"ndarray", b"__array__", b"cbuiltins", b"(l.")
+    ),
+}
+
+ACCEPTED = (SprintCacheError, SprintError)
+
+
+class Texts:
+    """Checks inputs of a target."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self._target = TARGETS[name]
+        self._path = folder / "input"
+        self.count = 0
+
+    def __call__(self, data: bytes) -> None:
+        """Reads one input.
+
+        Raises:
+            DisagreementError: if it is not read as a plain reader does.
+        """
+        self.count += 1
+        self._path.write_bytes(data)
+        begin = time.monotonic()
+        try:
+            self._target.read(self._path)
+        except ACCEPTED as error:
+            if len(str(error)) > 4000:
+                raise DisagreementError("a message of more than 4,000 characters") from error
+        if time.monotonic() - begin > 20:
+            raise DisagreementError("more than 20 seconds")
+
+
+__all__ = ["TARGETS", "DisagreementError", "Texts"]
