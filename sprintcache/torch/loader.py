@@ -59,7 +59,7 @@ __all__ = ["Loader"]
 
 logger = logging.getLogger(__name__)
 
-_JOIN_SECONDS = 10.0  # a read that takes longer is left behind, in a daemon thread
+_JOIN_SECONDS = 10.0  # a read that takes longer goes on in a daemon thread
 
 Transform = Callable[[Any], Any]
 

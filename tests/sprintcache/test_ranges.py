@@ -208,7 +208,7 @@ def corrupted(path: Path, target: Path, name: str, at: int) -> Path:
 @pytest.mark.parametrize("io", IOS)
 @pytest.mark.parametrize("kind", ["one block", "gathered"])
 def test_only_the_range_is_read(path: Path, tmp_path: Path, io: str, kind: str) -> None:
-    """The size of a packet far behind is wrong: the range before it does not see it."""
+    """The size of a packet after the range is wrong: the range before it does not see it."""
     name, stride = f"{kind}/2000", 4 + 5 * 4 + 16
     head = 4 + len("vector-f32") + 4
     frame = 1500
