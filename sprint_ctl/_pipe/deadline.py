@@ -41,7 +41,11 @@ def check_timeouts(**timeouts: float | None) -> dict[str, float]:
 def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number of seconds or None, not {value!r:.80}")
-    return float(value)
+    number: Any = value
+    try:
+        return float(number)
+    except OverflowError:  # of an int
+        return math.inf if number > 0 else -math.inf
 
 
 def deadline_after(timeout: float | None) -> float:

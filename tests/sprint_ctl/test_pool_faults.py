@@ -411,7 +411,7 @@ def test_an_answer_never_meets_a_later_request(framing: int) -> None:
 # ---- arguments ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", [float("inf"), None, 1e7, np.float32(40)])
+@pytest.mark.parametrize("value", [float("inf"), None, 1e7, np.float32(40), 10**400])
 def test_timeouts_of_any_length(value: Any) -> None:
     before = resources()
     timeouts = dict.fromkeys(("start_timeout", "request_timeout", "exit_timeout"), value)
@@ -423,7 +423,12 @@ def test_timeouts_of_any_length(value: Any) -> None:
 
 @pytest.mark.parametrize("name", ["start_timeout", "request_timeout", "exit_timeout"])
 def test_timeouts_that_are_not_a_time(name: str) -> None:
-    for value, kind in ((-1, ValueError), (float("nan"), ValueError), ("9", TypeError)):
+    for value, kind in (
+        (-1, ValueError),
+        (-(10**400), ValueError),
+        (float("nan"), ValueError),
+        ("9", TypeError),
+    ):
         with pytest.raises(kind, match=name):
             tiny_pool(**{name: value})
 
