@@ -114,7 +114,8 @@ class KaldiSink(Sink):
             for line in old:
                 key, _, location = line.partition(b" ")
                 new.write(b"%s %s" % (key, location.replace(partial, final, 1)))
-            new.truncate()
+            new.flush()
+            os.ftruncate(new.fileno(), new.tell())  # unlike truncate, goes on after an interrupt
         self._ark.publish()
         self._scp.publish()
 
