@@ -88,9 +88,12 @@ def read_bundle(path: Path) -> None:
 def read_allophones(path: Path) -> None:
     """Lines, stripped, without comments, as Sprint reads them."""
     labeling = AllophoneLabeling("sil", path, state_tying_file=tying_file(path))
-    lines = [line.strip() for line in plain_text(path).replace("\r", "\n").split("\n")]
+    blanks = " \t\n\v\f\r"
+    lines = [line.strip(blanks) for line in plain_text(path).replace("\r", "\n").split("\n")]
     first = dict.fromkeys(line for line in lines if line and line[0] != "#")
-    expect("allophones", [name for name in labeling.allophones if name.strip() not in first], [])
+    expect(
+        "allophones", [name for name in labeling.allophones if name.strip(blanks) not in first], []
+    )
 
 
 def tying_file(path: Path) -> Path:
