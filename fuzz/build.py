@@ -1,4 +1,4 @@
-"""Builds the compiled reader for fuzzing: the reader as it is, with fuzz/core/entry.pxi behind it.
+"""Builds the compiled reader for fuzzing: the reader as it is, followed by fuzz/core/entry.pxi.
 
     python fuzz/build.py MODE
 

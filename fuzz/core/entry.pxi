@@ -1,4 +1,4 @@
-# The fuzzed core: included behind the reader by fuzz/build.py, in builds for fuzzing only.
+# The fuzzed core: included at the end of the reader by fuzz/build.py, in builds for fuzzing only.
 #
 # An input is a byte of its kind, a parameter, and a body: a payload, an archive, a size and a gzip
 # member, or an archive that is read while one call of the system fails. Every way to read it must agree
