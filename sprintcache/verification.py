@@ -120,7 +120,10 @@ def verify(
         return _unopened(path, error, num_threads, labeling, progress, io, path_map, finite)
 
     def check(start: int) -> list[VerifyReport]:
-        return _check_run(archive, start, labeling, io, finite)
+        try:
+            return _check_run(archive, start, labeling, io, finite)
+        except SprintCacheError as error:  # of the archive as a whole, such as one that changed
+            return [VerifyReport(path, 0, 0, (_problem(error, path),))]
 
     with archive:
         reports = [VerifyReport(path, 0, 0, tuple(_table_problems(archive, path_map)))]

@@ -173,8 +173,10 @@ def test_the_stubs_of_the_compiled_modules(tmp_path: Path) -> None:
         for path in sorted(PACKAGE.rglob("*.pyx"))
     ]
     assert all(path.with_suffix(".pyi").is_file() for path in PACKAGE.rglob("*.pyx"))
+    settings = PACKAGE.parent / "pyproject.toml"  # not where the package is installed
+    options = ["--mypy-config-file", str(settings)] if settings.exists() else []
     done = subprocess.run(
-        [sys.executable, "-m", "mypy.stubtest", *modules, "--concise"],
+        [sys.executable, "-m", "mypy.stubtest", *modules, "--concise", *options],
         capture_output=True,
         text=True,
         timeout=240,
