@@ -20,6 +20,7 @@ from harness import Order, Peer, Report, Run, measure, note
 
 AUTOMATA = Path(__file__).resolve().parent.parent / "tests/data/automata/hmm.npz"
 NUM_LABELS = 79
+REPEATS = 10  # a loss takes a few milliseconds
 TOLERANCE = 1e-6  # relative, of the loss
 
 
@@ -108,7 +109,8 @@ def ours_peer(torch: ModuleType, problem: Problem, threads: int) -> Peer:
         ).sum().backward()
         return log_probs.grad
 
-    return Peer(f"ours, {threads} thread{'s' if threads > 1 else ''}", lambda order: run)
+    name = f"ours, {threads} thread{'s' if threads > 1 else ''}"
+    return Peer(name, lambda order: run, repeats=REPEATS)
 
 
 def ctc_peer(torch: ModuleType, problem: Problem, threads: int) -> Peer:
@@ -129,7 +131,8 @@ def ctc_peer(torch: ModuleType, problem: Problem, threads: int) -> Peer:
 
         return run
 
-    return Peer(f"ctc_loss, {threads} thread{'s' if threads > 1 else ''}", plan)
+    name = f"ctc_loss, {threads} thread{'s' if threads > 1 else ''}"
+    return Peer(name, plan, repeats=REPEATS)
 
 
 def returnn_run(torch: ModuleType, op: ModuleType, problem: Problem) -> tuple[Any, Any]:

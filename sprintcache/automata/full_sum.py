@@ -197,7 +197,8 @@ def _check_lengths(lengths: Any, num_sequences: int, num_frames: int) -> Any:
     if array.shape != (num_sequences,):
         raise ValueError(f"lengths must have shape ({num_sequences},), not {array.shape}")
     array = np.ascontiguousarray(array, np.int64)
-    for sequence in np.flatnonzero((array < 0) | (array > num_frames)):
+    if array.size and not 0 <= array.min() <= array.max() <= num_frames:
+        (sequence, *_) = np.flatnonzero((array < 0) | (array > num_frames)).tolist()
         raise ValueError(
             f"length of sequence {sequence} must be 0 to {num_frames}, not {array[sequence]}"
         )
@@ -223,10 +224,13 @@ def _raise_first(
     automata: Automata, status: Any, scores: Any, lengths: Any, on_no_path: str, label_names: Any
 ) -> None:
     """Raises the error of the first sequence that has one."""
-    good = [_full_sum.STATUS_OK]
+    codes = status[:, 0]
+    bad = codes != _full_sum.STATUS_OK
+    if not bad.any():
+        return
     if on_no_path == "inf":
-        good.append(_full_sum.STATUS_NO_PATH)
-    for number in np.flatnonzero(~np.isin(status[:, 0], good)):
+        bad &= codes != _full_sum.STATUS_NO_PATH
+    for number in np.flatnonzero(bad):
         code, _, item, label = (int(value) for value in status[number])
         if code == _full_sum.STATUS_NO_MEMORY:
             raise MemoryError(f"not enough memory for sequence {number}")

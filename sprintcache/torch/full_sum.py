@@ -14,6 +14,7 @@ from sprintcache.automata.full_sum import check_labels, compute
 
 __all__ = ["full_sum_loss"]
 
+_MIN_LABELS = 512  # below, rows are read in place where they can be
 _MIN_UNUSED = 4  # labels for each label in use, from which only those in use are copied
 
 
@@ -151,18 +152,14 @@ class _FullSumLoss(torch.autograd.Function):  # type: ignore[misc]
             label_names=columns,
             **options,
         )
-        result = torch.from_numpy(loss).to(scores.dtype)
         if posteriors is not None:
             ctx.columns = columns
-            ctx.label_scale = options["label_scale"]
+            ctx.factors = np.where(np.isfinite(loss), -options["label_scale"], 0.0)
             ctx.num_labels = log_probs.shape[2]
             ctx.num_threads = options["num_threads"]
             ctx.dtype = log_probs.dtype
-            ctx.save_for_backward(
-                posteriors.to(log_probs.device, non_blocking=True),
-                result.isfinite().to(log_probs.device),
-            )
-        return result.to(log_probs.device)
+            ctx.save_for_backward(posteriors.to(log_probs.device, non_blocking=True))
+        return torch.from_numpy(loss).to(log_probs.device, scores.dtype)
 
     @staticmethod
     def backward(ctx: Any, scale: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -170,9 +167,8 @@ class _FullSumLoss(torch.autograd.Function):  # type: ignore[misc]
             raise RuntimeError(
                 "full_sum_loss has no second derivative: call backward without create_graph=True"
             )
-        posteriors, has_path = ctx.saved_tensors
-        scale = torch.where(has_path, -ctx.label_scale * scale, torch.zeros_like(scale))
-        gradient = _scaled(posteriors, scale, ctx.num_threads).to(ctx.dtype)
+        (posteriors,) = ctx.saved_tensors
+        gradient = _scaled(posteriors, scale, ctx.factors, ctx.num_threads).to(ctx.dtype)
         if ctx.columns is not None:
             columns = torch.from_numpy(ctx.columns).to(gradient.device)
             shape = (*gradient.shape[:2], ctx.num_labels)
@@ -183,10 +179,12 @@ class _FullSumLoss(torch.autograd.Function):  # type: ignore[misc]
 def _columns(log_probs: torch.Tensor, automata: Automata) -> Any:
     """Returns the labels in use, int64, or None where all of `log_probs` can be read in place."""
     num_labels = log_probs.shape[2]
+    readable = log_probs.device.type == "cpu" and log_probs.dtype in (torch.float32, torch.float64)
+    if readable and num_labels < _MIN_LABELS:
+        return None
     used = np.zeros(num_labels, bool)
     used[automata.edges[2]] = True
     columns = np.flatnonzero(used)
-    readable = log_probs.device.type == "cpu" and log_probs.dtype in (torch.float32, torch.float64)
     return None if readable and columns.size * _MIN_UNUSED > num_labels else columns
 
 
@@ -206,14 +204,22 @@ def _to_cpu(log_probs: torch.Tensor, columns: Any) -> torch.Tensor:
     return pinned
 
 
-def _scaled(posteriors: torch.Tensor, scale: torch.Tensor, num_threads: int) -> torch.Tensor:
-    """Returns (T, B, L) posteriors times (B,) factors."""
+def _scaled(
+    posteriors: torch.Tensor, scale: torch.Tensor, factors: Any, num_threads: int
+) -> torch.Tensor:
+    """Returns (T, B, L) posteriors times (B,) scales and factors; 0 even for a scale of NaN or inf
+    where the factor is 0."""
     if posteriors.device.type == "cpu":
+        with np.errstate(invalid="ignore"):
+            factors = np.where(factors == 0, 0.0, factors * scale.numpy())
         for batch_axis, ordered in ((1, posteriors), (0, posteriors.transpose(0, 1))):
             if not ordered.is_contiguous():
                 continue
             products = torch.empty_like(ordered)
-            factors = np.ascontiguousarray(scale.numpy(), np.float64)
             _full_sum.scale(ordered.numpy(), factors, products.numpy(), batch_axis, num_threads)
             return products if batch_axis else products.transpose(0, 1)
+        scale = torch.from_numpy(factors)
+    else:
+        of_device = torch.from_numpy(factors).to(scale)
+        scale = torch.where(of_device == 0, of_device, of_device * scale)
     return posteriors * scale.to(posteriors.dtype)[None, :, None]
