@@ -580,13 +580,18 @@ def test_soft_alignments_have_no_labels(archive: str) -> None:
                 opened.read_labels(segment, real_labeling("monophone"))
 
 
-def incumbent(name: str) -> Any:
+def incumbent(name: str, folder: Path) -> Any:
     """RETURNN's labeling of the same files; skips where it is not installed."""
     cache = pytest.importorskip("returnn.sprint.cache", reason="RETURNN is not installed")
+    tying = real_file("state-tying", name)
+    if name.endswith(".gz"):  # it reads text only
+        data = gzip.decompress(tying.read_bytes())
+        tying = folder / name.removesuffix(".gz")
+        tying.write_bytes(data)
     return cache.AllophoneLabeling(
         silence_phone="[SILENCE]",
         allophone_file=str(real_file(".", "allophones")),
-        state_tying_file=str(real_file("state-tying", name)),
+        state_tying_file=str(tying),
     )
 
 
@@ -601,8 +606,8 @@ def attributes(labeling: Any) -> Iterator[Any]:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", tyings())
-def test_equal_to_the_incumbent(name: str) -> None:
-    theirs, ours = incumbent(name), real_labeling(name)
+def test_equal_to_the_incumbent(name: str, tmp_path: Path) -> None:
+    theirs, ours = incumbent(name, tmp_path), real_labeling(name)
     assert dict(attributes(ours)) == dict(attributes(theirs))
     for id_, label in theirs.state_tying_by_allo_state_idx.items():
         index, state = id_ & reference.ALLOPHONE_MASK, id_ >> 26
