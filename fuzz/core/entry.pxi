@@ -354,15 +354,22 @@ cdef void fuzz_rows(const Source *s, const ref_row *rows, int64_t count, Index *
 cdef void fuzz_range(Core *core, int64_t entry, Worker *w, uint8_t parameter,
                      const ref_payload *ref) noexcept nogil:
     """Some frames of features."""
+    cdef Payload p
+    cdef Shape shape
+    cdef OneBlock block
     cdef Fault f
+    cdef int code
     cdef int64_t first = parameter % ref.frames
     cdef int64_t count = 1 + 7 * <int64_t>parameter % (ref.frames - first)
     cdef float *out = <float *>malloc(max(4 * count * ref.dim, <int64_t>1))
     if out == NULL:
         return
-    if accepted(b"a range", copy_range(core, entry, w, first, count, ref.dim, out, &f), True):
-        same_bytes(b"frames of a range", out, ref.values + first * ref.dim,
-                   <uint64_t>(4 * count * ref.dim))
+    if accepted(b"a head", fetch_features(core, entry, w, HEAD, True, &p, &shape, &f), True):
+        block = find_block(&p)
+        code = copy_range(core, entry, w, &block, first, count, ref.dim, out, &f)
+        if accepted(b"a range", code, True):
+            same_bytes(b"frames of a range", out, ref.values + first * ref.dim,
+                       <uint64_t>(4 * count * ref.dim))
     free(out)
 
 
