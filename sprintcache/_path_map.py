@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-__all__ = ["ENVIRONMENT", "PathMap", "absolute_path", "is_url", "path_mapper"]
+__all__ = ["ENVIRONMENT", "PathMap", "absolute_path", "is_url", "mapped_path", "path_mapper"]
 
 StrPath: TypeAlias = "str | os.PathLike[str]"
 PathMap: TypeAlias = "Mapping[str, str] | Callable[[str], StrPath]"
@@ -46,6 +46,11 @@ def path_mapper(path_map: PathMap | None) -> Callable[[str], str]:
     if not callable(path_map):
         raise TypeError(f"path_map must be a mapping or a function, not {path_map!r:.80}")
     return _by_function(path_map)
+
+
+def mapped_path(path: StrPath, path_map: PathMap | None) -> str:
+    """The absolute path that is opened instead of a path; see `path_mapper`."""
+    return path_mapper(path_map)(os.path.abspath(path))
 
 
 def _by_function(function: Callable[[str], StrPath]) -> Callable[[str], str]:

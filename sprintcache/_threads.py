@@ -1,15 +1,15 @@
-"""chunk_map, ordered_map: process many items in a few threads, results in order."""
+"""Maps that process many items in a few threads, results in order."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-__all__ = ["chunk_map", "default_threads", "ordered_map"]
+__all__ = ["batch_map", "chunk_map", "default_threads", "ordered_map"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -20,6 +20,15 @@ _CHUNK = 64  # names a thread works on at a time
 def default_threads() -> int:
     """One thread per processor, at most 8."""
     return min(os.cpu_count() or 1, 8)
+
+
+def batch_map(
+    work: Callable[[Item], Result], items: Sequence[Item], num_threads: int
+) -> list[Result]:
+    """The results of `work` for each item of a batch, without threads where one is enough."""
+    if num_threads == 1 or len(items) < 2:
+        return [work(item) for item in items]
+    return list(ordered_map(work, items, num_threads))
 
 
 def chunk_map(

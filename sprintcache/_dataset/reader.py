@@ -8,7 +8,7 @@ from dataclasses import replace
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
-from sprintcache._path_map import path_mapper
+from sprintcache._path_map import mapped_path
 from sprintcache._signals import holds_audio
 from sprintcache.allophones import AllophoneLabeling
 
@@ -195,10 +195,12 @@ def _stream_class(kind: str, source: Any, options: dict[str, Any]) -> Any:
         if options.get("soft") is not None:
             return SoftAlignmentStream
         options.pop("soft", None)
-    if kind == "audio" and isinstance(source, (str, os.PathLike)):
-        mapped = path_mapper(options.get("path_map"))(os.path.abspath(source))
-        if is_corpus(mapped):
-            return AudioFileStream
+    if (
+        kind == "audio"
+        and isinstance(source, (str, os.PathLike))
+        and is_corpus(mapped_path(source, options.get("path_map")))
+    ):
+        return AudioFileStream
     if kind == "vector" and is_vector_table(source):
         return VectorStream
     return _STREAMS[kind]

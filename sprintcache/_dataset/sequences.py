@@ -13,7 +13,7 @@ import numpy as np
 
 from sprintcache._packing import Packing, packed_layouts
 
-from .buffers import BatchBuffers, PaddedArrays
+from .buffers import BatchBuffers, PaddedArrays, ReadOptions
 from .corpus import Corpus
 from .streams.base import FrameArrays, Output, Stream
 
@@ -132,21 +132,17 @@ class SequenceReader:
         corpus = self._corpus
         indices = corpus.indices(seqs, unchecked=True)
         streams = self._streams if keys is None else {key: self._streams[key] for key in keys}
+        options = ReadOptions(pad, num_threads, buffers)
         entries, fetched, frames = {}, {}, {}
         for key, stream in streams.items():
             entries[key] = corpus.numbers(key, indices)
-            fetched[key], frames[key] = stream.fetch(
-                entries[key], pad=pad, num_threads=num_threads, buffers=buffers
-            )
+            fetched[key], frames[key] = stream.fetch(entries[key], options)
         agreed = corpus.agreed(frames, indices)
         batch: PaddedArrays = {}
         for key, stream in streams.items():
-            arrays = stream.arrays(
-                entries[key], fetched[key], agreed[key], pad=pad, buffers=buffers
-            )
-            batch.update(arrays)
+            batch.update(stream.arrays(entries[key], fetched[key], agreed[key], options))
         if self.window > 1 and "data" in batch:
-            batch["data"] = _windowed(*batch["data"], self.window, buffers), batch["data"][1]
+            batch["data"] = _windowed(*batch["data"], self.window, options.memory), batch["data"][1]
         return batch
 
     def read_packed(
@@ -185,28 +181,20 @@ class SequenceReader:
         streams = self._streams if keys is None else {key: self._streams[key] for key in keys}
         layouts = packed_layouts(packing, streams)
         indices = self._corpus.indices(seqs, unchecked=True)
+        options = ReadOptions(pad, num_threads, buffers)
         batch: dict[str, FrameArrays] = {}
         frames = {}
         for key, stream in streams.items():
-            read = stream.read_ranges(
-                self._corpus.numbers(key, indices),
-                layout=layouts[key],
-                pad=pad,
-                num_threads=num_threads,
-                buffers=buffers,
-            )
+            numbers = self._corpus.numbers(key, indices)
+            read = stream.read_ranges(numbers, options, layout=layouts[key])
             frames[key] = next(iter(read.values())).lengths
             batch.update(read)
         agreed = self._corpus.agreed(frames, indices)
         for key, stream in streams.items():
             if agreed[key] is not frames[key]:
+                numbers = self._corpus.numbers(key, indices)
                 batch |= stream.read_ranges(
-                    self._corpus.numbers(key, indices),
-                    stops=agreed[key],
-                    layout=layouts[key],
-                    pad=pad,
-                    num_threads=num_threads,
-                    buffers=buffers,
+                    numbers, options, stops=agreed[key], layout=layouts[key]
                 )
         return batch
 
@@ -258,11 +246,9 @@ class SequenceReader:
         indices = self._corpus.indices(seqs, unchecked=True)
         return self._streams[key].read_ranges(
             self._corpus.numbers(key, indices),
+            ReadOptions(pad, num_threads, buffers),
             starts=starts,
             stops=stops,
-            pad=pad,
-            num_threads=num_threads,
-            buffers=buffers,
         )
 
 
@@ -270,12 +256,11 @@ def _windowed(
     batch: NDArray[np.float32],
     lengths: NDArray[np.int64],
     window: int,
-    buffers: BatchBuffers | None,
+    memory: BatchBuffers,
 ) -> NDArray[np.float32]:
     """`sliding_window` of a padded batch: (B, Tmax, D) to (B, Tmax, window * D)."""
     num_seqs, longest, dim = batch.shape
     shape = num_seqs, longest, window, dim
-    memory = BatchBuffers() if buffers is None else buffers
     out = memory.take("data, window", shape, np.float32)
     for column in range(window):
         shift = column - window // 2

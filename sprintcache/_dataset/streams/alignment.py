@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sprintcache._dataset.buffers import BatchBuffers, PaddedArrays
+from sprintcache._dataset.buffers import DEFAULTS, PaddedArrays, ReadOptions
 from sprintcache.alignment import OnMismatch, checks_alphabet
 from sprintcache.allophones import AllophoneLabeling
 from sprintcache.label_rates import LabelRate
@@ -82,72 +82,63 @@ class AlignmentStream(ArchiveStream):
         return self.rate.lengths(super().num_frames_all(num_threads))
 
     def fetch(
-        self,
-        entries: Entries,
-        *,
-        pad: int = -1,
-        num_threads: int = 1,
-        buffers: BatchBuffers | None = None,
+        self, entries: Entries, options: ReadOptions = DEFAULTS
     ) -> tuple[Any, NDArray[np.int64]]:
         """Decodes labels into the batch; see `Stream.fetch`."""
         factors = None if self.labeling is None else self.labeling.factors
         is_plain = factors is None and self.rate.is_identity
-        out: Any = None
-        if buffers is not None:
-            key = self.data_key if is_plain else f"{self.data_key}, stored"
-            out = lambda shape: buffers.take(key, shape, np.int32)  # noqa: E731
-        batch, lengths = self.archive.read_labels_batch(
-            entries, self.labeling, pad, out, num_threads, self.on_alphabet_mismatch
-        )
+        key = self.data_key if is_plain else f"{self.data_key}, stored"
+        batch, lengths = self.archive.read_labels_batch(*self._arguments(entries, options, key))
         if is_plain:
             return {self.data_key: (batch, lengths)}, lengths
         if not self.rate.is_identity:
-            batch, lengths = self.rate.apply(batch, lengths, pad)
-        return self._copied(batch, lengths, factors, pad, buffers), lengths
+            batch, lengths = self.rate.apply(batch, lengths, options.pad)
+        return self._copied(batch, lengths, factors, options), lengths
 
     def read_ranges(
         self,
         entries: Entries,
+        options: ReadOptions = DEFAULTS,
         *,
         starts: NDArray[np.int64] | None = None,
         stops: NDArray[np.int64] | None = None,
         layout: Layout | None = None,
-        pad: int = -1,
-        num_threads: int = 1,
-        buffers: BatchBuffers | None = None,
     ) -> dict[str, FrameArrays]:
         """Decodes labels into place if they are delivered as stored; see `Stream.read_ranges`."""
-        options: dict[str, Any] = {"starts": starts, "stops": stops}
         factors = None if self.labeling is None else self.labeling.factors
         if factors is not None or not self.rate.is_identity:
-            return super().read_ranges(
-                entries,
-                layout=layout,
-                pad=pad,
-                num_threads=num_threads,
-                buffers=buffers,
-                **options,
-            )
-        out: Any = None
-        if buffers is not None:
-            out = lambda shape: buffers.take(self.data_key, shape, np.int32)  # noqa: E731
-        given = entries, self.labeling, pad, out, num_threads, self.on_alphabet_mismatch
+            return super().read_ranges(entries, options, starts=starts, stops=stops, layout=layout)
+        given = self._arguments(entries, options, self.data_key)
         if layout is None:
-            values, lengths = self.archive.read_labels_batch(*given, **options)
+            values, lengths = self.archive.read_labels_batch(*given, starts=starts, stops=stops)
             return {self.data_key: FrameArrays(values, None, lengths)}
-        options |= {"gap": layout[0], "align": layout[1]}
-        return {self.data_key: FrameArrays(*self.archive.read_labels_packed(*given, **options))}
+        gap, align = layout
+        packed = self.archive.read_labels_packed(
+            *given, gap=gap, align=align, starts=starts, stops=stops
+        )
+        return {self.data_key: FrameArrays(*packed)}
+
+    def _arguments(self, entries: Entries, options: ReadOptions, key: str) -> tuple[Any, ...]:
+        """Arguments of the archive's methods for labels, which read into the memory of `key`."""
+        out = options.out(key, np.int32)
+        return (
+            entries,
+            self.labeling,
+            options.pad,
+            out,
+            options.num_threads,
+            self.on_alphabet_mismatch,
+        )
 
     def _copied(
         self,
         batch: NDArray[np.int32],
         lengths: NDArray[np.int64],
         factors: Mapping[str, NDArray[np.int32]] | None,
-        pad: int,
-        buffers: BatchBuffers | None,
+        options: ReadOptions,
     ) -> PaddedArrays:
         """The outputs in the memory of the batch; of several schemes, the labels of each."""
-        memory = BatchBuffers() if buffers is None else buffers
+        memory = options.memory
         if factors is None:
             copy = memory.take(self.data_key, batch.shape, np.int32)
             copy[:] = batch
@@ -158,7 +149,7 @@ class AlignmentStream(ArchiveStream):
             copy = memory.take(key, batch.shape, np.int32)
             if len(labels):
                 np.take(labels, batch, out=copy, mode="clip")
-            copy[beyond] = pad
+            copy[beyond] = options.pad
             arrays[key] = copy, lengths
         return arrays
 

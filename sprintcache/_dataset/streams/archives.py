@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sprintcache._dataset.buffers import BatchBuffers, Padded, PaddedArrays
+from sprintcache._dataset.buffers import DEFAULTS, Padded, PaddedArrays, ReadOptions
 from sprintcache._path_map import PathMap
-from sprintcache._renaming import Rename, renamer
+from sprintcache._renaming import Rename
 from sprintcache.archive import Archive, Segments
 from sprintcache.errors import FormatError
 from sprintcache.opening import open_archive
@@ -53,7 +53,7 @@ class ArchiveStream(Stream):
         rename: Rename | None = None,
     ) -> None:
         """Opens the archive."""
-        super().__init__(data_key, None if rename is None else renamer(rename))
+        super().__init__(data_key, rename)
         self.archive = open_once(filename, io, path_map)
 
     @property
@@ -115,18 +115,11 @@ class FeatureStream(ArchiveStream):
         return {self.data_key: Output(self._dim, 2, "float32", False)}
 
     def fetch(
-        self,
-        entries: Entries,
-        *,
-        pad: int = -1,
-        num_threads: int = 1,
-        buffers: BatchBuffers | None = None,
+        self, entries: Entries, options: ReadOptions = DEFAULTS
     ) -> tuple[PaddedArrays, NDArray[np.int64]]:
         """Decodes features into the batch; see `Stream.fetch`."""
-        out: Any = None
-        if buffers is not None:
-            out = lambda shape: buffers.take(self.data_key, shape, np.float32)  # noqa: E731
-        batch = self.archive.read_features_batch(entries, out, num_threads)
+        out = options.out(self.data_key, np.float32)
+        batch = self.archive.read_features_batch(entries, out, options.num_threads)
         if batch[0].shape[2] != self._dim:
             batch = self._no_frames(entries, *batch)
         return {self.data_key: batch}, batch[1]
@@ -134,26 +127,21 @@ class FeatureStream(ArchiveStream):
     def read_ranges(
         self,
         entries: Entries,
+        options: ReadOptions = DEFAULTS,
         *,
         starts: NDArray[np.int64] | None = None,
         stops: NDArray[np.int64] | None = None,
         layout: Layout | None = None,
-        pad: int = -1,
-        num_threads: int = 1,
-        buffers: BatchBuffers | None = None,
     ) -> dict[str, FrameArrays]:
         """Decodes features into place; see `Stream.read_ranges`."""
-        out: Any = None
-        if buffers is not None:
-            out = lambda shape: buffers.take(self.data_key, shape, np.float32)  # noqa: E731
-        options: dict[str, Any] = {"starts": starts, "stops": stops}
+        given = entries, options.out(self.data_key, np.float32), options.num_threads
         offsets = None
         if layout is None:
-            values, lengths = self.archive.read_features_batch(entries, out, num_threads, **options)
+            values, lengths = self.archive.read_features_batch(*given, starts=starts, stops=stops)
         else:
-            options |= {"gap": layout[0], "align": layout[1]}
+            gap, align = layout
             values, offsets, lengths = self.archive.read_features_packed(
-                entries, out, num_threads, **options
+                *given, gap=gap, align=align, starts=starts, stops=stops
             )
         if values.shape[-1] != self._dim:
             self._no_frames(entries, values, lengths)

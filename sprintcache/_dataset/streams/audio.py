@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sprintcache._dataset.buffers import BatchBuffers, PaddedArrays
+from sprintcache._dataset.buffers import DEFAULTS, PaddedArrays, ReadOptions
 from sprintcache._reader import check_threads
 from sprintcache._signals import AudioDtype, check_audio_dtype
-from sprintcache._threads import chunk_map, ordered_map
+from sprintcache._threads import batch_map, chunk_map
 
 from .archives import ArchiveStream, Filename
 from .base import Entries, Output, padded
@@ -52,20 +52,13 @@ class AudioStream(ArchiveStream):
         return np.concatenate([np.zeros(0, np.int64), *chunks])
 
     def fetch(
-        self,
-        entries: Entries,
-        *,
-        pad: int = -1,
-        num_threads: int = 1,
-        buffers: BatchBuffers | None = None,
+        self, entries: Entries, options: ReadOptions = DEFAULTS
     ) -> tuple[PaddedArrays, NDArray[np.int64]]:
         """Reads samples; see `Stream.fetch`."""
-        check_threads(num_threads)
+        check_threads(options.num_threads)
         self.archive.check_unchanged()
-        names = self._names(entries)
-        one_by_one = num_threads == 1 or len(names) < 2
-        rows = map(self._read, names) if one_by_one else ordered_map(self._read, names, num_threads)
-        batch = padded(self.data_key, list(rows), self.outputs[self.data_key], pad, buffers)
+        rows = batch_map(self._read, self._names(entries), options.num_threads)
+        batch = padded(self.data_key, rows, self.outputs[self.data_key], options)
         return {self.data_key: batch}, batch[1]
 
     def _read(self, name: str) -> NDArray[Any]:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sprintcache._dataset.buffers import BatchBuffers, PaddedArrays
+from sprintcache._dataset.buffers import DEFAULTS, PaddedArrays, ReadOptions
 from sprintcache._path_map import PathMap, path_mapper
 from sprintcache._reader import check_threads
 from sprintcache._renaming import Rename
 from sprintcache._signals import AudioDtype, check_audio_dtype, soundfile_module
 from sprintcache._text_file import open_regular
-from sprintcache._threads import ordered_map
+from sprintcache._threads import batch_map
 from sprintcache.errors import ArchiveChangedError, FormatError, UnsupportedError
 
 from .base import Entries, Output
@@ -97,21 +97,16 @@ class AudioFileStream(BlissStream):
         return np.array([piece.stop - piece.start for piece in pieces], np.int64)
 
     def fetch(
-        self,
-        entries: Entries,
-        *,
-        pad: int = -1,
-        num_threads: int = 1,
-        buffers: BatchBuffers | None = None,
+        self, entries: Entries, options: ReadOptions = DEFAULTS
     ) -> tuple[PaddedArrays, NDArray[np.int64]]:
         """Reads samples into the batch; see `Stream.fetch`."""
-        check_threads(num_threads)
+        check_threads(options.num_threads)
         numbers = self._numbers(entries).tolist()
         pieces = [self._piece(number) for number in numbers]
         lengths = np.array([piece.stop - piece.start for piece in pieces], np.int64)
-        memory = BatchBuffers() if buffers is None else buffers
         dtype = np.float32 if self.dtype == "float32" else np.int16
-        batch = memory.take(self.data_key, (len(pieces), int(lengths.max(initial=0))), dtype)
+        shape = len(pieces), int(lengths.max(initial=0))
+        batch = options.memory.take(self.data_key, shape, dtype)
 
         def read(index: int) -> None:
             row, piece = batch[index], pieces[index]
@@ -119,10 +114,7 @@ class AudioFileStream(BlissStream):
             self._read(piece, row[:size], numbers[index])
             row[size:] = 0
 
-        indices = range(len(pieces))
-        one_by_one = num_threads == 1 or len(pieces) < 2
-        for _ in map(read, indices) if one_by_one else ordered_map(read, indices, num_threads):
-            pass
+        batch_map(read, range(len(pieces)), options.num_threads)
         return {self.data_key: (batch, lengths)}, lengths
 
     def _read(self, piece: _Piece, out: NDArray[Any], number: int) -> None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sprintcache._dataset.buffers import BatchBuffers, PaddedArrays
+from sprintcache._dataset.buffers import DEFAULTS, PaddedArrays, ReadOptions
 from sprintcache._dataset.packed_strings import PackedStrings
-from sprintcache._path_map import PathMap, path_mapper
-from sprintcache._renaming import Rename, renamer
+from sprintcache._path_map import PathMap, mapped_path
+from sprintcache._renaming import Rename
 from sprintcache.automata import Automata, AutomatonBuilder
 from sprintcache.automata.padded import PaddedAutomata, to_padded
 
@@ -40,13 +40,13 @@ class AutomatonStream(Stream):
         rename: Rename | None = None,
     ) -> None:
         """Opens the file, or reads the corpus of the builder."""
-        super().__init__(data_key, None if rename is None else renamer(rename))
+        super().__init__(data_key, rename)
         self._path = ""
         self._source: Automata | AutomatonBuilder
         if isinstance(filename, (Automata, AutomatonBuilder)):
             self._source = filename
         else:
-            self._path = path_mapper(path_map)(os.path.abspath(filename))
+            self._path = mapped_path(filename, path_map)
             self._source = Automata.load(self._path)
         self._segments = PackedStrings(self._tags())
 
@@ -91,15 +91,10 @@ class AutomatonStream(Stream):
         return lengths
 
     def fetch(
-        self,
-        entries: Entries,
-        *,
-        pad: int = -1,
-        num_threads: int = 1,
-        buffers: BatchBuffers | None = None,
+        self, entries: Entries, options: ReadOptions = DEFAULTS
     ) -> tuple[PaddedAutomata, NDArray[np.int64]]:
         """Reads or builds the automata; see `Stream.fetch`."""
-        arrays = to_padded(self._automata(entries), pad)
+        arrays = to_padded(self._automata(entries), options.pad)
         return arrays, arrays.lengths
 
     def arrays(
@@ -107,9 +102,7 @@ class AutomatonStream(Stream):
         entries: Entries,
         fetched: PaddedAutomata,
         frames: NDArray[np.int64],
-        *,
-        pad: int = -1,
-        buffers: BatchBuffers | None = None,
+        options: ReadOptions = DEFAULTS,
     ) -> PaddedArrays:
         """The three arrays, copied into the buffers; see `Stream.arrays`."""
         twos = np.full(len(frames), 2, np.int64)
@@ -120,8 +113,8 @@ class AutomatonStream(Stream):
         ]
         batch: PaddedArrays = {}
         for key, (array, lengths) in zip(self.outputs, arrays, strict=True):
-            if buffers is not None:
-                memory = buffers.take(key, array.shape, array.dtype.type)
+            if options.buffers is not None:
+                memory = options.buffers.take(key, array.shape, array.dtype.type)
                 memory[:] = array
                 array = memory
             batch[key] = array, lengths

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
-from sprintcache._dataset.buffers import BatchBuffers, Padded, PaddedArrays
+from sprintcache._dataset.buffers import DEFAULTS, Padded, PaddedArrays, ReadOptions
 from sprintcache._dataset.name_lookup import NameIndex, NameSource, NameView
 from sprintcache._packing import packed_offsets
+from sprintcache._renaming import Rename, renamer
 from sprintcache.errors import EntryNotFoundError
 
 if TYPE_CHECKING:
@@ -83,9 +84,9 @@ class Stream(ABC):
     is_frame_target: bool = False
     surplus: int = 0
 
-    def __init__(self, data_key: str, rename: Callable[[str], str] | None) -> None:
+    def __init__(self, data_key: str, rename: Rename | None) -> None:
         self.data_key = data_key
-        self.rename = rename
+        self.rename: Callable[[str], str] | None = None if rename is None else renamer(rename)
         self._index: NameIndex | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -148,20 +149,13 @@ class Stream(ABC):
 
     @abstractmethod
     def fetch(
-        self,
-        entries: Entries,
-        *,
-        pad: int = -1,
-        num_threads: int = 1,
-        buffers: BatchBuffers | None = None,
+        self, entries: Entries, options: ReadOptions = DEFAULTS
     ) -> tuple[Any, NDArray[np.int64]]:
         """The first step of a batch.
 
         Args:
             entries: B segments.
-            pad: value beyond the end of labels.
-            num_threads: threads to read with, this one included.
-            buffers: memory to read into; None: new arrays.
+            options: pad, threads and memory.
 
         Returns:
             an argument for `arrays`, by default data key to (padded array, lengths), and the length
@@ -177,36 +171,32 @@ class Stream(ABC):
         entries: Entries,
         fetched: Any,
         frames: NDArray[np.int64],
-        *,
-        pad: int = -1,
-        buffers: BatchBuffers | None = None,
+        options: ReadOptions = DEFAULTS,
     ) -> PaddedArrays:
         """The second step: data key to (padded array, lengths).
 
         Args:
             entries, fetched: of the first step.
             frames: (B,) how many frames to deliver of each, at most those fetched.
-            pad, buffers: as for `fetch`.
+            options: as for `fetch`.
         """
         arrays: PaddedArrays = {}
         for key, (batch, lengths) in fetched.items():
             if frames is not lengths:
                 batch = batch[:, : frames.max(initial=0)]
                 sparse = self.outputs[key].is_sparse
-                batch[np.arange(batch.shape[1]) >= frames[:, None]] = pad if sparse else 0
+                batch[np.arange(batch.shape[1]) >= frames[:, None]] = options.pad if sparse else 0
             arrays[key] = batch, frames
         return arrays
 
     def read_ranges(
         self,
         entries: Entries,
+        options: ReadOptions = DEFAULTS,
         *,
         starts: NDArray[np.int64] | None = None,
         stops: NDArray[np.int64] | None = None,
         layout: Layout | None = None,
-        pad: int = -1,
-        num_threads: int = 1,
-        buffers: BatchBuffers | None = None,
     ) -> dict[str, FrameArrays]:
         """Data key to an array of ranges of frames, padded or packed.
 
@@ -217,18 +207,19 @@ class Stream(ABC):
             entries: B segments.
             starts, stops: (B,) ranges; None: from the first frame, to the last one.
             layout: gap and alignment of a packed array; None: a padded one.
-            pad, num_threads, buffers: as for `fetch`.
+            options: as for `fetch`.
         """
-        fetched, lengths = self.fetch(entries, pad=pad, num_threads=num_threads)
+        fresh = options._replace(buffers=None)  # the result has the memory of the key
+        fetched, lengths = self.fetch(entries, fresh)
         result = {}
-        for key, (array, sizes) in self.arrays(entries, fetched, lengths, pad=pad).items():
+        for key, (array, sizes) in self.arrays(entries, fetched, lengths, fresh).items():
             firsts = np.zeros_like(sizes) if starts is None else np.minimum(starts, sizes)
             ends = sizes if stops is None else np.minimum(stops, sizes)
             rows = [
                 row[first:end]
                 for row, first, end in zip(array, firsts.tolist(), ends.tolist(), strict=True)
             ]
-            result[key] = joined(key, rows, self.outputs[key], layout, pad, buffers)
+            result[key] = joined(key, rows, self.outputs[key], layout, options)
         return result
 
     def read_one(self, entries: Entries) -> dict[str, NDArray[Any]]:
@@ -256,24 +247,17 @@ class Stream(ABC):
         return self.segments.at(entries) if isinstance(entries, np.ndarray) else entries
 
 
-def padded(
-    key: str,
-    rows: Sequence[NDArray[Any]],
-    output: Output,
-    pad: int,
-    buffers: BatchBuffers | None,
-) -> Padded:
+def padded(key: str, rows: Sequence[NDArray[Any]], output: Output, options: ReadOptions) -> Padded:
     """Rows of different length as one array, and the lengths.
 
-    Beyond the end is `pad` for signed labels, 0 for other data.
+    Beyond the end is `options.pad` for signed labels, 0 for other data.
     """
     lengths = np.array([len(row) for row in rows], np.int64)
     width = (output.dim,) if output.num_axes == 2 else ()
     shape = len(rows), int(lengths.max(initial=0)), *width
     dtype = np.dtype(output.dtype)
-    memory = BatchBuffers() if buffers is None else buffers
-    batch = memory.take(key, shape, dtype.type)
-    fill = pad if output.is_sparse and dtype.kind == "i" else 0
+    batch = options.memory.take(key, shape, dtype.type)
+    fill = options.pad if output.is_sparse and dtype.kind == "i" else 0
     for target, row in zip(batch, rows, strict=True):
         target[: len(row)] = row
         target[len(row) :] = fill
@@ -285,20 +269,18 @@ def joined(
     rows: Sequence[NDArray[Any]],
     output: Output,
     layout: Layout | None,
-    pad: int,
-    buffers: BatchBuffers | None,
+    options: ReadOptions,
 ) -> FrameArrays:
     """Rows of different length as one array, padded or packed; see `padded`."""
     if layout is None:
-        values, lengths = padded(key, rows, output, pad, buffers)
+        values, lengths = padded(key, rows, output, options)
         return FrameArrays(values, None, lengths)
     lengths = np.array([len(row) for row in rows], np.int64)
     offsets = packed_offsets(lengths, *layout)
     width = (output.dim,) if output.num_axes == 2 else ()
     dtype = np.dtype(output.dtype)
-    memory = BatchBuffers() if buffers is None else buffers
-    values = memory.take(key, (int(offsets[-1]), *width), dtype.type)
-    fill = pad if output.is_sparse and dtype.kind == "i" else 0
+    values = options.memory.take(key, (int(offsets[-1]), *width), dtype.type)
+    fill = options.pad if output.is_sparse and dtype.kind == "i" else 0
     for row, begin, end in zip(rows, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
         values[begin : begin + len(row)] = row
         values[begin + len(row) : end] = fill

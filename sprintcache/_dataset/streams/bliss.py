@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from sprintcache._dataset.buffers import BatchBuffers, PaddedArrays
+from sprintcache._dataset.buffers import DEFAULTS, PaddedArrays, ReadOptions
 from sprintcache._dataset.corpus_table import corpus_table
 from sprintcache._dataset.name_lookup import NameView
-from sprintcache._path_map import PathMap, path_mapper
-from sprintcache._renaming import Rename, renamer
+from sprintcache._path_map import PathMap, mapped_path
+from sprintcache._renaming import Rename
 
 from .base import Entries, Output, Stream, padded
 
@@ -38,8 +38,8 @@ class BlissStream(Stream):
         rename: Rename | None = None,
     ) -> None:
         """Reads the corpus, unless another stream has read it."""
-        super().__init__(data_key, None if rename is None else renamer(rename))
-        self.table = corpus_table(path_mapper(path_map)(os.path.abspath(filename)))
+        super().__init__(data_key, rename)
+        self.table = corpus_table(mapped_path(filename, path_map))
         self.rows: NDArray[np.int64] = np.flatnonzero(self._is_available())
 
     def _is_available(self) -> NDArray[np.bool_]:
@@ -106,12 +106,7 @@ class SpeakerStream(BlissStream):
         return lengths
 
     def fetch(
-        self,
-        entries: Entries,
-        *,
-        pad: int = -1,
-        num_threads: int = 1,
-        buffers: BatchBuffers | None = None,
+        self, entries: Entries, options: ReadOptions = DEFAULTS
     ) -> tuple[PaddedArrays, NDArray[np.int64]]:
         """Looks the speakers up; see `Stream.fetch`."""
         speakers = self._speakers(self._numbers(entries))
@@ -119,7 +114,7 @@ class SpeakerStream(BlissStream):
             rows = list(speakers[:, None])
         else:
             rows = [self._encoded[speaker] for speaker in speakers.tolist()]
-        batch = padded(self.data_key, rows, self.outputs[self.data_key], pad, buffers)
+        batch = padded(self.data_key, rows, self.outputs[self.data_key], options)
         return {self.data_key: batch}, batch[1]
 
     def _speakers(self, numbers: NDArray[np.int64]) -> NDArray[np.int32]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from sprintcache._dataset.buffers import BatchBuffers, PaddedArrays
+from sprintcache._dataset.buffers import DEFAULTS, BatchBuffers, PaddedArrays, ReadOptions
 from sprintcache.alignment import Alignment
 from sprintcache.allophones import AllophoneLabeling
 from sprintcache.errors import LabelError, naming
@@ -70,12 +70,7 @@ class SoftAlignmentStream(AlignmentStream):
         }
 
     def fetch(
-        self,
-        entries: Entries,
-        *,
-        pad: int = -1,
-        num_threads: int = 1,
-        buffers: BatchBuffers | None = None,
+        self, entries: Entries, options: ReadOptions = DEFAULTS
     ) -> tuple[Any, NDArray[np.int64]]:
         """Decodes alignments; see `Stream.fetch`."""
         names = self._names(entries)
@@ -95,9 +90,7 @@ class SoftAlignmentStream(AlignmentStream):
         entries: Entries,
         fetched: Sequence[Alignment],
         frames: NDArray[np.int64],
-        *,
-        pad: int = -1,
-        buffers: BatchBuffers | None = None,
+        options: ReadOptions = DEFAULTS,
     ) -> PaddedArrays:
         """Maps items to labels and sums or pads them; see `Stream.arrays`."""
         items = [
@@ -105,13 +98,15 @@ class SoftAlignmentStream(AlignmentStream):
             for name, alignment, n in zip(self._names(entries), fetched, frames, strict=True)
         ]
         if self.soft == "dense":
-            return self._dense(items, frames, BatchBuffers() if buffers is None else buffers)
+            return self._dense(items, frames, options.memory)
         return {
-            key: padded(key, [arrays[part] for arrays in items], output, pad, buffers)
+            key: padded(key, [arrays[part] for arrays in items], output, options)
             for part, (key, output) in enumerate(self.outputs.items())
         }
 
-    def read_ranges(self, entries: Entries, **options: Any) -> dict[str, FrameArrays]:
+    def read_ranges(
+        self, entries: Entries, options: ReadOptions = DEFAULTS, **ranges: Any
+    ) -> dict[str, FrameArrays]:
         """Slices what is decoded; see `Stream.read_ranges`.
 
         Raises:
@@ -119,7 +114,7 @@ class SoftAlignmentStream(AlignmentStream):
         """
         if self.soft == "sparse":
             raise ValueError(f"{self.data_key}: a sparse target is read in padded batches only")
-        return Stream.read_ranges(self, entries, **options)
+        return Stream.read_ranges(self, entries, options, **ranges)
 
     def _items(self, name: str, alignment: Alignment, frames: int) -> Items:
         """Time, label and weight of the items of the first frames."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sprintcache._dataset.buffers import BatchBuffers, PaddedArrays
+from sprintcache._dataset.buffers import DEFAULTS, PaddedArrays, ReadOptions
 from sprintcache._path_map import PathMap
 from sprintcache._renaming import Rename
 from sprintcache.errors import LabelError, naming
@@ -120,16 +120,11 @@ class TextStream(BlissStream):
         return np.fromiter((len(row) for row in map(self._row, numbers)), np.int64, len(numbers))
 
     def fetch(
-        self,
-        entries: Entries,
-        *,
-        pad: int = -1,
-        num_threads: int = 1,
-        buffers: BatchBuffers | None = None,
+        self, entries: Entries, options: ReadOptions = DEFAULTS
     ) -> tuple[PaddedArrays, NDArray[np.int64]]:
         """Encodes the orthographies; see `Stream.fetch`."""
         rows = [self._row(number) for number in self._numbers(entries)]
-        batch = padded(self.data_key, rows, self.outputs[self.data_key], pad, buffers)
+        batch = padded(self.data_key, rows, self.outputs[self.data_key], options)
         return {self.data_key: batch}, batch[1]
 
     def _row(self, number: int) -> NDArray[Any]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sprintcache._dataset.buffers import BatchBuffers, PaddedArrays
+from sprintcache._dataset.buffers import DEFAULTS, PaddedArrays, ReadOptions
 from sprintcache._dataset.packed_strings import PackedStrings
-from sprintcache._path_map import PathMap, path_mapper
-from sprintcache._renaming import Rename, renamer
+from sprintcache._path_map import PathMap, mapped_path
+from sprintcache._renaming import Rename
 from sprintcache._text_file import open_regular
 from sprintcache.errors import FormatError, UnsupportedError
 
@@ -34,15 +34,10 @@ class ArchiveVectorStream(FeatureStream):
     may_exceed = True
 
     def fetch(
-        self,
-        entries: Entries,
-        *,
-        pad: int = -1,
-        num_threads: int = 1,
-        buffers: BatchBuffers | None = None,
+        self, entries: Entries, options: ReadOptions = DEFAULTS
     ) -> tuple[PaddedArrays, NDArray[np.int64]]:
         """Decodes the rows; see `Stream.fetch`."""
-        batch, lengths = super().fetch(entries, pad=pad, num_threads=num_threads, buffers=buffers)
+        batch, lengths = super().fetch(entries, options)
         wrong = np.flatnonzero(lengths != 1)
         if len(wrong):
             name = self._names(entries)[int(wrong[0])]
@@ -75,8 +70,8 @@ class VectorStream(Stream):
         rename: Rename | None = None,
     ) -> None:
         """Reads the file."""
-        super().__init__(data_key, None if rename is None else renamer(rename))
-        self._path = path_mapper(path_map)(os.path.abspath(filename))
+        super().__init__(data_key, rename)
+        self._path = mapped_path(filename, path_map)
         self._load()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -112,19 +107,13 @@ class VectorStream(Stream):
         return np.ones(len(entries), np.int64)
 
     def fetch(
-        self,
-        entries: Entries,
-        *,
-        pad: int = -1,
-        num_threads: int = 1,
-        buffers: BatchBuffers | None = None,
+        self, entries: Entries, options: ReadOptions = DEFAULTS
     ) -> tuple[PaddedArrays, NDArray[np.int64]]:
         """Copies the rows; see `Stream.fetch`."""
         numbers = self._numbers(entries)
         lengths = np.ones(len(numbers), np.int64)
-        memory = BatchBuffers() if buffers is None else buffers
         shape = len(numbers), min(len(numbers), 1), self._rows.shape[1]
-        batch = memory.take(self.data_key, shape, np.float32)
+        batch = options.memory.take(self.data_key, shape, np.float32)
         batch[:] = self._rows[numbers][:, None]
         return {self.data_key: (batch, lengths)}, lengths
 
