@@ -124,7 +124,7 @@ class RemoteArchive(Archive):
         self._arguments = (tuple(paths), request, title, index)
         copies = [SparseCopy(path, self.folder) if is_url(path) else None for path in paths]
         self._copy_of = {copy.path: copy for copy in copies if copy is not None}
-        index_paths = [] if index is None else [_fetched_index(index, self.folder)]
+        index_paths = [] if index is None else _fetched_index(index, self.folder)
         for index_path in index_paths:
             _take_times(index_path, copies)
         for copy in self._copy_of.values():
@@ -253,22 +253,25 @@ def open_remote(paths: Sequence[str], request: OpenRequest, title: str) -> Remot
     if index is not None:
         try:
             archive = RemoteArchive(paths, request, title, index)
-        except (FileNotFoundError, FormatError) as error:
+        except FormatError as error:  # of a table that was left out for an index out of date
             logger.debug("%s is opened without an index: %s", title, error)
         else:
-            if archive.index_path is not None:
+            if archive.index_path is not None or not archive.index_problems:
                 return archive
             archive.close()
     return RemoteArchive(paths, request, title)
 
 
-def _fetched_index(index: str, folder: str) -> str:
-    """The local path of an index."""
+def _fetched_index(index: str, folder: str) -> list[str]:
+    """The local path of an index, if there is one."""
     if not is_url(index):
-        return index
-    copy = SparseCopy(index, folder)
+        return [index] if os.path.exists(index) else []
+    try:
+        copy = SparseCopy(index, folder)
+    except FileNotFoundError:
+        return []
     copy.fetch([(0, copy.size)])
-    return copy.path
+    return [copy.path]
 
 
 def _take_times(index_path: str, copies: Sequence[SparseCopy | None]) -> None:

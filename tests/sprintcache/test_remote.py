@@ -19,7 +19,7 @@ from tests.paths import DATA
 pytest.importorskip("obstore", reason="obstore is not installed")
 
 from sprintcache._remote.archive import RemoteArchive
-from sprintcache._remote.sparse_copy import BLOCK
+from sprintcache._remote.sparse_copy import BLOCK, SparseCopy
 
 PARTS = [DATA / f"features.part{i}.cache" for i in (1, 2, 3)]
 VITERBI = DATA / "alignment.viterbi.cache"
@@ -106,6 +106,22 @@ def test_only_blocks_in_use_are_fetched(tmp_path: Path) -> None:
     assert [int(row[0, 0]) for row in batch] == [9, 7, 8, 15]
     assert len(runs) == 2
     assert far.fetch(["c/08/1"]) == 0
+
+
+def test_an_object_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where there is no index."""
+    large_archive(tmp_path / "features.cache", frames=8)
+    urls: list[str] = []
+    opened = SparseCopy.__init__
+
+    def recorded(copy: SparseCopy, url: str, folder: str) -> None:
+        urls.append(url)
+        opened(copy, url, folder)
+
+    monkeypatch.setattr(SparseCopy, "__init__", recorded)
+    url = url_of(tmp_path / "features.cache")
+    assert sprintcache.open_archive(url).read_features("c/03/1")[0, 0] == 3
+    assert sorted(urls) == [url, f"{url}.index"]
 
 
 def test_errors_name_the_object(tmp_path: Path) -> None:
