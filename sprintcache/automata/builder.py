@@ -172,13 +172,9 @@ class AutomatonBuilder:
         self._case = case
         self._silence_repetitions = silence_repetitions
         self._orthographies: dict[str, str | None] | None = None
-        if topology == "ctc" and not _like_sprint:  # its weights are fixed
-            phone_transition, silence_transition, entry_transition = (
-                _CTC if given is None and transitions is None else given
-                for given in (phone_transition, silence_transition, entry_transition)
-            )
         transitions = _transition_model(
             transitions,
+            _CTC if topology == "ctc" and not _like_sprint else None,
             phone=phone_transition,
             silence=silence_transition,
             entry=entry_transition,
@@ -536,7 +532,9 @@ def _silence_phone(lexicon: Lexicon) -> int:
     return phons[-1].phones[0]
 
 
-def _transition_model(given: Transitions | None, **parts: Any) -> Transitions:
+def _transition_model(
+    given: Transitions | None, default: Sequence[float] | None, **parts: Any
+) -> Transitions:
     changes = {name: value for name, value in parts.items() if value is not None}
     if given is not None:
         if changes:
@@ -544,8 +542,9 @@ def _transition_model(given: Transitions | None, **parts: Any) -> Transitions:
         _check("applicator", given.applicator, ("legacy", "corrected"))
         return given
     for name in ("phone", "silence", "entry"):
-        if name in changes:
-            changes[name] = Transition.of(changes[name])
+        weights = changes.get(name, default)
+        if weights is not None:
+            changes[name] = Transition.of(weights)
     _check("applicator", changes.get("applicator", "legacy"), ("legacy", "corrected"))
     return Transitions(**changes)
 
