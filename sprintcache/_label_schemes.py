@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PARTS",
     "AllophoneParts",
+    "ParsedAllophone",
     "Schemes",
     "named_schemes",
     "needs_phonemes",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sprintcache import states
-from sprintcache._label_schemes import parse_allophone
+from sprintcache._label_schemes import ParsedAllophone, parse_allophone
 from sprintcache.allophones import AllophoneLabeling
 from sprintcache.errors import SegmentationError
 
@@ -20,20 +20,10 @@ SILENCE = "[SILENCE]"
 BOUNDARY = "#"
 
 
-class Allophone(NamedTuple):
-    """The parts of an allophone.
+class Allophone(ParsedAllophone):
+    """The parts of an allophone; without contexts, `left` and `right` are empty."""
 
-    Attributes:
-        phone: center phone.
-        left, right: neighbors, ``"#"`` at a boundary.
-        initial, final: whether it is the first or last phone of a word.
-    """
-
-    phone: str
-    left: str
-    right: str
-    initial: bool
-    final: bool
+    __slots__ = ()
 
     @property
     def symbol(self) -> str:
