@@ -13,7 +13,6 @@ import multiprocessing
 import os
 import pickle
 import random
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -120,15 +119,6 @@ def workers(path: str, warm: str) -> list[int]:
     return sizes
 
 
-def run_child(spec: dict[str, Any]) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--child", json.dumps(spec)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{spec['peer']}: {done.stderr.strip()}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
 def measure(args: argparse.Namespace, report: Report, folder: Path, count: int) -> None:
     import sprintcache
 
@@ -144,7 +134,7 @@ def measure(args: argparse.Namespace, report: Report, folder: Path, count: int) 
     for _ in range(rounds):
         for peer in PEERS:
             spec = {"path": str(path), "warm": str(warm), "count": count, "peer": peer}
-            results[peer].append(run_child(spec))
+            results[peer].append(harness.run_child(__file__, spec))
     sizes = workers(str(path), str(warm))
 
     def median(peer: str, *keys: str) -> float:

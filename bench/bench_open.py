@@ -13,7 +13,6 @@ import importlib
 import json
 import mmap
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -111,15 +110,6 @@ def child(spec: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def run_child(spec: dict[str, Any]) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--child", json.dumps(spec)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{spec['peer']}: {done.stderr.strip()}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
 def median(results: list[dict[str, Any]], *keys: str) -> float:
     values = []
     for result in results:
@@ -149,11 +139,12 @@ def one_size(
         for peer in peers:
             if peer == "returnn" and number >= 3:
                 continue
-            results[peer].append(run_child({**spec, "peer": peer}))
+            results[peer].append(harness.run_child(__file__, {**spec, "peer": peer}))
     with open(path, "rb") as f, mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ) as other:
         int(np.frombuffer(other, np.uint8)[::4096].max())  # the same pages in another process
         for peer in peers:
-            results[peer][0]["memory_beside"] = run_child({**spec, "peer": peer})["memory"]
+            second = harness.run_child(__file__, {**spec, "peer": peer})
+            results[peer][0]["memory_beside"] = second["memory"]
     path.unlink()
 
     def mib(peer: str, *keys: str) -> str:

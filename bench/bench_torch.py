@@ -17,8 +17,6 @@ import functools
 import json
 import multiprocessing
 import statistics
-import subprocess
-import sys
 import time
 import timeit
 from collections.abc import Callable, Iterator
@@ -332,16 +330,6 @@ def child(spec: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def run_child(spec: dict[str, Any]) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, __file__, "--child", json.dumps(spec)], capture_output=True, text=True
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip())
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
 def memory(report: Report, args: Any, folder: Path) -> None:
     count = 20_000 if args.quick else 1_000_000
     with ArchiveFile(folder / "warm.cache") as archive:
@@ -357,7 +345,7 @@ def memory(report: Report, args: Any, folder: Path) -> None:
     rows = []
     mib = 1 << 20
     for context in ("fork", "spawn"):
-        result = run_child({**spec, "context": context})
+        result = harness.run_child(__file__, {**spec, "context": context})
         over = {
             key: max(one[key] for one in result["ours"])
             - statistics.median(one[key] for one in result["idle"])

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -204,6 +205,16 @@ def check_equal(peer: str, entry: str, got: Any, want: np.ndarray) -> None:
             f"{peer}: {entry}: first difference at {list(where)}: {got[where]!r}, "
             f"want {want[where]!r}"
         )
+
+
+def run_child(script: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """The last line, JSON, that a script prints when it is called with ``--child`` and a spec."""
+    command = [sys.executable, script, "--child", json.dumps(spec)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{spec.get('peer', script)}: {done.stderr.strip()}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 # --- facts ---------------------------------------------------------------------------------------
