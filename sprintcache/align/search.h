@@ -33,6 +33,12 @@ typedef struct {
     uint32_t origin, arc;
 } sa_trace;
 
+/* Best hypothesis of a state in the next frame; score_bits is SA_NONE, a NaN that no sum has, where
+ * the state was not reached. */
+typedef struct {
+    uint32_t score_bits, origin, arc;
+} sa_node;
+
 /* One arc between surviving hypotheses, for the sum over all paths. */
 typedef struct {
     uint32_t from, to, arc; /* from and to: hypotheses of this frame and the next */
@@ -61,6 +67,8 @@ typedef struct {
     /* hypotheses */
     sa_hyp *current, *next;
     uint32_t *position; /* of a state in `next`, SA_NONE elsewhere */
+    sa_node *nodes;     /* of each state */
+    uint32_t *order;    /* states of the next frame as they were first reached */
     size_t states_capacity;
     sa_trace *trace;
     size_t trace_capacity, trace_size;
@@ -100,6 +108,7 @@ static int sa_reserve(void **memory, size_t *capacity, size_t count, size_t size
 
 static void sa_free(sa_search *s) {
     free(s->arcs), free(s->scores), free(s->current), free(s->next), free(s->position);
+    free(s->nodes), free(s->order);
     free(s->trace), free(s->frame_begin), free(s->alpha), free(s->beta), free(s->links);
     free(s->link_begin), free(s->items), free(s->frame_best);
     free(s->column_of_label), free(s->column_label);
@@ -157,13 +166,16 @@ static int sa_begin(sa_search *s, uint32_t num_states, uint32_t initial, const u
     if (!SA_RESERVE(s, scores, scores_capacity, (size_t)num_frames * num_columns + 1))
         return SA_NO_MEMORY;
     if (num_states > states) {
-        size_t a = states, b = states, c = states;
+        size_t a = states, b = states, c = states, d = states, e = states;
         if (!sa_reserve((void **)&s->current, &a, num_states, sizeof(sa_hyp)) ||
             !sa_reserve((void **)&s->next, &b, num_states, sizeof(sa_hyp)) ||
-            !sa_reserve((void **)&s->position, &c, num_states, sizeof(uint32_t)))
+            !sa_reserve((void **)&s->position, &c, num_states, sizeof(uint32_t)) ||
+            !sa_reserve((void **)&s->nodes, &d, num_states, sizeof(sa_node)) ||
+            !sa_reserve((void **)&s->order, &e, (size_t)num_states + 1, sizeof(uint32_t)))
             return SA_NO_MEMORY;
         s->states_capacity = num_states;
     }
+    memset(s->nodes, 0xff, (size_t)num_states * sizeof(sa_node));
     memset(s->position, 0xff, (size_t)num_states * sizeof(uint32_t));
     if ((size_t)num_frames + 2 > frames) {
         size_t a = frames, b = frames, c = frames;
@@ -190,56 +202,67 @@ static int sa_begin(sa_search *s, uint32_t num_states, uint32_t initial, const u
     return SA_OK;
 }
 
+/* The hypotheses after one frame, into nodes and order; returns their number. A search spends its
+ * time here: there is no branch that depends on scores, since it could not be predicted. */
+static uint32_t sa_expand(const sa_search *s, const float *scores, uint32_t num_current,
+                          float *best_score) {
+    const sa_hyp *current = s->current;
+    const uint32_t *arc_begin = s->arc_begin;
+    const sa_arc *arcs = s->arcs;
+    sa_node *nodes = s->nodes;
+    uint32_t *order = s->order, num_next = 0;
+    float best = INFINITY;
+    for (uint32_t h = 0; h < num_current; h++) {
+        uint32_t a = arc_begin[current[h].state], end = arc_begin[current[h].state + 1];
+        float score = current[h].score;
+        for (; a < end; a++) {
+            float x = (score + arcs[a].weight) + scores[arcs[a].column], before;
+            sa_node *node = nodes + arcs[a].target;
+            uint32_t bits = node->score_bits, x_bits;
+            memcpy(&before, &bits, sizeof(before)), memcpy(&x_bits, &x, sizeof(x));
+            order[num_next] = arcs[a].target;
+            num_next += bits == SA_NONE;
+            uint32_t mask = -(uint32_t)((bits == SA_NONE) | (x <= before));
+            node->score_bits = bits ^ ((bits ^ x_bits) & mask);
+            node->origin ^= (node->origin ^ h) & mask;
+            node->arc ^= (node->arc ^ a) & mask;
+            best = x < best ? x : best;
+        }
+    }
+    *best_score = best;
+    return num_next;
+}
+
 /* One round of the search with a beam. SA_NO_PATH: no final state was reached. */
 static int sa_round(sa_search *s, float beam) {
-    sa_hyp *current = s->current, *next = s->next;
-    uint32_t num_current = 1, *position = s->position;
+    sa_hyp *current = s->current;
+    sa_node *nodes = s->nodes;
+    uint32_t num_current = 1;
     size_t size = 0;
     current[0] = (sa_hyp){s->initial, 0, 0};
     s->num_hypotheses = 0, s->num_pruned = 0;
     for (uint32_t t = 0; t < s->num_frames; t++) {
-        const float *scores = s->scores + (size_t)t * s->num_columns;
-        uint32_t num_next = 0;
-        float best = INFINITY;
         s->frame_begin[t] = size;
         if (!SA_RESERVE(s, trace, trace_capacity, size + s->num_states)) return SA_NO_MEMORY;
         sa_trace *trace = s->trace + size;
-        for (uint32_t h = 0; h < num_current; h++) {
-            uint32_t end = s->arc_begin[current[h].state + 1];
-            uint32_t origin = current[h].origin;
-            float score = current[h].score;
-            for (uint32_t a = s->arc_begin[current[h].state]; a < end; a++) {
-                float x = (score + s->arcs[a].weight) + scores[s->arcs[a].column];
-                uint32_t target = s->arcs[a].target, p = position[target];
-                best = x < best ? x : best;
-                if (p == SA_NONE) {
-                    p = position[target] = num_next++;
-                    next[p].state = target, next[p].score = x;
-                    trace[p] = (sa_trace){origin, a};
-                    continue;
-                }
-                int better = x <= next[p].score; /* without a branch: it cannot be predicted */
-                next[p].score = better ? x : next[p].score;
-                trace[p].origin = better ? origin : trace[p].origin;
-                trace[p].arc = better ? a : trace[p].arc;
-            }
-        }
-        float limit = best + beam;
+        uint32_t num_next = sa_expand(s, s->scores + (size_t)t * s->num_columns, num_current,
+                                      s->frame_best + t);
+        float limit = s->frame_best[t] + beam;
         uint32_t kept = 0;
-        s->frame_best[t] = best;
-        for (uint32_t p = 0; p < num_next; p++) {
-            position[next[p].state] = SA_NONE;
-            if (next[p].score > limit) continue;
-            next[kept] = next[p];
-            next[kept].origin = kept;
-            trace[kept] = trace[p];
-            kept++;
+        for (uint32_t p = 0; p < num_next; p++) { /* kept <= p: current has room for it */
+            uint32_t state = s->order[p];
+            sa_node node = nodes[state];
+            float score;
+            memcpy(&score, &node.score_bits, sizeof(score));
+            nodes[state].score_bits = SA_NONE;
+            current[kept].state = state, current[kept].score = score;
+            trace[kept] = (sa_trace){node.origin, node.arc};
+            kept += !(score > limit);
         }
         s->num_pruned += num_next - kept;
         s->num_hypotheses += kept;
         size += kept;
-        sa_hyp *swap = current;
-        current = next, next = swap, num_current = kept;
+        num_current = kept;
     }
     s->trace_size = size;
     s->frame_begin[s->num_frames] = size;
