@@ -108,7 +108,7 @@ def search_peers(data: Sentences) -> list[Peer]:
         def plan(order: Order) -> Run:
             def run() -> None:
                 for i in order:
-                    aligner._search(acceptors[i], data.posteriors[i], **options)
+                    aligner._search([acceptors[i]], [data.posteriors[i]], **options)
 
             return run
 

@@ -99,9 +99,10 @@ def _packed_one(value: int) -> bytes:
 def _alphabet(alphabet: Mapping[int, str] | None) -> bytes:
     if alphabet is None:
         return b""
-    if alphabet and not (min(alphabet) >= 0 and max(alphabet) < 1 << 32):
+    items = sorted(alphabet.items())
+    if items and not (items[0][0] >= 0 and items[-1][0] < 1 << 32):
         raise ValueError("the keys of an alphabet must be between 0 and 2**32 - 1")
-    rows = [_alphabet_row(id_, alphabet[id_]) for id_ in sorted(alphabet)]
+    rows = [_alphabet_row(id_, symbol) for id_, symbol in items]
     return _packed_one(len(rows)) + b"".join(rows)
 
 

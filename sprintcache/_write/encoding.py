@@ -17,7 +17,7 @@ import numpy as np
 
 from sprintcache._files import Part
 from sprintcache._reader import Packets
-from sprintcache.alignment import Alignment
+from sprintcache.alignment import Alignment, distinct_ids
 from sprintcache.entries import Block
 
 from .alignment_encoding import encode_alignment, encode_string
@@ -230,9 +230,9 @@ def encode_alignment_entry(alignment: Alignment) -> list[Part]:
         raise TypeError(f"expected an Alignment, found {type(alignment).__name__}")
     alphabet = alignment.alphabet
     if alphabet is not None:
-        missing = sorted(set(alignment.emission.tolist()) - alphabet.keys())
-        if missing:
-            raise ValueError(f"no symbol for id {missing[0]}")
+        for id_ in distinct_ids(alignment.emission):
+            if id_ not in alphabet:
+                raise ValueError(f"no symbol for id {id_}")
     start, end = 0.0, 0.01 * (alignment.num_frames - 1) + 0.025
     if not len(alignment):
         start, end = _DBL_MAX, -_DBL_MAX

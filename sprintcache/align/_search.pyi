@@ -2,20 +2,18 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
+from sprintcache.align.result import SearchResult
+from sprintcache.automata.acceptor import Acceptor
+
 __test__: dict[str, str]
 
 @disjoint_base
 class Search:
     def run(
         self,
-        initial: int,
-        arc_begin: NDArray[np.uint32],
-        arc_target: NDArray[np.uint32],
-        arc_weight: NDArray[np.float32],
-        final_weight: NDArray[np.float32],
-        arc_label: NDArray[np.uint32],
+        acceptors: list[Acceptor],
+        log_probs: list[NDArray[np.float32]],
         label_table: NDArray[np.uint32],
-        log_probs: NDArray[np.float32],
         *,
         sum_paths: bool,
         scale: float,
@@ -26,13 +24,4 @@ class Search:
         factor: float,
         until_equal: bool,
         min_weight: float,
-    ) -> tuple[
-        str,
-        float | None,
-        float,
-        int,
-        int
-        | NDArray[np.uint32]
-        | tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.float64]]
-        | None,
-    ]: ...
+    ) -> list[SearchResult]: ...

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain, compress
+from operator import not_
 from threading import local
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from sprintcache._configuration import Source
-from sprintcache.alignment import STATE_SHIFT, Alignment
+from sprintcache._threads import batch_map
+from sprintcache.alignment import STATE_SHIFT, Alignment, distinct_ids
+from sprintcache.automata.acceptor import Acceptor
 from sprintcache.automata.builder import AutomatonBuilder
 from sprintcache.errors import AutomatonError, LabelError
 from sprintcache.lexicon import SILENCE, tokens
@@ -27,13 +30,31 @@ from .sprint_parameters import ALIGNMENT_NODE, aligner_keywords
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from sprintcache.automata.acceptor import Acceptor
+    from .result import SearchResult
 
-__all__ = ["Aligner"]
+__all__ = ["CHUNK", "AlignJob", "Aligner"]
 
+CHUNK = 8  # segments that a thread aligns at a time
 MODES = ("viterbi", "baum-welch")
 _MAX_FLOAT = float(np.finfo(np.float32).max)
 _ALLOPHONE_MASK = (1 << STATE_SHIFT) - 1
+
+
+class AlignJob(NamedTuple):
+    """A segment to align.
+
+    Attributes:
+        log_probs: (T, L) log probabilities or any scores, larger is better.
+        orthography: the words.
+        tag: name of the segment, for the result.
+        start, end: time of the first and the last frame in seconds, kept in the alignment.
+    """
+
+    log_probs: ArrayLike
+    orthography: str
+    tag: str | None = None
+    start: float | None = None
+    end: float | None = None
 
 
 class Aligner:
@@ -153,20 +174,55 @@ class Aligner:
             LabelError: if `log_probs` has fewer columns than the orthography has labels.
             ValueError: if `log_probs` is not a matrix, or orthography and tag are None.
         """
-        values = np.ascontiguousarray(log_probs, np.float32)
-        if values.ndim != 2:
-            raise ValueError(f"log_probs must have shape (T, L), not {values.shape}")
         if orthography is None:
             if tag is None:
                 raise ValueError("an orthography, or the tag of a segment of the corpus")
             orthography = self.builder.orthography(tag)
-        try:
-            acceptor = self.builder.acceptor(orthography)
-        except AutomatonError as error:
-            return AlignResult(
-                tag, None, None, len(values), reason=str(error), start=start, end=end
+        return self.align_jobs([AlignJob(log_probs, orthography, tag, start, end)])[0]
+
+    def align_jobs(self, jobs: Sequence[AlignJob]) -> list[AlignResult]:
+        """Aligns segments one after the other; the GIL is released once for all of them.
+
+        Args:
+            jobs: the segments.
+
+        Returns:
+            One result per job, as of `align`.
+
+        Raises:
+            LabelError, ValueError: as `align` does, for the first such job.
+        """
+        values = [_matrix(job.log_probs) for job in jobs]
+        acceptors = self.builder.acceptors_or_errors([job.orthography for job in jobs])
+        refused = [isinstance(acceptor, AutomatonError) for acceptor in acceptors]
+        searches = iter(
+            self._search(
+                [acceptor for acceptor in acceptors if isinstance(acceptor, Acceptor)],
+                list(compress(values, map(not_, refused))),
             )
-        status, score, beam, num_hypotheses, result = self._search(acceptor, values)
+        )
+        return [
+            AlignResult(
+                job.tag, None, None, len(x), reason=str(acceptor), start=job.start, end=job.end
+            )
+            if isinstance(acceptor, AutomatonError)
+            else self._result(job, acceptor, x, *next(searches))
+            for job, acceptor, x in zip(jobs, acceptors, values, strict=True)
+        ]
+
+    def _result(
+        self,
+        job: AlignJob,
+        acceptor: Acceptor,
+        values: NDArray[np.float32],
+        status: str,
+        score: float | None,
+        beam: float,
+        num_hypotheses: int,
+        result: Any,
+    ) -> AlignResult:
+        """The result of one search."""
+        tag, start, end = job.tag, job.start, job.end
         if status == "no column":
             raise LabelError(
                 "the scores have fewer columns than the state tying has labels",
@@ -187,7 +243,7 @@ class Aligner:
                 times, labels, alphabet=self._symbols(labels), start=start, end=end, weighted=False
             )
             find_words: Callable[[], tuple[AlignedWord, ...]] = partial(
-                self._words, acceptor, result, orthography
+                self._words, acceptor, result, job.orthography
             )
         else:
             frames, labels, weights = result
@@ -239,34 +295,32 @@ class Aligner:
                     raise ValueError(f"length {size} of sequence {i}, which has {len(row)} frames")
             rows = [row[:size] for row, size in zip(rows, sizes, strict=True)]
         names: Sequence[str | None] = [None] * count if tags is None else tags
-        if num_threads == 1:
-            return [self.align(*args) for args in zip(rows, orthographies, names, strict=True)]
-        with ThreadPoolExecutor(num_threads) as threads:
-            return list(threads.map(self.align, rows, orthographies, names))
+        jobs = []
+        for row, orthography, name in zip(rows, orthographies, names, strict=True):
+            if orthography is None:
+                if name is None:
+                    raise ValueError("an orthography, or the tag of a segment of the corpus")
+                orthography = self.builder.orthography(name)
+            jobs.append(AlignJob(row, orthography, name))
+        size = min(CHUNK, max(1, count // (2 * num_threads)))
+        chunks = [jobs[i : i + size] for i in range(0, count, size)]
+        return list(chain.from_iterable(batch_map(self.align_jobs, chunks, num_threads)))
 
     # ---- parts of a result
 
     def _search(
-        self, acceptor: Acceptor, log_probs: NDArray[np.float32], **options: Any
-    ) -> tuple[Any, ...]:
-        """Searches an acceptor; see `Search.run`. `options` override those of the aligner."""
+        self, acceptors: list[Acceptor], log_probs: list[NDArray[np.float32]], **options: Any
+    ) -> list[SearchResult]:
+        """Searches acceptors; see `Search.run`. `options` override those of the aligner."""
         from ._search import Search
 
         search = getattr(self._searches, "search", None)
         if search is None:
             search = self._searches.search = Search()
-        result: tuple[Any, ...] = search.run(
-            acceptor.initial,
-            acceptor.arc_begin,
-            acceptor.arc_target,
-            acceptor.arc_weight,
-            acceptor.final_weight,
-            acceptor.arc_label,
-            self.builder.label_table,
-            log_probs,
-            **{**self._options, **options},
+        results: list[SearchResult] = search.run(
+            acceptors, log_probs, self.builder.label_table, **{**self._options, **options}
         )
-        return result
+        return results
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_searches": None}
@@ -277,7 +331,7 @@ class Aligner:
     def _symbols(self, labels: NDArray[np.uint32]) -> dict[int, str]:
         """Symbols of the allophone states that occur, by id."""
         known, symbols = self._known_symbols, {}
-        for label in sorted(set(labels.tolist())):
+        for label in distinct_ids(labels):
             if label not in known:
                 allophone = self.builder.alphabet.allophones[label & _ALLOPHONE_MASK]
                 symbol = self.builder.alphabet.symbol(allophone)
@@ -316,6 +370,14 @@ class Aligner:
             names = lemma.symbol, text, lemma.special == SILENCE
             self._known_pronunciations[number] = names
         return names
+
+
+def _matrix(log_probs: ArrayLike) -> NDArray[np.float32]:
+    """(T, L) float32; ValueError for another number of axes."""
+    values = np.ascontiguousarray(log_probs, np.float32)
+    if values.ndim != 2:
+        raise ValueError(f"log_probs must have shape (T, L), not {values.shape}")
+    return values
 
 
 _NO_ARC = "min_weight leaves a frame without any path"

@@ -8,7 +8,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from sprintcache.alignment import Alignment
+
+    Items = tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.float64]]
+    # status, score, beam, number of hypotheses, and label, path or items; see `Search.run`
+    SearchResult = tuple[str, float | None, float, int, int | NDArray[np.uint32] | Items | None]
 
 __all__ = ["AlignResult", "AlignedWord"]
 

@@ -10,6 +10,7 @@ from sprintcache._threads import chunk_map, default_threads
 from sprintcache.alignment import Alignment
 from sprintcache.errors import EntryNotFoundError, SprintCacheError
 
+from .aligner import CHUNK, AlignJob
 from .result import AlignResult
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["align_segments", "write_result"]
 
 _DATATYPE = "flow-alignment"
-_CHUNK = 8  # segments that a thread aligns at a time
 
 
 def align_segments(
@@ -45,26 +45,30 @@ def align_segments(
         LabelError: if the scores have fewer columns than the state tying has labels.
     """
 
-    def align(name: str) -> AlignResult:
-        if name not in scores:
-            return AlignResult(name, None, None, 0, reason="the archive has no scores for it")
-        try:
-            orthography = aligner.builder.orthography(name)
-            values = scores.read_features(name)
-            times = scores.read_times(name)
-        except EntryNotFoundError:
-            return AlignResult(name, None, None, 0, reason="the corpus has no such segment")
-        except SprintCacheError as error:
-            return AlignResult(name, None, None, 0, reason=f"{type(error).__name__}: {error}")
-        start, end = (float(times[0, 0]), float(times[-1, 1])) if len(times) else (0.0, 0.0)
-        return aligner.align(values, orthography, name, start=start, end=end)
-
-    def align_chunk(chunk: list[str]) -> list[AlignResult]:
-        return [align(name) for name in chunk]
+    def align_chunk(names: list[str]) -> list[AlignResult]:
+        jobs = [_job(aligner, scores, name) for name in names]
+        results = iter(aligner.align_jobs([job for job in jobs if isinstance(job, AlignJob)]))
+        return [job if isinstance(job, AlignResult) else next(results) for job in jobs]
 
     chosen = scores.segments if names is None else names
-    chunks = chunk_map(align_chunk, chosen, num_threads or default_threads(), _CHUNK)
+    chunks = chunk_map(align_chunk, chosen, num_threads or default_threads(), CHUNK)
     return chain.from_iterable(chunks)
+
+
+def _job(aligner: Aligner, scores: Archive, name: str) -> AlignJob | AlignResult:
+    """The scores and the orthography of a segment, or the result of one that lacks them."""
+    if name not in scores:
+        return AlignResult(name, None, None, 0, reason="the archive has no scores for it")
+    try:
+        orthography = aligner.builder.orthography(name)
+        values = scores.read_features(name)
+        times = scores.read_times(name)
+    except EntryNotFoundError:
+        return AlignResult(name, None, None, 0, reason="the corpus has no such segment")
+    except SprintCacheError as error:
+        return AlignResult(name, None, None, 0, reason=f"{type(error).__name__}: {error}")
+    start, end = (float(times[0, 0]), float(times[-1, 1])) if len(times) else (0.0, 0.0)
+    return AlignJob(values, orthography, name, start, end)
 
 
 def write_result(

@@ -91,11 +91,8 @@ cdef extern from "_graph_core.h" nogil:
 
     ctypedef struct sg_acceptor:
         uint32_t num_states
+        uint32_t num_arcs
         uint32_t initial
-        const sg_node *nodes
-        const sg_arc *arcs
-        size_t num_arcs
-        const sg_word *words
 
     sg_work *sg_work_new()
     void sg_work_free(sg_work *work)
@@ -106,7 +103,9 @@ cdef extern from "_graph_core.h" nogil:
     size_t sg_batch_size(const sg_work *work)
     const sg_edge *sg_batch_edges(const sg_work *work)
     size_t sg_batch_groups(const sg_work *work, const uint32_t **begin, const uint32_t **lemmas)
-    int sg_acceptor_of(sg_work *work, sg_acceptor *acceptor)
+    int sg_append_acceptor(sg_work *work, sg_acceptor *acceptor)
+    void sg_batch_acceptors(const sg_work *work, const sg_node **nodes, const sg_arc **arcs,
+                            const sg_word **words)
     uint64_t sg_hash(uint64_t key)
     int sg_pronunciation_scores(float *scores, const double *values, const uint8_t *are_scores,
                                 size_t count, int normalize)

@@ -261,61 +261,114 @@ cdef class GraphModel:
         self.resting.append(work)
         return (result[0], result[1], start_end, *result[2:])
 
-    def acceptor(self, const int32_t[::1] tokens):
-        """Returns the graph of a sentence before its export.
+    def acceptors(self, const int32_t[::1] tokens, const int64_t[::1] offsets):
+        """Returns the graphs of sentences before their export.
+
+        Args:
+            tokens, offsets: as in `build`.
 
         Returns:
-            ``(initial, arc_begin (S + 1,), arc_target, arc_label uint32, arc_weight float32,
-            final_weight (S,) float32, arc_pronunciation int32, arc_words (2, A) int32)``.
-
-        Raises:
-            RefusalError: for a sentence without an automaton.
+            One tuple per sentence: ``(initial, arc_begin (S + 1,), arc_target, arc_label uint32,
+            arc_weight float32, final_weight (S,) float32, arc_pronunciation int32, arc_words
+            (2, A) int32)``, or ``(code, detail)`` of a sentence without an automaton.
         """
         cdef _Work work = self.resting.pop() if self.resting else _Work()
         cdef sg_work *w = work.work
+        cdef Py_ssize_t num_sentences = offsets.shape[0] - 1, b
         cdef const int32_t *first = &tokens[0] if tokens.shape[0] else NULL
-        cdef uint32_t count = <uint32_t>tokens.shape[0], detail = 0
         cdef sg_acceptor graph
-        cdef int code
-        cdef size_t i
-        cdef const sg_word *word
+        cdef int code = SG_OK
+        cdef uint32_t detail = 0
+        cdef size_t num_states = 0, num_arcs = 0
+        # of each sentence: code, detail or initial state, states and arcs up to its end
+        rows = np.empty((num_sentences, 4), np.int64)
+        cdef int64_t[:, ::1] row_of = rows
         with nogil:
             sg_batch_clear(w)
-            code = sg_accept(w, &self.model, first, count, &detail)
-            if code == SG_OK:
-                code = sg_acceptor_of(w, &graph)
+            for b in range(num_sentences):
+                code = sg_accept(
+                    w,
+                    &self.model,
+                    first + offsets[b] if first != NULL else NULL,
+                    <uint32_t>(offsets[b + 1] - offsets[b]),
+                    &detail,
+                )
+                if code == SG_OK:
+                    code = sg_append_acceptor(w, &graph)
+                if code == SG_NO_MEMORY:
+                    break
+                row_of[b, 0] = code
+                row_of[b, 1] = detail
+                if code == SG_OK:
+                    row_of[b, 1] = graph.initial
+                    num_states += graph.num_states
+                    num_arcs += graph.num_arcs
+                row_of[b, 2] = num_states
+                row_of[b, 3] = num_arcs
         if code == SG_NO_MEMORY:
             raise MemoryError
-        if code != SG_OK:
-            self.resting.append(work)
-            raise RefusalError(CODES[code], 0, detail)
-        arc_begin = np.zeros(graph.num_states + 1, np.uint32)
-        final_weight = np.empty(graph.num_states, np.float32)
-        targets = np.empty(graph.num_arcs, np.uint32)
-        labels = np.empty(graph.num_arcs, np.uint32)
-        weights = np.empty(graph.num_arcs, np.float32)
-        pronunciations = np.full(graph.num_arcs, -1, np.int32)
-        words = np.full((2, graph.num_arcs), -1, np.int32)
-        cdef uint32_t[::1] begin_out = arc_begin, target_out = targets, label_out = labels
-        cdef float[::1] final_out = final_weight, weight_out = weights
-        cdef int32_t[::1] pronunciation_out = pronunciations
-        cdef int32_t[:, ::1] words_out = words
-        with nogil:
-            for i in range(graph.num_states):
-                begin_out[i + 1] = graph.nodes[i].begin + graph.nodes[i].count
-                final_out[i] = graph.nodes[i].final_weight
-            for i in range(graph.num_arcs):
-                target_out[i] = graph.arcs[i].target
-                label_out[i] = graph.arcs[i].label
-                weight_out[i] = graph.arcs[i].weight
-                if graph.arcs[i].word != SG_NONE:
-                    word = &graph.words[graph.arcs[i].word]
-                    pronunciation_out[i] = <int32_t>word.pronunciation
-                    words_out[0, i] = word.begin
-                    words_out[1, i] = word.end
-        initial = graph.initial
+        graphs = _acceptors(w, num_states, num_arcs, rows)
         self.resting.append(work)
-        return initial, arc_begin, targets, labels, weights, final_weight, pronunciations, words
+        return graphs
+
+
+cdef list _acceptors(sg_work *w, size_t num_states, size_t num_arcs, rows):
+    """The graphs of a batch as arrays."""
+    cdef const sg_node *nodes = NULL
+    cdef const sg_arc *arcs = NULL
+    cdef const sg_word *words = NULL
+    cdef const sg_word *word
+    cdef int64_t[:, ::1] row_of = rows
+    cdef size_t i
+    cdef Py_ssize_t b
+    begins = np.empty(num_states + rows.shape[0], np.uint32)
+    finals = np.empty(num_states, np.float32)
+    targets = np.empty(num_arcs, np.uint32)
+    labels = np.empty(num_arcs, np.uint32)
+    weights = np.empty(num_arcs, np.float32)
+    pronunciations = np.empty(num_arcs, np.int32)
+    word_tokens = np.empty((2, num_arcs), np.int32)
+    cdef uint32_t[::1] begin_out = begins, target_out = targets, label_out = labels
+    cdef float[::1] final_out = finals, weight_out = weights
+    cdef int32_t[::1] pronunciation_out = pronunciations
+    cdef int32_t[:, ::1] token_out = word_tokens
+    sg_batch_acceptors(w, &nodes, &arcs, &words)
+    with nogil:
+        i = 0
+        for b in range(row_of.shape[0]):  # one begin more per graph than states
+            begin_out[i + b] = 0
+            while i < <size_t>row_of[b, 2]:
+                begin_out[i + b + 1] = nodes[i].begin + nodes[i].count
+                final_out[i] = nodes[i].final_weight
+                i += 1
+        for i in range(num_arcs):
+            target_out[i] = arcs[i].target
+            label_out[i] = arcs[i].label
+            weight_out[i] = arcs[i].weight
+            pronunciation_out[i] = token_out[0, i] = token_out[1, i] = -1
+            if arcs[i].word != SG_NONE:
+                word = &words[arcs[i].word]
+                pronunciation_out[i] = <int32_t>word.pronunciation
+                token_out[0, i] = word.begin
+                token_out[1, i] = word.end
+    graphs = []
+    state = arc = 0
+    for index, (code, value, state_end, arc_end) in enumerate(rows.tolist()):
+        if code != SG_OK:
+            graphs.append((CODES[code], value))
+            continue
+        graphs.append((
+            value,
+            begins[state + index : state_end + index + 1],
+            targets[arc:arc_end],
+            labels[arc:arc_end],
+            weights[arc:arc_end],
+            finals[state:state_end],
+            pronunciations[arc:arc_end],
+            word_tokens[:, arc:arc_end],
+        ))
+        state, arc = state_end, arc_end
+    return graphs
 
 
 def _rebuilt(arguments):

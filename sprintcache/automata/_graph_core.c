@@ -204,7 +204,7 @@ struct sg_work {
     VEC(lemma_edge) lemma_edges, new_edges;
     VEC(word_node) word_nodes;
     vec_u32 word_node_of, skips, next_phones, stack, seen;
-    VEC(sg_word) words;
+    VEC(sg_word) words, batch_words;
     VEC(candidate) candidates;
     uint32_t next_epoch;
     /* flat graph */
@@ -216,8 +216,8 @@ struct sg_work {
     /* graph with epsilon arcs, then without */
     VEC(hmm_state) hmm_states;
     vec_u32 hmm_head;
-    VEC(sg_node) nodes, final_nodes;
-    vec_arc arcs, final_arcs;
+    VEC(sg_node) nodes, final_nodes, batch_nodes;
+    vec_arc arcs, final_arcs, batch_arcs;
     vec_u32 group; /* of each state of the graph */
     uint32_t initial;
     /* removal of epsilon arcs */
@@ -253,7 +253,7 @@ void sg_work_free(sg_work *w)
         w->lemma_edges.at, w->new_edges.at, w->word_nodes.at, w->word_node_of.at, w->skips.at,
         w->next_phones.at, w->stack.at, w->seen.at, w->words.at, w->candidates.at,
         w->flat_map.at, w->flat_states.at, w->flat_nodes.at, w->flat_arcs.at, w->flat_group.at,
-        w->hmm_states.at, w->hmm_head.at, w->nodes.at, w->final_nodes.at, w->arcs.at,
+        w->hmm_states.at, w->hmm_head.at, w->nodes.at, w->final_nodes.at, w->batch_nodes.at, w->batch_arcs.at, w->batch_words.at, w->arcs.at,
         w->final_arcs.at, w->group.at, w->distance.at, w->distance_epoch.at, w->closure.at,
         w->path_word.at, w->order.at, w->list.at, w->sorted.at, w->reverse_begin.at,
         w->reverse.at, w->alive.at, w->number.at, w->walk.at, w->position.at, w->heap.at,
@@ -384,6 +384,15 @@ void sg_batch_clear(sg_work *w)
     w->group_begin.n = 0;
     w->group_lemmas.n = 0;
     w->group_map.n = 0;
+    w->batch_nodes.n = w->batch_arcs.n = w->batch_words.n = 0;
+}
+
+void sg_batch_acceptors(const sg_work *w, const sg_node **nodes, const sg_arc **arcs,
+                        const sg_word **words)
+{
+    *nodes = w->batch_nodes.at;
+    *arcs = w->batch_arcs.at;
+    *words = w->batch_words.at;
 }
 
 size_t sg_batch_size(const sg_work *w)
@@ -1652,31 +1661,36 @@ int sg_accept(sg_work *w, const sg_model *m, const int32_t *tokens, uint32_t num
     return finish(w, m, detail);
 }
 
-int sg_acceptor_of(sg_work *w, sg_acceptor *acceptor)
+int sg_append_acceptor(sg_work *w, sg_acceptor *acceptor)
 {
     uint32_t s, k, n = 0, total = 0;
     RESERVE(w->number, w->final_nodes.n);
-    w->nodes.n = w->arcs.n = 0;
     for (s = 0; s < w->final_nodes.n; s++)
         if (w->final_nodes.at[s].begin != SG_NONE) {
             w->number.at[s] = n++;
             total += w->final_nodes.at[s].count;
         }
-    RESERVE(w->nodes, n);
-    RESERVE(w->arcs, total);
+    RESERVE(w->batch_nodes, (uint64_t)w->batch_nodes.n + n);
+    RESERVE(w->batch_arcs, (uint64_t)w->batch_arcs.n + total);
+    RESERVE(w->batch_words, (uint64_t)w->batch_words.n + w->words.n);
+    total = 0;
     for (s = 0; s < w->final_nodes.n; s++) {
         sg_node node = w->final_nodes.at[s];
         if (node.begin == SG_NONE)
             continue;
-        w->nodes.at[w->nodes.n++] = (sg_node){w->arcs.n, node.count, node.final_weight};
+        w->batch_nodes.at[w->batch_nodes.n++] = (sg_node){total, node.count, node.final_weight};
+        total += node.count;
         for (k = 0; k < node.count; k++) {
             sg_arc arc = w->final_arcs.at[node.begin + k];
             arc.target = w->number.at[arc.target];
-            w->arcs.at[w->arcs.n++] = arc;
+            if (arc.word != SG_NONE)
+                arc.word += w->batch_words.n;
+            w->batch_arcs.at[w->batch_arcs.n++] = arc;
         }
     }
-    *acceptor = (sg_acceptor){n, w->number.at[w->initial], w->nodes.at, w->arcs.at, w->arcs.n,
-                              w->words.at};
+    for (k = 0; k < w->words.n; k++)
+        w->batch_words.at[w->batch_words.n++] = w->words.at[k];
+    *acceptor = (sg_acceptor){n, total, w->number.at[w->initial]};
     return SG_OK;
 }
 

@@ -118,16 +118,16 @@ const sg_edge *sg_batch_edges(const sg_work *work);
 /* Groups of lemmas that an edge may belong to: group i has lemmas from begin[i] to begin[i + 1]. */
 size_t sg_batch_groups(const sg_work *work, const uint32_t **begin, const uint32_t **lemmas);
 
-/* The graph of sg_accept: states in Sprint's order, arcs sorted by label, target, weight. */
+/* Sizes of the graph of a sentence. */
 typedef struct {
-    uint32_t num_states, initial;
-    const sg_node *nodes;
-    const sg_arc *arcs; /* targets are states of this graph */
-    size_t num_arcs;
-    const sg_word *words;
+    uint32_t num_states, num_arcs, initial;
 } sg_acceptor;
 
-int sg_acceptor_of(sg_work *work, sg_acceptor *acceptor);
+/* Appends the graph of sg_accept to the batch in `work`: states in Sprint's order, arcs sorted by
+ * label, target, weight. States and arcs are numbered per graph, words per batch. */
+int sg_append_acceptor(sg_work *work, sg_acceptor *acceptor);
+void sg_batch_acceptors(const sg_work *work, const sg_node **nodes, const sg_arc **arcs,
+                        const sg_word **words);
 
 uint64_t sg_hash(uint64_t key);
 uint32_t sg_find(const sg_table *table, uint64_t key);

@@ -399,16 +399,25 @@ class AutomatonBuilder:
         Raises:
             AutomatonError: for an orthography without an automaton; names word and reason.
         """
-        from ._graph import RefusalError
+        (result,) = self.acceptors_or_errors([orthography])
+        if isinstance(result, AutomatonError):
+            raise result
+        return result
 
-        numbers, _ = self._token_numbers([orthography])
-        try:
-            initial, begin, *arrays = self._model.acceptor(numbers)
-        except RefusalError as refusal:
-            code, _, detail = refusal.args
-            raise self._error(code, detail, orthography, None) from None
-        target, label, weight, final_weight, pronunciation, words = arrays
-        return Acceptor(initial, begin, target, label, weight, final_weight, pronunciation, words)
+    def acceptors_or_errors(self, orthographies: Sequence[str]) -> list[Acceptor | AutomatonError]:
+        """Returns for each orthography its `acceptor`, or the error that names word and reason."""
+        results: list[Acceptor | AutomatonError] = []
+        graphs = self._model.acceptors(*self._token_numbers(orthographies))
+        for orthography, graph in zip(orthographies, graphs, strict=True):
+            if len(graph) == 2:
+                code, detail = graph
+                results.append(self._error(code, detail, orthography, None))
+                continue
+            initial, begin, target, label, weight, final_weight, pronunciation, words = graph
+            results.append(
+                Acceptor(initial, begin, target, label, weight, final_weight, pronunciation, words)
+            )
+        return results
 
     def acceptors(self, orthographies: Iterable[str], num_threads: int = 1) -> Iterator[Acceptor]:
         """Yields the `acceptor` of each orthography, in order, made by some threads ahead of time.

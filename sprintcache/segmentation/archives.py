@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 import numpy as np
 
 from sprintcache._reader import LabelTable
-from sprintcache.alignment import STATE_SHIFT
+from sprintcache.alignment import STATE_SHIFT, distinct_ids
 from sprintcache.allophones import AllophoneLabeling
 from sprintcache.errors import LabelError, SegmentationError, SprintCacheError, naming
 
@@ -170,8 +170,8 @@ def _read_one(
             raise
     with naming(archive.entry(name).archive_path, name):
         emission, _ = heaviest_items(alignment)
-        used = set(emission.tolist())
-        AllophoneNames(labeling.table.allophones, None, on_mismatch).of(alignment, sorted(used))
+        used = distinct_ids(emission)
+        AllophoneNames(labeling.table.allophones, None, on_mismatch).of(alignment, used)
         num_states = len(labeling.table.table)
         state, allophone = np.divmod(emission.astype(np.int64), 1 << STATE_SHIFT)
         if state.max(initial=0) >= num_states:

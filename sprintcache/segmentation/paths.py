@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from sprintcache.alignment import distinct_ids
 from sprintcache.errors import SegmentationError
 
 from .allophone import AllophoneNames
@@ -61,7 +62,7 @@ def heaviest_path(
     Raises:
         SegmentationError: if no reading of the orthography passes through the items.
     """
-    ids = sorted(set(alignment.emission.tolist()))
+    ids = distinct_ids(alignment.emission)
     known = names.of(alignment, ids)
     readings = readings_of(orthography, 1 + max(state for _, state in known.values()))
     frames: list[list[tuple[int, float]]] = [[] for _ in range(alignment.num_frames)]
