@@ -244,6 +244,7 @@ class AutomatonBuilder:
         if topology == "ctc":
             transitions.check_ctc(num_sets)
         self._numbers, tree = tree_arrays(self.lexicon)
+        self._lemma_symbols = [lemma.symbol for lemma in self.lexicon.lemmas]
         self._model = self._compiled(
             **tree,
             **pronunciation_arrays(self.lexicon, normalize_pronunciations),
@@ -331,7 +332,7 @@ class AutomatonBuilder:
             tag = None if tags is None else tags[index]
             raise self._error(code, detail, orthographies[index], tag) from None
         edges, weights, start_end, states, groups, begin, lemmas = result
-        words = [self.lexicon.lemmas[lemma].symbol for lemma in lemmas.tolist()]
+        words = [self._lemma_symbols[lemma] for lemma in lemmas.tolist()]
         candidates = [tuple(words[first:last]) for first, last in pairwise(begin.tolist())]
         return Automata(
             edges,
@@ -339,7 +340,7 @@ class AutomatonBuilder:
             start_end,
             states,
             self.state_symbols,
-            EdgeWords(groups, candidates),
+            EdgeWords.unchecked(groups, candidates),
             tags,
         )
 

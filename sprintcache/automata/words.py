@@ -34,7 +34,7 @@ class EdgeWords:
 
     @classmethod
     def unchecked(cls, groups: Any, candidates: Sequence[tuple[str, ...]]) -> EdgeWords:
-        """Returns the same without reading `groups`, which may be mapped."""
+        """Returns the same without reading `groups`, which are right by construction or mapped."""
         words = cls(np.zeros(0, np.int32), candidates)
         words.groups = groups
         return words
