@@ -277,7 +277,7 @@ def _fetched_index(index: str, folder: str) -> list[str]:
 def _take_times(index_path: str, copies: Sequence[SparseCopy | None]) -> None:
     """Gives copies the times of the files that an index was written for.
 
-    A store has times of its own; size and identity of the archive still have to match.
+    A store keeps its own times; size and identity of the archive still have to match.
     """
     with open(index_path, "rb") as file:
         header = file.read(_HEADER.size)

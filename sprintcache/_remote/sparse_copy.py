@@ -5,7 +5,7 @@ there; both are shared by all processes that read the copy. A block is written b
 set, so a process that dies leaves at worst a block that is fetched again. Threads and processes may
 fetch at once: they write the same bytes.
 
-The copy lies in a folder named after the object, its version and the boot of the machine, because a
+The copy is in a folder named after the object, its version and the boot of the machine, because a
 crash of the machine may keep the map and lose the blocks.
 """
 

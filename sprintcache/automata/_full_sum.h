@@ -54,7 +54,7 @@ typedef struct {
  * the number of threads. */
 void sc_full_sum_run(const sc_full_sum *job);
 
-/* Rows of posteriors times one factor per sequence: row (i, j) of `size` items lies at
+/* Rows of posteriors times one factor per sequence: row (i, j) of `size` items starts at
  * (i * inner + j) * size and belongs to sequence i or, if `batch_inner`, j. */
 typedef struct {
     const void *posteriors;

@@ -320,30 +320,30 @@ def with_loops(model: Model, flat: Machine) -> tuple[list[list[Arc]], dict[int, 
             target = number("SX", EPSILON, name, right, label)
             arcs[state].append((EPSILON, None, 0.0, target))
             continue
-        for arc_label, _, w, behind in flat.arcs(right):
+        for arc_label, _, w, next_state in flat.arcs(right):
             if arc_label == EPSILON:
-                target = number(may.replace("L", ""), EPSILON, name, behind, label)
+                target = number(may.replace("L", ""), EPSILON, name, next_state, label)
                 arcs[state].append((EPSILON, None, w, target))
             elif arc_label == WORD_END:
                 if "X" in may:
-                    target = number("FSXE", EPSILON, "entry", behind, label)
+                    target = number("FSXE", EPSILON, "entry", next_state, label)
                     arcs[state].append((EPSILON, None, f32(w + weight(name, 3)), target))
             else:
                 if "F" in may:
                     v = leaving(key, state, 1)
-                    target = number("LFSXE", arc_label, set_of(arc_label), behind, label)
+                    target = number("LFSXE", arc_label, set_of(arc_label), next_state, label)
                     arcs[state].append((arc_label, None, f32(w + v), target))
-                next_labels, _, next_empty = degrees(behind)
+                next_labels, _, next_empty = degrees(next_state)
                 v = leaving(key, state, 2)
                 if "S" in may and next_labels + next_empty and v < MAX:
                     v = f32(w + v)
-                    following = flat.arcs(behind)
+                    following = flat.arcs(next_state)
                     if next_labels == 1 and len(following) == 1 and following[0][1] == EPSILON:
                         after, _, u, end = following[0]
                         target = number("LFSXE", after, set_of(after), end, label)
                         arcs[state].append((after, None, f32(v + u), target))
                     else:
-                        target = number("F", EPSILON, None, behind, label)
+                        target = number("F", EPSILON, None, next_state, label)
                         arcs[state].append((EPSILON, None, v, target))
     for state in range(len(arcs) - 1):
         arcs[state] = [arc for arc in arcs[state] if abs(arc[2]) != MAX]

@@ -343,7 +343,7 @@ def test_times_of_an_alignment_without_frames(scratch: Path) -> None:
 
 
 def test_a_frame_without_items_after_the_last_time(scratch: Path) -> None:
-    """It has no time of its own, so none that is too large."""
+    """It has no stored time, so none that is too large."""
     items = b"\3" + builder.packed(2**32 - 1) + b"\5" + b"\0" + b"\3\0\6"
     packet = b"ALIGNRLE" + builder.u32(1 << 31) + b"\2" + items
     data = builder.archive([("a", builder.alignment_entry(packet))])

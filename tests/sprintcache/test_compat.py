@@ -30,7 +30,7 @@ FULL = ["features.cache", "features.gz.cache", "features.holes.cache", "alignmen
 
 @pytest.fixture(autouse=True)
 def closed_files() -> Iterator[None]:
-    """Here, where a warning of it passes: the peers close none of theirs."""
+    """Collects the files that the peers leave open, while their warning is ignored."""
     yield
     gc.collect()
 

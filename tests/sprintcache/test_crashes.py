@@ -62,7 +62,7 @@ class Outcome:
 
 
 class Runner:
-    """A process that runs scenarios, each in a child of its own."""
+    """A process that runs each scenario in a new child."""
 
     def __init__(self, folder: Path) -> None:
         library, self.notes = folder / "write_faults.so", folder / "notes"

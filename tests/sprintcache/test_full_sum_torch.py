@@ -76,7 +76,7 @@ def test_gradcheck(num_labels: int, batch_first: bool) -> None:
 
 
 def test_ctc_loss_of_pytorch() -> None:
-    """Behind a log_softmax both conventions of the gradient are the same."""
+    """After a log_softmax both conventions of the gradient are the same."""
     torch.manual_seed(3)
     labels = [[3, 3, 1], [2], [5, 4, 4, 4, 1, 2]]
     lengths = torch.tensor([9, 1, 14])
@@ -264,7 +264,7 @@ def test_cuda() -> None:
 
 
 class _Event:
-    """Stands in for torch.cuda.Event: the copy may be read only after `synchronize`."""
+    """Replaces torch.cuda.Event: the copy may be read only after `synchronize`."""
 
     def __init__(self, copies: list[tuple[Any, Any]]) -> None:
         self.copies = copies

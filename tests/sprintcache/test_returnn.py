@@ -45,7 +45,7 @@ REAL = {
 
 @pytest.fixture(autouse=True)
 def closed_files() -> Iterator[None]:
-    """Here, where a warning of it passes: RETURNN closes none of its files."""
+    """Collects the files that RETURNN leaves open, while their warning is ignored."""
     yield
     gc.collect()
 
