@@ -246,7 +246,7 @@ class SprintProcess:
             self._child.end(self.exit_timeout if ask else 0)
 
     def close(self, *, ask: bool = True) -> int | None:
-        """Ends the process: asks (unless asked not to), waits, terminates, kills, reaps. Idempotent.
+        """Ends the process: asks if `ask`, waits, terminates, kills, reaps. Idempotent.
 
         Returns its return code; other than 0 is no error: in some modes Sprint aborts while it
         exits.
