@@ -14,6 +14,8 @@ Ownership.
 * The *reading threads* own the iteration of the sampler, one at a time, under the lock of the
   queue; each reads whole batches, applies `transform` and pins the result. They know the queue, the
   dataset and the memory, but not the loader, so a loader that is deleted ends them.
+* When no batch is ready, the training thread reads the next one that no thread has begun, instead
+  of waiting, which saves changes of threads. With a `transform` or a `timeout` it waits.
 * A batch belongs to the training once it is delivered. Its memory returns to `batch_memory` when
   its last tensor is deleted.
 
@@ -21,11 +23,12 @@ Everything that two threads share is guarded by the lock of the queue or of the 
 relies on the GIL. Batches are decoded without it, so several threads read at once on any Python,
 and also their own Python code runs at once on a free-threaded one.
 
-Errors and signals. The training waits interruptibly: Ctrl-C is raised at once, and no batch is
-lost. An error of a reading thread is raised by the next ``next``, as the object that it is, even if
-batches before it are ready; `Loader.state_dict` then is the position after the last delivered
-batch. A forked process has no reading threads: an iteration of the parent raises a LoaderError
-there, and a new one works, from the sampler's position of that moment. Pickled, a loader is idle.
+Errors and signals. The training waits interruptibly: Ctrl-C is raised at once, or after the batch
+that it reads itself, and no batch is lost. An error of a reading thread is raised by the next
+``next``, as the object that it is, even if batches before it are ready; `Loader.state_dict` then is
+the position after the last delivered batch. A forked process has no reading threads: an iteration
+of the parent raises a LoaderError there, and a new one works, from the sampler's position of that
+moment. Pickled, a loader is idle.
 """
 
 from __future__ import annotations
@@ -89,7 +92,8 @@ class Loader:
         Args:
             dataset: the sequences.
             batch_sampler: a `BatchSampler`, or another iterable of lists of corpus indices.
-            num_threads: threads that read batches, each one at a time.
+            num_threads: threads that read batches, each one at a time. While no batch is ready, the
+                training thread reads as well, except with `transform` or `timeout`.
             prefetch: batches that are read ahead, at most: ready or in progress.
             transform: called with each `Batch` in a reading thread, several at once; what it
                 returns is delivered. An `AutomataCollate` is one.
@@ -243,6 +247,9 @@ class _Iteration:
         read = functools.partial(
             _read, loader.dataset, loader._memory, loader._transform, loader._pin_memory
         )
+        # a transform belongs to a reading thread, and a timeout would not end a read
+        is_shared = loader._transform is not None or loader._timeout is not None
+        self._read = None if is_shared else read
         self._threads = [
             threading.Thread(
                 target=_read_steps,
@@ -266,7 +273,7 @@ class _Iteration:
             raise StopIteration
         self._meter.ask()
         try:
-            taken = self._queue.take(self._loader._timeout)
+            taken = self._queue.take(self._loader._timeout, self._read)
         except BaseException:
             self._meter.stop()
             raise
@@ -326,7 +333,7 @@ def _read(
 ) -> _Loaded:
     batch: Any = dataset.read(seqs, memory)
     lengths = next(iter(batch.lengths.values()), None)
-    state, num_frames = batch.state, 0 if lengths is None else int(lengths.sum())
+    state, num_frames = batch.state, 0 if lengths is None else sum(lengths.tolist())
     if transform is not None:
         batch = transform(batch)
     if pin:  # what is pinned already is returned as it is

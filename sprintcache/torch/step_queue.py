@@ -4,10 +4,11 @@ States. A queue is *open* until one of three things happens: the steps are *exha
 are left are delivered first), a reader *fails* (the consumer raises that error at its next `take`,
 even if earlier results are ready), or it is *stopped*. Only an open queue begins steps.
 
-Threads. Readers call `begin`, `fail` and `leave`; one consumer calls `take`; any thread
-calls `stop`, also a finalizer while the same thread holds the lock, which is therefore reentrant.
-One lock guards all of it, the iterator of the steps included, so steps are numbered in the order in
-which they are drawn. Nothing here relies on the GIL.
+Threads. Readers call `begin`, `fail` and `leave`; one consumer calls `take`, and processes steps
+there as well instead of waiting, if it can; any thread calls `stop`, also a finalizer while the
+same thread holds the lock, which is therefore reentrant. One lock guards all of it, the iterator of
+the steps included, so steps are numbered in the order in which they are drawn. Nothing here relies
+on the GIL.
 
 A forked process has none of the readers, and perhaps a locked lock: there, `take` raises a
 LoaderError and `stop` does nothing.
@@ -15,10 +16,11 @@ LoaderError and `stop` does nothing.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from sprintcache.errors import LoaderError
@@ -28,6 +30,7 @@ __all__ = ["StepQueue"]
 Step = TypeVar("Step")
 Result = TypeVar("Result")
 
+_SHORT_SECONDS = 1e-3  # steps below it are not worth a change of threads
 _WAIT_SECONDS = 5.0  # after this time a waiting thread looks again, whatever happened
 
 
@@ -44,11 +47,16 @@ class StepQueue(Generic[Step, Result]):
         """
         self._steps = steps
         self._size = size
+        self._wake_free = max(size // 2, 1)  # free slots that are worth a change of threads
         self._num_readers = num_readers
         self._lock = threading.RLock()
         self._ready = threading.Condition(self._lock)  # the consumer waits
         self._room = threading.Condition(self._lock)  # readers wait
         self._results: dict[int, Result] = {}
+        self._own: tuple[int, Step] | None = None  # the step that the consumer processes
+        self._own_seconds = 0.0  # that the last one took
+        self._left = -math.inf  # when the consumer took its last result
+        self._is_alone = False  # whether readers leave the steps to the consumer
         self._num_begun = 0
         self._num_taken = 0
         self._is_exhausted = False
@@ -76,19 +84,29 @@ class StepQueue(Generic[Step, Result]):
                 self._results[done[0]] = done[1]
                 if done[0] == self._num_taken:
                     self._ready.notify()
-            while self._is_open and self._num_begun - self._num_taken >= self._size:
+            while self._is_open and not self._may_begin:
                 self._room.wait(_WAIT_SECONDS)
-            if not self._is_open:
-                return None
-            try:
-                step = next(self._steps)
-            except StopIteration:
-                self._is_exhausted = True
-                self._ready.notify_all()
-                self._room.notify_all()
-                return None
-            self._num_begun += 1
-            return self._num_begun - 1, step
+            return self._draw() if self._is_open else None
+
+    @property
+    def _num_free(self) -> int:
+        return self._size - (self._num_begun - self._num_taken)
+
+    @property
+    def _may_begin(self) -> bool:
+        return self._num_free > 0 and not self._is_alone
+
+    def _draw(self) -> tuple[int, Step] | None:
+        """Begins the next step of an open queue; None if there is none."""
+        try:
+            step = next(self._steps)
+        except StopIteration:
+            self._is_exhausted = True
+            self._ready.notify_all()
+            self._room.notify_all()
+            return None
+        self._num_begun += 1
+        return self._num_begun - 1, step
 
     def fail(self, error: BaseException) -> None:
         """Stops the queue; the consumer raises the first error."""
@@ -105,11 +123,16 @@ class StepQueue(Generic[Step, Result]):
 
     # ---- consumer
 
-    def take(self, timeout: float | None) -> tuple[Result, int] | None:
-        """Waits for the next result.
+    def take(
+        self, timeout: float | None, process: Callable[[Step], Result] | None = None
+    ) -> tuple[Result, int] | None:
+        """Returns the next result, once it is ready.
 
         Args:
             timeout: seconds to wait; None: any time.
+            process: makes the result of a step. While the next result is not ready, the consumer
+                processes steps that no reader has begun, which costs no change of threads. None:
+                it waits. A step that is interrupted, as by Ctrl-C, is processed by the next `take`.
 
         Returns:
             the result and how many were ready; None after the last one.
@@ -117,34 +140,70 @@ class StepQueue(Generic[Step, Result]):
         Raises:
             TimeoutError: if the result did not come in time; it is not lost.
             LoaderError: if the queue was stopped, or belongs to another process.
-            Exception: the error of a reader.
+            Exception: the error of a reader, or of `process`.
         """
         if os.getpid() != self._process:
             raise LoaderError("this iteration belongs to the process that this one was forked from")
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with self._lock:
-            while True:
-                if self._error is not None:
-                    error, self._error = self._error, None
-                    raise error
-                if self._is_stopped:
-                    raise LoaderError("this iteration was closed")
-                if self._num_taken in self._results:
-                    depth = len(self._results)
-                    result = self._results.pop(self._num_taken)
-                    self._num_taken += 1
-                    self._room.notify()
-                    return result, depth
-                if self._is_exhausted and self._num_taken == self._num_begun:
-                    return None
-                if self._num_readers == 0:
-                    raise LoaderError("all reading threads have ended")
-                seconds = _WAIT_SECONDS
-                if deadline is not None:
-                    seconds = min(seconds, deadline - time.monotonic())
-                    if seconds <= 0:
-                        raise TimeoutError(f"no batch within {timeout} seconds")
-                self._ready.wait(seconds)
+        begin = time.monotonic()
+        deadline = None if timeout is None else begin + timeout
+        is_idle = begin - self._left < self._own_seconds / 4
+        self._is_alone = is_idle and self._own_seconds < _SHORT_SECONDS
+        while True:
+            with self._lock:
+                taken = self._take_ready()
+                if taken is not None or self._is_at_end:
+                    return taken
+                own = None if process is None else self._begin_own()
+                if process is None or own is None:
+                    self._wait(deadline, timeout)
+                    continue
+            try:
+                begin = time.monotonic()
+                result = process(own[1])
+            except Exception:
+                self.stop()
+                raise
+            with self._lock:
+                self._results[own[0]] = result
+                self._own, self._own_seconds = None, time.monotonic() - begin
+
+    def _take_ready(self) -> tuple[Result, int] | None:
+        """The next result, if it is ready, and how many are; raises what ended the queue."""
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        if self._is_stopped:
+            raise LoaderError("this iteration was closed")
+        if self._num_taken not in self._results:
+            return None
+        depth = len(self._results)
+        result = self._results.pop(self._num_taken)
+        self._num_taken += 1
+        if self._num_free >= self._wake_free and self._may_begin:
+            self._room.notify()
+        self._left = time.monotonic()
+        return result, depth
+
+    @property
+    def _is_at_end(self) -> bool:
+        return self._is_exhausted and self._num_taken == self._num_begun
+
+    def _begin_own(self) -> tuple[int, Step] | None:
+        """The step that the consumer may process: one that was interrupted, or the next one."""
+        if self._own is None and self._is_open and self._num_free > 0:
+            self._own = self._draw()
+        return self._own
+
+    def _wait(self, deadline: float | None, timeout: float | None) -> None:
+        """Waits for a change of the queue."""
+        if self._num_readers == 0:
+            raise LoaderError("all reading threads have ended")
+        seconds = _WAIT_SECONDS
+        if deadline is not None:
+            seconds = min(seconds, deadline - time.monotonic())
+            if seconds <= 0:
+                raise TimeoutError(f"no batch within {timeout} seconds")
+        self._ready.wait(seconds)
 
     # ---- any thread
 

@@ -585,9 +585,11 @@ def test_options_out_of_range(dataset: MapDataset) -> None:
         Loader([], [])  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("helps", [False, True], ids=["", "consumer helps"])
 @pytest.mark.parametrize("readers", [1, 4])
-def test_a_queue_under_contention(readers: int) -> None:
+def test_a_queue_under_contention(readers: int, helps: bool) -> None:
     """Without torch or archives: order and completeness of many short steps."""
+    process = (lambda step: -step) if helps else None
     queue: StepQueue[int, int] = StepQueue(iter(range(3000)), 5, readers)
 
     def read() -> None:
@@ -602,13 +604,38 @@ def test_a_queue_under_contention(readers: int) -> None:
     for thread in threads:
         thread.start()
     taken = []
-    while (result := queue.take(SECONDS)) is not None:
+    while (result := queue.take(SECONDS, process)) is not None:
         assert 1 <= result[1] <= 5
         taken.append(result[0])
     for thread in threads:
         thread.join(SECONDS)
     assert taken == [-step for step in range(3000)]
     assert queue.take(SECONDS) is None
+
+
+def test_a_consumer_that_processes_steps() -> None:
+    """A step that is interrupted is processed by the next `take`; an error ends the queue."""
+    queue: StepQueue[int, int] = StepQueue(iter(range(3)), 3, 1)
+    errors = [KeyboardInterrupt(), None, ZeroDivisionError()]
+    processed: list[int] = []
+
+    def process(step: int) -> int:
+        processed.append(step)
+        error = errors.pop(0)
+        if error is not None:
+            raise error
+        return -step
+
+    with pytest.raises(KeyboardInterrupt):
+        queue.take(SECONDS, process)
+    assert queue.begin() == (1, 1)
+    assert queue.take(SECONDS, process) == (0, 1)
+    with pytest.raises(ZeroDivisionError):  # of step 2, while the reader has step 1
+        queue.take(SECONDS, process)
+    assert processed == [0, 0, 2]
+    with pytest.raises(LoaderError, match="closed"):
+        queue.take(SECONDS, process)
+    assert queue.begin((1, -1)) is None
 
 
 def test_readers_that_vanish() -> None:
