@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,13 +101,21 @@ def _alphabet(alphabet: Mapping[int, str] | None) -> bytes:
     items = sorted(alphabet.items())
     if items and not (items[0][0] >= 0 and items[-1][0] < 1 << 32):
         raise ValueError("the keys of an alphabet must be between 0 and 2**32 - 1")
-    rows = [_alphabet_row(id_, symbol) for id_, symbol in items]
-    return _packed_one(len(rows)) + b"".join(rows)
+    return _packed_one(len(items)) + b"".join(map(_ALPHABET_ROWS.__getitem__, items))
 
 
-@lru_cache(1 << 16)
-def _alphabet_row(id_: int, symbol: str) -> bytes:
-    return _packed_one(id_) + encode_string(symbol)
+class _AlphabetRows(dict[tuple[int, str], bytes]):
+    """The bytes of an id and its symbol; alignments of one corpus share most of them."""
+
+    def __missing__(self, item: tuple[int, str]) -> bytes:
+        if len(self) >= _MAX_ROWS:
+            self.clear()
+        row = self[item] = _packed_one(item[0]) + encode_string(item[1])
+        return row
+
+
+_MAX_ROWS = 1 << 16
+_ALPHABET_ROWS = _AlphabetRows()
 
 
 def encode_string(text: str | bytes) -> bytes:

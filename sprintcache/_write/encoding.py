@@ -233,11 +233,11 @@ def encode_alignment_entry(alignment: Alignment) -> list[Part]:
         for id_ in distinct_ids(alignment.emission):
             if id_ not in alphabet:
                 raise ValueError(f"no symbol for id {id_}")
-    start, end = 0.0, 0.01 * (alignment.num_frames - 1) + 0.025
-    if not len(alignment):
-        start, end = _DBL_MAX, -_DBL_MAX
-    start = start if alignment.start is None else alignment.start
-    end = end if alignment.end is None else alignment.end
+    start, end = alignment.start, alignment.end
+    if start is None:
+        start = 0.0 if len(alignment) else _DBL_MAX
+    if end is None:
+        end = 0.01 * (alignment.num_frames - 1) + 0.025 if len(alignment) else -_DBL_MAX
     return encode_blocks([Block("flow-alignment", np.array([[start, end]]), [alignment])])
 
 
