@@ -24,6 +24,7 @@ from dataclasses import replace
 from typing import Any
 
 from sprintcache._checks import check_not_negative
+from sprintcache.ordering import check_epoch
 
 from ._pipe.deadline import check_timeouts
 from ._sequences.sequence_cache import SequenceCache
@@ -208,7 +209,7 @@ class ExternSprintDataset(SprintDatasetBase):
         """
         if seq_order is not None:
             return super().init_seq_order(epoch, seq_list, seq_order=seq_order)
-        epoch = 1 if epoch is None else epoch
+        epoch = 1 if epoch is None else check_epoch(epoch)
         wanted = None if seq_list is None else list(seq_list)
         running = self._running
         if self.predefined_seq_list_order is None and self._is_complete():
@@ -216,7 +217,6 @@ class ExternSprintDataset(SprintDatasetBase):
         begun = epoch, wanted, self.ordering
         if running.begun == begun and self._cache.is_untouched:
             return False
-        self.ordering.seed(epoch)  # checks the epoch
         running.end_epoch()
         cache = running.cache = self._new_cache()
         super().init_seq_order(epoch, wanted)

@@ -15,7 +15,7 @@ __all__ = ["check_arguments", "check_not_negative", "integer", "require_attribut
 def integer(name: str, value: Any) -> int:
     """The value as an int; raises TypeError, which names the option, for other types."""
     try:
-        return operator.index(value)
+        return int(operator.index(value))  # not a bool, nor an integer of numpy
     except TypeError:
         raise TypeError(f"{name} must be an integer, not {value!r:.80}") from None
 

@@ -102,7 +102,7 @@ def make_batches(
     seqs = np.asarray(order, np.int64)
     if lengths is None:
         limits = max_frames, max_packed_frames, buckets, max_seq_length
-        if any(limit is not None for limit in limits):
+        if any(limit is not None for limit in limits) or min_seq_length > 1:
             raise ValueError("limits of frames, and buckets, need the lengths of sequences")
         sizes: NDArray[Any] = np.zeros(len(seqs), np.int64)
     else:

@@ -107,9 +107,9 @@ class ChunkedDataset:
             min_size: chunks of fewer frames are left out, and so are sequences as short as that.
 
         Raises:
-            ValueError: if an option is out of range, or the dataset has no features under "data",
-                has a window, or labels whose length is not that of the features by
-                `reduce_target_factor`.
+            ValueError: if an option is out of range, `min_size` leaves no chunk, or the dataset has
+                no features under "data", has a window, or labels whose length is not that of the
+                features by `reduce_target_factor`.
             TypeError: if an option is not an integer.
         """
         step = size if step is None else step
@@ -140,6 +140,11 @@ class ChunkedDataset:
         self._factor = factor
         lengths = dataset.shared_lengths()
         self._table = ChunkTable(lengths, size, step, min_size)
+        if not len(self._table):
+            raise ValueError(
+                f"no chunk is left by min_size {min_size}: the longest sequence has"
+                f" {lengths.max(initial=0)} frames"
+            )
         self._tags = ChunkNames(self._table, dataset.get_tags)
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ from ._dataset.selection import DatasetReport, Limit, Selection
 from ._dataset.sequences import SequenceReader
 from ._dataset.streams.base import FrameArrays
 from .dataset_base import Dataset, DatasetSeq, read_seq_lengths
+from .ordering import check_epoch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -224,6 +225,7 @@ class SprintCacheDataset(SequenceReader, Dataset):
             None if seq_list is None else list(seq_list),
             None if seq_order is None else [int(index) for index in seq_order],
         )
+        epoch = None if epoch is None else check_epoch(epoch)
         if self._order is not None and (epoch, begun) == (self.epoch, self._begun):
             return False
         order = self._make_order(epoch, *begun)

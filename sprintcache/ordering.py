@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     SeqOrdering = str | Callable[..., str]
 
-__all__ = ["Ordering", "part"]
+__all__ = ["Ordering", "check_epoch", "part"]
 
 _NUMBERS = (
     *("partition_epoch", "repeat_epoch", "fixed_random_seed"),
@@ -126,19 +126,20 @@ class Ordering:
         """The rule of an epoch, as text.
 
         Raises:
-            ValueError, TypeError: if a function returns anything but a rule.
+            ValueError, TypeError: if a function returns anything but a rule, or as `check_epoch`.
         """
         if isinstance(self.seq_ordering, str):
             return self.seq_ordering
-        text = self.seq_ordering(epoch=_checked(epoch))
+        text = self.seq_ordering(epoch=check_epoch(epoch))
         _parse(text)
         return text
 
     def seed(self, epoch: int) -> int:
         """Seed of an epoch: the same in all parts of a full epoch."""
+        epoch = check_epoch(epoch)
         if self.fixed_random_seed is not None:
             return self.fixed_random_seed
-        full = (_checked(epoch) - 1) // self.partition_epoch
+        full = (epoch - 1) // self.partition_epoch
         return full // _parse(self.rule(epoch)).num_epochs + 1 + self.random_seed_offset
 
     def order(
@@ -157,7 +158,9 @@ class Ordering:
 
         Raises:
             ValueError: if the epoch is negative, or the lengths are missing or of another shape.
+            TypeError: if the epoch is not an integer.
         """
+        epoch = check_epoch(epoch)
         text = self.rule(epoch)
         rule = _parse(text)
         sizes: NDArray[Any] = np.zeros(0)
@@ -177,6 +180,14 @@ class Ordering:
         return np.tile(order[start:stop], self.repeat_epoch)
 
 
+def check_epoch(epoch: Any) -> int:
+    """The number of an epoch as an int; raises ValueError, TypeError for anything else."""
+    number = integer("epoch", epoch)
+    if number < 0:
+        raise ValueError(f"epochs are counted from 1 (or 0), got {number}")
+    return number
+
+
 def part(total: int, parts: int, index: int) -> tuple[int, int]:
     """Start and end of one of `parts` contiguous parts of `total`; the first ones are one longer.
 
@@ -190,12 +201,6 @@ def part(total: int, parts: int, index: int) -> tuple[int, int]:
 
 def _is_function(seq_ordering: object) -> bool:
     return callable(seq_ordering) and not isinstance(seq_ordering, (str, type))
-
-
-def _checked(epoch: int) -> int:
-    if epoch < 0:
-        raise ValueError(f"epochs are counted from 1 (or 0), got {epoch}")
-    return epoch
 
 
 def _parse(text: object) -> _Rule:

@@ -101,7 +101,7 @@ class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
 
         Raises:
             EntryNotFoundError: if the keys have different segments.
-            ValueError: for wrong arguments.
+            ValueError: for wrong arguments, or a `seq_list_filter_file` without a tag of the corpus.
             FormatError, OSError: if a file cannot be read.
         """
         seq_list = kwargs.pop("seq_list_filter_file", None)
@@ -126,6 +126,7 @@ class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
             reduce_target_factor=reduce_target_factor,
             reduce_target_frame=reduce_target_frame,
             path_map=path_map,
+            seq_list_filter_file=seq_list,  # compares its tags with the corpus
         )
         self.data = self._archives.data
         self.num_outputs = dict(self._archives.num_outputs)

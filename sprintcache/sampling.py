@@ -20,6 +20,7 @@ Lightning) begin with epoch 0, which has an order different from all others, see
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -29,12 +30,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from .batching import Batches, make_batches
-from .ordering import Ordering
+from .ordering import Ordering, check_epoch
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["BatchSampler", "BatchSeqs", "Remainder", "State"]
+
+logger = logging.getLogger(__name__)
 
 State = dict[str, int]
 Remainder = Literal["repeat", "drop"]
@@ -106,8 +109,9 @@ class BatchSampler:
                 most ``world_size - 1`` batches come twice, or not at all.
 
         Raises:
-            ValueError: if an option is out of range, or if `ordering` has shards although there are
-                several ranks: each would get a part of a part.
+            ValueError: if an option is out of range, if the limits of lengths leave no sequence, or
+                if `ordering` has shards although there are several ranks: each would get a part
+                of a part.
         """
         if num_seqs < 0:
             raise ValueError(f"num_seqs must not be negative: {num_seqs}")
@@ -149,15 +153,29 @@ class BatchSampler:
             if array is not None and array.shape != (num_seqs,):
                 raise ValueError(f"{num_seqs} sequences, but {name} of shape {array.shape}")
         limits = max_frames, max_packed_frames, buckets, max_seq_length
-        needs_lengths = any(limit is not None for limit in limits)
+        needs_lengths = any(limit is not None for limit in limits) or min_seq_length > 1
         if (lengths is None and needs_lengths) or (
             self._order_lengths is None and self.ordering.needs_lengths
         ):
             raise ValueError("this order, or these batches, need the lengths of the sequences")
+        self._check_limits(min_seq_length, max_seq_length)
         self._checksum = self._options_checksum(tags or ())
         self._cached: tuple[int, int, Batches] | None = None
         self._iteration: object = None  # identifies the iteration in progress
         self._move(1, 0)
+
+    def _check_limits(self, lower: int, upper: int | None) -> None:
+        """Raises ValueError if `chosen` and the limits of lengths leave none of the sequences."""
+        if self._chosen is not None and self._num_seqs and not self._chosen.any():
+            raise ValueError(f"none of the {self._num_seqs} sequences is chosen")
+        if self._lengths is None:
+            return
+        sizes = self._lengths if self._chosen is None else self._lengths[self._chosen]
+        if len(sizes) and not np.any((sizes >= lower) & (sizes <= (upper or sizes.max()))):
+            limits = f"min_seq_length {lower}" + (f" and max_seq_length {upper}" if upper else "")
+            raise ValueError(
+                f"no sequence is left by {limits}: {sizes.min()} to {sizes.max()} frames"
+            )
 
     def __repr__(self) -> str:
         rank = f", rank {self.rank} of {self.world_size}" if self.world_size > 1 else ""
@@ -199,8 +217,9 @@ class BatchSampler:
 
         Raises:
             ValueError: if `epoch` is negative.
+            TypeError: if it is not an integer.
         """
-        self.ordering.seed(epoch)  # checks it
+        epoch = check_epoch(epoch)
         if self._iteration is not None or epoch != self._epoch:
             self._move(epoch, 0)
 
@@ -268,6 +287,10 @@ class BatchSampler:
         epoch, start, size = self._epoch, self._start, self.world_size
         batches = self._batches(epoch)
         num_steps = self._num_steps(batches, start)
+        if not num_steps and start == 0:
+            logger.warning(
+                "%r: no batch in epoch %d, of %d of all ranks", self, epoch, len(batches)
+            )
         for step in range(first, num_steps, every):
             end = start + (step + 1) * size
             if step + 1 == num_steps:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
+
+from sprintcache.ordering import check_epoch
 
 from .batch import Batch, Item, collate
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from sprintcache.dataset_base import Dataset
 
 __all__ = ["SequenceStream"]
+
+logger = logging.getLogger(__name__)
 
 
 class SequenceStream(IterableDataset[Batch]):  # type: ignore[misc]
@@ -58,6 +63,8 @@ class SequenceStream(IterableDataset[Batch]):  # type: ignore[misc]
         limits = [limit for limit in (max_frames, max_seqs) if limit is not None]
         if not limits or min(limits) < 1:
             raise ValueError(f"max_frames {max_frames}, max_seqs {max_seqs}: expected one above 0")
+        if max_seq_length is not None and max_seq_length < 1:
+            raise ValueError(f"max_seq_length must be at least 1, not {max_seq_length}")
         if not 0 <= rank < num_ranks:
             raise ValueError(f"rank {rank} of {num_ranks}")
         if dataset.ordering.num_shards != 1:
@@ -81,9 +88,9 @@ class SequenceStream(IterableDataset[Batch]):  # type: ignore[misc]
 
         Raises:
             ValueError: if `epoch` is negative.
+            TypeError: if it is not an integer.
         """
-        self.dataset.ordering.seed(epoch)  # checks it
-        self._epoch[0] = epoch
+        self._epoch[0] = check_epoch(epoch)
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
@@ -98,18 +105,23 @@ class SequenceStream(IterableDataset[Batch]):  # type: ignore[misc]
 
     def _batches(self) -> Iterator[Batch]:
         items: list[Item] = []
-        longest = 0
+        longest = num_seqs = num_batches = 0
         for item in self._items():
+            num_seqs += 1
             length = len(next(iter(item.data.values())))
             if length < self.min_seq_length or length > (self.max_seq_length or length):
                 continue
             longest = max(longest, length)
             if items and self._is_full(len(items) + 1, longest):
+                num_batches += 1
                 yield collate(items, self.pad)
                 items, longest = [], length
             items.append(item)
         if items:
             yield collate(items, self.pad)
+        elif not num_batches:
+            message = "%s: epoch %d has no batch, and %d sequences that the limits leave out"
+            logger.warning(message, self.dataset, int(self._epoch[0]), num_seqs)
 
     def _is_full(self, num_seqs: int, longest: int) -> bool:
         frames = self.max_frames is not None and num_seqs * longest > self.max_frames

@@ -187,6 +187,7 @@ def test_wrong_options(folder: Path) -> None:
         ({"size": 4}, "size 4 is not a multiple of 3, which is reduce_target_factor"),
         ({"size": 6, "left": 1, "splice": (0, 1, 2)}, "left 1 is not a multiple of the stride"),
         ({"size": 6, "left": -1}, "left must be 0 or more"),
+        ({"size": 99, "min_size": 31}, "no chunk is left by min_size 31: .* has 30 frames"),
     ):
         with pytest.raises(ValueError, match=message):
             ChunkedDataset(source, **options)

@@ -861,6 +861,18 @@ def test_soft_alignments() -> None:
     assert np.array_equal(reused[0], fresh[0])
 
 
+def test_dense_soft_alignments_are_bounded(tmp_path: Path) -> None:
+    """One line of the state tying would make every frame 8 GB."""
+    tying = (DATA / "state-tying" / "monophone").read_text()
+    (tmp_path / "tying").write_text(f"{tying}a{{b+c}}.0 {2**31 - 1}\n")
+    labeling = {**LABELING, "state_tying_file": str(tmp_path / "tying")}
+    soft = {**SOFT, "allophone_labeling": labeling}
+    with pytest.raises(LabelError, match="classes: no dense target of 2147483648 labels"):
+        SprintCacheDataset({"data": FEATURES, "classes": {**soft, "soft": "dense"}})
+    sparse = SprintCacheDataset({"data": FEATURES, "classes": {**soft, "soft": "sparse"}})
+    assert sparse.get_data_dim("classes[sparse:coo:2:1]") == 2**31
+
+
 def test_soft_alignments_are_trimmed(tmp_path: Path) -> None:
     items = [(0, 1, 0.25), (0, 2, 0.75), (1, 2, 1.0), (3, 1, 0.5), (3, 1, 0.125)]
     packet = builder.alignment_weighted(items, magic=b"ALIGNEMI")

@@ -189,6 +189,16 @@ def test_wrong_calls() -> None:
         Ordering("laplace:.2").order(1, 5)
     with pytest.raises(ValueError, match=r"shape \(4,\)"):
         Ordering("sorted").order(1, 5, [1, 2, 3, 4])
+    for epoch in (1.0, "1", None):
+        with pytest.raises(TypeError, match="epoch must be an integer"):
+            Ordering("random", fixed_random_seed=1).order(epoch, 5)  # type: ignore[arg-type]
+
+
+def test_an_epoch_of_any_integer_type() -> None:
+    """A loop may count in numpy; int32 and uint8 have no room for seeds."""
+    ordering = Ordering("random", partition_epoch=2)
+    for epoch in (np.int32(2), np.uint8(2), np.int64(2)):
+        assert ordering.order(epoch, 9).tolist() == ordering.order(2, 9).tolist()
 
 
 def test_an_epoch_before_the_first() -> None:

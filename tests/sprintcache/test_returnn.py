@@ -280,6 +280,10 @@ def test_lists_of_segments(data: dict[str, Any], tmp_path: Path) -> None:
         again = pickle.loads(pickle.dumps(ours))
         again.init_seq_order(epoch=1)
         assert again.num_seqs == 6
+    (tmp_path / "list").write_text("other/1\n")
+    with pytest.raises(ValueError, match="none of its 1 tags, such as 'other/1', is in the corpus"):
+        basic.init_dataset({"class": SprintCacheDataset, **options, "data": data,
+                            "seq_list_filter_file": str(tmp_path / "list")})  # fmt: skip
 
 
 def test_batches_of_returnn(data: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sprintcache.ordering import Ordering
@@ -41,6 +41,8 @@ def corpora(draw: st.DrawFn) -> dict[str, Any]:
     if draw(st.booleans()):
         chosen = np.array(draw(st.lists(st.booleans(), min_size=40, max_size=40))[: len(lengths)])
         chosen = chosen.astype(bool)
+    # a corpus of which nothing is left is an error
+    assume(not lengths or any(np.array(lengths)[slice(None) if chosen is None else chosen]))
     return {
         "num_seqs": len(lengths),
         "lengths": lengths,
@@ -358,3 +360,40 @@ def test_a_state_of_other_sequences() -> None:
         sampler = BatchSampler(2500, tags=others, max_seqs=7)
         with pytest.raises(ValueError, match="the state is of other data"):
             sampler.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"min_seq_length": 10},
+        {"max_seq_length": 2},
+        {"min_seq_length": 5, "max_seq_length": 4},
+        {"chosen": np.zeros(3, bool)},
+        {"chosen": np.array([True, False, False]), "min_seq_length": 4},
+    ],
+)
+def test_limits_that_leave_nothing_are_an_error(options: dict[str, Any]) -> None:
+    """An epoch of no batch looks like a very fast one."""
+    with pytest.raises(ValueError, match=r"no sequence is left|none of the 3"):
+        BatchSampler(3, [3, 9, 9], max_seqs=2, **options)
+    with pytest.raises(ValueError, match="need the lengths"):
+        BatchSampler(3, max_seqs=2, min_seq_length=4)
+    with pytest.raises(ValueError, match="no sequence is left"):
+        BatchSampler(3, [0, 0, 0], max_seqs=2)
+
+
+def test_an_epoch_without_a_batch_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    sampler = BatchSampler(2, max_seqs=1, rank=0, world_size=3, remainder="drop")
+    assert list(sampler) == []
+    assert "no batch in epoch 1, of 2 of all ranks" in caplog.text
+
+
+def test_an_epoch_of_numpy_goes_through_a_state() -> None:
+    sampler = BatchSampler(9, max_seqs=2)
+    sampler.set_epoch(np.int32(3))  # type: ignore[arg-type]
+    state = json.loads(json.dumps(sampler.state_dict()))
+    other = BatchSampler(9, max_seqs=2)
+    other.load_state_dict(state)
+    assert other.epoch == 3
+    with pytest.raises(TypeError, match="epoch must be an integer"):
+        sampler.set_epoch(1.0)  # type: ignore[arg-type]

@@ -25,6 +25,8 @@ Items = tuple["NDArray[np.int32]", "NDArray[np.int32]", "NDArray[np.float32]"]
 
 # per item: times are read from the file, and must not request unlimited memory
 _MAX_FRAMES_PER_ITEM = 1000
+# of a dense target; label numbers are read from the file, too
+_MAX_LABELS_PER_STATE = 1000
 
 # RETURNN's names for time, label and weight of the items of a sparse target
 _SPARSE = ("[sparse:coo:2:0]", "[sparse:coo:2:1]", "[sparse:coo:2:2]")
@@ -54,7 +56,16 @@ class SoftAlignmentStream(AlignmentStream):
         super().__init__(data_key, filename, allophone_labeling, **options)
         if not self.rate.is_identity or (self.labeling and self.labeling.factors):
             raise ValueError(f"{data_key}: soft alignments have one label scheme and no rate")
+        if soft == "dense" and self.num_labels > _MAX_LABELS_PER_STATE * self._num_states():
+            raise LabelError(
+                f"{data_key}: no dense target of {self.num_labels} labels, most of which have no"
+                " state; soft='sparse' has one number per item"
+            )
         self.soft = soft
+
+    def _num_states(self) -> int:
+        """Number of allophone states that have a label."""
+        return int(np.count_nonzero(self.labeling.table.table >= 0)) if self.labeling else 0
 
     @property
     def outputs(self) -> dict[str, Output]:
