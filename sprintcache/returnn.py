@@ -101,7 +101,7 @@ class SprintCacheDataset(CachedDataset2):  # type: ignore[misc]
 
         Raises:
             EntryNotFoundError: if the keys have different segments.
-            ValueError: for wrong arguments, or a `seq_list_filter_file` without a tag of the corpus.
+            ValueError: for wrong arguments, or a segment list without a tag of the corpus.
             FormatError, OSError: if a file cannot be read.
         """
         seq_list = kwargs.pop("seq_list_filter_file", None)

@@ -197,7 +197,8 @@ def test_wrong_calls() -> None:
 def test_an_epoch_of_any_integer_type() -> None:
     """A loop may count in numpy; int32 and uint8 have no room for seeds."""
     ordering = Ordering("random", partition_epoch=2)
-    for epoch in (np.int32(2), np.uint8(2), np.int64(2)):
+    epochs: list[Any] = [np.int32(2), np.uint8(2), np.int64(2)]
+    for epoch in epochs:
         assert ordering.order(epoch, 9).tolist() == ordering.order(2, 9).tolist()
 
 
