@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from .descriptors import above_standard
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -42,7 +44,7 @@ class ArrayMemory:
     @classmethod
     def create(cls, name: str) -> ArrayMemory:
         """A new, empty file. Raises OSError if the system does not support it."""
-        fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        fd = above_standard(os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
         fcntl.fcntl(fd, _ADD_SEALS, _SEAL_SHRINK)
         return cls(fd)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import math
 import os
 import select
@@ -23,12 +22,13 @@ import time
 from collections.abc import Mapping, Sequence
 
 from sprint_ctl._pipe.deadline import deadline_after, poll_until, seconds_left
+from sprint_ctl._pipe.descriptors import above_standard, is_inherited
 from sprint_ctl._pipe.shared_memory import ArrayMemory
 from sprint_ctl._pipe.wire import Wire
 from sprint_ctl.errors import SprintError
 
 from .forks import watch_forks
-from .process_output import StderrReader, is_open
+from .process_output import StderrReader
 from .threads import start_threads
 
 __all__ = ["ChildProcess"]
@@ -36,7 +36,6 @@ __all__ = ["ChildProcess"]
 _TERMINATE_TIMEOUT = 1.0  # seconds between SIGTERM and SIGKILL
 _GROUP_TIMEOUT = 1.0  # seconds for what the process has started, when it has ended by itself
 _POLL_INTERVAL = 0.01  # seconds, where the system has nothing to wait for
-_FIRST_FD = 3  # above stdin, stdout and stderr, which may be closed
 
 
 class ChildProcess:
@@ -138,7 +137,7 @@ class ChildProcess:
                 self._popen = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
-                    stdout=None if is_open(1) else subprocess.DEVNULL,
+                    stdout=None if is_inherited(1) else subprocess.DEVNULL,
                     stderr=stderr,
                     env=environment,
                     pass_fds=inherited,
@@ -147,7 +146,7 @@ class ChildProcess:
                 )
                 self.pid = self._popen.pid
                 with contextlib.suppress(OSError, AttributeError):  # Linux before 5.3
-                    self._process_fd = os.pidfd_open(self.pid)
+                    self._process_fd = above_standard(os.pidfd_open(self.pid))
             finally:
                 _close_all(self._child_fds)
 
@@ -271,12 +270,8 @@ class ChildProcess:
 
 def _open_pipe() -> tuple[int, int]:
     """Returns both ends of a pipe, above the descriptors of stdin, stdout and stderr."""
-    ends = list(os.pipe())
-    for index, fd in enumerate(ends):
-        if fd < _FIRST_FD:
-            ends[index] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FD)
-            os.close(fd)
-    return ends[0], ends[1]
+    read_fd, write_fd = os.pipe()
+    return above_standard(read_fd), above_standard(write_fd)
 
 
 def _close_all(fds: list[int]) -> None:

@@ -11,7 +11,9 @@ import sys
 import threading
 from collections.abc import Sequence
 
-__all__ = ["StderrReader", "describe_end", "is_open", "log_file", "signal_name", "tail_of"]
+from sprint_ctl._pipe.descriptors import above_standard, is_inherited
+
+__all__ = ["StderrReader", "describe_end", "log_file", "signal_name", "tail_of"]
 
 _KEPT = 1 << 16  # bytes of stderr
 _LOG_TAIL = 1 << 12
@@ -40,15 +42,6 @@ def describe_end(returncode: int | None) -> str:
     if returncode > 128 and signal_name(128 - returncode) is not None:
         text += f" (a shell's status for {signal_name(128 - returncode)})"
     return text
-
-
-def is_open(fd: int) -> bool:
-    """Whether a descriptor is open."""
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
 
 
 def log_file(arguments: Sequence[str]) -> str | None:
@@ -85,10 +78,14 @@ class StderrReader(threading.Thread):
     def __init__(self, fd: int) -> None:
         super().__init__(name="stderr of Sprint", daemon=True)
         # without: descriptor 2 is, or will be, some other file
-        self._passes_on = sys.__stderr__ is not None and is_open(2)
+        self._passes_on = sys.__stderr__ is not None and is_inherited(2)
         os.set_blocking(fd, False)
         self._fd = fd
-        self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC)
+        try:
+            self._stop_fd = above_standard(os.eventfd(0, os.EFD_CLOEXEC))
+        except BaseException:
+            os.close(fd)
+            raise
         self._fds = [fd, self._stop_fd]  # empty once closed
         self._lock = threading.Lock()  # guards the descriptors and the text
         self._kept = bytearray()

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sprint_ctl._pipe.deadline import deadline_after
+from sprint_ctl._pipe.descriptors import above_standard
 from sprint_ctl._pipe.plain_values import brief
 from sprint_ctl.command import CommandLine
 from sprint_ctl.errors import SprintError, SprintProtocolError
@@ -217,7 +218,7 @@ class SegmentStream:
 
 def _list_file(names: Sequence[str]) -> IO[bytes]:
     """Returns a list of segments as a file in memory, which ends with its last descriptor."""
-    file = os.fdopen(os.memfd_create("sprint-segments"), "wb")
+    file = os.fdopen(above_standard(os.memfd_create("sprint-segments")), "wb")
     file.writelines(f"{name}\n".encode() for name in names)
     file.flush()
     return file

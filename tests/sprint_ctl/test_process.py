@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -25,6 +26,8 @@ from sprint_ctl.errors import (
     SprintStartError,
     SprintTimeoutError,
 )
+
+from tests.sprint_ctl.sprint_data import NAMES
 
 ROOT = Path(__file__).parents[2]
 
@@ -223,6 +226,61 @@ with open({str(tmp_path / "answer")!r}, "w") as file:
 """
     subprocess.run([sys.executable, "-c", code], timeout=60, check=False, capture_output=True)
     assert (tmp_path / "answer").read_text() == "('ok',) 0 why\n"
+
+
+def test_arrays_with_closed_standard_descriptors(tmp_path: Path) -> None:
+    """Memory files and lists of segments keep away from the numbers that a child replaces."""
+    code = f"""
+import os, sys
+import numpy as np
+sys.path.insert(0, {str(ROOT)!r})
+from sprint_ctl.dataset import ExternSprintDataset
+from sprint_ctl.error_signals import SprintInstancePool
+from tests.sprint_ctl.sprint_data import NAMES, SMALL, STAND_IN
+for fd in range(3):
+    os.close(fd)
+file = open({str(tmp_path / "answer")!r}, "wb", buffering=0)  # no stdin of Sprint, fd 0
+data = open({str(tmp_path / "data")!r}, "wb", buffering=0)  # no stdout of Sprint, fd 1
+other = open({str(tmp_path / "other")!r}, "wb", buffering=0)  # no stderr of Sprint, fd 2
+pool = SprintInstancePool(
+    {{"sprintExecPath": STAND_IN, "numInstances": 2, "start_timeout": 30, "request_timeout": 30,
+     "sprintConfigStr": [*SMALL, "--*.extract-features=false", "--*.fake.criterion=trivial",
+                         "--*.fake.misbehave=segment-1:stderr:why"]}}
+)
+losses = pool.get_batch_loss_and_error_signal(np.zeros((3, 2, 2), np.float32), [3, 2], NAMES[:2])
+pool.close()
+dataset = ExternSprintDataset(STAND_IN, SMALL, start_timeout=30, data_timeout=30)
+dataset.init_seq_order(1, [NAMES[5], NAMES[3]])
+dataset.load_seqs(0, 2)
+file.write(f"{{losses[0].tolist()}} {{dataset.get_tag(0)}} {{dataset.get_tag(1)}}".encode())
+dataset.close()
+"""
+    subprocess.run(
+        [sys.executable, "-c", code], timeout=60, check=False, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert (tmp_path / "answer").read_text() == f"[3.0, 2.0] {NAMES[5]} {NAMES[3]}"
+    assert (tmp_path / "data").read_bytes() == (tmp_path / "other").read_bytes() == b""
+
+
+def test_a_start_without_descriptors_leaves_none() -> None:
+    """Each of the calls that need one fails in turn."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    fds, num_failed = sorted(os.listdir("/proc/self/fd")), 0
+    free = os.dup(0)
+    os.close(free)
+    while True:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + num_failed, hard))
+        try:
+            start("pass").close(ask=False)
+            break
+        except SprintStartError as error:
+            assert "Too many open files" in str(error)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert sorted(os.listdir("/proc/self/fd")) == fds
+        num_failed += 1
+    assert num_failed > 6
 
 
 def test_where_the_system_reaps_processes(tmp_path: Path) -> None:
