@@ -19,6 +19,9 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check install -qq
 BUILD_INPUTS = pyproject.toml setup.py $(wildcard sprintcache/*.pyx \
 	$(foreach end,pyx pxd pxi h c,sprintcache/*/*.$(end)))
 
+# where it is set, every child process of the tests compiles each module that it imports
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test tests check bench soak crashes fuzz fuzz-replay threads sanitize sanitize-tests \
 	docs dist clean
 .SILENT: demo $(BIN)/python $(VENV)/installed $(VENV)/tested
