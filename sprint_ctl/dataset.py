@@ -164,7 +164,11 @@ class ExternSprintDataset(SprintDatasetBase):
 
     @property
     def num_inputs(self) -> int:
-        """Dimension of "data" before the window; starts Sprint if it is not known."""
+        """Dimension of "data" before the window; starts Sprint if it is not known.
+
+        Raises:
+            SprintError: Sprint fails, or visits no segment.
+        """
         self._know_dimensions()
         return self._num_inputs
 
@@ -174,7 +178,11 @@ class ExternSprintDataset(SprintDatasetBase):
 
     @property
     def num_outputs(self) -> dict[str, tuple[int, int]]:
-        """Data key to (dimension or number of classes, axes); starts Sprint if not known."""
+        """Data key to (dimension or number of classes, axes); starts Sprint if not known.
+
+        Raises:
+            SprintError: Sprint fails, or visits no segment.
+        """
         self._know_dimensions()
         return self._num_outputs
 

@@ -184,7 +184,7 @@ class SprintDatasetBase(Dataset):
         targets: Mapping[str, Any] | NDArray[Any] | None = None,
         segmentName: str | None = None,  # noqa: N803
     ) -> int:
-        """Adds a sequence; see `add_new_data`."""
+        """Adds a sequence; parameters, result and errors are those of `add_new_data`."""
         return self.add_new_data(features, targets, segmentName)
 
     def add_new_data(
@@ -261,6 +261,9 @@ class SprintDatasetBase(Dataset):
         """Begins one epoch after another, from ``first`` on, as long as Sprint delivers any.
 
         Yields their numbers.
+
+        Raises:
+            SprintError: the producer has failed, or begins no epoch in ``data_timeout``.
         """
         epoch = first
         while True:
@@ -275,8 +278,11 @@ class SprintDatasetBase(Dataset):
     def load_seqs(self, start: int, end: int) -> None:
         """Waits for sequences `start` to `end` (exclusive, may exceed their number).
 
-        Sequences before `start` are dropped. Raises ValueError for what is not a range, or begins
-        with a dropped sequence.
+        Sequences before `start` are dropped.
+
+        Raises:
+            ValueError: the range is not valid, or begins with a dropped sequence.
+            SprintError: the producer has failed, or no sequence comes in ``data_timeout``.
         """
         if not self._cache.start <= start <= end:
             raise ValueError(
@@ -293,7 +299,11 @@ class SprintDatasetBase(Dataset):
 
     @property
     def num_seqs(self) -> int:
-        """Number of sequences in this epoch; NotImplementedError before the end."""
+        """Number of sequences in this epoch.
+
+        Raises:
+            NotImplementedError: the epoch has not ended.
+        """
         if self.predefined_seq_list_order is not None:
             return len(self.predefined_seq_list_order)
         if not self._is_complete():
@@ -306,17 +316,29 @@ class SprintDatasetBase(Dataset):
             return cache.is_finished and (not cache.keeps_step or cache.epoch == self.epoch)
 
     def is_less_than_num_seqs(self, n: int) -> bool:
-        """Whether sequence n exists; waits for it unless the number is known."""
+        """Whether sequence n exists; waits for it unless the number is known.
+
+        Raises:
+            SprintError: the producer has failed, or no sequence comes in ``data_timeout``.
+        """
         if self.predefined_seq_list_order is not None:
             return n < len(self.predefined_seq_list_order)
         return self._cache.reach(n + 1)
 
     def have_seqs(self) -> bool:
-        """Whether this epoch has any sequence; may wait."""
+        """Whether this epoch has any sequence; may wait.
+
+        Raises:
+            SprintError: the producer has failed, or no sequence comes in ``data_timeout``.
+        """
         return self.is_less_than_num_seqs(0)
 
     def iter_seqs(self) -> Iterator[DatasetSeq]:
-        """The sequences of this epoch from the first cached one; each is dropped when yielded."""
+        """The sequences of this epoch from the first cached one; each is dropped when yielded.
+
+        Raises:
+            SprintError: the producer has failed, or no sequence comes in ``data_timeout``.
+        """
         index = self._cache.start
         while self.is_less_than_num_seqs(index):
             seq = self._cache.get(index)
@@ -325,7 +347,11 @@ class SprintDatasetBase(Dataset):
             yield seq
 
     def get_num_timesteps(self) -> dict[str, int]:
-        """Data key to the number of frames of this epoch; NotImplementedError before its end."""
+        """Data key to the number of frames of this epoch.
+
+        Raises:
+            NotImplementedError: the epoch has not ended.
+        """
         if not self._is_complete():
             raise NotImplementedError(f"{self}: the number of frames is known at the end only")
         return dict(self._cache.num_frames)
@@ -353,7 +379,12 @@ class SprintDatasetBase(Dataset):
         return min(max(frac * part, 1e-9), 1.0)
 
     def get_seq_length(self, sorted_seq_idx: int) -> dict[str, int]:
-        """Data key to the length of a sequence; waits for it. IndexError if it was dropped."""
+        """Data key to the length of a sequence; waits for it.
+
+        Raises:
+            IndexError: the sequence does not exist, or was dropped.
+            SprintError: the producer has failed, or no sequence comes in ``data_timeout``.
+        """
         return self._cache.get(sorted_seq_idx).num_frames
 
     def get_data(self, seq_idx: int, key: str) -> NDArray[Any]:
@@ -362,15 +393,25 @@ class SprintDatasetBase(Dataset):
         Raises:
             IndexError: the sequence does not exist, or was dropped.
             KeyError: it has no such data key.
+            SprintError: the producer has failed, or no sequence comes in ``data_timeout``.
         """
         return self._cache.get(seq_idx).features[key]
 
     def get_tag(self, sorted_seq_idx: int) -> str:
-        """The name of a sequence; "seq-N" if Sprint passes none. Waits for it."""
+        """The name of a sequence; "seq-N" if Sprint passes none. Waits for it.
+
+        Raises:
+            IndexError: the sequence does not exist, or was dropped.
+            SprintError: the producer has failed, or no sequence comes in ``data_timeout``.
+        """
         return self._cache.get(sorted_seq_idx).seq_tag
 
     def get_data_keys(self) -> list[str]:
-        """The data keys of the sequences, sorted; waits for the first one."""
+        """The data keys of the sequences, sorted; waits for the first one.
+
+        Raises:
+            SprintError: the producer has failed, or no sequence comes in ``data_timeout``.
+        """
         if self._keys is None:
             if not self.have_seqs():
                 return sorted(self.num_outputs)

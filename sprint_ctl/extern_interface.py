@@ -97,6 +97,9 @@ def init(config: str, **kwargs: Any) -> IterateCorpusControl | None:
 
     Returns:
         the object for a PythonControl; None to a PythonTrainer.
+
+    Raises:
+        SprintError: the target mode asks for the output of a network.
     """
     sender = SegmentSender.of(config)
     if kwargs.get("name") == "Sprint.PythonControl":
@@ -124,7 +127,11 @@ def _init_trainer(
 
 
 def exit(**kwargs: Any) -> None:
-    """Called by Sprint at its end, even if it has not called `init`."""
+    """Called by Sprint at its end, even if it has not called `init`.
+
+    Raises:
+        SprintError: Sprint has created a PythonTrainer and delivered no data.
+    """
     sender = sink()
     if isinstance(sender, SegmentSender):
         _exit_trainer(sender)

@@ -24,7 +24,11 @@ OnMismatch = Literal["error", "map", "ignore"]
 
 
 def checks_alphabet(on_alphabet_mismatch: str) -> bool:
-    """Whether such an alphabet is an error; ValueError if it is not an `OnMismatch`."""
+    """Whether such an alphabet is an error.
+
+    Raises:
+        ValueError: the value is not an `OnMismatch`.
+    """
     if on_alphabet_mismatch not in ("error", "map", "ignore"):
         raise ValueError(
             f"on_alphabet_mismatch must be 'error', 'map' or 'ignore', not {on_alphabet_mismatch!r}"
@@ -33,13 +37,21 @@ def checks_alphabet(on_alphabet_mismatch: str) -> bool:
 
 
 def check_pad(pad: int) -> None:
-    """ValueError if the padding is not an int32."""
+    """Checks a padding.
+
+    Raises:
+        ValueError: it is not an int32.
+    """
     if not -(1 << 31) <= pad < 1 << 31:
         raise ValueError(f"pad must be an int32, not {pad!r}")
 
 
 def label_table(labeling: Any) -> Any:
-    """The table of an `AllophoneLabeling` for the compiled module, or None; else TypeError."""
+    """The table of an `AllophoneLabeling` for the compiled module; None for None.
+
+    Raises:
+        TypeError: it is neither.
+    """
     if labeling is not None and not hasattr(labeling, "table"):
         raise TypeError(f"labeling must be an AllophoneLabeling, not {type(labeling).__name__}")
     return None if labeling is None else labeling.table

@@ -40,7 +40,11 @@ class Batches:
         return len(self.offsets) - 1
 
     def __getitem__(self, index: int) -> NDArray[np.int64]:
-        """The sequences of one batch, as a view."""
+        """The sequences of one batch, as a view.
+
+        Raises:
+            IndexError: there are fewer batches.
+        """
         if not -len(self) <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
         index %= len(self)
@@ -146,6 +150,9 @@ def bucket_bounds(lengths: ArrayLike, num_buckets: int) -> NDArray[np.int64]:
     Returns:
         at most (num_buckets - 1,) int64 bounds: a length up to and including ``bounds[i]``, but
         above ``bounds[i - 1]``, is in bucket i.
+
+    Raises:
+        ValueError: `num_buckets` is out of range.
     """
     if not 1 <= num_buckets < 1 << 16:
         raise ValueError(f"num_buckets must be at least 1 and below 65536, not {num_buckets}")

@@ -257,7 +257,11 @@ class Dataset:
         return min((sorted_seq_idx + 1) / num_seqs, 1.0) if num_seqs else 1.0
 
     def get_num_timesteps(self) -> dict[str, int]:
-        """Data key to the number of frames of this epoch."""
+        """Data key to the number of frames of this epoch.
+
+        Raises:
+            NotImplementedError: the number is not known.
+        """
         raise NotImplementedError(f"{self}: the number of frames is not known")
 
     def generate_batches(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -275,11 +279,19 @@ class Dataset:
     # ---- the corpus
 
     def get_all_tags(self) -> Sequence[str]:
-        """The tags of all sequences, of all parts and shards, in the order of the corpus."""
+        """The tags of all sequences, of all parts and shards, in the order of the corpus.
+
+        Raises:
+            NotImplementedError: the tags are not known.
+        """
         raise NotImplementedError(f"{self}: the tags are not known")
 
     def get_total_num_seqs(self, *, fast: bool = False) -> int:
-        """Number of all sequences, of all parts and shards; `fast` changes nothing."""
+        """Number of all sequences, of all parts and shards; `fast` changes nothing.
+
+        Raises:
+            NotImplementedError: the number is not known.
+        """
         raise NotImplementedError(f"{self}: the number of sequences is not known")
 
     def have_corpus_seq_idx(self) -> bool:

@@ -135,7 +135,11 @@ class Ordering:
         return text
 
     def seed(self, epoch: int) -> int:
-        """Seed of an epoch: the same in all parts of a full epoch."""
+        """Seed of an epoch: the same in all parts of a full epoch.
+
+        Raises:
+            ValueError, TypeError: the epoch is negative, or a function returns anything but a rule.
+        """
         epoch = check_epoch(epoch)
         if self.fixed_random_seed is not None:
             return self.fixed_random_seed

@@ -74,6 +74,9 @@ class PythonFeatureScorer:
             feature: (input_dim,) float32.
             time: counted from 0 since the last `reset`.
             kwargs: added by later versions.
+
+        Raises:
+            SprintError: the feature has another shape, or is not the next one.
         """
         if feature.shape != (self._input_dim,) or time != len(self._features):
             raise SprintError(
@@ -96,6 +99,9 @@ class PythonFeatureScorer:
         Args:
             num_frames: their number.
             kwargs: added by later versions.
+
+        Raises:
+            SprintError: another number of features was added.
         """
         if num_frames != len(self._features) or not self._features:
             raise SprintError(
@@ -118,6 +124,9 @@ class PythonFeatureScorer:
         Args:
             time: of the frame since the last `reset`.
             kwargs: added by later versions.
+
+        Raises:
+            SprintError: no feature was added at this time.
         """
         if self._scores is None:
             self.compute(len(self._features))

@@ -74,6 +74,9 @@ class SprintNnPythonLayer:
 
         Args:
             input: (feature, time) of each predecessor; only the number of frames counts.
+
+        Raises:
+            ValueError: the predecessors have different numbers of frames.
         """
         lengths = {matrix.shape[1] for matrix in input}
         if len(lengths) != 1:

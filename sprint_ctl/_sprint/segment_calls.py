@@ -84,6 +84,9 @@ def feedInputAndTarget(  # noqa: N802
         alignment: (time,) uint32 classes, or None.
         speaker_name: short name, or None.
         kwargs: weights, speaker_gender, and keywords of later versions.
+
+    Raises:
+        SprintError: `init` was not called.
     """
     destination = sink()
     if destination is None:
@@ -168,7 +171,11 @@ class IterateCorpusControl:
 
     @reported_to_sink
     def run_control_loop(self, **kwargs: Any) -> None:
-        """Called in the loop type that delivers no segments."""
+        """Called in the loop type that delivers no segments.
+
+        Raises:
+            SprintError: always; names the loop type to use.
+        """
         raise SprintError(
             "Sprint delivers no segments in this mode",
             expected="--*.python-control-loop-type=iterate-corpus",

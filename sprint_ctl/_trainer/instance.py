@@ -189,7 +189,11 @@ class SprintSubprocessInstance:
             raise
 
     def get_loss_and_error_signal__have_data(self) -> bool:
-        """Whether the answer has arrived or Sprint has ended: `__read` will not wait long."""
+        """Whether the answer has arrived or Sprint has ended: `__read` will not wait long.
+
+        Raises:
+            SprintError: this Sprint was ended.
+        """
         process = self._running()
         return not process.is_running or process.wire.has_data()
 

@@ -181,7 +181,12 @@ class ArchiveWriter:
                 self._release()
 
     def flush(self) -> None:
-        """Writes all entries to the disk; they survive any crash."""
+        """Writes all entries to the disk; they survive any crash.
+
+        Raises:
+            ClosedArchiveError: the writer is closed.
+            OSError: the disk is full, or another error of the system.
+        """
         with self._locked(), self._translate_errors():
             self._file.sync()
             if self._partial is not None:

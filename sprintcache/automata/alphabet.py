@@ -44,6 +44,9 @@ class Alphabet:
 
     Attributes:
         allophones: in the order of their indices.
+
+    Raises:
+        FormatError: a phoneme has a character of the syntax of allophones.
     """
 
     def __init__(
@@ -74,7 +77,11 @@ class Alphabet:
         return self._index.get(allophone)
 
     def add(self, allophone: Allophone) -> bool:
-        """Adds an allophone; returns whether it is new."""
+        """Adds an allophone; returns whether it is new.
+
+        Raises:
+            FormatError: there are too many.
+        """
         size = len(self.allophones)
         if self._index.setdefault(allophone, size) != size:
             return False

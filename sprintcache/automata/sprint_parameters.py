@@ -39,6 +39,10 @@ def builder_keywords(config: Configuration, base: str | None) -> dict[str, Any]:
     Args:
         config: seen from the automata builder.
         base: folder that relative paths start from; None for the working directory.
+
+    Raises:
+        ConfigurationError: a parameter is missing, or has another type or value.
+        UnsupportedError: a parameter asks for what the builder does not implement.
     """
 
     def path(text: str) -> str:

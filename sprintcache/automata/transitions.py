@@ -40,7 +40,11 @@ class Transition:
         return cls(**values) if isinstance(values, Mapping) else cls(*values)
 
     def scaled(self, scale: float) -> list[float]:
-        """Returns the four weights times a scale, as float32 values; inf is `FORBIDDEN`."""
+        """Returns the four weights times a scale, as float32 values; inf is `FORBIDDEN`.
+
+        Raises:
+            AutomatonError: a product is not a number.
+        """
         return [_weight(v, scale) for v in (self.loop, self.forward, self.skip, self.exit)]
 
 

@@ -20,6 +20,9 @@ class EdgeWords:
     Attributes:
         groups: (E,) int32, index into `candidates`; -1 for an edge of no word.
         candidates: for each group, its words.
+
+    Raises:
+        ValueError: `groups` has another shape, or an index out of range.
     """
 
     def __init__(self, groups: Any, candidates: Sequence[tuple[str, ...]]) -> None:

@@ -72,7 +72,11 @@ is_rasr_cache_file = is_sprint_cache_file
 
 
 class MixtureSet:
-    """Left out."""
+    """Left out.
+
+    Raises:
+        NotImplementedError: names what reads mixture sets.
+    """
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         raise NotImplementedError(
@@ -81,7 +85,11 @@ class MixtureSet:
 
 
 class WordBoundaries:
-    """Left out."""
+    """Left out.
+
+    Raises:
+        NotImplementedError: names what reads word boundaries.
+    """
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         raise NotImplementedError(

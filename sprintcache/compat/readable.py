@@ -45,7 +45,11 @@ class FileInfo:
 
 
 class Readable:
-    """Base of `FileArchive` and `FileArchiveBundle`."""
+    """Base of `FileArchive` and `FileArchiveBundle`.
+
+    Raises:
+        ValueError: the encoding is neither ASCII nor UTF-8.
+    """
 
     def __init__(self, encoding: str) -> None:
         if encoding.lower().replace("-", "") not in ("ascii", "utf8"):

@@ -110,7 +110,11 @@ class KaldiSource:
         return self._size
 
     def names(self) -> Iterator[str]:
-        """Names of all segments; reads the whole ark."""
+        """Names of all segments; reads the whole ark.
+
+        Raises:
+            OSError, FormatError, CorruptError: the file cannot be read.
+        """
         if not self._is_scp:
             yield from (name for name, _ in self._objects())
             return

@@ -61,6 +61,9 @@ class AllophoneNames:
         silence: center phone of silence; None: that of the labeling, or ``"[SILENCE]"``.
         on_alphabet_mismatch: if an alphabet contradicts the allophones: "error", "map" (by symbol)
             or "ignore" (use the ids).
+
+    Raises:
+        TypeError: `source` is a str.
     """
 
     def __init__(

@@ -98,7 +98,11 @@ def write_ctm(
 def ctm_lines(
     tiers: Mapping[str, Segmentation], tier: str = "words", channel: str = "1"
 ) -> Iterable[str]:
-    """Yields the lines of a CTM file; see `write_ctm`."""
+    """Yields the lines of a CTM file; see `write_ctm`.
+
+    Raises:
+        ValueError: a name or symbol is empty or has blanks.
+    """
     for name in sorted(tiers):
         field = _field("name", name)
         for interval in sorted(tiers[name].tier(tier), key=lambda interval: interval.start):

@@ -29,6 +29,9 @@ class EmissionMatcher:
 
     Attributes:
         num_states: states per phone in the tying.
+
+    Raises:
+        SegmentationError: the names have no labeling.
     """
 
     def __init__(self, names: AllophoneNames) -> None:

@@ -49,6 +49,10 @@ class Segmenter:
             all items ("heaviest_path", needs lexicon and orthography), or refused ("error").
         on_ambiguity: if several readings fit: "error", or "first" for one of them.
         on_alphabet_mismatch: as for `Archive.read_labels`.
+
+    Raises:
+        ValueError: an option has another value.
+        TypeError: `labeling_or_allophones` is a str.
     """
 
     def __init__(
