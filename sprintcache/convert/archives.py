@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Generator, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +15,12 @@ from sprintcache._signals import is_audio, signal
 from sprintcache._threads import default_threads, ordered_map
 from sprintcache._write.writer import ArchiveWriter
 from sprintcache.alignment import Alignment
-from sprintcache.errors import EntryNotFoundError, FormatError, naming
+from sprintcache.errors import (
+    EntryNotFoundError,
+    FormatError,
+    SprintCacheError,
+    naming,
+)
 from sprintcache.opening import open_archive
 
 from .audio_sink import read_samples
@@ -30,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["ArchiveSink", "ArchiveSource", "ReadSettings"]
 
 _PORTION_BYTES = 4 << 20  # payload that a thread reads at a time
-_PORTION_NAMES = 1024
+_PORTION_NAMES = 256
 
 
 @dataclass(frozen=True)
@@ -128,7 +135,24 @@ class ArchiveSource:
             yield portion
 
     def _read(self, names: list[str]) -> list[ConvertItem]:
+        settings = self._settings
+        if settings.targets is None and not (settings.as_audio or settings.keep_all):
+            with suppress(SprintCacheError):  # some are features, or one is damaged: one by one
+                if self._archive.datatype(names[0]) == "flow-alignment":
+                    return self._label_items(names)
         return [self._item(name) for name in names]
+
+    def _label_items(self, names: list[str]) -> list[ConvertItem]:
+        """Alignments as labels, by one call; raises the errors of `Archive.read_labels`."""
+        settings = self._settings
+        labels, offsets, _ = self._archive.read_labels_packed(
+            names, settings.labeling, on_alphabet_mismatch=settings.on_alphabet_mismatch
+        )
+        boundaries = pairwise(offsets.tolist())
+        return [
+            ConvertItem(name, labels[start:end])
+            for name, (start, end) in zip(names, boundaries, strict=True)
+        ]
 
     def _item(self, name: str) -> ConvertItem:
         settings = self._settings

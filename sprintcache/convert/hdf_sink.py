@@ -14,7 +14,9 @@ from __future__ import annotations
 import logging
 import math
 import os
+from collections.abc import Sequence
 from io import FileIO
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 128 << 10  # a segment has a few chunks
 _BUFFERED_CHUNKS = 32
+_MAX_PENDING = 512  # segments that are added at a time
+_MAX_PENDING_BYTES = 1 << 20
 
 
 class _FailSafeFile:
@@ -107,6 +111,16 @@ class _Column:
             if self._num_buffered == len(self._rows):
                 self.flush()
 
+    def add_all(self, arrays: Sequence[NDArray[Any]]) -> None:
+        """Adds the rows of arrays of the dataset's dtype."""
+        end = self._num_buffered + sum(map(len, arrays))
+        if end < len(self._rows):
+            np.concatenate(arrays, out=self._rows[self._num_buffered : end])
+            self._num_buffered = end
+            return
+        for rows in arrays:
+            self.add(rows)
+
     def flush(self) -> None:
         start = len(self.dataset)
         self.dataset.resize(start + self._num_buffered, 0)
@@ -127,6 +141,18 @@ class _LabelCount:
         if self._given is not None and required > self._given:
             raise LabelError("label", expected=f"less than {self._given}", found=required - 1)
         self._required = max(self._required, required)
+
+    def add_all(self, path: str, labels: Sequence[tuple[str, NDArray[np.integer[Any]]]]) -> None:
+        """Adds the labels of named segments; LabelError as `add`, with the segment's name."""
+        if not labels:
+            return
+        try:
+            self.add(np.concatenate([array for _, array in labels]))
+        except LabelError:
+            for name, array in labels:
+                with naming(path, name):
+                    self.add(array)
+            raise
 
     @property
     def count(self) -> int:
@@ -168,37 +194,52 @@ class HdfSink(Sink):
         self._input_labels = _LabelCount(num_labels)
         self._target_labels = _LabelCount(num_labels)
         self._num_mismatches = 0
+        self._pending: list[tuple[str, NDArray[Any], NDArray[np.int32] | None]] = []
+        self._num_pending_bytes = 0
 
     def add(self, item: ConvertItem) -> None:
-        """Adds a segment.
+        """Adds a segment; some are written at a time, so their errors may be raised later.
 
         Raises:
             UnsupportedError: for a name that HDF5 cannot hold, or data of another dtype or
                 dimension than those of earlier segments.
             LabelError: for a label that is too large.
         """
-        name, targets = item.name, item.targets
-        check_name(name, self._path, "HDF5")
         data = array_of(item, self._path)
-        with naming(self._path, name):
-            if is_labels(data):
-                self._input_labels.add(data)
-            elif data.ndim == 1:
-                data = data[:, np.newaxis]
-            if targets is not None:
-                self._target_labels.add(targets)
-        self._add_inputs(name, data)
-        if self._targets is not None and targets is not None:
-            self._targets.add(targets)
-        self._tags.add(np.array([name], object))
-        lengths = len(data), len(data if targets is None else targets)
-        self._lengths.add(np.array([lengths]))
-        self._num_mismatches += lengths[0] != lengths[1]
+        if data.ndim == 1 and not is_labels(data):
+            data = data[:, np.newaxis]
+        self._pending.append((item.name, data, item.targets))
+        self._num_pending_bytes += data.nbytes
+        if len(self._pending) == _MAX_PENDING or self._num_pending_bytes >= _MAX_PENDING_BYTES:
+            self._add_pending()
+
+    def _add_pending(self) -> None:
+        if not self._pending:
+            return
+        names, arrays, targets = zip(*self._pending, strict=True)
+        self._pending, self._num_pending_bytes = [], 0
+        for name in names:
+            check_name(name, self._path, "HDF5")
+        inputs = list(zip(names, arrays, strict=True))
+        self._input_labels.add_all(self._path, [item for item in inputs if item[1].ndim == 1])
+        # an empty entry has no dimension
+        rows = (item for item in inputs if item[1].ndim == 1 or len(item[1]))
+        for _, run in groupby(rows, lambda item: (item[1].dtype, item[1].shape[1:])):
+            self._add_inputs(list(run))
+        lengths = np.empty((len(names), 2), np.int32)
+        lengths[:, 0] = lengths[:, 1] = list(map(len, arrays))
+        if self._targets is not None:
+            self._target_labels.add_all(self._path, list(zip(names, targets, strict=True)))
+            self._targets.add_all(targets)
+            lengths[:, 1] = list(map(len, targets))
+            self._num_mismatches += int(np.count_nonzero(lengths[:, 0] != lengths[:, 1]))
+        self._tags.add(np.array(names, object))
+        self._lengths.add(lengths)
         self._output.check()
 
-    def _add_inputs(self, name: str, data: NDArray[Any]) -> None:
-        if data.ndim == 2 and len(data) == 0:
-            return  # an empty entry has no dimension
+    def _add_inputs(self, inputs: Sequence[tuple[str, NDArray[Any]]]) -> None:
+        """Adds segments of one dtype and dimension."""
+        name, data = inputs[0]
         if self._inputs is None:
             self._inputs = _Column(self._file, "inputs", data.dtype, data.shape[1:])
         expected = self._inputs.dtype, self._inputs.width
@@ -210,9 +251,10 @@ class HdfSink(Sink):
                 expected=f"{expected[0]} {list(expected[1])}, as in earlier segments",
                 found=f"{data.dtype} {list(data.shape[1:])}",
             )
-        self._inputs.add(data)
+        self._inputs.add_all([data for _, data in inputs])
 
     def _finish(self) -> None:
+        self._add_pending()
         file = self._file
         if self._inputs is None:
             self._inputs = _Column(file, "inputs", np.float32, (1,))
