@@ -33,6 +33,7 @@ SCRIPTS = (
     "write",
     "combine",
     "convert",
+    "small_entries",
     "error_signals",
     "extern",
     "segmentation",

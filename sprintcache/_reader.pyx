@@ -68,6 +68,7 @@ include "_core/batch_tasks.pxi"
 include "_core/index_writer.pxi"
 include "_core/soundness.pxi"
 include "_core/store.pxi"
+include "_core/copying.pxi"
 
 sc_choose_kernels()
 if sc_prepare_descriptors() != 0:
@@ -766,6 +767,58 @@ cdef class Reader(Store):
                     source[i] = source_number(&self.core.index, i)
                     extent_of(&self.core, i, &begin[i], &end[i])
             return sources, begins, ends
+        finally:
+            self._leave()
+
+    def _attributes_alone(self) -> list[str]:
+        """The names of segments of which there are attributes only."""
+        cdef int64_t i
+        cdef TableRow row
+        cdef list names = []
+        self._enter()
+        try:
+            self._check_names()
+            for i in range(self.core.index.count):
+                row = row_of(&self.core, i)
+                if (is_attributes(&row)
+                        and self._checked(find_entry(&self.core.index, row.name,
+                                                     row.name_size - 8)) < 0):
+                    names.append(_name(row.name, row.name_size - 8))
+            return names
+        finally:
+            self._leave()
+
+    def _rows_of(self, names) -> tuple[np.ndarray, ...]:
+        """Rows of some entries, as columns.
+
+        Returns:
+            (B,) uint32 source; (B,) int64 offsets of begin and end, -1 for files of a directory;
+            (B,) uint32 size and compressed size.
+
+        Raises:
+            EntryNotFoundError: if there is no entry of one of the names.
+        """
+        cdef np.ndarray entries, sources, begins, ends, sizes, compressed
+        cdef int64_t *entry
+        cdef TableRow row
+        cdef Py_ssize_t i
+        self._enter()
+        try:
+            entries = self._named_entries(names)
+            entry = <int64_t *>np.PyArray_DATA(entries)
+            sources = np.empty(entries.shape[0], np.uint32)
+            begins = np.empty(entries.shape[0], np.int64)
+            ends = np.empty(entries.shape[0], np.int64)
+            sizes = np.empty(entries.shape[0], np.uint32)
+            compressed = np.empty(entries.shape[0], np.uint32)
+            for i in range(entries.shape[0]):
+                (<uint32_t *>np.PyArray_DATA(sources))[i] = source_number(&self.core.index, entry[i])
+                extent_of(&self.core, entry[i], <int64_t *>np.PyArray_DATA(begins) + i,
+                          <int64_t *>np.PyArray_DATA(ends) + i)
+                row = row_of(&self.core, entry[i])
+                (<uint32_t *>np.PyArray_DATA(sizes))[i] = row.size
+                (<uint32_t *>np.PyArray_DATA(compressed))[i] = row.compressed
+            return sources, begins, ends, sizes, compressed
         finally:
             self._leave()
 

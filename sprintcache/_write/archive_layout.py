@@ -15,13 +15,18 @@ import bisect
 import logging
 import os
 import struct
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, KeysView, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from sprintcache._files import Part
+from sprintcache._reader import table_rows
 from sprintcache.errors import CorruptError
 
 from .write_buffer import WriteBuffer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "END_TAG",
@@ -68,6 +73,15 @@ class EntryRow(NamedTuple):
         return self.position - 8 - len(raw)
 
 
+class _RunRows(NamedTuple):
+    """Rows of a run, as columns: small entries would feel the time for an object each."""
+
+    names: list[str]
+    positions: NDArray[np.int64]
+    sizes: NDArray[np.uint32]
+    compressed_sizes: NDArray[np.uint32]
+
+
 def raw_name(name: str) -> bytes:
     """A name as stored: UTF-8, surrogates as their bytes."""
     return name.encode("utf-8", "surrogateescape")
@@ -98,7 +112,6 @@ class ArchiveLayout:
         path: its name, for errors.
 
     Attributes:
-        rows: the entries by name, in the order of the table.
         holes: size of each hole by the position of its size field, in the order of the table.
         end: offset of the end of the last entry.
 
@@ -107,7 +120,8 @@ class ArchiveLayout:
 
     def __init__(self, fd: int, path: str) -> None:
         self.path = path
-        self.rows: dict[str, EntryRow] = {}
+        self._rows: dict[str, EntryRow | None] = {}
+        self._runs: list[_RunRows] = []  # of which the rows are None yet
         self.holes: dict[int, int] = {}
         self.end = len(HEADER)
         self.changed = False
@@ -115,12 +129,30 @@ class ArchiveLayout:
         self._holes_of: dict[int, list[int]] = {}  # size -> positions
         self._dirty_end = os.fstat(fd).st_size  # old bytes may be left up to this offset
         self._out = WriteBuffer(fd)
+        # the rows as stored, while runs are all that was written to an empty file
+        self._stored_rows: list[bytes] | None = None
+        self._num_stored_rows = 0
+
+    @property
+    def names(self) -> KeysView[str]:
+        """The names of the entries, in the order of the table."""
+        return self._rows.keys()
+
+    @property
+    def rows(self) -> dict[str, EntryRow]:
+        """The entries by name, in the order of the table."""
+        for run in self._runs:
+            rows = zip(*(column.tolist() for column in run[1:]), strict=True)
+            self._rows.update(zip(run.names, map(EntryRow._make, rows), strict=True))
+        self._runs.clear()
+        return cast("dict[str, EntryRow]", self._rows)
 
     def begin(self) -> None:
         """Writes the header to an empty file."""
         self._out.write([HEADER], 0)
         self._dirty_end = len(HEADER)
         self.changed = True
+        self._stored_rows = []
 
     def load_holes(self) -> None:
         """Reads the end of the entries and the holes from the table.
@@ -187,6 +219,7 @@ class ArchiveLayout:
         """
         raw = raw_name(name)
         self._touch()
+        self._stored_rows = None
         hole = self._hole(len(raw) + (compressed_size or size)) if self._holes_of else None
         start = self.end if hole is None else hole - 8
         row = EntryRow(start + 8 + len(raw), size, compressed_size)
@@ -203,11 +236,18 @@ class ArchiveLayout:
         """Whether `put_run` is allowed: there is nothing to fill or to overwrite."""
         return not self.holes and (not self.changed or self.end >= self._dirty_end)
 
-    def put_run(self, entries: Sequence[tuple[str, int, int]], data: Iterable[Part]) -> None:
+    def put_run(
+        self,
+        names: list[str],
+        sizes: NDArray[np.uint32],
+        compressed_sizes: NDArray[np.uint32],
+        data: Iterable[Part],
+    ) -> None:
         """Appends whole entries with their tags and heads.
 
         Args:
-            entries: name, size and compressed size of each; the names are new.
+            names: of the entries, which are new.
+            sizes, compressed_sizes: (N,) of each.
             data: their bytes; each part is written before the next one is requested.
         """
         self._touch()
@@ -216,14 +256,14 @@ class ArchiveLayout:
             self._dirty_end = at + len(part)
             self._out.write([part], at)
             at += len(part)
-        rows, end, new = self.rows, self.end, tuple.__new__  # a loop that small entries feel
-        try:
-            for name, size, compressed_size in entries:
-                position = end + 8 + (len(name) if name.isascii() else len(raw_name(name)))
-                end = position + 16 + (compressed_size or size)
-                rows[name] = new(EntryRow, (position, size, compressed_size))
-        finally:  # also after Ctrl-C: no row may be beyond the end
-            self.end = end
+        stored, positions, end = table_rows(names, sizes, compressed_sizes, self.end)
+        # also after Ctrl-C: no row may be beyond the end, and each name has a row or a run
+        self.end = end
+        self._runs.append(_RunRows(names, positions, sizes, compressed_sizes))
+        self._rows.update(dict.fromkeys(names))
+        if self._stored_rows is not None:
+            self._stored_rows.append(stored)
+            self._num_stored_rows += len(names)
 
     def replace(self, name: str, size: int, compressed_size: int, parts: Sequence[Part]) -> None:
         """Replaces an entry; whenever it is interrupted, the old or the new entry is whole.
@@ -272,12 +312,7 @@ class ArchiveLayout:
     def finish(self) -> None:
         """Table, trailer, then flag 1 (archive format, section 2.2), all of it on the disk."""
         self._out.write([b"\0"], _FLAG_AT)
-        table = [struct.pack("<I", len(self.rows))]
-        sizes_of = struct.Struct("<QII").pack
-        for name, row in self.rows.items():
-            raw = raw_name(name)
-            table += _pack_size(len(raw)), raw, sizes_of(*row)
-        data = b"".join(table)
+        data = struct.pack("<I", len(self._rows)) + self._packed_rows()
         holes_at = self.end + len(data)
         data += struct.pack("<I", len(self.holes))
         data += b"".join(struct.pack("<QI", *hole) for hole in self.holes.items())
@@ -287,6 +322,17 @@ class ArchiveLayout:
         os.fsync(self._fd)
         self._out.write([b"\1"], _FLAG_AT)
         os.fsync(self._fd)
+
+    def _packed_rows(self) -> bytes:
+        """The rows of the table as stored."""
+        if self._stored_rows is not None and self._num_stored_rows == len(self._rows):
+            return b"".join(self._stored_rows)
+        table: list[bytes] = []
+        sizes_of = struct.Struct("<QII").pack
+        for name, row in self.rows.items():
+            raw = raw_name(name)
+            table += _pack_size(len(raw)), raw, sizes_of(*row)
+        return b"".join(table)
 
     def _write(
         self, raw: bytes, row: EntryRow, parts: Sequence[Part], buffered: bool = False
@@ -341,6 +387,7 @@ class ArchiveLayout:
     def _take_out(self, name: str) -> None:
         row = self._stored_row(name)
         self._touch()
+        self._stored_rows = None
         del self.rows[name]
         self._make_hole(raw_name(name), row)
 

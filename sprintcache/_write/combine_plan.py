@@ -56,6 +56,7 @@ class Plan:
         # new name -> name in its source; None if names are unchanged
         self._old_names: dict[str, str] | None = None if new_name is None else {}
         self._sources: list[tuple[Archive, list[str]]] = []
+        self._alone: set[str] = set()  # segments of which the sources have attributes only
         self._replacing: set[str] = set()
         self._has_changed = False  # whether an entry of the plan was replaced later
         self.orphans: set[str] = set()
@@ -73,7 +74,7 @@ class Plan:
         number = len(self._sources)
         self._sources.append((archive, chosen))
         if names is None and self._has_only_new_segments(archive):
-            chosen += archive
+            chosen += archive._names(0, len(archive), False)
             self._home.update(dict.fromkeys(chosen, number))
             return
         selected = archive if names is None else with_attributes(archive, names)
@@ -99,10 +100,14 @@ class Plan:
             return False
         if self._on_decision is not None:
             return False
-        if not self._home:
-            return True
-        segments = {name.removesuffix(".attribs") for name in self._home}
-        return segments.isdisjoint(name.removesuffix(".attribs") for name in archive)
+        alone = set(archive._attributes_alone())
+        is_new = (
+            self._home.keys().isdisjoint(archive._names(0, len(archive), False))
+            and self._home.keys().isdisjoint(alone)
+            and not any(segment in archive for segment in self._alone)
+        )
+        self._alone |= alone
+        return is_new
 
     def steps(self) -> list[Step]:
         """The entries to copy."""

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
+from sprintcache._reader import holds_entries
 from sprintcache.errors import CorruptError, SprintCacheError, TruncatedError
 
-from .archive_layout import END_TAG, entry_head
+from .archive_layout import END_TAG, entry_head, raw_name
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from sprintcache.archive import Archive
 
     from .writer import ArchiveWriter
@@ -23,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Extents", "transfer"]
 
 _BUFFER = 1 << 19  # bytes: stays in the processor's cache between reading and writing
+_CHUNK = 1 << 16  # entries whose rows are looked up at a time
 
 
 def transfer(
@@ -68,7 +75,7 @@ def transfer(
                     raise error
                 on_damage(name, error)
             if progress is not None:
-                progress(len(run.entries))
+                progress(len(run.names))
         archive.check_unchanged()
     finally:
         copier.close()
@@ -96,49 +103,78 @@ class Extents:
             raise CorruptError(reason, path=path, entry=entry)
 
 
-class _EntryRun:
+class _EntryRun(NamedTuple):
     """Neighboring entries of a file, from its byte `begin` to byte `end`.
 
     Attributes:
-        path: the file, or the folder of a directory archive, whose entries have no offsets.
-        entries: name, size, compressed size.
-        heads: bytes before the payload of each (archive format, section 2.2).
-        starts: offset of each.
+        path: the file, or the folder of a directory archive, whose entries have no offsets (-1).
+        names: of the entries.
+        sizes, compressed_sizes: (N,) uint32 of each, as in the table.
     """
 
-    __slots__ = ("begin", "end", "entries", "heads", "path", "starts")
+    path: str
+    begin: int
+    end: int
+    names: list[str]
+    sizes: NDArray[np.uint32]
+    compressed_sizes: NDArray[np.uint32]
 
-    def __init__(self, path: str, begin: int) -> None:
-        self.path = path
-        self.begin = self.end = begin
-        self.entries: list[tuple[str, int, int]] = []
-        self.heads: list[bytes] = []
-        self.starts: list[int] = []
+    def entries(self) -> Iterator[_Entry]:
+        """The entries one by one."""
+        begin = self.begin
+        rows = zip(self.names, self.sizes.tolist(), self.compressed_sizes.tolist(), strict=True)
+        for name, size, compressed_size in rows:
+            entry = _Entry(name, size, compressed_size, begin)
+            yield entry
+            begin = entry.end
+
+
+class _Entry(NamedTuple):
+    """An entry of a run, from byte `begin` of the file on."""
+
+    name: str
+    size: int
+    compressed_size: int
+    begin: int
+
+    @property
+    def head(self) -> bytes:
+        """The bytes before the payload (archive format, section 2.2)."""
+        return entry_head(raw_name(self.name), self.size, self.compressed_size)
+
+    @property
+    def payload(self) -> int:
+        """Offset of the payload."""
+        return self.begin + 20 + len(raw_name(self.name))
+
+    @property
+    def end(self) -> int:
+        """Offset of the end."""
+        return self.payload + (self.compressed_size or self.size) + 4
 
 
 def _runs(archive: Archive, names: Iterable[str]) -> Iterator[_EntryRun]:
     """Runs of neighbors that fit the buffer, or of one entry."""
-    run = _EntryRun("", -1)
-    begin = run_end = -1
-    run_path, entries, starts, heads = run.path, run.entries, run.starts, run.heads
-    for name, position, size, compressed_size, path in map(archive.entry, names):
-        raw = name.encode("utf-8", "surrogateescape")
-        start = position - 8 - len(raw)
-        end = position + 16 + (compressed_size or size)
-        if start != run_end or end - begin > _BUFFER or path != run_path or not position:
-            if entries:
-                run.end = run_end
-                yield run
-            run = _EntryRun(path, start)
-            begin, run_path = start, path
-            entries, starts, heads = run.entries, run.starts, run.heads
-        run_end = end
-        entries.append((name, size, compressed_size))
-        starts.append(start)
-        heads.append(entry_head(raw, size, compressed_size))
-    run.end = run_end
-    if entries:
-        yield run
+    rest = iter(names)
+    while chunk := list(islice(rest, _CHUNK)):
+        sources, begins, ends, sizes, compressed_sizes = archive._rows_of(chunk)
+        is_neighbor = (begins[1:] == ends[:-1]) & (sources[1:] == sources[:-1]) & (begins[1:] >= 0)
+        boundaries = np.flatnonzero(~is_neighbor) + 1
+        start = 0
+        for stop in (*boundaries.tolist(), len(chunk)):
+            while start < stop:
+                begin = int(begins[start])
+                fitting = int(np.searchsorted(ends[start:stop], begin + _BUFFER, "right"))
+                last = stop if begin < 0 else start + max(fitting, 1)
+                yield _EntryRun(
+                    archive.source_paths[sources[start]],
+                    begin,
+                    int(ends[last - 1]),
+                    chunk[start:last],
+                    sizes[start:last],
+                    compressed_sizes[start:last],
+                )
+                start = last
 
 
 class _Copier:
@@ -173,17 +209,17 @@ class _Copier:
         if run.begin < 0:
             return self._one_by_one(run, self._copy_loose)
         try:
-            self._extents.add(run.path, run.entries[0][0], run.end - run.begin)
+            self._extents.add(run.path, run.names[0], run.end - run.begin)
         except CorruptError as error:
-            return [(name, error) for name, *_ in run.entries]
+            return [(name, error) for name in run.names]
         if run.path != self._path:
             self._open(run.path)
         if run.end - run.begin > len(self._buffer):
             return self._one_by_one(run, self._copy_large)
         data = memoryview(self._buffer)[: run.end - run.begin]
         self._read(data, run.begin)
-        if self._can_run and self._is_sound(run):
-            self._writer.add_run(run.entries, [data])
+        if self._can_run and holds_entries(data, run.names, run.sizes, run.compressed_sizes):
+            self._writer.add_run(run.names, run.sizes, run.compressed_sizes, [data])
             return []
         return self._one_by_one(run, self._copy_small)
 
@@ -199,60 +235,50 @@ class _Copier:
     def _can_run(self) -> bool:
         return not self._renames and not self._replace and self._writer.can_run
 
-    def _is_sound(self, run: _EntryRun) -> bool:
-        """Whether all tags and heads in the buffer agree with the table."""
-        starts_with, begin = self._buffer.startswith, run.begin
-        for head, start in zip(run.heads, run.starts, strict=True):
-            if not starts_with(head, start - begin):
-                return False
-            if start > begin and not starts_with(END_TAG, start - begin - 4):
-                return False
-        return starts_with(END_TAG, run.end - begin - 4)
-
     def _one_by_one(
-        self, run: _EntryRun, copy: Callable[[_EntryRun, int], None]
+        self, run: _EntryRun, copy: Callable[[_EntryRun, _Entry], None]
     ) -> list[tuple[str, SprintCacheError]]:
         damaged = []
-        for index, (name, *_) in enumerate(run.entries):
+        for entry in run.entries():
             try:
-                copy(run, index)
+                copy(run, entry)
             except SprintCacheError as error:
-                damaged.append((name, error))
+                damaged.append((entry.name, error))
         return damaged
 
-    def _copy_loose(self, run: _EntryRun, index: int) -> None:
+    def _copy_loose(self, run: _EntryRun, entry: _Entry) -> None:
         """An entry of a directory."""
-        name, _, compressed_size = run.entries[index]
-        data, packed = self._archive.read_bytes(name), compressed_size > 0
+        name = entry.name
+        packed = self._archive.entry(name).compressed_size > 0
+        data = self._archive.read_bytes(name)
         self._writer.add_bytes(self._new_name(name), data, compress=packed, replace=self._replace)
 
-    def _copy_small(self, run: _EntryRun, index: int) -> None:
+    def _copy_small(self, run: _EntryRun, entry: _Entry) -> None:
         """An entry in the buffer."""
-        name, size, compressed_size = run.entries[index]
-        head, begin = run.heads[index], run.starts[index] - run.begin
-        payload = begin + len(head)
-        end = payload + (compressed_size or size)
-        if not (self._buffer.startswith(head, begin) and self._buffer.startswith(END_TAG, end)):
-            raise self._damage(name, run.starts[index])
-        self._put(run.entries[index], memoryview(self._buffer)[payload:end])
+        payload, end = entry.payload - run.begin, entry.end - run.begin - 4
+        starts_with = self._buffer.startswith
+        if not (starts_with(entry.head, entry.begin - run.begin) and starts_with(END_TAG, end)):
+            raise self._damage(entry)
+        self._put(entry, memoryview(self._buffer)[payload:end])
 
-    def _copy_large(self, run: _EntryRun, index: int) -> None:
+    def _copy_large(self, run: _EntryRun, entry: _Entry) -> None:
         """An entry that does not fit the buffer, alone in its run."""
-        head, payload = run.heads[index], run.begin + len(run.heads[index])
+        head = entry.head
         around = memoryview(bytearray(len(head) + 4))
-        self._read(around[:-4], run.begin)
-        self._read(around[-4:], run.end - 4)
+        self._read(around[:-4], entry.begin)
+        self._read(around[-4:], entry.end - 4)
         if around != head + END_TAG:
-            raise self._damage(run.entries[index][0], run.begin)
+            raise self._damage(entry)
         if self._can_run:
-            self._writer.add_run(run.entries, self._chunks(run.begin, run.end))
+            data = self._chunks(entry.begin, entry.end)
+            self._writer.add_run(run.names, run.sizes, run.compressed_sizes, data)
         else:
-            data = memoryview(bytearray(run.end - 4 - payload))
-            self._read(data, payload)
-            self._put(run.entries[index], data)
+            payload = memoryview(bytearray(entry.end - 4 - entry.payload))
+            self._read(payload, entry.payload)
+            self._put(entry, payload)
 
-    def _put(self, entry: tuple[str, int, int], data: memoryview) -> None:
-        name, size, compressed_size = entry
+    def _put(self, entry: _Entry, data: memoryview) -> None:
+        name, size, compressed_size, _ = entry
         name = self._new_name(name)
         self._writer.add_stored(name, size, compressed_size, [data], self._replace)
 
@@ -275,11 +301,11 @@ class _Copier:
                 raise TruncatedError("the file ends here", path=self._path, offset=offset)
             view, offset = view[count:], offset + count
 
-    def _damage(self, name: str, start: int) -> SprintCacheError:
+    def _damage(self, entry: _Entry) -> SprintCacheError:
         """The error of a damaged entry, from the reader if it raises one."""
         try:
-            self._archive.read_bytes(name)
+            self._archive.read_bytes(entry.name)
         except SprintCacheError as error:
             return error
         reason = "tags or head of the entry differ from the table"
-        return CorruptError(reason, path=self._path, entry=name, offset=start)
+        return CorruptError(reason, path=self._path, entry=entry.name, offset=entry.begin)

@@ -118,7 +118,7 @@ def recover(
             _copy(source, rows, final)
         elif survey.is_new:
             archive = ArchiveLayout(file.fileno(), source)
-            archive.rows = rows
+            archive.rows.update(rows)
             archive.find_holes()
             archive.finish()
         if out is None and source != final:

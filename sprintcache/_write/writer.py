@@ -36,7 +36,8 @@ from .recover import recover
 from .storing import check_name, stored_form
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
     from sprintcache.alignment import Alignment
     from sprintcache.entries import Block
@@ -349,11 +350,18 @@ class ArchiveWriter:
         """Whether `add_run` is allowed; a hole or an entry removed from the end rules it out."""
         return self._file.can_run
 
-    def add_run(self, entries: Sequence[tuple[str, int, int]], data: Iterable[Part]) -> None:
+    def add_run(
+        self,
+        names: list[str],
+        sizes: NDArray[np.uint32],
+        compressed_sizes: NDArray[np.uint32],
+        data: Iterable[Part],
+    ) -> None:
         """Adds neighboring entries of an archive as they are, without checks.
 
         Args:
-            entries: name, size and compressed size of each.
+            names: of the entries.
+            sizes, compressed_sizes: (N,) of each, as in the table.
             data: their bytes, with tags, names and sizes. Each part is written before the next is
                 requested; if that raises, nothing was added.
 
@@ -362,14 +370,14 @@ class ArchiveWriter:
             OSError: if the system fails.
         """
         with self._locked():
-            rows = self._file.rows
-            for name, _, _ in entries:
-                if name in rows:
-                    raise ValueError(f"{self.path}: there is an entry {name!r} already")
+            existing = self._file.names
+            if not existing.isdisjoint(names):
+                name = next(name for name in names if name in existing)
+                raise ValueError(f"{self.path}: there is an entry {name!r} already")
             if not self._file.can_run:
                 raise ValueError(f"{self.path}: it has holes, where entries belong one by one")
             with self._translate_errors():
-                self._file.put_run(entries, data)
+                self._file.put_run(names, sizes, compressed_sizes, data)
 
     def remove(self, name: str) -> None:
         """Removes this entry but not its ".attribs", like Sprint's archiver.
@@ -380,17 +388,17 @@ class ArchiveWriter:
             OSError: if the system fails.
         """
         with self._locked():
-            if name not in self._file.rows:
+            if name not in self._file.names:
                 raise EntryNotFoundError("no such entry", path=self.path, entry=name)
             with self._translate_errors():
                 self._file.remove(name)
 
     def __len__(self) -> int:
         """Number of entries."""
-        return len(self._file.rows)
+        return len(self._file.names)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._file.rows
+        return name in self._file.names
 
     def _add(
         self,
@@ -420,11 +428,11 @@ class ArchiveWriter:
     ) -> None:
         with self._locked():
             for name, *_ in entries:
-                if name in self._file.rows and not replace:
+                if name in self._file.names and not replace:
                     raise ValueError(f"{self.path}: there is an entry {name!r} already")
             try:
                 for entry in entries:
-                    if entry[0] in self._file.rows:
+                    if entry[0] in self._file.names:
                         self._file.replace(*entry)
                     else:
                         self._file.put(*entry, buffered)
