@@ -27,6 +27,7 @@ __all__ = [
 ENVIRONMENT = "SPRINTCACHE_INDEX_DIR"
 
 _MAGIC = b"SPCINDEX"
+_HEADER_SIZE = 4096
 # times of files are that coarse: a change so soon after another one may not show
 _TICK_SECONDS = 0.02
 
@@ -67,6 +68,8 @@ def existing(paths: Sequence[str]) -> list[str]:
 def check_replaceable(path: str) -> None:
     """Checks that a file at `path`, if there is one, is an index.
 
+    A power failure may leave zeros in an index, which counts as one by its name.
+
     Raises:
         FormatError: if it is another kind of file, which must not be replaced.
         OSError: if it cannot be read.
@@ -74,9 +77,10 @@ def check_replaceable(path: str) -> None:
     try:
         with open(path, "rb") as file:
             head = file.read(len(_MAGIC))
+            is_lost = path.endswith(".index") and not any(head + file.read(_HEADER_SIZE))
     except FileNotFoundError:
         return
-    if not _MAGIC.startswith(head):
+    if not (_MAGIC.startswith(head) or is_lost):
         raise FormatError(
             "not an index, and not replaced by one",
             path=path,

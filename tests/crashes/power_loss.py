@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 CREATE, WRITE, TRUNCATE, SYNC, LINK, RENAME, UNLINK, MODE, SYNC_FOLDER = range(9)
@@ -84,6 +84,12 @@ class Disk:
         if call.kind == WRITE:
             content[call.offset : size] = call.data
 
+    def _without_data(self, call: Call) -> Call:
+        """The write of the same size that leaves what the file had, and zeros after it."""
+        content = self.files.get(call.inode, b"")
+        old = bytes(content[call.offset : call.offset + len(call.data)])
+        return replace(call, data=old.ljust(len(call.data), b"\0"))
+
     def _rename(self, call: Call) -> None:
         if call.kind in (LINK, RENAME):
             self.names[call.other.name] = call.inode
@@ -100,7 +106,7 @@ class Disk:
         return Disk(files, dict(self.names), pending, list(self.pending_names))
 
     def after_power_loss(self, generator: random.Random) -> Iterator[tuple[str, Disk]]:
-        """What may be left: nothing that was not synced, only names, only data, or a part."""
+        """What may be left: nothing that was not synced, names, data, zeros for data, or a part."""
         yield "nothing unsynced", self._copy()
         names = self._copy()
         for call in names.pending_names:
@@ -111,6 +117,11 @@ class Disk:
             for call in calls:
                 data._change(call)
         yield "data only", data
+        zeros = names._copy()  # sizes reach the disk, the blocks do not
+        for calls in zeros.pending.values():
+            for call in calls:
+                zeros._change(call if call.kind == TRUNCATE else zeros._without_data(call))
+        yield "zeros", zeros
         part = self._copy()  # names change in their order, data in any
         for call in part.pending_names[: generator.randint(0, len(part.pending_names))]:
             part._rename(call)

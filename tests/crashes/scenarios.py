@@ -6,6 +6,7 @@ This module is imported by the process that is killed as well (runner.py).
 from __future__ import annotations
 
 import shutil
+import struct
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sprintcache import ArchiveWriter, recover
+from sprintcache import ArchiveWriter, recover, write_index
 from sprintcache.cli import main
-from tests.oracle import builder, reference
+from tests.oracle import builder, index_file, reference
 from tests.paths import DATA
 
 Contents = dict[str, bytes]
@@ -52,6 +53,8 @@ class Scenario:
         synced: the steps after which all is on the disk.
         retry: what to run after a kill to get the target; None: `run`.
         extra: the module that it needs.
+        shows_damage: whether the target is not synced, since its checksums show what a power loss
+            damaged.
     """
 
     target: str
@@ -61,6 +64,7 @@ class Scenario:
     synced: tuple[int, ...] = ()
     retry: Callable[[Path], None] | None = None
     extra: str | None = None
+    shows_damage: bool = False
 
     @property
     def in_place(self) -> bool:
@@ -232,6 +236,28 @@ def combined_in_place() -> Scenario:
     return Scenario("out.cache", two_archives, run, (old, whole), (0,))
 
 
+def indexing(prepare: Callable[[Path], None]) -> Scenario:
+    """Writes the index of an archive."""
+
+    def run(folder: Path, finished: Callable[[], None]) -> None:
+        command("index", "x.cache", "--threads=1")
+
+    return Scenario("x.cache.index", prepare, run, shows_damage=True)
+
+
+def one_archive(folder: Path) -> None:
+    """Features and other entries, more than one block of an index holds."""
+    entries = [(f"segment/{i:04}", feature_bytes() if i % 3 else b"") for i in range(300)]
+    (folder / "x.cache").write_bytes(builder.archive([*ENTRIES, *entries]))
+
+
+def archive_with_old_index(folder: Path) -> None:
+    """An archive that was replaced after its index was written."""
+    (folder / "x.cache").write_bytes(builder.archive(ENTRIES))
+    write_index(folder / "x.cache")
+    one_archive(folder)
+
+
 ALIGN_ARGUMENTS = (
     "align",
     str(ALIGN / "posteriors" / "mini.mono3.1x.mid.cache"),
@@ -298,6 +324,8 @@ SCENARIOS: dict[str, Scenario] = {
         "--tier=phones",
     ),
     "convert from npz": shell("out.cache", small_npz, "convert", "in.npz", "--to", "out.cache"),
+    "index": indexing(one_archive),
+    "index over": indexing(archive_with_old_index),
     "align": shell("out.cache", copies(), *ALIGN_ARGUMENTS, "--to", "out.cache"),
     "align with words": shell(
         "out.ctm", copies(), *ALIGN_ARGUMENTS, "--to", "out.cache", "--ctm", "out.ctm"
@@ -323,6 +351,11 @@ def digest(path: Path) -> object:
     if path.suffix == ".npz":
         with np.load(path) as arrays:
             return {name: arrays[name].tobytes() for name in arrays}
+    if path.suffix == ".index":  # without the times and the inodes of the archive
+        try:
+            return index_file.read(path.read_bytes())[:4]
+        except (AssertionError, IndexError, struct.error):
+            return "damaged"
     if path.suffix == ".hdf":
         import h5py
 

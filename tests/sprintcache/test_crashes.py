@@ -22,8 +22,9 @@ from typing import Any
 
 import pytest
 
-from sprintcache import FormatError, recover
+from sprintcache import FormatError, open_archive, recover
 from sprintcache._files import partial_of
+from sprintcache.opening import check_index
 from tests.crashes.power_loss import Disk, read_log
 from tests.crashes.scenarios import (
     SCENARIOS,
@@ -41,7 +42,10 @@ COUNT, KILL_BEFORE, KILL_AFTER, KILL_HALFWAY, FAIL_ONCE, FAIL_FROM_THERE, SHORT,
 )
 KILLS = (KILL_BEFORE, KILL_AFTER, KILL_HALFWAY)
 ALL = os.environ.get("SPRINTCACHE_CRASHES") == "all"
-QUICK = ("new", "replace", "remove", "recover a copy", "combine over", "convert to npz", "align")
+QUICK = (
+    *("new", "replace", "remove", "recover a copy", "combine over", "convert to npz", "align"),
+    "index over",
+)
 NAMES = tuple(SCENARIOS) if ALL else QUICK
 SOURCE = ROOT / "tests" / "crashes" / "write_faults.c"
 
@@ -139,6 +143,7 @@ class Expected:
     scenario: Scenario
     before: dict[str, bytes]
     target: object
+    old_target: object
     entries: Contents
     num_calls: int
 
@@ -149,13 +154,14 @@ def complete(runner: Runner, name: str) -> Expected:
     if scenario.extra is not None and importlib.util.find_spec(scenario.extra) is None:
         pytest.skip(f"{scenario.extra} is not installed")
     before = runner.prepare(scenario)
+    path = runner.folder / scenario.target
+    old_target = digest(path) if path.exists() else None
     outcome = runner.run(name)
     assert outcome.status == 0, outcome.messages
-    path = runner.folder / scenario.target
     entries = contents(path) if path.suffix == ".cache" else {}
     if scenario.steps:
         assert entries == scenario.steps[-1]
-    return Expected(scenario, before, digest(path), entries, outcome.num_calls)
+    return Expected(scenario, before, digest(path), old_target, entries, outcome.num_calls)
 
 
 def chosen(num_calls: int) -> list[int]:
@@ -188,7 +194,12 @@ def check_remains(
         assert check_steps(path, scenario.steps, done, last, torn) is None
         return
     if path.exists() and path.read_bytes() != before.get(path.name):
-        assert digest(path) == expected.target
+        found = digest(path)
+        if scenario.shows_damage and found != expected.target:
+            assert found in ("damaged", expected.old_target)
+            check_archive_of_unusable_index(path)
+        else:
+            assert found == expected.target
     elif path.name in before:
         assert path.exists()
     if partial.exists() and path.suffix == ".cache" and not path.exists():
@@ -197,6 +208,19 @@ def check_remains(
             recover(runner.notes / "left.cache")
             for name, data in contents(runner.notes / "left.cache").items() if not torn else ():
                 assert expected.entries[name] == data
+
+
+def check_archive_of_unusable_index(path: Path) -> None:
+    """Damage and age are noticed, and entries are read as they are or not at all."""
+    archive_path = path.with_suffix("")
+    assert check_index(archive_path)[1] is not None
+    entries = contents(archive_path)
+    with open_archive(archive_path) as archive:
+        for name, data in entries.items():
+            with suppress(FormatError):
+                assert archive.read_bytes(name) == data
+    with open_archive(archive_path, index=None) as archive:
+        assert {name: archive.read_bytes(name) for name in archive} == entries
 
 
 def check_repeated(runner: Runner, name: str, expected: Expected) -> None:
@@ -307,8 +331,10 @@ def test_power_loss(runner: Runner, name: str) -> None:
                 num_losses += 1
                 try:
                     last = min(done + 1, len(scenario.steps) - 1)
-                    check_remains(runner, expected, synced, last, torn=left == "a part")
-                    if index == len(calls):
+                    check_remains(runner, expected, synced, last, torn=left in ("zeros", "a part"))
+                    if scenario.shows_damage:
+                        check_repeated(runner, name, expected)
+                    if index == len(calls) and not scenario.shows_damage:
                         assert digest(runner.folder / scenario.target) == expected.target
                 except BaseException as failure:
                     failure.add_note(f"{left}, after call {index} of {len(calls)}")

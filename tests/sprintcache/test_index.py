@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import pickle
 import random
+import shutil
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ from sprintcache.cli import main
 from sprintcache.opening import check_index
 from tests.oracle import builder, index_file
 from tests.oracle.compare import IOS
+from tests.paths import DATA
 
 io_modes = pytest.mark.parametrize("io", IOS)
 Entries = list[tuple[str, bytes]]
@@ -596,3 +598,18 @@ def test_the_command_writes_and_checks(scratch: Path, capsys: pytest.CaptureFixt
     assert status == 1
     assert "it is damaged: block at offset" in text.splitlines()[0]
     assert "in order" in text.splitlines()[1]
+
+
+def test_an_index_that_lost_its_data_is_replaced(scratch: Path) -> None:
+    """A power failure leaves zeros; another file of zeros is not taken for an index."""
+    shutil.copy(DATA / "energy.cache", scratch / "x.cache")
+    path = Path(sprintcache.write_index(scratch / "x.cache"))
+    data = path.read_bytes()
+    for zeros in (bytes(len(data)), bytes(100), b""):
+        path.write_bytes(zeros)
+        assert index_file.read(Path(sprintcache.write_index(scratch / "x.cache")).read_bytes())
+    for name, content in (("x.raw", bytes(9000)), ("y.index", bytes(4000) + b"x" + bytes(5000))):
+        (scratch / name).write_bytes(content)
+        with pytest.raises(sprintcache.FormatError, match="not an index, and not replaced"):
+            sprintcache.write_index(scratch / "x.cache", scratch / name)
+        assert (scratch / name).read_bytes() == content
