@@ -84,6 +84,52 @@ def test_with_buckets(
     assert batches.order.dtype == batches.offsets.dtype == np.int64
 
 
+@pytest.mark.parametrize(
+    ("limits", "sizes"),
+    [
+        ({"max_frames": 10}, [2, 2]),
+        ({"max_frames": 9}, [1, 1, 1, 1]),
+        ({"max_packed_frames": 15}, [3, 1]),
+        ({"max_packed_frames": 14}, [2, 2]),
+        ({"max_frames": 20, "max_packed_frames": 15}, [3, 1]),
+        ({"max_frames": 20, "max_seqs": 3}, [3, 1]),
+    ],
+)
+def test_budgets_that_are_met_exactly(limits: dict[str, int], sizes: list[int]) -> None:
+    batches = make_batches(range(4), [5] * 4, **limits)
+    assert [len(batch) for batch in batches] == sizes
+
+
+def test_a_bucket_keeps_the_order() -> None:
+    """With more sequences than a sort by insertion keeps in order by itself."""
+    order = np.random.default_rng(3).permutation(3000)
+    lengths = np.arange(3000) % 4 * 10 + 5
+    batches = make_batches(order, lengths, max_seqs=3000, buckets=[10, 20, 30])
+    for batch in batches:
+        bucket = lengths[batch[0]]
+        assert batch.tolist() == [seq for seq in order.tolist() if lengths[seq] == bucket]
+    assert [len(batch) for batch in batches] == [750] * 4
+
+
+def test_lengths_of_many_chunks_and_more_than_16_bits() -> None:
+    """Audio samples: more sequences than are numbers of Python at a time."""
+    lengths = np.random.default_rng(4).integers(1, 200_000, 10_000)
+    batches = make_batches(range(10_000), lengths, max_frames=400_000)
+    limits = {"max_frames": 400_000, "max_seq_length": 200_000}
+    wanted = greedy(list(range(10_000)), lengths.tolist(), limits)
+    assert [batch.tolist() for batch in batches] == wanted
+
+
+def test_the_number_of_bounds_is_limited() -> None:
+    """The number of a bucket has 16 bits."""
+    order, lengths = [0, 1, 2], [1, 65_535, 70_000]
+    batches = make_batches(order, lengths, max_seqs=3, buckets=np.arange(1, 65_536))
+    assert [batch.tolist() for batch in batches] == [[0], [1], [2]]
+    for buckets in (np.arange(1, 65_537), 65_536):
+        with pytest.raises(ValueError, match="65536"):
+            make_batches(order, lengths, max_seqs=3, buckets=buckets)
+
+
 @given(lengths=LENGTHS, wanted=st.integers(1, 6))
 def test_bounds_share_the_frames(lengths: list[int], wanted: int) -> None:
     bounds = bucket_bounds(lengths, wanted)

@@ -24,6 +24,7 @@ from hypothesis.extra import numpy as arrays
 import sprintcache
 from sprintcache.cli import main
 from sprintcache.convert import convert, segment_names
+from sprintcache.convert.items import ConvertItem
 from sprintcache.convert.npz import NpzSink, NpzSource
 from tests.oracle import builder
 from tests.paths import DATA
@@ -439,6 +440,18 @@ def test_several_sources_and_some_names(tmp_path: Path) -> None:
     with pytest.raises(sprintcache.SprintCacheError, match="the segment is in several sources"):
         convert([parts[0], parts[0]], tmp_path / "b.npz")
     assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_arrays_of_one_name_in_an_npz_file(tmp_path: Path) -> None:
+    """A segment that is named like the times of another one would be lost."""
+    labels, times = np.arange(2, dtype=np.int32), np.array([[0.0, 0.5], [0.5, 1.0]])
+    items = [ConvertItem("a", labels, times), ConvertItem("a.times", labels)]
+    for first, second in (items, items[::-1], [items[0], items[0]]):
+        with NpzSink(tmp_path / "a.npz", overwrite=True) as sink:
+            sink.add(first)
+            name = second.name if first is second else "a.times"
+            with pytest.raises(sprintcache.UnsupportedError, match=f"has an array '{name}'"):
+                sink.add(second)
 
 
 def test_segments_without_targets(

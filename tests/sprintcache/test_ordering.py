@@ -140,6 +140,33 @@ def test_parts_are_contiguous_and_even(total: int, parts: int) -> None:
     assert sizes == [len(piece) for piece in np.array_split(np.arange(total), parts)]
 
 
+@pytest.mark.parametrize("longest", [65_535, 65_536, 131_071, 2**40])
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+def test_orders_by_length_keep_ties(longest: int, dtype: type) -> None:
+    """Lengths of audio samples and seconds; Python's sort is stable."""
+    lengths = np.random.default_rng(longest).integers(0, 9, 400) * (longest // 8)
+    lengths[17] = longest
+    values = lengths.tolist()
+    ascending = sorted(range(400), key=values.__getitem__)
+    descending = sorted(range(400), key=lambda seq: -values[seq])
+    sizes = lengths.astype(dtype)
+    assert Ordering("sorted").order(1, 400, sizes).tolist() == ascending
+    assert Ordering("sorted_reverse").order(1, 400, sizes).tolist() == descending
+
+
+def test_laplace_by_definition() -> None:
+    """Also with fewer sequences than two bins of the wanted size; without RETURNN."""
+    lengths = np.random.default_rng(5).integers(0, 100_000, 50)
+    shuffled = np.random.RandomState(0).permutation(50).tolist()
+    cases = (("laplace:.40", 2), ("laplace:.20", 2), ("laplace:.16", 3), ("laplace:5", 5))
+    for rule, bins in cases:
+        wanted = []
+        for i in range(bins):
+            piece = shuffled[i * 50 // bins : (i + 1) * 50 // bins]
+            wanted += sorted(piece, key=lambda seq: (-1) ** i * lengths[seq])
+        assert Ordering(rule, fixed_random_seed=0).order(3, 50, lengths).tolist() == wanted
+
+
 def test_laplace_is_neighbours_of_similar_length() -> None:
     lengths = np.random.default_rng(1).integers(200, 1600, 10_000)
     random = lengths[Ordering("random").order(1, 10_000)]
@@ -175,6 +202,8 @@ def test_other_orderings_are_refused_when_they_are_named(text: str) -> None:
         ({"num_shards": 0}, "num_shards must be at least 1"),
         ({"num_shards": 2, "shard_index": 2}, "shard_index 2 of 2 shards"),
         ({"shard_index": -1}, "shard_index -1 of 1 shards"),
+        ({"fixed_random_seed": 2**32}, "4294967296 is not of 32 bits"),
+        ({"fixed_random_seed": -1}, "-1 is not of 32 bits"),
     ],
 )
 def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
