@@ -228,13 +228,13 @@ class ExternSprintDataset(SprintDatasetBase):
         running.end_epoch()
         cache = running.cache = self._new_cache()
         super().init_seq_order(epoch, wanted)
-        running.begun = begun
         if wanted is not None and not wanted:  # Sprint treats an empty list as none
             cache.begin(epoch)
             cache.finish()
-            return True
-        ahead = running.take(epoch, None if wanted is not None else self.ordering)
-        running.read(self, ahead or self._start(epoch, wanted))
+        else:
+            ahead = running.take(epoch, None if wanted is not None else self.ordering)
+            running.read(self, ahead or self._start(epoch, wanted))
+        running.begun = begun  # an epoch whose start failed or was interrupted can be begun again
         return True
 
     init_epoch = init_seq_order

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -378,6 +379,19 @@ def stand_in_with(path: Path, python: str = sys.executable, **options: str) -> s
     )
     path.chmod(0o755)
     return str(path)
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, OSError])
+def test_an_epoch_whose_start_fails_can_be_begun_again(
+    kind: type[BaseException], make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise it would be waited for until the timeout."""
+    dataset = make(SMALL)
+    for _ in range(2):
+        with monkeypatch.context() as patch, pytest.raises(kind, match="at the start"):
+            patch.setattr(subprocess, "Popen", Mock(side_effect=kind("at the start")))
+            dataset.init_seq_order(1)
+    assert len(tags(dataset, 1)) == 24
 
 
 # ---- faults ------------------------------------------------------------------------------------
