@@ -719,12 +719,12 @@ cdef class Reader(Store):
         finally:
             self._leave()
 
-    def _sound_features(self, start: int, stop: int) -> np.ndarray:
-        """Decodes entries from start to stop completely, those that are features.
+    def _sound_entries(self, start: int, stop: int) -> np.ndarray:
+        """Decodes entries from start to stop completely: features, and plain attributes.
 
         Returns:
-            (stop - start,) int64: bytes of the payload, inflated; -1 for entries that are not
-            features, are empty or damaged, or are files of a directory.
+            (stop - start,) int64: bytes of the payload, inflated; -1 for other entries, those that
+            are empty or damaged, and files of a directory.
         """
         cdef int64_t first = start, count = stop - start, i
         cdef np.ndarray sizes = np.empty(max(count, 0), np.int64)
@@ -737,7 +737,7 @@ cdef class Reader(Store):
             w = self._take_worker()
             with nogil:
                 for i in range(count):
-                    if not has_sound_features(&self.core, first + i, w, &size[i]):
+                    if not is_sound_entry(&self.core, first + i, w, &size[i]):
                         size[i] = -1
             self._return_worker(w)
             return sizes

@@ -228,7 +228,7 @@ def _check_run(
             _check_entry(archive, name, labeling, io, finite)
             for name in archive._names(start, stop, False)
         ]
-    sizes = archive._sound_features(start, stop)
+    sizes = archive._sound_entries(start, stop)
     others = np.flatnonzero(sizes < 0)
     num_bytes = int(sizes.sum()) + len(others)  # each of the others counts as -1
     sound = VerifyReport(archive.path, len(sizes) - len(others), num_bytes, ())

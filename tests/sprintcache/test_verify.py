@@ -8,9 +8,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import sprintcache
-from sprintcache import AllophoneLabeling, Problem, verify
+from sprintcache import AllophoneLabeling, FormatError, Problem, verify
+from sprintcache._attributes import parse
 from tests.oracle import builder
 from tests.paths import DATA, full_data
 
@@ -336,3 +339,25 @@ def test_entries_that_overlap(tmp_path: Path) -> None:
     data[-16:-8] = struct.pack("<Q", moved)
     problem = one_problem(written(tmp_path / "y.cache", bytes(data)))
     assert (problem.entry, problem.reason) == ("inner", "it overlaps entry 'outer'")
+
+
+@given(
+    values=st.lists(st.text(st.characters(min_codepoint=1, max_codepoint=0xFF)), max_size=3),
+    cut=st.integers(0, 400),
+    inserted=st.sampled_from([b"", b" ", b"<", b"&", b'"', b"/", b"\0", b"\x7f", b"\n", b"&lt;"]),
+)
+def test_attributes_are_sound_where_expat_reads_them(
+    values: list[str], cut: int, inserted: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Plain ones are checked in compiled code, others by the XML parser; the answers agree."""
+    cells = [f'<flow-attribute name="a{n}" value="{value}"/>' for n, value in enumerate(values)]
+    text = f"<flow-attributes>{''.join(cells)}</flow-attributes>".encode("latin-1")
+    text = text[:cut] + inserted + text[cut:]
+    path = tmp_path_factory.mktemp("attributes") / "a.cache"
+    try:
+        parse(text)
+        is_sound = True
+    except FormatError:
+        is_sound = False
+    archive = builder.archive([("c/1.attribs", text), ("c/1", FEATURES)])
+    assert verify(written(path, archive)).ok == is_sound
