@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ._text_file import open_regular
 from .errors import FormatError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def check_replaceable(path: str) -> None:
         OSError: if it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             head = file.read(len(_MAGIC))
             is_lost = path.endswith(".index") and not any(head + file.read(_HEADER_SIZE))
     except FileNotFoundError:

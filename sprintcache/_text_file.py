@@ -11,7 +11,14 @@ from io import BufferedReader
 
 from .errors import FormatError, TruncatedError
 
-__all__ = ["content_lines", "not_regular", "open_regular", "read_inflated", "read_prefix"]
+__all__ = [
+    "content_lines",
+    "not_regular",
+    "open_input",
+    "open_regular",
+    "read_inflated",
+    "read_prefix",
+]
 
 _BLANKS = " \t\r\v\f"  # what Sprint strips; Unicode has more
 _KINDS = {
@@ -49,6 +56,16 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
         raise
 
 
+def open_input(path: str | os.PathLike[str]) -> BufferedReader:
+    """Opens a regular file, or a descriptor of the caller such as ``/dev/fd/63``, for reading.
+
+    Raises:
+        FormatError, OSError: as `open_regular`.
+    """
+    name = os.fspath(path)
+    return open(name, "rb") if name.startswith(_DESCRIPTORS) else open_regular(name)
+
+
 def not_regular(path: str, mode: int) -> FormatError:
     """The error for a pipe, socket or device of this mode."""
     return FormatError(
@@ -70,7 +87,7 @@ def read_inflated(path: str | os.PathLike[str]) -> bytes:
         OSError: if it cannot be read.
     """
     name = os.fspath(path)
-    with open(name, "rb") if name.startswith(_DESCRIPTORS) else open_regular(name) as file:
+    with open_input(name) as file:
         data = file.read()
     if not data.startswith(b"\x1f\x8b"):
         return data

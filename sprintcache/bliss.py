@@ -24,6 +24,7 @@ __all__ = ["Corpus", "Segment"]
 _MAX_INCLUDES = 64  # levels of files that include each other
 _MAX_REPEATS = 1000  # includes of files that were included before: they can double at every level
 _MAX_SECTIONS = 64  # levels of subcorpora
+_MAX_ALTERNATIVES = 64  # levels of alternatives and optional words in an orthography
 _MAX_NAME = 4096  # characters of a full name; every segment repeats the names above it
 _SECTIONS = ("corpus", "subcorpus", "recording")
 
@@ -272,9 +273,9 @@ class _Reader:
     def orthography(self, orth: ElementTree.Element | None, what: str) -> str | None:
         if orth is None:
             return None
-        return " ".join(self.orthography_text(orth, what).split())
+        return " ".join(self.orthography_text(orth, what, 0).split())
 
-    def orthography_text(self, element: ElementTree.Element, what: str) -> str:
+    def orthography_text(self, element: ElementTree.Element, what: str, level: int) -> str:
         """Returns the text as Sprint reads it: first alternatives, and all optional words.
 
         Both end in a blank (RASR, Bliss/CorpusParser).
@@ -284,7 +285,9 @@ class _Reader:
             chosen = child.find("orth") if child.tag == "alternatives" else child
             if chosen is None:
                 self.bad(f"alternatives without an orth in segment {what!r}")
-            text = self.orthography_text(chosen, what)
+            if level >= _MAX_ALTERNATIVES:
+                self.bad(f"more than {_MAX_ALTERNATIVES} levels in the orth of segment {what!r}")
+            text = self.orthography_text(chosen, what, level + 1)
             if child.tag in ("alternatives", "optional") and text.strip():
                 text += " "
             parts += [text, child.tail or ""]

@@ -12,10 +12,10 @@ imports.
 from __future__ import annotations
 
 import ast
-import gzip
-import zlib
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
+from ._text_file import open_input, read_inflated
 from .errors import FormatError, LabelError
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class BytePairEncoding(Vocabulary):
             from subword_nmt.apply_bpe import BPE
         except ModuleNotFoundError as error:
             raise ImportError("bpe needs subword-nmt: pip install 'sprintcache[bpe]'") from error
-        with open(bpe_file, encoding="utf-8") as codes:
+        with TextIOWrapper(open_input(bpe_file), "utf-8") as codes:
             self._bpe = BPE(codes)
 
     def split(self, sentence: str) -> Sequence[str]:
@@ -178,7 +178,7 @@ class SentencePieces(Vocabulary):
             raise ImportError(
                 "SentencePiece models need sentencepiece: pip install 'sprintcache[sentencepiece]'"
             ) from error
-        with open(model_file, "rb") as file:
+        with open_input(model_file) as file:
             model = file.read()
         self._processor = SentencePieceProcessor()
         try:
@@ -230,13 +230,9 @@ def vocabulary(options: Mapping[str, Any] | Any) -> Any:
 def _read_labels(path: str | None) -> list[str]:
     if path is None:
         raise ValueError("a vocabulary needs vocab_file or labels")
-    with open(path, "rb") as file:
-        data = file.read()
     try:
-        if data.startswith(b"\x1f\x8b"):
-            data = gzip.decompress(data)
-        text = data.decode("utf-8")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        text = read_inflated(path).decode("utf-8")
+    except UnicodeDecodeError as error:
         raise FormatError("not a vocabulary", path=path, found=str(error)) from None
     if not text.startswith("{"):
         return text.splitlines()

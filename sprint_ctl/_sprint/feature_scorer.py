@@ -14,6 +14,7 @@ import numpy as np
 
 from sprint_ctl.engine import call_optional, log_posteriors, required_method
 from sprint_ctl.errors import SprintError
+from sprintcache._text_file import open_regular
 from sprintcache.errors import FormatError
 
 from .segment_calls import reported_to_sink
@@ -147,7 +148,7 @@ def read_log_priors(path: str) -> NDArray[np.float32]:
         OSError: the file cannot be read.
         FormatError: the file has another format.
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         if file.read(6) == b"\x93NUMPY":
             file.seek(0)
             try:

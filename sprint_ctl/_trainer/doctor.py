@@ -21,12 +21,15 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from io import TextIOWrapper
 from typing import Any, Literal
 
 import numpy as np
 
 from sprint_ctl.command import CommandLine, find_executable, split_command
 from sprint_ctl.errors import SprintError, SprintRequestError
+from sprintcache._text_file import open_regular
+from sprintcache.errors import FormatError
 
 from .advice import advice_for
 from .instance import SprintSubprocessInstance
@@ -242,8 +245,8 @@ def _settings(arguments: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
         option, _, path = argument.partition("=")
         if option == "--config":
             with (
-                contextlib.suppress(OSError),
-                open(path, encoding="utf-8", errors="replace") as file,
+                contextlib.suppress(OSError, FormatError),
+                TextIOWrapper(open_regular(path), "utf-8", "replace") as file,
             ):
                 yield path, file.readlines()
 

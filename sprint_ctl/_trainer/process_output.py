@@ -12,6 +12,8 @@ import threading
 from collections.abc import Sequence
 
 from sprint_ctl._pipe.descriptors import above_standard, is_inherited
+from sprintcache._text_file import open_regular
+from sprintcache.errors import FormatError
 
 __all__ = ["StderrReader", "describe_end", "log_file", "signal_name", "tail_of"]
 
@@ -59,12 +61,12 @@ def tail_of(path: str | None) -> str:
     if path is None:
         return ""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             if file.read(2) == b"\x1f\x8b":
                 return ""
             file.seek(max(os.fstat(file.fileno()).st_size - _LOG_TAIL, 0))
             return file.read(_LOG_TAIL).decode("utf-8", "replace")
-    except OSError:
+    except (OSError, FormatError):
         return ""
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sprintcache._configuration import Configuration, Source
+from sprintcache._text_file import open_input
 from sprintcache.errors import FormatError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -85,8 +86,10 @@ def read_prior(path: str | os.PathLike[str], num_labels: int) -> NDArray[np.floa
         FormatError: if it is not such a file, or has another number of values.
     """
     name = os.fspath(path)
+    file = open_input(name)
     try:
-        root = ElementTree.parse(name).getroot()
+        with file:
+            root = ElementTree.parse(file).getroot()
         values = np.array([float(text) for text in (root.text or "").split()], np.float32)
     except (ElementTree.ParseError, ValueError) as error:
         raise FormatError("not a vector of log priors", path=name, found=str(error)) from error

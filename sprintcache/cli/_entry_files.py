@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sprintcache._text_file import open_input
 from sprintcache.errors import FormatError
 
 from . import _array_files
@@ -35,7 +36,7 @@ def read_file(path: str, format_name: str, timing: Timing) -> Content:
         FormatError: if the file is malformed.
         OSError: if it cannot be read.
     """
-    with open(path, "rb") as file:
+    with open_input(path) as file:
         if os.fstat(file.fileno()).st_size > _MAX_BYTES:
             raise FormatError("the file is too large for an entry", path=path)
         data = file.read()

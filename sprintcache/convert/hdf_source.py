@@ -7,6 +7,7 @@ from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from sprintcache._text_file import open_regular
 from sprintcache.errors import CorruptError, FormatError, TruncatedError, UnsupportedError
 
 from .extras import h5py_module
@@ -34,6 +35,7 @@ class HdfSource:
         self._path = os.fspath(path)
         self._h5py = h5py_module()
         with self._translate_errors():
+            open_regular(self._path).close()  # opening a pipe would wait
             self._file = self._h5py.File(self._path, "r")
         try:
             with self._translate_errors():

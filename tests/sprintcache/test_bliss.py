@@ -214,6 +214,23 @@ def test_full_names_are_limited(tmp_path: Path, text: str) -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("levels", [64, 65, 100_000])
+@pytest.mark.parametrize("tag", ["orth", "optional"])
+def test_levels_of_an_orthography_are_limited(tmp_path: Path, levels: int, tag: str) -> None:
+    text = f"<orth>{f'<{tag}>' * levels}word{f'</{tag}>' * levels}</orth>"
+    segments = corpus(
+        tmp_path,
+        f'<corpus name="c"><recording name="r"><segment>{text}</segment></recording></corpus>',
+    )
+    if levels <= 64:
+        assert [segment.orthography for segment in segments] == ["word"]
+    else:
+        with pytest.raises(
+            CorruptError, match="more than 64 levels in the orth of segment 'c/r/1'"
+        ):
+            list(segments)
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(FormatError, match="a pipe"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from sprintcache.convert import convert
 from sprintcache.errors import ConfigurationError
 from sprintcache.lexicon import Lexicon
 from tests.oracle import builder
+from tests.paths import DATA
 
 LEXICON = """<?xml version="1.0" encoding="utf-8"?>
 <lexicon><phoneme-inventory>
@@ -103,3 +106,52 @@ def test_a_pipe_as_configuration(scratch: Path) -> None:
     os.mkfifo(scratch / "pipe")
     with pytest.raises(ConfigurationError, match="a pipe"):
         Configuration.from_sources([scratch / "pipe"], "app")
+
+
+PIPE_READERS = """
+import sys
+import sprintcache
+from sprint_ctl._sprint.feature_scorer import read_log_priors
+from sprint_ctl._trainer.process_output import tail_of
+from sprint_ctl.dataset import SprintDatasetBase
+from sprintcache.align.sprint_parameters import read_prior
+from sprintcache.cli._entry_files import read_file
+from sprintcache.convert.hdf_source import HdfSource
+from sprintcache.vocabulary import CharacterTargets, Vocabulary
+
+features, pipe = sys.argv[1:]
+vectors = {"filename": f"{pipe}.hdf", "type": "vector"}
+data = {"data": {"filename": features}, "vector": vectors}
+for read in (
+    lambda: sprintcache.open_archive(features, index=pipe),
+    lambda: sprintcache.write_index(features, pipe),
+    lambda: Vocabulary(pipe),
+    lambda: CharacterTargets(pipe),
+    lambda: SprintDatasetBase(target_maps={"speaker_name": pipe}),
+    lambda: read_log_priors(pipe),
+    lambda: read_prior(pipe, 3),
+    lambda: read_file(pipe, "raw", None),
+    lambda: HdfSource(f"{pipe}.hdf"),
+    lambda: sprintcache.SprintCacheDataset(data),
+):
+    try:
+        read()
+    except sprintcache.FormatError as error:
+        print(str(error).partition(": ")[2])
+print(repr(tail_of(pipe)))
+"""
+
+
+def test_a_pipe_in_place_of_any_file_is_not_waited_for(scratch: Path) -> None:
+    pytest.importorskip("h5py", reason="h5py is not installed")
+    os.mkfifo(scratch / "pipe")
+    (scratch / "pipe.hdf").symlink_to("pipe")
+    done = subprocess.run(
+        [sys.executable, "-c", PIPE_READERS, DATA / "features.part1.cache", scratch / "pipe"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    expected = "not a regular file: expected a regular file, found a pipe"
+    assert done.stdout.splitlines() == [expected] * 10 + ["''"]

@@ -129,6 +129,8 @@ def _read_npz(path: str) -> tuple[list[str], NDArray[Any]]:
         with open_regular(path) as zipped, np.lib.npyio.NpzFile(zipped) as file:
             names = list(file.files)
             rows = [np.asarray(file[name]) for name in names]
+    except FormatError:
+        raise
     except _MALFORMED as error:
         reason = f".npz file: {error or type(error).__name__}"
         raise FormatError(reason, path=path) from error
@@ -151,6 +153,7 @@ def _read_hdf(path: str) -> tuple[list[str], NDArray[Any]]:
     except ImportError as error:
         raise ImportError("HDF5 files need h5py: pip install 'sprintcache[hdf]'") from error
     try:
+        open_regular(path).close()  # opening a pipe would wait
         with h5py.File(path) as file:
             inputs, tags = file["inputs"], file["seqTags"][:]
             if inputs.ndim != 2 or inputs.dtype.kind not in "fiu" or len(inputs) != len(tags):
@@ -161,7 +164,7 @@ def _read_hdf(path: str) -> tuple[list[str], NDArray[Any]]:
                     found=f"{inputs.dtype} {list(inputs.shape)}",
                 )
             rows = inputs[:]
-    except UnsupportedError:
+    except FormatError:
         raise
     except _MALFORMED as error:
         raise FormatError(f"not an HDF5 file of RETURNN: {error}", path=path) from error
