@@ -22,8 +22,8 @@ BUILD_INPUTS = pyproject.toml setup.py $(wildcard sprintcache/*.pyx \
 # where it is set, every child process of the tests compiles each module that it imports
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test tests check bench soak crashes fuzz fuzz-replay threads sanitize sanitize-tests \
-	docs dist clean
+.PHONY: demo test tests check bench soak crashes fuzz fuzz-replay replay-inputs threads sanitize \
+	sanitize-tests docs dist clean
 .SILENT: demo $(BIN)/python $(VENV)/installed $(VENV)/tested
 
 $(BIN)/python:
@@ -91,6 +91,9 @@ fuzz: $(VENV)/tested
 
 fuzz-replay:
 	$(BIN)/python fuzz/build.py replay
+	$(MAKE) --no-print-directory replay-inputs
+
+replay-inputs:
 	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1 \
 	PYTHONMALLOC=malloc $(BIN)/python fuzz/run.py $(FUZZ_TARGETS) --replay

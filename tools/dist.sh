@@ -22,11 +22,14 @@ for python in "$@"; do
     echo "== cp$version"
     "$python" -m venv "$work/$version"
     bin=$work/$version/bin
+    # one environment to build and to try; isolation is that of the source distribution
+    "$bin/python" -m pip --disable-pip-version-check install -qq numpy "Cython>=3.1" "setuptools>=77" \
+        pytest pytest-timeout pytest-xdist hypothesis
     # from the source distribution: what it lacks, the wheel would lack
-    "$bin/python" -m pip wheel --quiet --no-deps --wheel-dir "$work/$version/raw" "$out"/*.tar.gz
+    "$bin/python" -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir "$work/$version/raw" "$out"/*.tar.gz
     PATH=$work/tools/bin:$PATH "$work/tools/bin/auditwheel" repair \
         --wheel-dir "$work/$version/wheel" "$work/$version"/raw/*.whl
-    "$bin/python" -m pip --disable-pip-version-check install -qq "$work/$version"/wheel/*.whl pytest pytest-timeout pytest-xdist hypothesis
+    "$bin/python" -m pip --disable-pip-version-check install -qq "$work/$version"/wheel/*.whl
     mkdir "$work/$version/try"
     cp -r tests pyproject.toml "$work/$version/try"
     (
