@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,7 @@ def module_name(path: Path) -> str:
     return ".".join(part for part in parts if part != "__init__")
 
 
+@cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text("utf-8"), str(path))
 
@@ -137,7 +139,8 @@ def is_type_checking(node: ast.AST) -> bool:
     )
 
 
-def imports(path: Path) -> Iterator[tuple[str, bool]]:
+@cache
+def imports(path: Path) -> tuple[tuple[str, bool], ...]:
     """(absolute name, whether inside a function) of every import at run time."""
     package = list(path.relative_to(ROOT).parts[:-1])
 
@@ -157,7 +160,7 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
                 function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
                 yield from walk(child, inside or function)
 
-    yield from walk(tree(path), False)
+    return tuple(walk(tree(path), False))
 
 
 def exists(name: str) -> bool:
@@ -173,30 +176,35 @@ def target_of(imported: str) -> tuple[str, str]:
     return package, first if first in FOLDERS else module
 
 
-@pytest.mark.parametrize("path", PACKAGE_SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_modules_import_what_is_below_them(path: Path) -> None:
+def check_imports(path: Path) -> None:
     package, name = path.relative_to(ROOT).parts[0], module_name(path)
     levels = LEVELS[package]
     if name in ("", "__main__") or (path.name == "__init__.py" and name not in levels):
         levels = {**levels, name: 99}  # a package's face, and the command
-    assert name in levels, "a new module: give it a row in the table"
+    assert name in levels, f"{path} is a new module: give it a row in the table"
     for imported, inside in imports(path):
         top, target = target_of(imported)
         if top not in LEVELS:
             folder = name.partition(".")[0]
             known = top in sys.stdlib_module_names or top == "numpy"
-            assert known or folder in FOREIGN.get(top, ()) or package == "sprint_ctl", imported
+            allowed = known or folder in FOREIGN.get(top, ()) or package == "sprint_ctl"
+            assert allowed, f"{name} imports {imported}"
             continue
         if target in ("", name) or (target.startswith("_") and target not in LEVELS[top]):
             continue
         if top != package:
             assert package == "sprint_ctl", f"{name} imports {imported}"
             on_top = ("automata", "fake_sprint")
-            assert target in FOR_SPRINT or name in on_top
+            assert target in FOR_SPRINT or name in on_top, f"{name} imports {imported}"
             continue
         if inside and (name, target) in INSIDE_FUNCTIONS:
             continue
         assert LEVELS[top][target] < levels[name], f"{name} imports {imported}"
+
+
+def test_modules_import_what_is_below_them() -> None:
+    for path in PACKAGE_SOURCES:
+        check_imports(path)
 
 
 def reached(package: str, names: Iterable[str]) -> set[str]:
@@ -225,29 +233,29 @@ def test_the_two_sides_of_the_pipe_do_not_import_each_other() -> None:
     assert {"_pipe.wire", "errors", "config"} <= inside & outside
 
 
-@pytest.mark.parametrize(
-    "name", sorted(reached("sprint_ctl", side(LEVELS["sprint_ctl"], SPRINT_SIDE)))
-)
-def test_what_sprint_loads_is_of_python_3_8(name: str) -> None:
-    path = ROOT.joinpath("sprint_ctl", *name.split(".")).with_suffix(".py")
-    source = (path if path.exists() else path.with_suffix("") / "__init__.py").read_text("utf-8")
-    ast.parse(source, feature_version=(3, 8))
-    assert "from __future__ import annotations" in source or not source.count("import ")
+def test_what_sprint_loads_is_of_python_3_8() -> None:
+    for name in sorted(reached("sprint_ctl", side(LEVELS["sprint_ctl"], SPRINT_SIDE))):
+        path = ROOT.joinpath("sprint_ctl", *name.split(".")).with_suffix(".py")
+        path = path if path.exists() else path.with_suffix("") / "__init__.py"
+        source = path.read_text("utf-8")
+        ast.parse(source, str(path), feature_version=(3, 8))
+        assert "from __future__ import annotations" in source or not source.count("import "), name
 
 
-@pytest.mark.parametrize("name", sorted(FOR_SPRINT))
-def test_what_sprint_imports_of_sprintcache_is_of_python_3_8(name: str) -> None:
-    source = (PACKAGE / f"{name}.py").read_text("utf-8")
-    ast.parse(source, feature_version=(3, 8))
-    assert "from __future__ import annotations" in source
+def test_what_sprint_imports_of_sprintcache_is_of_python_3_8() -> None:
+    for name in sorted(FOR_SPRINT):
+        source = (PACKAGE / f"{name}.py").read_text("utf-8")
+        ast.parse(source, name, feature_version=(3, 8))
+        assert "from __future__ import annotations" in source, name
 
 
-@pytest.mark.parametrize("name", sorted(reached("sprint_ctl", ("control",))))
-def test_control_needs_numpy_and_the_standard_library(name: str) -> None:
-    path = ROOT.joinpath("sprint_ctl", *name.split(".")).with_suffix(".py")
-    for imported, _ in imports(path) if path.exists() else ():
-        top = imported.partition(".")[0]
-        assert top in sys.stdlib_module_names or top in ("numpy", "sprint_ctl", "sprintcache")
+def test_control_needs_numpy_and_the_standard_library() -> None:
+    for name in sorted(reached("sprint_ctl", ("control",))):
+        path = ROOT.joinpath("sprint_ctl", *name.split(".")).with_suffix(".py")
+        for imported, _ in imports(path) if path.exists() else ():
+            top = imported.partition(".")[0]
+            is_known = top in sys.stdlib_module_names
+            assert is_known or top in ("numpy", "sprint_ctl", "sprintcache"), f"{name}: {imported}"
 
 
 def test_the_compiled_module_imports_what_is_below_it() -> None:
@@ -333,15 +341,15 @@ def test_the_demo_of_the_readme_needs_only_public_names() -> None:
 # ---- statements that do not belong in a library ------------------------------------------------
 
 
-@pytest.mark.parametrize("path", PACKAGE_SOURCES, ids=str)
-def test_input_is_not_checked_with_assert_and_nothing_prints(path: Path) -> None:
-    for node in ast.walk(tree(path)):
-        assert not isinstance(node, ast.Assert), f"{path}:{node.lineno}"
-        printing = isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
-        assert not printing or module_name(path) == "cli", f"{path}"
+def test_input_is_not_checked_with_assert_and_nothing_prints() -> None:
+    for path in PACKAGE_SOURCES:
+        for node in ast.walk(tree(path)):
+            assert not isinstance(node, ast.Assert), f"{path}:{node.lineno}"
+            printing = isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
+            assert not printing or module_name(path) == "cli", f"{path}"
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.px*")), ids=lambda path: path.name)
-def test_the_compiled_module_neither(path: Path) -> None:
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-        assert not re.match(r"\s*(assert|print)\b", line), f"{path.name}:{number}"
+def test_the_compiled_module_neither() -> None:
+    for path in sorted(PACKAGE.rglob("*.px*")):
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            assert not re.match(r"\s*(assert|print)\b", line), f"{path.name}:{number}"
