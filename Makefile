@@ -63,7 +63,8 @@ soak: $(VENV)/tested
 
 crashes: $(VENV)/tested
 	SPRINTCACHE_CRASHES=all $(BIN)/python -m pytest -q -s --timeout=3600 \
-	-o faulthandler_timeout=3500 $(PYTEST_ARGS) tests/sprintcache/test_crashes.py
+	-o faulthandler_timeout=3500 $(PYTEST_ARGS) tests/sprintcache/test_crashes.py \
+	tests/sprintcache/test_recovery.py
 
 SANITIZE_TESTS ?= $(addprefix tests/sprintcache/test_,bad_input.py scan.py datatypes.py \
 	alignments.py labels.py batch.py full_sum.py align.py)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -79,18 +80,20 @@ def test_runs_of_the_real_aligner(run: str, tmp_path: Path) -> None:
 # ---- other searches ----------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=1)
+def mini_builder() -> AutomatonBuilder:
+    return AutomatonBuilder(
+        SMALL / "corpus" / "lexicon.mini.xml",
+        across_word=True,
+        phone_transition=(0.7, 0.3, 1.9, 0.4),
+        silence_transition=(0.2, 1.1, LIMIT, 2.0),
+        entry_transition=(LIMIT, 0.5, 1.5, 0.0),
+    )
+
+
 def mini(**options: Any) -> Aligner:
     keywords = {"min_beam": LIMIT / 4, "beam_factor": 1.0, **options}
-    return Aligner(
-        AutomatonBuilder(
-            SMALL / "corpus" / "lexicon.mini.xml",
-            across_word=True,
-            phone_transition=(0.7, 0.3, 1.9, 0.4),
-            silence_transition=(0.2, 1.1, LIMIT, 2.0),
-            entry_transition=(LIMIT, 0.5, 1.5, 0.0),
-        ),
-        **keywords,
-    )
+    return Aligner(mini_builder(), **keywords)
 
 
 def words_of(aligner: Aligner) -> list[str]:

@@ -249,7 +249,8 @@ def test_what_was_removed_does_not_come_back(scratch: Path, hole: bool) -> None:
 
 @pytest.mark.parametrize("mode", ["x", "w", "a"])
 def test_sigkill(scratch: Path, mode: str) -> None:
-    for seed in range(12):
+    num_kills = 12 if os.environ.get("SPRINTCACHE_CRASHES") == "all" else 5
+    for seed in range(num_kills):
         for file in scratch.iterdir():
             file.unlink()
         path = scratch / "x.cache"

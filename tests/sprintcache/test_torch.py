@@ -658,15 +658,16 @@ def main(folder, store, rank, epochs):
     distributed.destroy_process_group()
 
 if __name__ == "__main__":
-    ranks = []
-    for rank in range(2):  # forks: importing torch takes longer than the training
-        ranks.append(os.fork())
-        if not ranks[-1]:
-            os.setsid()
-            main(sys.argv[1], sys.argv[2], rank, epochs=2)
-            os._exit(0)
-    print(*ranks, flush=True)
-    sys.exit(any([os.waitpid(rank, 0)[1] for rank in ranks]))
+    for _ in sys.stdin:  # each line starts two ranks
+        ranks = []
+        for rank in range(2):  # forks: importing torch takes longer than the training
+            ranks.append(os.fork())
+            if not ranks[-1]:
+                os.setsid()
+                main(sys.argv[1], sys.argv[2], rank, epochs=2)
+                os._exit(0)
+        print(*ranks, flush=True)
+        print(any([os.waitpid(rank, 0)[1] for rank in ranks]), flush=True)
 """
 
 
@@ -680,37 +681,38 @@ def test_two_ranks_killed_and_started_again(corpus: Path, tmp_path: Path) -> Non
     store, checkpoint = tmp_path / "store", tmp_path / "store.checkpoint"
 
     @contextlib.contextmanager
-    def started() -> Iterator[subprocess.Popen[str]]:
-        """Their common parent; at the end they and their workers are killed."""
+    def started(parent: subprocess.Popen[str]) -> Iterator[None]:
+        """Starts both; at the end they and their workers are killed."""
         store.unlink(missing_ok=True)
-        parent = subprocess.Popen(
-            [sys.executable, script, corpus, store],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"},
-        )
-        assert parent.stdout is not None
-        ranks = [int(word) for word in parent.stdout.readline().split()]
-        parent.stdout.close()
+        print(file=parent.stdin, flush=True)
+        ranks = [int(word) for word in parent.stdout.readline().split()]  # type: ignore[union-attr]
         try:
             assert len(ranks) == 2
-            yield parent
+            yield
         finally:
             for rank in ranks:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(rank, signal.SIGKILL)
-            parent.wait(30)
 
     steps = 6  # 12 batches, the last one of a single sequence, go round over two ranks
-    with started() as parent:
-        deadline = time.monotonic() + 90
-        while len(seen_in(checkpoint)) < 3:
-            assert time.monotonic() < deadline
-            assert parent.poll() is None
-            time.sleep(0.02)
-    assert len(seen_in(checkpoint)) < steps
-    with started() as parent:
-        assert parent.wait(90) == 0
+    with subprocess.Popen(
+        [sys.executable, script, corpus, store],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"},
+    ) as parent:
+        assert parent.stdout is not None
+        with started(parent):
+            deadline = time.monotonic() + 90
+            while len(seen_in(checkpoint)) < 3:
+                assert time.monotonic() < deadline
+                assert parent.poll() is None
+                time.sleep(0.02)
+        assert parent.stdout.readline() == "True\n"  # killed
+        assert len(seen_in(checkpoint)) < steps
+        with started(parent):
+            assert parent.stdout.readline() == "False\n"
     seen = seen_in(checkpoint)
     assert len(seen) == 2 * steps  # equal ones: each has the tags of both ranks
     for part in (seen[:steps], seen[steps:]):
