@@ -521,10 +521,12 @@ cdef class Reader(Store):
         cdef np.ndarray firsts = _range_ends("starts", 0 if starts is None else starts, b.count)
         cdef np.ndarray blocks
         cdef np.ndarray ends = _range_ends("stops", _MAX_FRAMES if stops is None else stops, b.count)
-        if (firsts > ends).any():
-            raise ValueError("a range that ends before it starts")
+        cdef int64_t i
         b.firsts = <int64_t *>np.PyArray_DATA(firsts)
         b.stops = <int64_t *>np.PyArray_DATA(ends)
+        for i in range(b.count):
+            if b.firsts[i] > b.stops[i]:
+                raise ValueError("a range that ends before it starts")
         blocks = np.zeros(b.count * sizeof(OneBlock), np.uint8)
         b.blocks = <OneBlock *>np.PyArray_DATA(blocks)
         return firsts, ends, blocks
@@ -960,10 +962,18 @@ cdef tuple _range(start, stop):
 
 cdef np.ndarray _range_ends(str name, value, int64_t count):
     """(count,) int64 ends of ranges, a copy."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "iu" or array.shape not in ((), (count,)) or (array < 0).any():
+    cdef np.ndarray array = np.asarray(value), ends = np.empty(count, np.int64)
+    cdef const int64_t *end = <const int64_t *>np.PyArray_DATA(ends)
+    cdef bint is_valid = (array.dtype.kind in "iu"
+                          and (array.ndim == 0 or array.ndim == 1 and array.shape[0] == count))
+    cdef int64_t i
+    if is_valid:
+        ends[...] = array
+        for i in range(count):
+            is_valid = is_valid and end[i] >= 0
+    if not is_valid:
         raise ValueError(f"{name} must be {count} frame numbers or one, not {value!r:.80}")
-    return np.array(np.broadcast_to(array, count), np.int64)
+    return ends
 
 
 include "_core/file_order.pxi"
