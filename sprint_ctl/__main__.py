@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument(
         "--timeout",
-        type=float,
+        type=_seconds,
         default=120.0,
         metavar="SECONDS",
         help="time limit for each start and each request (default: %(default)g)",
@@ -94,6 +94,16 @@ def _parser() -> argparse.ArgumentParser:
         "arguments", nargs="*", metavar="ARGS", help="arguments for Sprint, after --"
     )
     return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not seconds >= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 on")
+    return seconds
 
 
 def _doctor(args: argparse.Namespace, report: TextIO) -> int:

@@ -61,12 +61,17 @@ class Configuration:
         self._num_files = 0
 
     @classmethod
-    def from_arguments(cls, arguments: Sequence[str], application: str) -> Configuration:
+    def from_arguments(
+        cls,
+        arguments: Sequence[str],
+        application: str,
+        complain: Optional[Callable[[str], None]] = None,  # noqa: UP045  (Python 3.8)
+    ) -> Configuration:
         """Reads a command line: ``--name=value``, ``--name value``, ``--flag``, ``--config=file``.
 
         What is on the command line wins over the same name in the file, as in Sprint.
         """
-        config = cls({}, application)
+        config = cls({}, application, complain)
         config._read_command_line(arguments)
         return config
 
@@ -110,6 +115,11 @@ class Configuration:
     def mentions(self, component: str) -> bool:
         """Whether the name of a resource has this component."""
         return any(component in name.split(".") for name in self._resources)
+
+    def values_of(self, parameter: str) -> dict[str, str]:
+        """Resolved values of all resources of a parameter, for any selection, by their names."""
+        names = [name for name in self._resources if name.split(".")[-1] == parameter]
+        return {name: self._resolve(name, (), {}) for name in names}
 
     def layer_names(self, parameter: str, value: str) -> list[str]:
         """The last literal selections of resources that set `parameter` to `value`."""

@@ -83,7 +83,15 @@ FOLDERS = {
 SPRINT_SIDE = ("_sprint", "control", "extern_interface", "interface")
 TRAINER_SIDE = ("_trainer", "automata", "dataset", "error_signals", "torch", "command")
 # sprint_ctl imports these of sprintcache; the stand-in may import all of it
-FOR_SPRINT = {"errors", "_checks", "_text_file", "ordering", "dataset_base", "vocabulary"}
+FOR_SPRINT = {
+    "errors",
+    "_checks",
+    "_configuration",
+    "_text_file",
+    "ordering",
+    "dataset_base",
+    "vocabulary",
+}
 # imported where they are used, since the row would not allow it
 INSIDE_FUNCTIONS = {
     ("archive", "opening"),  # unpickling opens again

@@ -13,28 +13,27 @@ the same arguments, in those other modes that need no further arguments but ours
 
 from __future__ import annotations
 
-import contextlib
-import re
+import logging
 import shlex
 import statistics
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from io import TextIOWrapper
 from typing import Any, Literal
 
 import numpy as np
 
 from sprint_ctl.command import CommandLine, find_executable, split_command
 from sprint_ctl.errors import SprintError, SprintRequestError
-from sprintcache._text_file import open_regular
-from sprintcache.errors import FormatError
+from sprintcache._configuration import Configuration
 
 from .advice import advice_for
 from .instance import SprintSubprocessInstance
 
 __all__ = ["Finding", "examine"]
+
+logger = logging.getLogger(__name__)
 
 _LOOP, _CALLBACK, _LAYER = "control loop", "criterion by callback", "Python layer"
 _MODES = {
@@ -44,6 +43,7 @@ _MODES = {
 _REPEATS = 20
 _MAX_SECONDS = 5.0  # of repetitions
 _NO_SEGMENT = "sprint_ctl doctor"  # no corpus has it
+_APPLICATION = "neural-network-trainer"  # the name of nn-trainer in its configuration
 _LARGE_BUFFER = 100_000  # frames; a segment of a quarter of an hour has fewer
 
 
@@ -222,33 +222,19 @@ def _mode(mode: str, facts: dict[str, Any]) -> Finding:
 
 def _buffer_size(arguments: Sequence[str]) -> Iterator[Finding]:
     """A note if Sprint is to clear a large buffer at every segment."""
-    for name, lines in _settings(arguments):
-        for line in lines:
-            match = re.fullmatch(r"[\w.*-]*\bbuffer-size\s*=\s*(\d+)", line.strip())
-            if match is not None and int(match[1]) >= _LARGE_BUFFER:
-                yield Finding(
-                    "note",
-                    "buffer-size",
-                    f"{match[1]} frames ({name})",
-                    [
-                        "Sprint clears buffer-size x dimension x 4 bytes at every segment, in 25 ms"
-                        " for 1,000,000 frames of 40 dimensions; set it to the number of frames of"
-                        " the longest segment, rounded up, such as 10000"
-                    ],
-                )
-
-
-def _settings(arguments: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
-    """The command line and the configuration files that it names, as lines of settings."""
-    yield "arguments", arguments
-    for argument in arguments:
-        option, _, path = argument.partition("=")
-        if option == "--config":
-            with (
-                contextlib.suppress(OSError, FormatError),
-                TextIOWrapper(open_regular(path), "utf-8", "replace") as file,
-            ):
-                yield path, file.readlines()
+    config = Configuration.from_arguments(arguments, _APPLICATION, complain=logger.debug)
+    for name, value in config.values_of("buffer-size").items():
+        if value.isdecimal() and int(value[:18]) >= _LARGE_BUFFER:
+            yield Finding(
+                "note",
+                "buffer-size",
+                f"{value} frames ({name})",
+                [
+                    "Sprint clears buffer-size x dimension x 4 bytes at every segment, in 25 ms"
+                    " for 1,000,000 frames of 40 dimensions; set it to the number of frames of"
+                    " the longest segment, rounded up, such as 10000"
+                ],
+            )
 
 
 def _environment(facts: dict[str, Any]) -> Iterator[Finding]:

@@ -213,11 +213,14 @@ def test_what_the_real_sprint_writes(words: str, advice: str) -> None:
 def test_a_large_buffer_is_noted(doctor, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """The real Sprint clears all of it at every segment."""
     config = tmp_path / "training.config"
-    config.write_text("[*.python-layer]\nbuffer-size = 1000000\n")
-    small = doctor(*LAYER, "--*.buffer-size=10000", options=("--as-given",))
+    config.write_text("include other.config\n[*]\n")
+    (tmp_path / "other.config").write_text("[*.python-layer]\nbuffer-size = 1000000 # frames\n")
+    small = doctor(*LAYER, "--*.buffer-size=1000000", "--*.buffer-size=10000",
+                   options=("--as-given",))  # fmt: skip
     assert "buffer-size" not in small.text
-    for argument in ("--*.buffer-size=1000000", f"--config={config}"):
-        report = doctor(*LAYER, argument, options=("--as-given",))
+    for arguments in (["--*.buffer-size=1000000"], ["--buffer-size", "1000000"],
+                      [f"--config={config}"]):  # fmt: skip
+        report = doctor(*LAYER, *arguments, options=("--as-given",))
         verdict, text = report.of("buffer-size")
         assert verdict == "note"
         assert text.startswith("1000000 frames")
