@@ -227,6 +227,22 @@ def test_a_large_buffer_is_noted(doctor, tmp_path: Path) -> None:  # type: ignor
         assert "such as 10000" in text
 
 
+@pytest.mark.parametrize("seconds", ["-1", "nan", "soon"])
+def test_timeouts_that_are_no_time(seconds: str) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "sprint_ctl",
+        "doctor",
+        "--sprint",
+        "x",
+        f"--timeout={seconds}",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert f"'{seconds}' is not a number of seconds from 0 on" in done.stderr
+
+
 def test_no_segment_of_ours_in_the_report(doctor) -> None:  # type: ignore[no-untyped-def]
     report = doctor(*LOOP, f"{MISBEHAVE}request-1:signal:SEGV", options=("--as-given",))
     assert report.status == 1
