@@ -11,6 +11,7 @@ only.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from sprintcache._checks import check_not_negative
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from ._sequences.orthography import PostProcess
 
 __all__ = ["SprintDatasetBase"]
+
+logger = logging.getLogger(__name__)
 
 
 class SprintDatasetBase(Dataset):
@@ -164,6 +167,8 @@ class SprintDatasetBase(Dataset):
     def _check_complete(self, num_added: int) -> None:
         if self.predefined_seq_list_order is not None:
             check_complete(self.predefined_seq_list_order, num_added)
+        elif not num_added:
+            logger.warning("%s: Sprint has visited no segment", self)
 
     def finalizeSprint(self) -> None:  # noqa: N802
         """Records that Sprint will not begin another epoch."""

@@ -516,11 +516,14 @@ def test_a_failing_exit_is_no_error(rule: str, make: Make) -> None:
         assert len(tags(dataset, epoch)) == 24
 
 
-def test_an_epoch_without_any_segment(make: Make, tmp_path: Path) -> None:
+def test_an_epoch_without_any_segment(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "list").write_text("no such segment\n")
     dataset = make(SMALL, seq_list_filter_file=str(tmp_path / "list"))
     assert tags(dataset) == []
     assert dataset.num_seqs == 0
+    assert "epoch 1>: Sprint has visited no segment" in caplog.text
     with pytest.raises(SprintError, match="has visited no segment"):
         dataset.num_outputs  # noqa: B018
     dataset.finish_epoch()
