@@ -8,6 +8,8 @@
 # make fuzz-replay  their corpus under address and undefined-behavior sanitizers
 # make threads   concurrent reads, passes and close under the thread sanitizer
 # make crashes   writers and commands killed, failing and without power at each of their calls
+# make schedules  thousands of faults at random times: pools, datasets of Sprint, loaders
+# make mutants   changes at one point of the sources that the tests must notice; hours
 # make dist      source distribution and one wheel per Python, each tested without a compiler
 
 PYTHON ?= python3
@@ -22,8 +24,8 @@ BUILD_INPUTS = pyproject.toml setup.py $(wildcard sprintcache/*.pyx \
 # where it is set, every child process of the tests compiles each module that it imports
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test tests check bench soak crashes fuzz fuzz-replay replay-inputs threads sanitize \
-	sanitize-tests docs dist clean
+.PHONY: demo test tests check bench soak crashes schedules mutants fuzz fuzz-replay replay-inputs \
+	threads sanitize sanitize-tests docs dist clean
 .SILENT: demo $(BIN)/python $(VENV)/installed $(VENV)/tested
 
 $(BIN)/python:
@@ -65,6 +67,20 @@ crashes: $(VENV)/tested
 	SPRINTCACHE_CRASHES=all $(BIN)/python -m pytest -q -s --timeout=3600 \
 	-o faulthandler_timeout=3500 $(PYTEST_ARGS) tests/sprintcache/test_crashes.py \
 	tests/sprintcache/test_recovery.py
+
+NUM_SCHEDULES ?= 2000
+
+schedules: $(VENV)/tested
+	SPRINTCACHE_SCHEDULES=$(NUM_SCHEDULES) SPRINTCACHE_FAULT_BATCHES=$(NUM_SCHEDULES) \
+	$(BIN)/python -m pytest -q --timeout=7200 -o faulthandler_timeout=7100 $(PYTEST_ARGS) \
+	-k scheduled tests/sprint_ctl/test_pool_faults.py tests/sprint_ctl/test_dataset_schedules.py \
+	tests/sprintcache/test_loader_schedules.py
+
+MUTANTS ?= --python 400 --compiled 110
+
+mutants: $(VENV)/tested
+	$(PIP) coverage
+	$(BIN)/python tools/mutants/run.py $(MUTANTS)
 
 SANITIZE_TESTS ?= $(addprefix tests/sprintcache/test_,bad_input.py scan.py datatypes.py \
 	alignments.py labels.py batch.py full_sum.py align.py)

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from sprint_ctl.dataset import ExternSprintDataset
-from sprint_ctl.errors import SprintDiedError, SprintError, SprintTimeoutError
+from sprint_ctl.errors import SprintError
 from tests.sprint_ctl.sprint_data import ENVIRONMENT, NAMES, SMALL, STAND_IN, resources
 
 NUM_SCHEDULES = int(os.environ.get("SPRINTCACHE_SCHEDULES", "16"))
@@ -121,28 +121,23 @@ class Schedule:
     def run(self, epoch: int) -> str:
         """The outcome: what was delivered is right."""
         try:
-            if self.fault == "interrupt":
-                with alarm(max(self._delay, 1e-4), self._kind):
-                    return self._read(epoch)
-            return self._read(epoch)
+            if self.fault != "interrupt":
+                return self._read(epoch)
+            with alarm(max(self._delay, 1e-4), self._kind):
+                return self._read(epoch)
         except self._kind:
-            assert self.fault == "interrupt"
             return "interrupted"
-        except SprintDiedError as error:
-            assert self.fault == "kill", error
-            assert error.signal == "SIGKILL"
-            return "died"
-        except SprintTimeoutError as error:
-            assert self.fault == "stop", error
-            return "timeout"
         except SprintError as error:
-            # a Sprint that dies before its first segment
-            assert self.fault in ("kill", "stop"), error
-            return "failed"
+            # an error without a class: of a Sprint that dies before its first segment
+            allowed = {"kill": "SprintDiedError", "stop": "SprintTimeoutError"}.get(self.fault)
+            if allowed is None or type(error).__name__ not in (allowed, "SprintError"):
+                raise
+            return type(error).__name__
         finally:
             for timer in self._timers:
                 timer.cancel()
                 timer.join()
+            signal_sprints(signal.SIGCONT)  # also those that were started ahead
 
     def _read(self, epoch: int) -> str:
         self._dataset.init_seq_order(epoch)
@@ -229,8 +224,9 @@ def read_until_right(dataset: ExternSprintDataset, epoch: int) -> list[Any]:
     for _ in range(2):
         try:
             return read_epoch(dataset, epoch)
-        except SprintError as error:
-            assert dataset.prefetch_epochs, error
+        except SprintError:
+            if not dataset.prefetch_epochs:
+                raise
     return read_epoch(dataset, epoch)
 
 

@@ -505,6 +505,20 @@ def test_post_processing_is_applied() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("get_remove_chars(',.-')", "a b c d"),
+        ("get_remove_chars([',', '. d'])", "a b c"),
+        ("get_replace('b', 'xy')", "a,xy c. d"),
+    ],
+)
+def test_functions_with_arguments(name: str, text: str) -> None:
+    process = post_processor(name)
+    assert process is not None
+    assert process("a,b c. d") == text
+
+
+@pytest.mark.parametrize(
     "name",
     ["__import__('os').system('x')", "get_replace(open('x'))", "lower case", "get_replace('a')"],
 )

@@ -387,10 +387,11 @@ def test_an_epoch_whose_start_fails_can_be_begun_again(
 ) -> None:
     """Otherwise it would be waited for until the timeout."""
     dataset = make(SMALL)
-    for _ in range(2):
-        with monkeypatch.context() as patch, pytest.raises(kind, match="at the start"):
-            patch.setattr(subprocess, "Popen", Mock(side_effect=kind("at the start")))
-            dataset.init_seq_order(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", Mock(side_effect=kind("at the start")))
+        for _ in range(2):
+            with pytest.raises(kind, match="at the start"):
+                dataset.init_seq_order(1)
     assert len(tags(dataset, 1)) == 24
 
 

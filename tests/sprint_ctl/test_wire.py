@@ -755,3 +755,49 @@ def test_configuration_strings() -> None:
     with pytest.raises(ValueError, match="not key:value"):
         config.parse_config("a:b,c")
     assert [config.to_bool(x) for x in ("True", "0", "no", "yes")] == [True, False, False, True]
+
+
+# ---- limits, exactly -----------------------------------------------------------------------------
+
+
+def nested(depth: int, kind: str) -> Any:
+    """A value in `depth` containers."""
+    value: Any = 1
+    for _ in range(depth):
+        value = {"a": value} if kind == "dict" else [value] if kind == "list" else (value,)
+    return value
+
+
+@pytest.mark.parametrize("kind", ["dict", "list", "tuple"])
+def test_nesting_of_sent_values_is_limited(kind: str) -> None:
+    """The tuple of the message does not count; what is sent is also read."""
+    sent = [depth for depth in range(50) if is_sent(nested(depth, kind))]
+    assert sent == list(range(33))
+    assert not is_sent(nested(900, kind))
+    loop: list[Any] = []
+    loop.append({"a": loop})
+    assert not is_sent(loop)
+
+
+def is_sent(value: Any) -> bool:
+    try:
+        body = pickle_framing.dumps((value,))
+    except ValueError as error:
+        if "contains itself, or nests deeper than" not in str(error):
+            raise
+        return False
+    assert pickle_framing.loads(body) == pickle.loads(body) == (value,)
+    return True
+
+
+@pytest.mark.parametrize(("ndim", "is_read"), [(31, True), (32, True), (33, False), (64, False)])
+def test_the_number_of_axes_is_limited(ndim: int, is_read: bool) -> None:
+    shape = ",".join(["1"] * ndim)
+    text = f'["ok",{{"__array__":["<f4",[{shape}],"C",null]}}]'.encode()
+    if is_read:
+        (_, array), (payload,) = Unpacker(None).unpack(text, 4)
+        assert array.shape == (1,) * ndim
+        assert payload.nbytes == 4
+    else:
+        with pytest.raises(SprintProtocolError, match="array of shape"):
+            Unpacker(None).unpack(text, 4)
