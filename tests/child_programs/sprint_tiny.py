@@ -47,7 +47,7 @@ def described(dtype: str, *shape: int, order: str = "C") -> dict[str, object]:
 
 
 read(*struct.unpack("<i", read(4)))
-ready = pickle.dumps(("ok", "tiny", 1, 2))
+ready = pickle.dumps(("ok", "tiny", int(config.get("version", 1)), 2))
 write(struct.pack("<i", len(ready)) + ready)
 while True:
     _, text_size, request, payload_size = HEADER.unpack(read(HEADER.size))

@@ -253,6 +253,16 @@ def test_an_error_signal_of_another_shape_is_refused() -> None:
     pool.close()
 
 
+@pytest.mark.parametrize("version", [0, 2])
+def test_a_module_of_another_version_is_refused(version: int) -> None:
+    before = resources()
+    pool = tiny_pool(sprintControlConfig={"version": version})
+    with pytest.raises(SprintError, match="version 1 of the module"):
+        run_batch(pool, ["c/1"])
+    pool.close()
+    assert resources() == before
+
+
 def test_one_sprint_that_does_not_start_does_not_fail_the_batch(tmp_path: Path) -> None:
     script = tmp_path / "sprint.sh"
     script.write_text(

@@ -443,6 +443,13 @@ def test_trimming_has_a_tolerance() -> None:
     assert len(one(np.zeros(9, np.uint32), reduce_target_factor=4, **options)["data"]) == 36
     with pytest.raises(SprintProtocolError):
         one(np.zeros(7, np.uint32), reduce_target_factor=4, **options)
+    for tolerance, is_trimmed in ((4, True), (3, False)):
+        trim = {**options, "trim_tolerance": tolerance, "reduce_target_factor": 4}
+        if is_trimmed:
+            assert len(one(np.zeros(9, np.uint32), **trim)["data"]) == 36
+        else:
+            with pytest.raises(SprintProtocolError, match="accepts 3 frames"):
+                one(np.zeros(9, np.uint32), **trim)
     with pytest.raises(ValueError, match="trim_tolerance must be 0 or more: -1"):
         one(trim_tolerance=-1)
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import sprintcache
-from sprintcache.align import Aligner, align_segments, write_result
+from sprintcache import ArchiveWriter, open_archive
+from sprintcache.align import Aligner, AlignResult, align_segments, write_result
 from sprintcache.automata.acceptor import Acceptor
 from sprintcache.automata.builder import AutomatonBuilder
 from sprintcache.cli import main
@@ -429,3 +430,11 @@ def test_ctc_like_torchaudio(tmp_path: Path) -> None:
         theirs, _ = functional.forced_align(torch.from_numpy(scores)[None], targets, blank=blank)
         path = aligner.builder.label_table[result.alignment.state, result.alignment.allophone]
         assert path.tolist() == theirs[0].tolist()
+
+
+def test_a_result_without_a_tag_is_not_written(tmp_path: Path) -> None:
+    path = SMALL / "posteriors" / "mini.mono3.1x.mid.cache"
+    with ArchiveWriter(tmp_path / "x.cache") as writer, open_archive(path) as scores:
+        with pytest.raises(ValueError, match="without a tag"):
+            write_result(writer, AlignResult(None, None, None, 0, reason="none"), scores)
+        assert len(writer) == 0

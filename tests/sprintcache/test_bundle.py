@@ -65,8 +65,11 @@ def test_each_name_once_at_its_first_position_with_the_data_of_the_last_archive(
         for name in order:
             path, payload = expected[name]
             assert name in archive
+            assert (name in archive.segments) == (name != "c.attribs")
             assert archive.entry(name).archive_path == path
             assert archive.read_bytes(name) == payload
+        for absent in ("absent", "a.attribs", 3, None):
+            assert absent not in archive.segments
         if paths:
             assert archive.io == io
 

@@ -394,3 +394,19 @@ def test_an_archive_is_not_copied_into_itself(scratch: Path) -> None:
             combine(archives, archives[0].path, "a", prefix="x/")
         combine(archives, archives[0].path, "w")
     assert (scratch / "source0.cache").read_bytes() == archive_of(GOOD)
+
+
+def test_decisions_on_segments_that_are_all_new(tmp_path: Path) -> None:
+    """Nothing is to be decided, and each decision is reported all the same."""
+    for number in (1, 2):
+        entries = [(f"{number}/{i}", b"x") for i in range(3)]
+        (tmp_path / f"{number}.cache").write_bytes(builder.archive(entries))
+    decisions: list[tuple[str, str]] = []
+    with ExitStack() as stack:
+        paths = [tmp_path / f"{number}.cache" for number in (1, 2)]
+        combine(
+            [stack.enter_context(open_archive(path)) for path in paths],
+            tmp_path / "out.cache",
+            on_decision=lambda decision, name: decisions.append((decision, name)),
+        )
+    assert decisions == [("add", f"{number}/{i}") for number in (1, 2) for i in range(3)]

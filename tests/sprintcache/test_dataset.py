@@ -933,6 +933,9 @@ def test_an_epoch_from_begin_to_end() -> None:
     for wrong in (24, -1):
         with pytest.raises(IndexError, match=f"sequence {wrong} of 24"):
             ours.get_data(wrong, "data")
+    for wrong in (24, -1):
+        with pytest.raises(IndexError, match=f"sequence {wrong} of 24"):
+            ours.read_batch([0, 23, wrong])
     with pytest.raises(KeyError, match="other"):
         ours.get_data(0, "other")
     with pytest.raises(ValueError, match="not a range"):

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sprintcache import FormatError, SprintCacheError
+from sprintcache import FormatError, SprintCacheError, TruncatedError
 from sprintcache._attributes import parse
 from sprintcache._configuration import Configuration
 from sprintcache._segment_list import read_segment_list
+from sprintcache._text_file import read_prefix
 from sprintcache.convert import convert
 from sprintcache.errors import ConfigurationError
 from sprintcache.lexicon import Lexicon
@@ -155,3 +156,18 @@ def test_a_pipe_in_place_of_any_file_is_not_waited_for(scratch: Path) -> None:
     )
     expected = "not a regular file: expected a regular file, found a pipe"
     assert done.stdout.splitlines() == [expected] * 10 + ["''"]
+
+
+def test_the_beginning_of_a_file(tmp_path: Path) -> None:
+    text = bytes(range(256)) * 40
+    (tmp_path / "plain").write_bytes(text)
+    (tmp_path / "gz").write_bytes(gzip.compress(text))
+    for name in ("plain", "gz"):
+        for size in (0, 1, 5000, len(text), len(text) + 1):
+            assert read_prefix(tmp_path / name, size) == text[:size]
+    (tmp_path / "cut").write_bytes(gzip.compress(text)[:60])
+    with pytest.raises(TruncatedError, match="the gzip file is cut"):
+        read_prefix(tmp_path / "cut", len(text))
+    (tmp_path / "damaged").write_bytes(b"\x1f\x8b\x08\xff" + bytes(40))
+    with pytest.raises(FormatError):
+        read_prefix(tmp_path / "damaged", 10)

@@ -24,6 +24,7 @@ from sprintcache._analysis.units import Units, label_names
 from sprintcache.cli import main
 from sprintcache.comparison import Comparison, compare
 from sprintcache.statistics import Statistics, collect
+from tests.oracle import builder
 from tests.paths import DATA
 
 Run = Callable[..., tuple[int, str, str]]
@@ -714,12 +715,17 @@ def test_segments_with_non_finite_values_are_named(tmp_path: Path, run: Run) -> 
             writer.add_features(f"c/{number}", features)
         weights = [1, np.nan]
         writer.add_alignment("soft", Alignment([0, 1], [1, 1], weights, weighted=True))
+        frames = [builder.vector_f32([1, value], 0, 1) for value in (1, 2, 3, np.nan, np.inf)]
+        blocks = [
+            builder.block("vector-f32", part) for part in (frames[:2], frames[2:3], frames[3:])
+        ]
+        writer.add_bytes("blocks", b"".join(blocks))
     result = of(path)
-    assert result.not_finite.names == ["c/31", "c/250", "soft"]
+    assert result.not_finite.names == ["c/31", "c/250", "soft", "blocks"]
     status, out, _ = run("stats", path)
     assert status == 0
-    assert "NaN or inf in 3: c/31, c/250, soft\n" in out
-    assert json.loads(run("stats", path, "--json")[1])["not_finite"]["count"] == 3
+    assert "NaN or inf in 4: c/31, c/250, soft, blocks\n" in out
+    assert json.loads(run("stats", path, "--json")[1])["not_finite"]["count"] == 4
     assert run("verify", path)[0] == 0
     status, out, _ = run("verify", "--finite", path)
     assert status == 1
@@ -727,6 +733,7 @@ def test_segments_with_non_finite_values_are_named(tmp_path: Path, run: Run) -> 
         "1 value is NaN or infinite, the first in frame 2",
         "1 value is NaN or infinite, the first in frame 2",
         "1 value is NaN or infinite, the first in frame 0",
+        "2 values are NaN or infinite, the first in frame 3",
     ]
     assert [name in out for name in ("'c/31'", "'c/250'", "'soft'", "'c/30'")] == [
         True, True, True, False,

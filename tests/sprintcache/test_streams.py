@@ -307,6 +307,8 @@ def test_audio_files_that_do_not_fit(tmp_path: Path) -> None:
         return SprintCacheDataset({"data": key}).read_batch([0])["data"]
 
     assert read("a.wav", sample_rate=RATE)[1].tolist() == [92]
+    with pytest.raises(ValueError, match="dtype must be 'float32' or 'int16', not 'float64'"):
+        read("a.wav", dtype="float64")
     (tmp_path / "sub").mkdir()
     (tmp_path / "a.wav").rename(tmp_path / "sub" / "a.wav")
     assert read("a.wav", audio_dir=tmp_path / "sub")[1].tolist() == [92]

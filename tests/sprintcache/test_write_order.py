@@ -14,6 +14,7 @@ import pytest
 from sprintcache import (
     ArchiveChangedError,
     ArchiveWriter,
+    _bundle,
     combine,
     open_archive,
     recover,
@@ -163,3 +164,23 @@ def test_attributes_that_only_one_archive_has_are_a_difference(scratch: Path) ->
         assert report.differing == ("n",)
         for archive in archives:
             archive.close()
+
+
+def test_a_bundle_is_on_the_disk_before_it_has_its_name(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was synced is the whole list, not an empty file whose lines wait in a buffer."""
+    (scratch / "a.cache").write_bytes(builder.archive([("a", b"x")]))
+    synced: list[bytes] = []
+    fsync = os.fsync
+
+    def record(fd: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{fd}").read_bytes())
+        assert not (scratch / "x.bundle").exists()
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", record)
+    _bundle.write(str(scratch / "x.bundle"), [str(scratch / "a.cache")])
+    content = (scratch / "x.bundle").read_bytes()
+    assert content.split() == [os.fsencode(scratch / "a.cache")]
+    assert synced[0] == content
