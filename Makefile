@@ -97,7 +97,7 @@ sanitize-tests:
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= core archives bundle allophones tying segments corpus lexicon attributes \
-	configuration automata messages
+	configuration automata messages index directory
 
 fuzz: $(VENV)/tested
 	$(PIP) atheris

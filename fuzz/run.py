@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = ROOT / "fuzz" / "corpus"
@@ -125,7 +126,19 @@ def fuzz_text(target: str, folder: Path, arguments: list[str]) -> None:
     if TARGETS[target].words:
         arguments.append(f"-dict={words}")
     words.write_text("".join(f'"{word}"\n' for word in escaped))
-    atheris.Setup(arguments, Texts(target, folder))
+    grammar = TARGETS[target].grammar
+
+    def mutate(data: bytes, max_size: int, seed: int) -> bytes:
+        """A third of the inputs by the grammar, or two of them spliced."""
+        chance = Random(seed)
+        if grammar is None or chance.random() < 0.67:
+            return bytes(atheris.Mutate(data, max_size))
+        new = grammar(chance)
+        if chance.random() < 0.2:
+            new = data[: chance.randint(0, len(data))] + new
+        return new[:max_size]
+
+    atheris.Setup(arguments, Texts(target, folder), custom_mutator=mutate)
     atheris.Fuzz()
 
 

@@ -289,6 +289,10 @@ class _PickleReader:
 
     # ---- one opcode each
 
+    def _begin(self, protocol: int) -> None:
+        if protocol > _PROTOCOL:
+            raise ValueError(f"pickle protocol {protocol}")
+
     def _pop_marked(self) -> list[Any]:
         items, self._stack = self._stack, self._marked.pop()
         return items
@@ -379,7 +383,7 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_DICT": dict,
 }
 _ACTIONS: dict[str, Callable[[_PickleReader, Any], None]] = {
-    "PROTO": lambda reader, _: None,
+    "PROTO": _PickleReader._begin,
     "FRAME": lambda reader, _: None,
     "STOP": lambda reader, _: None,
     "MARK": _PickleReader._mark,

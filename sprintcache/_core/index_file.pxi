@@ -200,14 +200,18 @@ cdef str open_index_file(IndexFile *file, str path, bint remote):
         memcpy(&file.header, head, sizeof(IndexHeader))
         if memcmp(file.header.magic, INDEX_MAGIC, 8) != 0:
             return "it is not an index"
-        if file.header.version != INDEX_VERSION or file.header.block != INDEX_BLOCK:
+        if file.header.version != INDEX_VERSION:
             return f"it has version {file.header.version}, not {INDEX_VERSION}"
+        if file.header.block != INDEX_BLOCK:
+            return f"it has blocks of {file.header.block} bytes, not {INDEX_BLOCK}"
         memcpy(&checksum, head + INDEX_BLOCK - 8, 8)
         memset(head + INDEX_BLOCK - 8, 0, 8)
         if sc_checksum(head, INDEX_BLOCK, 0) != checksum:
             return "it is damaged: header"
-        if file.header.size != file.size or not header_fits(&file.header):
+        if file.header.size != file.size:
             return f"it is damaged: {file.size} bytes, not {file.header.size}"
+        if not header_fits(&file.header):
+            return "it is damaged: its sections do not fit"
         with nogil:
             code = check_checksums(file, fd)
         if code == NO_MEMORY:

@@ -26,6 +26,8 @@ import pytest
 
 import sprintcache
 from sprint_ctl._sequences.targets import SOFT_KEYS
+from sprint_ctl._trainer import epoch_reader
+from sprint_ctl._trainer.segment_receiver import SegmentStream
 from sprint_ctl.dataset import ExternSprintDataset
 from sprint_ctl.errors import (
     SprintDiedError,
@@ -392,7 +394,31 @@ def test_an_epoch_whose_start_fails_can_be_begun_again(
         for _ in range(2):
             with pytest.raises(kind, match="at the start"):
                 dataset.init_seq_order(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(epoch_reader, "start_threads", Mock(side_effect=RuntimeError("no thread")))
+        with pytest.raises(RuntimeError, match="no thread"):
+            dataset.init_seq_order(1)
     assert len(tags(dataset, 1)) == 24
+
+
+def test_a_list_of_sequences_is_not_that_of_a_sprint_started_ahead(make: Make) -> None:
+    dataset = make(SMALL, prefetch_epochs=1)
+    assert tags(dataset, 1) == NAMES
+    wait_until(lambda: bool(dataset._running._ahead))
+    assert tags(dataset, 2, seq_list=NAMES[3:5]) == NAMES[3:5]
+    assert tags(dataset, 3) == NAMES
+
+
+@pytest.mark.parametrize(
+    "content",
+    [("a", None), ("a", None, {}, 1), None, (1, None, {}), ("a", [1.0], {}), ("a", None, None)],
+)
+def test_segments_of_another_form_are_refused(content: Any) -> None:
+    stream = Mock(SegmentStream, _fail=Mock(side_effect=SprintProtocolError("form")))
+    with pytest.raises(SprintProtocolError, match="form"):
+        SegmentStream._segment(stream, "data", content)
+    with pytest.raises(SprintProtocolError, match="form"):
+        SegmentStream._segment(stream, "other", ("a", None, {}))
 
 
 # ---- faults ------------------------------------------------------------------------------------

@@ -353,6 +353,8 @@ COMPLEX_SCALAR = (
     function("numpy._core.multiarray", "scalar") + short("<c8") + b"C\x08" + bytes(8) + b"\x86R"
 )
 MALFORMED_PICKLES = {
+    "a later protocol": b"\x80\x06N\x85.",
+    "a later protocol in the middle": b"\x80\x05\x80\x08N\x85.",
     "a deep tuple as key": b"\x80\x05}" + b")" + b"\x85" * 1_000_000 + b"Ns\x85.",
     "a deep tuple": b"\x80\x05" + b")" + b"\x85" * 1_000_000 + b".",
     "a deep list": b"\x80\x05)" + b"]" * 100 + b"a" * 99 + b"\x85.",

@@ -613,3 +613,24 @@ def test_an_index_that_lost_its_data_is_replaced(scratch: Path) -> None:
         with pytest.raises(sprintcache.FormatError, match="not an index, and not replaced"):
             sprintcache.write_index(scratch / "x.cache", scratch / name)
         assert (scratch / name).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("version", 2, "it has version 2, not 1"),
+        ("block", 8192, "it has blocks of 8192 bytes, not 4096"),
+        ("size", 4096, "it is damaged: 32824 bytes, not 4096"),
+        ("slots", 8, "it is damaged: its sections do not fit"),
+    ],
+)
+def test_the_reason_names_what_differs(field: str, value: int, reason: str, scratch: Path) -> None:
+    shutil.copy(DATA / "energy.cache", scratch / "x.cache")
+    path = Path(sprintcache.write_index(scratch / "x.cache"))
+    data = bytearray(path.read_bytes())
+    assert len(data) == 32824
+    offset = {"version": 8, "block": 12, "size": 16, "slots": 56}[field]
+    width = 4 if field in ("version", "block") else 8
+    data[offset : offset + width] = value.to_bytes(width, "little")
+    path.write_bytes(index_file.with_header_checksum(bytes(data)))
+    assert str(check_index(scratch / "x.cache")[1]).endswith(reason)

@@ -28,7 +28,7 @@ FLAGS = (  # noqa: SIM905
     "-O0 -g0 -w -fPIC -shared -std=gnu11 -ffp-contract=off -D_GNU_SOURCE"
     " -DNPY_NO_DEPRECATED_API=NPY_2_0_API_VERSION"
 ).split()
-ENDED_BY_TESTS = (1, 2, 4)  # of pytest: a test failed, collecting did, a test is not found
+ENDED_BY_TESTS = (1, 2, 3, 4)  # of pytest: failures of tests, collection, plugins, names
 MAX_DATA = 8 << 30
 TEST_TIMEOUT = 60
 PR_SET_CHILD_SUBREAPER = 36
