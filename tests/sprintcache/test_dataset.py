@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from sprintcache import (
     AllophoneLabeling,
     ArchiveChangedError,
+    ArchiveWriter,
     EntryNotFoundError,
     FormatError,
     LabelError,
@@ -1046,3 +1047,14 @@ def test_no_python_object_per_sequence(tmp_path: Path) -> None:
     assert ours.num_seqs == count - 100
     assert held < 45 * count  # kept, two lengths, order: 8 bytes each, and the filter
     assert len(pickle.dumps(ours)) < 12 * count
+
+
+def test_the_dimension_of_an_archive_without_frames(tmp_path: Path) -> None:
+    """0, as there is no frame that could have another one."""
+    for frames, dim in ((np.zeros((0, 3)), 0), (np.zeros((1, 3)), 3)):
+        path = tmp_path / f"{dim}.cache"
+        with ArchiveWriter(path) as writer:
+            writer.add_features("a", frames.astype(np.float32))
+        data = SprintCacheDataset({"data": {"filename": path}}, min_seq_length=0)
+        assert data.num_outputs["data"] == (dim, 2)
+        assert data.num_inputs == dim
