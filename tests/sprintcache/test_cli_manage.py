@@ -542,12 +542,14 @@ def test_ctrl_c_in_the_middle_of_an_entry(
 
 
 def test_ctrl_c_as_a_process(tmp_path: Path) -> None:
-    """The second one ends what does not come back: here, reading from a pipe without a writer."""
+    """The second one ends what does not come back: here, reading from a pipe, as of ``<(...)``."""
     path = Path(written(tmp_path / "x.cache", [("old", ONE)]))
     (tmp_path / "a").write_bytes(b"added")
-    os.mkfifo(tmp_path / "b")
+    read_end, write_end = os.pipe()
     process = subprocess.Popen(
-        [*COMMAND, "add", path, tmp_path / "a", tmp_path / "b"], stderr=subprocess.PIPE
+        [*COMMAND, "add", path, tmp_path / "a", f"/dev/fd/{read_end}"],
+        stderr=subprocess.PIPE,
+        pass_fds=[read_end],
     )
     try:
         deadline = time.monotonic() + 60
@@ -563,6 +565,8 @@ def test_ctrl_c_as_a_process(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.communicate()
+        os.close(read_end)
+        os.close(write_end)
     assert process.returncode == 130
     text = f"sprintcache: interrupted: {path} is intact, with the first 1 of 2 entries\n"
     assert err.decode() == text
