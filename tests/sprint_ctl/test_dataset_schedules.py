@@ -13,7 +13,6 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import pytest
 
 from sprint_ctl.dataset import ExternSprintDataset
 from sprint_ctl.errors import SprintError
+from tests.faults import InterruptionError, alarm, in_fork
 from tests.sprint_ctl.sprint_data import ENVIRONMENT, NAMES, SMALL, STAND_IN, resources
 
 NUM_SCHEDULES = int(os.environ.get("SPRINTCACHE_SCHEDULES", "16"))
@@ -29,10 +29,6 @@ SEED = int(os.environ.get("SPRINTCACHE_FAULT_SEED", "0"))
 FAULTS = ("none", "kill", "pause", "interrupt", "interrupt", "fork", "close", "begin", "finish")
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-
-
-class InterruptionError(Exception):
-    """Of a signal handler."""
 
 
 @pytest.fixture(autouse=True)
@@ -59,47 +55,6 @@ def signal_sprints(number: int) -> None:
     for pid in sprints():
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-
-
-@contextlib.contextmanager
-def alarm(seconds: float, kind: type[BaseException]) -> Iterator[None]:
-    """Raises an exception in the main thread after some time, unless the block is left before."""
-    armed = [True]
-
-    def handler(*_: object) -> None:
-        if armed:
-            armed.clear()
-            raise kind("of a signal handler")
-
-    previous = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        armed.clear()
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-
-
-def in_fork(task: Callable[[], object]) -> int:
-    """Exit status of a fork: 0 if the task returns."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            task()
-            status = 0
-        finally:
-            os._exit(status)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.002)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return -1
 
 
 class Schedule:

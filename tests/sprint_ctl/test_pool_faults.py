@@ -15,7 +15,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from sprint_ctl._trainer.batch import log_posteriors_array
 from sprint_ctl._trainer.threads import start_threads
 from sprint_ctl.error_signals import SprintInstancePool
 from sprint_ctl.errors import SprintDiedError, SprintError, SprintProtocolError
+from tests.faults import InterruptionError, alarm, in_fork
 
 TINY = Path(__file__).parents[1] / "child_programs" / "sprint_tiny.py"
 SMALL = TINY.with_name("sprint_small.py")
@@ -92,55 +92,6 @@ def kill_sprints(pool: SprintInstancePool, number: int = signal.SIGKILL) -> None
         if pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
-
-
-class InterruptionError(Exception):
-    """Of a signal handler."""
-
-
-@contextlib.contextmanager
-def alarm(seconds: float, kind: type[BaseException]) -> Iterator[list[bool]]:
-    """Raises an exception in the main thread after some time, unless the block is left before."""
-    fired: list[bool] = []
-    armed = [True]
-
-    def handler(*_: object) -> None:
-        if armed:
-            armed.clear()
-            fired.append(True)
-            raise kind("of a signal handler")
-
-    previous = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield fired
-    finally:
-        armed.clear()
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-
-
-def in_fork(task: Callable[[], object]) -> int:
-    """Exit status of a fork: 0 if the task returns."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            task()
-            status = 0
-        except BaseException as error:
-            os.write(2, f"{error!r}\n".encode())
-        finally:
-            os._exit(status)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.005)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return -1
 
 
 def scheduled_batch(pool: SprintInstancePool, chance: random.Random, seed: int) -> str:

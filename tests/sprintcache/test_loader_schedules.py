@@ -16,7 +16,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ import pytest
 
 from sprintcache import ArchiveWriter, SprintCacheDataset
 from sprintcache.errors import LoaderError
+from tests.faults import InterruptionError, alarm, start_fork, wait_for_exit
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'sprintcache[torch]'")
 
@@ -43,10 +44,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 class TransformError(Exception):
     """Of a transform."""
-
-
-class InterruptionError(Exception):
-    """Of a signal handler."""
 
 
 @pytest.fixture(scope="module")
@@ -111,52 +108,6 @@ def values_of(batch: Any) -> list[int]:
         assert bool((row[:length] == seq).all())
         assert not row[length:].any()
     return seqs
-
-
-@contextlib.contextmanager
-def alarm(seconds: float, kind: type[BaseException]) -> Iterator[list[bool]]:
-    """Raises an exception in the main thread after some time, unless the block is left before."""
-    armed = [True]
-    fired: list[bool] = []
-
-    def handler(*_: object) -> None:
-        if armed:
-            armed.clear()
-            fired.append(True)
-            raise kind
-
-    previous = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-5))
-    try:
-        yield fired
-    finally:
-        armed.clear()
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-
-
-def start_fork(task: Callable[[], object]) -> int:
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            task()
-            status = 0
-        finally:
-            os._exit(status)
-    return pid
-
-
-def wait_for_exit(pid: int) -> int:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.001)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return -1
 
 
 class Schedule:
