@@ -181,33 +181,56 @@ def main() -> None:
     report.finish()
 
 
+class LabelArchive:
+    """An archive of alignments of random lengths with the labels of a state tying.
+
+    Attributes:
+        names: of the segments.
+        labels: int32 labels of each segment.
+        num_labels: of the state tying.
+    """
+
+    def __init__(
+        self, folder: Path, count: int, lengths: tuple[int, int], seed: int, *, alphabet: bool
+    ) -> None:
+        from sprintcache import AllophoneLabeling
+
+        inventory = make_inventory(2000, seed)
+        write_inventory(inventory, folder / "allophones", folder / "tying")
+        rng = np.random.default_rng(seed)
+        bodies = [
+            make_alignment(inventory, frames, rng)
+            for frames in rng.integers(*lengths, count).tolist()
+        ]
+        symbols = inventory.symbols if alphabet else None
+        self._path = folder / "alignment.cache"
+        self.names = write_alignments(self._path, bodies, 0, symbols).names
+        self.labels = [
+            np.array([inventory.labels[i] for i in body.tolist()], np.int32) for body in bodies
+        ]
+        self._labeling = AllophoneLabeling(
+            None, folder / "allophones", state_tying_file=folder / "tying"
+        )
+        self.num_labels = self._labeling.num_labels
+        self.convert(folder / "check.hdf")
+        check_hdf(folder / "check.hdf", self.names, self.labels)
+
+    def convert(self, to: Path) -> object:
+        """Converts the archive to a file of labels."""
+        from sprintcache.convert import convert
+
+        return convert([self._path], to, labeling=self._labeling)
+
+
 def labels(report: Report, folder: Path, count: int, rounds: int, seed: int) -> None:
     """Alignments to sparse HDF5, by state tying."""
-    from sprintcache import AllophoneLabeling
-    from sprintcache.convert import convert
-
-    inventory = make_inventory(2000, seed)
-    write_inventory(inventory, folder / "allophones", folder / "tying")
-    rng = np.random.default_rng(seed)
-    bodies = [
-        make_alignment(inventory, frames, rng) for frames in rng.integers(200, 1601, count).tolist()
-    ]
-    path = folder / "alignment.cache"
-    names = write_alignments(path, bodies, 0, inventory.symbols).names
-    data = [np.array([inventory.labels[i] for i in body.tolist()], np.int32) for body in bodies]
-    labeling = AllophoneLabeling(None, folder / "allophones", state_tying_file=folder / "tying")
-    peers = h5py_writers(names, data)
-    if not peers:
+    if harness.optional("h5py") is None:
         return
-
-    def ours(to: Path) -> object:
-        return convert([path], to, labeling=labeling)
-
-    ours(folder / "check.hdf")
-    check_hdf(folder / "check.hdf", names, data)
-    peers["ours"] = ours
-    peers |= returnn_writer(names, data, labeling.num_labels)
-    frames = np.array([len(array) for array in data])
+    archive = LabelArchive(folder, count, (200, 1601), seed, alphabet=True)
+    peers = h5py_writers(archive.names, archive.labels)
+    peers["ours"] = archive.convert
+    peers |= returnn_writer(archive.names, archive.labels, archive.num_labels)
+    frames = np.array([len(array) for array in archive.labels])
     contenders = [whole(name, folder / "x.hdf", write) for name, write in peers.items()]
     timings = measure(contenders, frames, rounds, seed)
     report.timings("alignments to sparse HDF5", timings, H5PY, 4)

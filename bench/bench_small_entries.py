@@ -22,15 +22,11 @@ import harness
 import numpy as np
 from bench_combine import check as check_combined
 from bench_combine import write_source
-from bench_convert import H5PY, check_hdf, h5py_writers, whole
+from bench_convert import H5PY, LabelArchive, h5py_writers, whole
 from harness import Order, Peer, Report, Run, check_equal, measure
 from make_data import (
-    make_alignment,
     make_features,
-    make_inventory,
-    write_alignments,
     write_features,
-    write_inventory,
 )
 
 MOST_CAT = 3.0
@@ -117,31 +113,14 @@ def files(module: ModuleType, report: Report, folder: Path, args: Any) -> None:
 
 def alignments(report: Report, folder: Path, args: Any) -> None:
     """Alignments to HDF5, against writing the same labels from memory."""
-    from sprintcache import AllophoneLabeling
-    from sprintcache.convert import convert
-
-    inventory = make_inventory(2000, args.seed)
-    write_inventory(inventory, folder / "allophones", folder / "tying")
-    rng = np.random.default_rng(args.seed)
-    count = 200 if args.quick else 10_000
-    bodies = [
-        make_alignment(inventory, frames, rng) for frames in rng.integers(200, 601, count).tolist()
-    ]
-    path = folder / "alignment.cache"
-    names = write_alignments(path, bodies, 0, None).names
-    data = [np.array([inventory.labels[i] for i in body.tolist()], np.int32) for body in bodies]
-    labeling = AllophoneLabeling(None, folder / "allophones", state_tying_file=folder / "tying")
-    writers = h5py_writers(names, data)
-    if not writers:
+    if harness.optional("h5py") is None:
         return
-
-    def ours(to: Path) -> object:
-        return convert([path], to, labeling=labeling)
-
-    ours(folder / "check.hdf")
-    check_hdf(folder / "check.hdf", names, data)
-    peers = [whole(H5PY, folder / "x.hdf", writers[H5PY]), whole("ours", folder / "x.hdf", ours)]
-    frames = np.array([len(array) for array in data])
+    count = 200 if args.quick else 10_000
+    archive = LabelArchive(folder, count, (200, 601), args.seed, alphabet=False)
+    write = h5py_writers(archive.names, archive.labels)[H5PY]
+    path = folder / "x.hdf"
+    peers = [whole(H5PY, path, write), whole("ours", path, archive.convert)]
+    frames = np.array([len(array) for array in archive.labels])
     timings = measure(peers, frames, rounds_of(args), args.seed)
     report.timings("alignments to HDF5", timings, H5PY, 4)
     ratio = timings["ours"].ratio(timings[H5PY])
