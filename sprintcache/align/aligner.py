@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import chain, compress
-from operator import not_
+from itertools import chain
 from threading import local
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -174,11 +173,8 @@ class Aligner:
             LabelError: if `log_probs` has fewer columns than the orthography has labels.
             ValueError: if `log_probs` is not a matrix, or orthography and tag are None.
         """
-        if orthography is None:
-            if tag is None:
-                raise ValueError("an orthography, or the tag of a segment of the corpus")
-            orthography = self.builder.orthography(tag)
-        return self.align_jobs([AlignJob(log_probs, orthography, tag, start, end)])[0]
+        job = AlignJob(log_probs, self._orthography(orthography, tag), tag, start, end)
+        return self.align_jobs([job])[0]
 
     def align_jobs(self, jobs: Sequence[AlignJob]) -> list[AlignResult]:
         """Aligns segments one after the other; the GIL is released once for all of them.
@@ -194,13 +190,8 @@ class Aligner:
         """
         values = [_matrix(job.log_probs) for job in jobs]
         acceptors = self.builder.acceptors_or_errors([job.orthography for job in jobs])
-        refused = [isinstance(acceptor, AutomatonError) for acceptor in acceptors]
-        searches = iter(
-            self._search(
-                [acceptor for acceptor in acceptors if isinstance(acceptor, Acceptor)],
-                list(compress(values, map(not_, refused))),
-            )
-        )
+        pairs = [(a, x) for a, x in zip(acceptors, values, strict=True) if isinstance(a, Acceptor)]
+        searches = iter(self._search([a for a, _ in pairs], [x for _, x in pairs]))
         return [
             AlignResult(
                 job.tag, None, None, len(x), reason=str(acceptor), start=job.start, end=job.end
@@ -295,16 +286,21 @@ class Aligner:
                     raise ValueError(f"length {size} of sequence {i}, which has {len(row)} frames")
             rows = [row[:size] for row, size in zip(rows, sizes, strict=True)]
         names: Sequence[str | None] = [None] * count if tags is None else tags
-        jobs = []
-        for row, orthography, name in zip(rows, orthographies, names, strict=True):
-            if orthography is None:
-                if name is None:
-                    raise ValueError("an orthography, or the tag of a segment of the corpus")
-                orthography = self.builder.orthography(name)
-            jobs.append(AlignJob(row, orthography, name))
+        jobs = [
+            AlignJob(row, self._orthography(orthography, name), name)
+            for row, orthography, name in zip(rows, orthographies, names, strict=True)
+        ]
         size = min(CHUNK, max(1, count // (2 * num_threads)))
         chunks = [jobs[i : i + size] for i in range(0, count, size)]
         return list(chain.from_iterable(batch_map(self.align_jobs, chunks, num_threads)))
+
+    def _orthography(self, orthography: str | None, tag: str | None) -> str:
+        """An orthography, or that of a segment of the corpus."""
+        if orthography is not None:
+            return orthography
+        if tag is None:
+            raise ValueError("an orthography, or the tag of a segment of the corpus")
+        return self.builder.orthography(tag)
 
     # ---- parts of a result
 
