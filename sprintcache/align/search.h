@@ -25,19 +25,18 @@ typedef struct {
 } sa_arc;
 
 typedef struct {
-    uint32_t state, origin; /* origin: index into the trace of the frame before */
+    uint32_t state;
     float score;
 } sa_hyp;
 
+/* A hypothesis of a frame: its state and the best arc into it. */
 typedef struct {
-    uint32_t origin, arc;
+    uint32_t state, arc;
 } sa_trace;
 
-/* Best hypothesis of a state in the next frame; score_bits is SA_NONE, a NaN that no sum has, where
- * the state was not reached. */
-typedef struct {
-    uint32_t score_bits, origin, arc;
-} sa_node;
+/* Best hypothesis of a state in the next frame: bits of its score, and above them the arc. The bits
+ * are SA_NONE, a NaN that no sum has, where the state was not reached. */
+typedef uint64_t sa_node;
 
 /* One arc between surviving hypotheses, for the sum over all paths. */
 typedef struct {
@@ -68,7 +67,8 @@ typedef struct {
     sa_hyp *current, *next;
     uint32_t *position; /* of a state in `next`, SA_NONE elsewhere */
     sa_node *nodes;     /* of each state */
-    uint32_t *order;    /* states of the next frame as they were first reached */
+    uint32_t *order;    /* states of the next frame as they were first reached; in the trellis
+                         * their index after pruning */
     size_t states_capacity;
     sa_trace *trace;
     size_t trace_capacity, trace_size;
@@ -203,7 +203,8 @@ static int sa_begin(sa_search *s, uint32_t num_states, uint32_t initial, const u
 }
 
 /* The hypotheses after one frame, into nodes and order; returns their number. A search spends its
- * time here: there is no branch that depends on scores, since it could not be predicted. */
+ * time here. Whether a state is new can be predicted, since the same arcs reach it first in most
+ * frames; which score is better cannot, so there is no branch on it. */
 static uint32_t sa_expand(const sa_search *s, const float *scores, uint32_t num_current,
                           float *best_score) {
     const sa_hyp *current = s->current;
@@ -217,15 +218,17 @@ static uint32_t sa_expand(const sa_search *s, const float *scores, uint32_t num_
         float score = current[h].score;
         for (; a < end; a++) {
             float x = (score + arcs[a].weight) + scores[arcs[a].column], before;
-            sa_node *node = nodes + arcs[a].target;
-            uint32_t bits = node->score_bits, x_bits;
-            memcpy(&before, &bits, sizeof(before)), memcpy(&x_bits, &x, sizeof(x));
-            order[num_next] = arcs[a].target;
-            num_next += bits == SA_NONE;
-            uint32_t mask = -(uint32_t)((bits == SA_NONE) | (x <= before));
-            node->score_bits = bits ^ ((bits ^ x_bits) & mask);
-            node->origin ^= (node->origin ^ h) & mask;
-            node->arc ^= (node->arc ^ a) & mask;
+            uint32_t target = arcs[a].target, x_bits, bits;
+            memcpy(&x_bits, &x, sizeof(x));
+            sa_node node = nodes[target], reached = (sa_node)a << 32 | x_bits;
+            bits = (uint32_t)node;
+            if (bits == SA_NONE) {
+                order[num_next++] = target;
+                nodes[target] = reached;
+            } else {
+                memcpy(&before, &bits, sizeof(before));
+                nodes[target] = node ^ ((node ^ reached) & -(sa_node)(x <= before));
+            }
             best = x < best ? x : best;
         }
     }
@@ -239,7 +242,7 @@ static int sa_round(sa_search *s, float beam) {
     sa_node *nodes = s->nodes;
     uint32_t num_current = 1;
     size_t size = 0;
-    current[0] = (sa_hyp){s->initial, 0, 0};
+    current[0] = (sa_hyp){s->initial, 0};
     s->num_hypotheses = 0, s->num_pruned = 0;
     for (uint32_t t = 0; t < s->num_frames; t++) {
         s->frame_begin[t] = size;
@@ -252,11 +255,12 @@ static int sa_round(sa_search *s, float beam) {
         for (uint32_t p = 0; p < num_next; p++) { /* kept <= p: current has room for it */
             uint32_t state = s->order[p];
             sa_node node = nodes[state];
+            uint32_t bits = (uint32_t)node;
             float score;
-            memcpy(&score, &node.score_bits, sizeof(score));
-            nodes[state].score_bits = SA_NONE;
-            current[kept].state = state, current[kept].score = score;
-            trace[kept] = (sa_trace){node.origin, node.arc};
+            memcpy(&score, &bits, sizeof(score));
+            nodes[state] = SA_NONE;
+            current[kept] = (sa_hyp){state, score};
+            trace[kept] = (sa_trace){state, (uint32_t)(node >> 32)};
             kept += !(score > limit);
         }
         s->num_pruned += num_next - kept;
@@ -274,13 +278,27 @@ static int sa_round(sa_search *s, float beam) {
     return s->best_final == SA_NONE ? SA_NO_PATH : SA_OK;
 }
 
-/* Arc of the best path in every frame. */
+/* Arc of the best path in every frame. The state that an arc leaves stands in the frame before at
+ * nearly the same index: it is looked for there first, then farther away on both sides. */
 static void sa_path(const sa_search *s, uint32_t *arcs) {
-    uint32_t h = s->best_final;
+    const uint32_t *arc_begin = s->arc_begin;
+    size_t h = s->best_final;
     for (uint32_t t = s->num_frames; t-- > 0;) {
-        sa_trace step = s->trace[s->frame_begin[t] + h];
-        arcs[t] = step.arc;
-        h = step.origin;
+        uint32_t arc = arcs[t] = s->trace[s->frame_begin[t] + h].arc;
+        if (t == 0) break;
+        const sa_trace *before = s->trace + s->frame_begin[t - 1];
+        size_t count = s->frame_begin[t] - s->frame_begin[t - 1];
+        size_t low = h < count ? h : count - 1, high = low + 1;
+        for (;;) {
+            if (low < count) {
+                uint32_t state = before[h = low--].state; /* wraps below the first */
+                if (arc_begin[state] <= arc && arc < arc_begin[state + 1]) break;
+            }
+            if (high < count) {
+                uint32_t state = before[h = high++].state;
+                if (arc_begin[state] <= arc && arc < arc_begin[state + 1]) break;
+            }
+        }
     }
 }
 
@@ -307,11 +325,11 @@ static inline double sa_log_add(double a, double b) { /* of negative logarithms 
 /* The trellis of all paths within the beam, as links between hypotheses; s->total is their sum. */
 static int sa_trellis(sa_search *s, float beam) {
     sa_hyp *current = s->current, *next = s->next;
-    uint32_t num_current = 1, *position = s->position;
+    uint32_t num_current = 1, *position = s->position, *kept_index = s->order;
     size_t size = 1;
     s->links_size = 0, s->num_hypotheses = 0, s->num_pruned = 0;
     if (!SA_RESERVE(s, alpha, alpha_capacity, 1)) return SA_NO_MEMORY;
-    current[0] = (sa_hyp){s->initial, 0, 0};
+    current[0] = (sa_hyp){s->initial, 0};
     s->alpha[0] = 0, s->frame_begin[0] = 0;
     for (uint32_t t = 0; t < s->num_frames; t++) {
         const float *scores = s->scores + (size_t)t * s->num_columns;
@@ -347,8 +365,8 @@ static int sa_trellis(sa_search *s, float beam) {
         double limit = best + (double)beam;
         uint32_t kept = 0;
         for (uint32_t p = 0; p < num_next; p++) {
-            next[p].origin = sums[p] > limit ? SA_NONE : kept;
-            if (next[p].origin == SA_NONE) continue;
+            kept_index[p] = sums[p] > limit ? SA_NONE : kept;
+            if (kept_index[p] == SA_NONE) continue;
             sums[kept] = sums[p];
             kept++;
         }
@@ -356,13 +374,13 @@ static int sa_trellis(sa_search *s, float beam) {
             size_t out = begin;
             for (size_t i = begin; i < s->links_size; i++) {
                 sa_link link = s->links[i];
-                if (next[link.to].origin == SA_NONE) continue;
-                link.to = next[link.to].origin;
+                if (kept_index[link.to] == SA_NONE) continue;
+                link.to = kept_index[link.to];
                 s->links[out++] = link;
             }
             s->links_size = out;
             for (uint32_t p = 0, k = 0; p < num_next; p++)
-                if (next[p].origin != SA_NONE) next[k++] = next[p];
+                if (kept_index[p] != SA_NONE) next[k++] = next[p];
         }
         s->num_pruned += num_next - kept;
         s->num_hypotheses += kept;
