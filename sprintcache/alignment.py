@@ -57,14 +57,6 @@ def label_table(labeling: Any) -> Any:
     return None if labeling is None else labeling.table
 
 
-def distinct_ids(ids: NDArray[np.uint32]) -> list[int]:
-    """The different ids, in rising order; runs of the same id cost little."""
-    is_first = np.empty(len(ids), np.bool_)
-    is_first[:1] = True
-    np.not_equal(ids[1:], ids[:-1], out=is_first[1:])
-    return sorted(set(ids[is_first].tolist()))
-
-
 class Alignment:
     """Items in stored order; several may share a frame (Baum-Welch), and times may have gaps.
 

@@ -85,13 +85,9 @@ def encode_runs(const uint32_t[::1] time not None, const uint32_t[::1] emission 
     Raises:
         ValueError: if the arrays differ in size.
     """
-    cdef Py_ssize_t count = time.shape[0], i = 0, end, size
-    cdef int64_t frame = 0
+    cdef Py_ssize_t count = time.shape[0]
     cdef uint8_t *codes
-    cdef uint8_t *out
-    cdef const uint32_t *times
-    cdef const uint32_t *ids
-    cdef int link
+    cdef uint8_t *end
     if emission.shape[0] != count:
         raise ValueError(f"{count} times, {emission.shape[0]} emissions")
     if count == 0:
@@ -99,38 +95,53 @@ def encode_runs(const uint32_t[::1] time not None, const uint32_t[::1] emission 
     codes = <uint8_t *>malloc(10 * <size_t>count)  # marker, count and emission of every item
     if codes == NULL:
         raise MemoryError
-    out = codes
-    times = &time[0]
-    ids = &emission[0]
-    with nogil:
-        while i < count:
-            if times[i] != frame:
-                out[0] = 0
-                memcpy(out + 1, times + i, 4)
-                out += 5
-            link = _link(times, ids, i, count)
-            end = i
-            if link:
-                while _link(times, ids, end, count) == link:
-                    end += 1
-            size = end - i + 1
-            if i + 1 < count and ids[i] == ids[i + 1]:
-                size = min(size, 128)
-                out[0] = <uint8_t>(256 - size)
-                memcpy(out + 1, ids + i, 4)
-                out += 5
-                frame = <int64_t>times[i] + size
-            else:
-                size = min(size, 127)
-                out[0] = <uint8_t>size
-                memcpy(out + 1, ids + i, 4 * <size_t>size)
-                out += 1 + 4 * size
-                frame = -1
-            i += size
+    if count < SHORT_ITEMS:
+        end = _put_runs(codes, &time[0], &emission[0], count)
+    else:
+        with nogil:
+            end = _put_runs(codes, &time[0], &emission[0], count)
     try:
-        return PyBytes_FromStringAndSize(<const char *>codes, out - codes)
+        return PyBytes_FromStringAndSize(<const char *>codes, end - codes)
     finally:
         free(codes)
+
+
+cdef enum:
+    SHORT_ITEMS = 1 << 14  # fewer take less time than getting the GIL back from a busy thread
+
+
+cdef uint8_t *_put_runs(
+    uint8_t *out, const uint32_t *times, const uint32_t *ids, Py_ssize_t count
+) noexcept nogil:
+    """Writes the runs of items; returns their end."""
+    cdef Py_ssize_t i = 0, end, size
+    cdef int64_t frame = 0
+    cdef int link
+    while i < count:
+        if times[i] != frame:
+            out[0] = 0
+            memcpy(out + 1, times + i, 4)
+            out += 5
+        link = _link(times, ids, i, count)
+        end = i
+        if link:
+            while _link(times, ids, end, count) == link:
+                end += 1
+        size = end - i + 1
+        if i + 1 < count and ids[i] == ids[i + 1]:
+            size = min(size, 128)
+            out[0] = <uint8_t>(256 - size)
+            memcpy(out + 1, ids + i, 4)
+            out += 5
+            frame = <int64_t>times[i] + size
+        else:
+            size = min(size, 127)
+            out[0] = <uint8_t>size
+            memcpy(out + 1, ids + i, 4 * <size_t>size)
+            out += 1 + 4 * size
+            frame = -1
+        i += size
+    return out
 
 
 cdef inline int _link(
@@ -140,6 +151,31 @@ cdef inline int _link(
     if i + 1 >= count or <uint64_t>times[i] + 1 != times[i + 1]:
         return 0
     return 2 if ids[i] == ids[i + 1] else 1
+
+
+cdef int _compare_ids(const void *a, const void *b) noexcept nogil:
+    cdef uint32_t x = (<const uint32_t *>a)[0], y = (<const uint32_t *>b)[0]
+    return (x > y) - (x < y)
+
+
+def distinct_ids(const uint32_t[::1] ids not None) -> list:
+    """The different ids, in rising order; runs of the same id cost little."""
+    cdef Py_ssize_t count = ids.shape[0], size = 0, i
+    cdef uint32_t *firsts
+    if count == 0:
+        return []
+    firsts = <uint32_t *>malloc(<size_t>count * sizeof(uint32_t))
+    if firsts == NULL:
+        raise MemoryError
+    for i in range(count):
+        if i == 0 or ids[i] != ids[i - 1]:
+            firsts[size] = ids[i]
+            size += 1
+    qsort(firsts, size, sizeof(uint32_t), _compare_ids)
+    try:
+        return [firsts[i] for i in range(size) if i == 0 or firsts[i] != firsts[i - 1]]
+    finally:
+        free(firsts)
 
 
 def start_writing(int fd, int64_t offset, int64_t size) -> None:

@@ -98,10 +98,11 @@ def _packed_one(value: int) -> bytes:
 def _alphabet(alphabet: Mapping[int, str] | None) -> bytes:
     if alphabet is None:
         return b""
-    items = sorted(alphabet.items())
-    if items and not (items[0][0] >= 0 and items[-1][0] < 1 << 32):
+    ids = sorted(alphabet)
+    if ids and not (ids[0] >= 0 and ids[-1] < 1 << 32):
         raise ValueError("the keys of an alphabet must be between 0 and 2**32 - 1")
-    return _packed_one(len(items)) + b"".join(map(_ALPHABET_ROWS.__getitem__, items))
+    rows = map(_ALPHABET_ROWS.__getitem__, zip(ids, map(alphabet.__getitem__, ids), strict=True))
+    return _packed_one(len(ids)) + b"".join(rows)
 
 
 class _AlphabetRows(dict[tuple[int, str], bytes]):

@@ -11,13 +11,14 @@ import math
 import struct
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sprintcache._files import Part
-from sprintcache._reader import Packets
-from sprintcache.alignment import Alignment, distinct_ids
+from sprintcache._reader import Packets, distinct_ids
+from sprintcache.alignment import Alignment
 from sprintcache.entries import Block
 
 from .alignment_encoding import encode_alignment, encode_string
@@ -230,9 +231,9 @@ def encode_alignment_entry(alignment: Alignment) -> list[Part]:
         raise TypeError(f"expected an Alignment, found {type(alignment).__name__}")
     alphabet = alignment.alphabet
     if alphabet is not None:
-        for id_ in distinct_ids(alignment.emission):
-            if id_ not in alphabet:
-                raise ValueError(f"no symbol for id {id_}")
+        missing = next(filterfalse(alphabet.__contains__, distinct_ids(alignment.emission)), None)
+        if missing is not None:
+            raise ValueError(f"no symbol for id {missing}")
     start, end = alignment.start, alignment.end
     if start is None:
         start = 0.0 if len(alignment) else _DBL_MAX

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sprintcache._configuration import Source
+from sprintcache._reader import distinct_ids
 from sprintcache._threads import batch_map
-from sprintcache.alignment import STATE_SHIFT, Alignment, distinct_ids
+from sprintcache.alignment import STATE_SHIFT, Alignment
 from sprintcache.automata.acceptor import Acceptor
 from sprintcache.automata.builder import AutomatonBuilder
 from sprintcache.errors import AutomatonError, LabelError
@@ -29,11 +30,13 @@ from .sprint_parameters import ALIGNMENT_NODE, aligner_keywords
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from sprintcache.automata.alphabet import Alphabet
+
     from .result import SearchResult
 
 __all__ = ["CHUNK", "AlignJob", "Aligner"]
 
-CHUNK = 8  # segments that a thread aligns at a time
+CHUNK = 16  # segments that a thread aligns at a time
 MODES = ("viterbi", "baum-welch")
 _MAX_FLOAT = float(np.finfo(np.float32).max)
 _ALLOPHONE_MASK = (1 << STATE_SHIFT) - 1
@@ -121,7 +124,7 @@ class Aligner:
             "min_weight": min_weight,
         }
         self._searches = local()
-        self._known_symbols: dict[int, str] = {}
+        self._state_symbols = _StateSymbols(builder.alphabet)
         self._known_pronunciations: dict[int, tuple[str, str, bool]] = {}
 
     @classmethod
@@ -326,14 +329,8 @@ class Aligner:
 
     def _symbols(self, labels: NDArray[np.uint32]) -> dict[int, str]:
         """Symbols of the allophone states that occur, by id."""
-        known, symbols = self._known_symbols, {}
-        for label in distinct_ids(labels):
-            if label not in known:
-                allophone = self.builder.alphabet.allophones[label & _ALLOPHONE_MASK]
-                symbol = self.builder.alphabet.symbol(allophone)
-                known[label] = f"{symbol}.{label >> STATE_SHIFT}"
-            symbols[label] = known[label]
-        return symbols
+        ids = distinct_ids(labels)
+        return dict(zip(ids, map(self._state_symbols.__getitem__, ids), strict=True))
 
     def _words(
         self, acceptor: Acceptor, arcs: NDArray[np.uint32], orthography: str
@@ -366,6 +363,18 @@ class Aligner:
             names = lemma.symbol, text, lemma.special == SILENCE
             self._known_pronunciations[number] = names
         return names
+
+
+class _StateSymbols(dict[int, str]):
+    """Symbols of the allophone states of an alphabet, by id, made when first used."""
+
+    def __init__(self, alphabet: Alphabet) -> None:
+        self._alphabet = alphabet
+
+    def __missing__(self, id_: int) -> str:
+        symbol = self._alphabet.symbol(self._alphabet.allophones[id_ & _ALLOPHONE_MASK])
+        self[id_] = f"{symbol}.{id_ >> STATE_SHIFT}"
+        return self[id_]
 
 
 def _matrix(log_probs: ArrayLike) -> NDArray[np.float32]:

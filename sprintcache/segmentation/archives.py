@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import numpy as np
 
-from sprintcache._reader import LabelTable
-from sprintcache.alignment import STATE_SHIFT, distinct_ids
+from sprintcache._reader import LabelTable, distinct_ids
+from sprintcache.alignment import STATE_SHIFT
 from sprintcache.allophones import AllophoneLabeling
 from sprintcache.errors import LabelError, SegmentationError, SprintCacheError, naming
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sprintcache.alignment import distinct_ids
+from sprintcache._reader import distinct_ids
 from sprintcache.errors import SegmentationError
 
 from .allophone import AllophoneNames
