@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["Problem", "VerifyReport", "verify"]
 
 
-_RUN = 256  # entries that a thread checks at a time
+# what a thread checks at a time: short entries are checked in less time than a change of threads
+_RUN_BYTES = 4 << 20
+_RUN_ENTRIES = 4096
+_FILE_BYTES = _RUN_BYTES // 256  # assumed of a file in a directory
 
 # datatypes that are checked by decoding them into objects: the first for its ids, the second may
 # hold the first, the third has no times
@@ -119,20 +122,19 @@ def verify(
             raise
         return _unopened(path, error, num_threads, labeling, progress, io, path_map, finite)
 
-    def check(start: int) -> list[VerifyReport]:
+    def check(run: range) -> list[VerifyReport]:
         try:
-            return _check_run(archive, start, labeling, io, finite)
+            return _check_run(archive, run, labeling, io, finite)
         except SprintCacheError as error:  # of the archive as a whole, such as one that changed
             return [VerifyReport(path, 0, 0, (_problem(error, path),))]
 
     with archive:
         reports = [VerifyReport(path, 0, 0, tuple(_table_problems(archive, path_map)))]
-        num_done = 0
-        for some in ordered_map(check, range(0, len(archive), _RUN), num_threads):
+        runs = _runs(archive)
+        for run, some in zip(runs, ordered_map(check, runs, num_threads), strict=True):
             reports += some
-            num_done = min(num_done + _RUN, len(archive))
             if progress is not None:
-                progress(num_done, len(archive))
+                progress(run.stop, len(archive))
         try:
             archive.check_unchanged()
         except SprintCacheError as error:
@@ -218,11 +220,24 @@ def _scan_problems(report: ScanReport) -> Iterator[Problem]:
         yield Problem(report.path, None, skipped.offset, reason)
 
 
+def _runs(archive: Archive) -> list[range]:
+    """Neighboring entries that are checked by one thread."""
+    _, begins, ends = archive._extents()
+    totals = np.cumsum(np.where(begins < 0, _FILE_BYTES, ends - begins))
+    runs, start, total = [], 0, 0
+    while start < len(archive):
+        stop = int(np.searchsorted(totals, total + _RUN_BYTES, "right"))
+        stop = min(max(stop, start + 1), start + _RUN_ENTRIES)
+        runs.append(range(start, stop))
+        start, total = stop, int(totals[stop - 1])
+    return runs
+
+
 def _check_run(
-    archive: Archive, start: int, labeling: AllophoneLabeling | None, io: str, finite: bool
+    archive: Archive, run: range, labeling: AllophoneLabeling | None, io: str, finite: bool
 ) -> list[VerifyReport]:
     """The reports on a run of entries: one on sound features, and one on each other entry."""
-    stop = min(start + _RUN, len(archive))
+    start, stop = run.start, run.stop
     if finite:  # values are looked at
         return [
             _check_entry(archive, name, labeling, io, finite)
