@@ -2,7 +2,8 @@
 reading by pread against one bare `pread` of each entry.
 
 Half of the entries of the first three are attributes. Runs that write make a new file and end with
-fsync, `cat` as well; verifying is compared with `cat` to nowhere. The files are in the page cache.
+fsync, `cat` and h5py as well; verifying is compared with `cat` to nowhere. The files are in the
+page cache.
 
 Two bounds. Reading one entry makes two system calls: one `pread`, and one `stat` of the path, so
 that a file that was replaced is an error; a batch makes the second once. Labels are decoded, which
@@ -119,7 +120,13 @@ def alignments(report: Report, folder: Path, args: Any) -> None:
     archive = LabelArchive(folder, count, (200, 601), args.seed, alphabet=False)
     write = h5py_writers(archive.names, archive.labels)[H5PY]
     path = folder / "x.hdf"
-    peers = [whole(H5PY, path, write), whole("ours", path, archive.convert)]
+
+    def write_and_sync(to: Path) -> None:
+        write(to)
+        with open(to, "rb") as file:
+            os.fsync(file.fileno())
+
+    peers = [whole(H5PY, path, write_and_sync), whole("ours", path, archive.convert)]
     frames = np.array([len(array) for array in archive.labels])
     timings = measure(peers, frames, rounds_of(args), args.seed)
     report.timings("alignments to HDF5", timings, H5PY, 4)

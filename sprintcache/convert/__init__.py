@@ -35,6 +35,7 @@ from .archives import ArchiveSink, ArchiveSource, ReadSettings
 from .audio_sink import AudioSink
 from .hdf_sink import HdfSink
 from .hdf_source import HdfSource
+from .items import LabelBlock
 from .kaldi_sink import KaldiSink
 from .kaldi_source import KaldiSource, is_ark
 from .npz import NpzSink, NpzSource
@@ -182,17 +183,24 @@ def convert(
 
 
 def _convert_items(
-    items: Iterable[ConvertItem],
+    items: Iterable[ConvertItem | LabelBlock],
     sink: Sink,
     dtype: DTypeLike | None,
     rename: Callable[[str], str] | None,
     rate: LabelRate | None,
 ) -> int:
-    """Adds the items to the sink; returns their number."""
+    """Adds the segments to the sink; returns their number."""
     count = 0
     empty = NameSample()
     new_names: set[str] = set()
-    for item in items:
+    keeps_blocks = rename is None and (rate is None or rate.is_identity)
+    for item in items if keeps_blocks else _single_items(items):
+        if isinstance(item, LabelBlock):
+            for index in np.flatnonzero(item.lengths == 0).tolist():
+                empty.add(item.names[index])
+            sink.add_labels(item)
+            count += len(item.names)
+            continue
         if not len(item.data):
             empty.add(item.name)
         if rate is not None and not rate.is_identity:
@@ -214,13 +222,22 @@ def _convert_items(
     return count
 
 
+def _single_items(items: Iterable[ConvertItem | LabelBlock]) -> Iterator[ConvertItem]:
+    """The segments one by one."""
+    for item in items:
+        if isinstance(item, LabelBlock):
+            yield from item.items()
+        else:
+            yield item
+
+
 def _items(
     sources: Sequence[StrPath],
     settings: ReadSettings,
     key: str | None,
     chosen: frozenset[str] | None,
     progress: Callable[[int, int], None] | None,
-) -> Generator[ConvertItem]:
+) -> Generator[ConvertItem | LabelBlock]:
     """The segments of all sources; checks that names are unique, and that no chosen one lacks."""
     seen: set[str] | None = set() if chosen is not None or len(sources) > 1 else None
     done = 0
@@ -229,16 +246,18 @@ def _items(
             first, total = (done, len(source)) if chosen is None else (0, len(chosen))
             with closing(source.items(chosen)) as items:
                 for item in items:
+                    names = item.names if isinstance(item, LabelBlock) else (item.name,)
                     if seen is not None:
-                        if item.name in seen:
-                            raise SprintCacheError(
-                                "the segment is in several sources, or twice in one",
-                                path=os.fspath(path),
-                                entry=item.name,
-                            )
-                        seen.add(item.name)
+                        for name in names:
+                            if name in seen:
+                                raise SprintCacheError(
+                                    "the segment is in several sources, or twice in one",
+                                    path=os.fspath(path),
+                                    entry=name,
+                                )
+                            seen.add(name)
                     yield item
-                    done += 1
+                    done += len(names)
                     if progress is not None:
                         progress(done - first, total)
     missing = (chosen or frozenset()) - (seen or set())

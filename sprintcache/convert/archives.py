@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from sprintcache.errors import (
 from sprintcache.opening import open_archive
 
 from .audio_sink import read_samples
-from .items import ConvertItem, Sink, is_labels, label_alignment
+from .items import ConvertItem, LabelBlock, Sink, is_labels, label_alignment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,7 +88,7 @@ class ArchiveSource:
         """Closes the archive."""
         self._archive.close()
 
-    def items(self, names: Collection[str] | None) -> Generator[ConvertItem]:
+    def items(self, names: Collection[str] | None) -> Generator[ConvertItem | LabelBlock]:
         """Reads segments.
 
         Raises:
@@ -100,7 +100,10 @@ class ArchiveSource:
         num_threads = self._settings.num_threads
         num_threads = default_threads() if num_threads is None else num_threads
         for portion in ordered_map(self._read, self._portions(names), num_threads):
-            yield from portion
+            if isinstance(portion, LabelBlock):
+                yield portion
+            else:
+                yield from portion
 
     def _chosen(self, names: Collection[str] | None) -> Iterable[str]:
         segments = self._archive.segments
@@ -121,38 +124,33 @@ class ArchiveSource:
 
     def _portions(self, names: Collection[str] | None) -> Iterator[list[str]]:
         targets = self._settings.targets
-        portion: list[str] = []
-        size = 0
-        for name in self._chosen(names):
-            if targets is not None and name not in targets:
-                continue
-            portion.append(name)
-            size += self._archive.entry(name).size
-            if size >= _PORTION_BYTES or len(portion) >= _PORTION_NAMES:
-                yield portion
-                portion, size = [], 0
-        if portion:
-            yield portion
+        chosen = iter(self._chosen(names))
+        if targets is not None:
+            chosen = filter(targets.__contains__, chosen)
+        while portion := list(islice(chosen, _PORTION_NAMES)):
+            sizes = np.cumsum(self._archive._rows_of(portion)[3], dtype=np.int64)
+            start, size = 0, 0
+            while start < len(portion):
+                stop = int(np.searchsorted(sizes, size + _PORTION_BYTES, "right"))
+                stop = max(stop, start + 1)
+                yield portion[start:stop]
+                start, size = stop, int(sizes[stop - 1])
 
-    def _read(self, names: list[str]) -> list[ConvertItem]:
+    def _read(self, names: list[str]) -> list[ConvertItem] | LabelBlock:
         settings = self._settings
         if settings.targets is None and not (settings.as_audio or settings.keep_all):
             with suppress(SprintCacheError):  # some are features, or one is damaged: one by one
                 if self._archive.datatype(names[0]) == "flow-alignment":
-                    return self._label_items(names)
+                    return self._label_block(names)
         return [self._item(name) for name in names]
 
-    def _label_items(self, names: list[str]) -> list[ConvertItem]:
+    def _label_block(self, names: list[str]) -> LabelBlock:
         """Alignments as labels, by one call; raises the errors of `Archive.read_labels`."""
         settings = self._settings
         labels, offsets, _ = self._archive.read_labels_packed(
             names, settings.labeling, on_alphabet_mismatch=settings.on_alphabet_mismatch
         )
-        boundaries = pairwise(offsets.tolist())
-        return [
-            ConvertItem(name, labels[start:end])
-            for name, (start, end) in zip(names, boundaries, strict=True)
-        ]
+        return LabelBlock(names, labels, offsets, int(labels.max(initial=0)))
 
     def _item(self, name: str) -> ConvertItem:
         settings = self._settings

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sprintcache._reader import start_writing
 from sprintcache.errors import LabelError, UnsupportedError, naming
 
 from .destination import Destination
 from .extras import h5py_module
-from .items import ConvertItem, Sink, array_of, check_name, is_labels
+from .items import ConvertItem, LabelBlock, Sink, array_of, check_names, is_labels
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 128 << 10  # a segment has a few chunks
 _BUFFERED_CHUNKS = 32
+_STRIDE = 4 << 20  # bytes
 _MAX_PENDING = 512  # segments that are added at a time
 _MAX_PENDING_BYTES = 1 << 20
 
@@ -49,6 +51,7 @@ class _FailSafeFile:
 
     def __init__(self, file: FileIO) -> None:
         self._file = file
+        self._started = 0  # writing to the disk has started up to this offset
         self._error: OSError | None = None
         self.drop_writes = False
         self.seek, self.tell = file.seek, file.tell
@@ -66,6 +69,10 @@ class _FailSafeFile:
         try:
             while len(data) and not self.drop_writes:
                 data = data[self._file.write(data) :]
+            end = self._file.tell()
+            if end - self._started >= _STRIDE:  # so the last fsync is short
+                start_writing(self._file.fileno(), self._started, end - self._started)
+                self._started = end
         except OSError as error:
             self._fail(error)
         return size
@@ -137,7 +144,11 @@ class _LabelCount:
 
     def add(self, labels: NDArray[np.integer[Any]]) -> None:
         """Raises LabelError for a label that is too large."""
-        required = int(labels.max(initial=0)) + 1
+        self.add_label(int(labels.max(initial=0)))
+
+    def add_label(self, label: int) -> None:
+        """As `add` for one label."""
+        required = label + 1
         if self._given is not None and required > self._given:
             raise LabelError("label", expected=f"less than {self._given}", found=required - 1)
         self._required = max(self._required, required)
@@ -213,13 +224,36 @@ class HdfSink(Sink):
         if len(self._pending) == _MAX_PENDING or self._num_pending_bytes >= _MAX_PENDING_BYTES:
             self._add_pending()
 
+    def add_labels(self, block: LabelBlock) -> None:
+        """As `add` for segments without targets, all at once.
+
+        Raises:
+            UnsupportedError, LabelError: as `add`.
+        """
+        if self._targets is not None:
+            super().add_labels(block)
+            return
+        self._add_pending()
+        check_names(block.names, self._path, "HDF5")
+        try:
+            self._input_labels.add_label(block.largest)
+        except LabelError:
+            labels = [(item.name, array_of(item, self._path)) for item in block.items()]
+            self._input_labels.add_all(self._path, labels)
+        self._add_inputs([(block.names[0], block.labels)])
+        self._add_names(block.names, np.repeat(block.lengths[:, np.newaxis], 2, 1))
+
+    def _add_names(self, names: Sequence[str], lengths: NDArray[Any]) -> None:
+        self._tags.add(np.array(names, object))
+        self._lengths.add(lengths)
+        self._output.check()
+
     def _add_pending(self) -> None:
         if not self._pending:
             return
         names, arrays, targets = zip(*self._pending, strict=True)
         self._pending, self._num_pending_bytes = [], 0
-        for name in names:
-            check_name(name, self._path, "HDF5")
+        check_names(names, self._path, "HDF5")
         inputs = list(zip(names, arrays, strict=True))
         self._input_labels.add_all(self._path, [item for item in inputs if item[1].ndim == 1])
         # an empty entry has no dimension
@@ -233,9 +267,7 @@ class HdfSink(Sink):
             self._targets.add_all(targets)
             lengths[:, 1] = list(map(len, targets))
             self._num_mismatches += int(np.count_nonzero(lengths[:, 0] != lengths[:, 1]))
-        self._tags.add(np.array(names, object))
-        self._lengths.add(lengths)
-        self._output.check()
+        self._add_names(names, lengths)
 
     def _add_inputs(self, inputs: Sequence[tuple[str, NDArray[Any]]]) -> None:
         """Adds segments of one dtype and dimension."""

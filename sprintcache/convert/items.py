@@ -1,10 +1,11 @@
-"""ConvertItem: a segment between a source and a sink, and the interfaces of both."""
+"""ConvertItem, LabelBlock: segments between a source and a sink, and the interfaces of both."""
 
 from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Generator, Iterable
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConvertItem",
+    "LabelBlock",
     "Sink",
     "Source",
     "array_of",
     "check_name",
+    "check_names",
     "is_labels",
     "label_alignment",
 ]
@@ -90,6 +93,32 @@ class ConvertItem(NamedTuple):
         return self._replace(data=converted)
 
 
+class LabelBlock(NamedTuple):
+    """Segments with labels and nothing else, in one array.
+
+    Attributes:
+        names: of the segments.
+        labels: (N,) int32, those of one segment after the other.
+        offsets: (B + 1,) int64, where the labels of each segment begin, and N.
+        largest: the largest label, at least 0.
+    """
+
+    names: Sequence[str]
+    labels: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    largest: int
+
+    def items(self) -> Iterator[ConvertItem]:
+        """The segments one by one."""
+        for name, (start, stop) in zip(self.names, pairwise(self.offsets.tolist()), strict=True):
+            yield ConvertItem(name, self.labels[start:stop])
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(B,) labels of each segment."""
+        return np.diff(self.offsets)
+
+
 class Source(Protocol):
     """A source of segments; closed by its user."""
 
@@ -99,7 +128,7 @@ class Source(Protocol):
     def names(self) -> Iterable[str]:
         """Names of all segments, in order."""
 
-    def items(self, names: Collection[str] | None) -> Generator[ConvertItem]:
+    def items(self, names: Collection[str] | None) -> Generator[ConvertItem | LabelBlock]:
         """Reads the segments with these names, None: all, in the order of the source."""
 
     def close(self) -> None:
@@ -125,6 +154,11 @@ class Sink(ABC):
     @abstractmethod
     def add(self, item: ConvertItem) -> None:
         """Adds one segment."""
+
+    def add_labels(self, block: LabelBlock) -> None:
+        """Adds segments with labels."""
+        for item in block.items():
+            self.add(item)
 
     @abstractmethod
     def _finish(self) -> None:
@@ -190,15 +224,33 @@ def check_name(
     name: str, path: str, holder: str, forbidden: re.Pattern[str] = _NUL, character: str = "NUL"
 ) -> None:
     """Raises UnsupportedError for a name that a file of another kind cannot hold."""
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise UnsupportedError(
-            f"{holder} requires names in UTF-8", path=path, entry=name
-        ) from error
+    if not _is_utf8(name):
+        raise UnsupportedError(f"{holder} requires names in UTF-8", path=path, entry=name)
     if not name:
         raise UnsupportedError(f"{holder} requires a name", path=path, entry=name)
     if forbidden.search(name):
         raise UnsupportedError(
             f"{holder} cannot hold a name with {character}", path=path, entry=name
         )
+
+
+def check_names(
+    names: Sequence[str],
+    path: str,
+    holder: str,
+    forbidden: re.Pattern[str] = _NUL,
+    character: str = "NUL",
+) -> None:
+    """As `check_name` for each name; `forbidden` matches single characters."""
+    joined = "".join(names)
+    if not all(names) or not _is_utf8(joined) or forbidden.search(joined):
+        for name in names:
+            check_name(name, path, holder, forbidden, character)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
