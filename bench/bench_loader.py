@@ -4,7 +4,8 @@ The data are those of bench_dataset.py, with the same sampler for all peers: 20,
 order. "read_batch" is `SprintCacheDataset.read_batch` of the same batches in the thread of the
 consumer, into new arrays; "read_batch, into" into reused ones, of which the caches of the processor
 may hold the only buffer, while a loader needs several. The idle consumer drops each batch. The busy
-one multiplies matrices for four times as long as reading a batch takes, with one thread.
+one multiplies matrices for four times as long as reading a batch takes, with one thread, in epochs
+of four times the data: of some 300 steps the first one waits for its batch.
 """
 
 from __future__ import annotations
@@ -150,7 +151,8 @@ def main() -> None:
             corpus = Corpus(folder, 60 if args.quick else 1000, args.seed)
             report.say(f"{len(corpus.names)} entries, batches of {FRAMES} frames")
             idle(module, report, args, corpus)
-            busy(module, report, args, corpus)
+            (folder / "long").mkdir()
+            busy(module, report, args, Corpus(folder / "long", 4 * len(corpus.names), args.seed))
     report.finish()
 
 

@@ -14,8 +14,9 @@ Ownership.
 * The *reading threads* own the iteration of the sampler, one at a time, under the lock of the
   queue; each reads whole batches, applies `transform` and pins the result. They know the queue, the
   dataset and the memory, but not the loader, so a loader that is deleted ends them.
-* When no batch is ready, the training thread reads the next one that no thread has begun, instead
-  of waiting, which saves changes of threads. With a `transform` or a `timeout` it waits.
+* The training thread reads the first batch. Later, when no batch is ready, it reads the next one
+  that no thread has begun, instead of waiting, which saves changes of threads. With a `transform`
+  or a `timeout` it waits.
 * A batch belongs to the training once it is delivered. Its memory returns to `batch_memory` when
   its last tensor is deleted.
 
@@ -243,13 +244,15 @@ class _Iteration:
         self._meter = loader._meter = Meter()
         self._is_exhausted = False
         number = loader._num_threads
-        self._queue: StepQueue[Sequence[int], _Loaded] = StepQueue(steps, loader._prefetch, number)
         read = functools.partial(
             _read, loader.dataset, loader._memory, loader._transform, loader._pin_memory
         )
         # a transform belongs to a reading thread, and a timeout would not end a read
-        is_shared = loader._transform is not None or loader._timeout is not None
-        self._read = None if is_shared else read
+        reads = loader._transform is None and loader._timeout is None
+        self._read = read if reads else None
+        self._queue: StepQueue[Sequence[int], _Loaded] = StepQueue(
+            steps, loader._prefetch, number, begin_first=reads
+        )
         self._threads = [
             threading.Thread(
                 target=_read_steps,

@@ -89,7 +89,7 @@ class Meter:
         self._num_frames = 0
         self._waited = 0.0
         self._depths = 0
-        self._last: StepReport | None = None
+        self._last: tuple[float, float, int, int] | None = None  # of a StepReport
 
     def ask(self) -> None:
         """The training asks for a batch."""
@@ -102,7 +102,7 @@ class Meter:
         self._num_steps += 1
         self._num_frames += num_frames
         self._depths += queue_depth
-        self._last = StepReport(self._end - before, waited, queue_depth, num_frames)
+        self._last = self._end - before, waited, queue_depth, num_frames
 
     def stop(self) -> float:
         """It gets none, or no longer waits; returns the seconds that it waited."""
@@ -119,5 +119,5 @@ class Meter:
             self._end - self._begin,
             self._waited,
             self._depths / self._num_steps if self._num_steps else 0.0,
-            self._last,
+            None if self._last is None else StepReport(*self._last),
         )

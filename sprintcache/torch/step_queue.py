@@ -37,17 +37,20 @@ _WAIT_SECONDS = 5.0  # after this time a waiting thread looks again, whatever ha
 class StepQueue(Generic[Step, Result]):
     """A bounded queue whose results have the order of their steps."""
 
-    def __init__(self, steps: Iterator[Step], size: int, num_readers: int) -> None:
+    def __init__(
+        self, steps: Iterator[Step], size: int, num_readers: int, begin_first: bool = False
+    ) -> None:
         """Begins nothing yet.
 
         Args:
             steps: drawn from one at a time, by whichever reader is free.
             size: number of steps that are begun and not yet taken, at most.
             num_readers: number of threads that will call `leave`.
+            begin_first: leave the first step to the consumer, which would wait for it otherwise.
         """
         self._steps = steps
         self._size = size
-        self._wake_free = max(size // 2, 1)  # free slots that are worth a change of threads
+        self._wake_free = max(size * 3 // 4, 1)  # free slots that are worth a change of threads
         self._num_readers = num_readers
         self._lock = threading.RLock()
         self._ready = threading.Condition(self._lock)  # the consumer waits
@@ -63,6 +66,9 @@ class StepQueue(Generic[Step, Result]):
         self._is_stopped = False
         self._error: BaseException | None = None
         self._process = os.getpid()
+        if begin_first:
+            with self._lock:
+                self._own = self._draw()
 
     @property
     def _is_open(self) -> bool:
@@ -84,6 +90,8 @@ class StepQueue(Generic[Step, Result]):
                 self._results[done[0]] = done[1]
                 if done[0] == self._num_taken:
                     self._ready.notify()
+            if done is None and self._own is not None:  # a short first step goes alone
+                self._room.wait(_SHORT_SECONDS)
             while self._is_open and not self._may_begin:
                 self._room.wait(_WAIT_SECONDS)
             return self._draw() if self._is_open else None
@@ -145,27 +153,29 @@ class StepQueue(Generic[Step, Result]):
         if os.getpid() != self._process:
             raise LoaderError("this iteration belongs to the process that this one was forked from")
         begin = time.monotonic()
-        deadline = None if timeout is None else begin + timeout
         is_idle = begin - self._left < self._own_seconds / 4
         self._is_alone = is_idle and self._own_seconds < _SHORT_SECONDS
+        deadline = None if timeout is None else begin + timeout
+        done: tuple[int, Result] | None = None
         while True:
             with self._lock:
+                if done is not None:
+                    self._results[done[0]] = done[1]
+                    self._own, self._own_seconds = None, time.monotonic() - begin
                 taken = self._take_ready()
                 if taken is not None or self._is_at_end:
                     return taken
                 own = None if process is None else self._begin_own()
                 if process is None or own is None:
                     self._wait(deadline, timeout)
+                    done = None
                     continue
+            begin = time.monotonic()
             try:
-                begin = time.monotonic()
-                result = process(own[1])
+                done = own[0], process(own[1])
             except Exception:
                 self.stop()
                 raise
-            with self._lock:
-                self._results[own[0]] = result
-                self._own, self._own_seconds = None, time.monotonic() - begin
 
     def _take_ready(self) -> tuple[Result, int] | None:
         """The next result, if it is ready, and how many are; raises what ended the queue."""
@@ -174,12 +184,13 @@ class StepQueue(Generic[Step, Result]):
             raise error
         if self._is_stopped:
             raise LoaderError("this iteration was closed")
-        if self._num_taken not in self._results:
+        results, number = self._results, self._num_taken
+        if number not in results:
             return None
-        depth = len(self._results)
-        result = self._results.pop(self._num_taken)
-        self._num_taken += 1
-        if self._num_free >= self._wake_free and self._may_begin:
+        depth = len(results)
+        result = results.pop(number)
+        self._num_taken = number + 1
+        if not self._is_alone and self._num_free >= self._wake_free:
             self._room.notify()
         self._left = time.monotonic()
         return result, depth
