@@ -70,6 +70,7 @@ def extension(
 ) -> Extension:
     """The extension of a .pyx file and C files of a folder, rebuilt when a header there changes."""
     headers = [str(p) for end in ("pxi", "pxd", "h") for p in sorted(Path(folder).glob(f"*.{end}"))]
+    headers.append("sprintcache/_core/thread_pool.h")
     return Extension(
         name,
         [f"{name.replace('.', '/')}.pyx", *(f"{folder}/{source}" for source in sources)],

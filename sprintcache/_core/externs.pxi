@@ -66,6 +66,10 @@ cdef extern from "descriptors.h" nogil:
     void sc_drop(sc_descriptor *d, int fd)
     void sc_forget(sc_descriptor *d)
 
+cdef extern from "thread_pool.h" nogil:
+    void sc_pool_run(void (*work)(void *argument, int seat) noexcept nogil, void *argument,
+                     int num_threads)
+
 cdef extern from "system.h" nogil:
     void sc_start_writing(int fd, int64_t offset, int64_t size)
     int sc_reserve(int fd, int64_t offset, int64_t size)
@@ -73,7 +77,6 @@ cdef extern from "system.h" nogil:
     ctypedef int mode_t
     ctypedef int ino_t
     ctypedef int off_t
-    ctypedef int pthread_t
     struct timespec:
         int64_t tv_sec
         int64_t tv_nsec
@@ -97,9 +100,6 @@ cdef extern from "system.h" nogil:
     int madvise(void *at, size_t size, int advice)
     int posix_fadvise(int fd, off_t at, off_t size, int advice)
     void *memmem(const void *where, size_t size, const void *what, size_t what_size)
-    int pthread_create(pthread_t *thread, void *attributes, void *(*start)(void *) noexcept nogil,
-                       void *argument)
-    int pthread_join(pthread_t thread, void **result)
     int popcount "__builtin_popcount"(unsigned int bits)
     void prefetch "__builtin_prefetch"(const void *at)
     int64_t fetch_add "sc_fetch_add"(int64_t *counter, int64_t change)

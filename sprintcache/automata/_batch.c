@@ -1,14 +1,14 @@
 /* Distributes the sequences of a batch over threads, longest first. */
 #include "_full_sum.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "../_core/thread_pool.h"
 #include "_passes.h"
 
 #define SC_MAX_THREADS 64
-#define SC_SCALED_ITEMS ((int64_t)1 << 16) /* from which a thread is worth its start */
+#define SC_SCALED_ITEMS ((int64_t)1 << 16) /* from which another thread is worth it */
 
 typedef struct {
     const sc_full_sum *job;
@@ -20,7 +20,8 @@ typedef struct {
     int64_t cost, number;
 } sc_cost;
 
-static void *work(void *argument) {
+static void work(void *argument, int seat) {
+    (void)seat;
     sc_queue *queue = (sc_queue *)argument;
     const sc_full_sum *job = queue->job;
     sc_arena arena = {NULL};
@@ -39,7 +40,6 @@ static void *work(void *argument) {
     }
     free(table);
     sc_release(&arena);
-    return NULL;
 }
 
 static int compare_costs(const void *a, const void *b) {
@@ -68,30 +68,23 @@ static int64_t *longest_first(const sc_full_sum *job) {
 }
 
 void sc_full_sum_run(const sc_full_sum *job) {
-    pthread_t threads[SC_MAX_THREADS];
     int64_t num_threads = job->num_threads;
     if (num_threads > SC_MAX_THREADS) num_threads = SC_MAX_THREADS;
     if (num_threads > job->num_sequences) num_threads = job->num_sequences;
     sc_queue queue = {.job = job, .order = num_threads > 1 ? longest_first(job) : NULL};
     atomic_init(&queue.next, 0);
-    int64_t started = 0;
-    while (started + 1 < num_threads &&
-           pthread_create(&threads[started], NULL, work, &queue) == 0)
-        started++;
-    work(&queue);
-    for (int64_t i = 0; i < started; i++) pthread_join(threads[i], NULL);
+    sc_pool_run(work, &queue, (int)num_threads);
     free((void *)queue.order);
 }
 
 typedef struct {
     const sc_scaling *job;
-    int64_t begin, end; /* of the outer axis */
-} sc_range;
+    int64_t num_parts; /* of the outer axis */
+    atomic_int_fast64_t next_part;
+} sc_parts;
 
-static void *scale(void *argument) {
-    const sc_range *range = (const sc_range *)argument;
-    const sc_scaling *job = range->job;
-    for (int64_t i = range->begin; i < range->end; i++) {
+static void scale_part(const sc_scaling *job, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i++) {
         for (int64_t j = 0; j < job->inner; j++) {
             const double factor = job->factors[job->batch_inner ? j : i];
             const int64_t first = (i * job->inner + j) * job->size;
@@ -107,22 +100,24 @@ static void *scale(void *argument) {
             }
         }
     }
-    return NULL;
+}
+
+static void scale(void *argument, int seat) {
+    (void)seat;
+    sc_parts *parts = (sc_parts *)argument;
+    const int64_t outer = parts->job->outer, count = parts->num_parts;
+    int64_t part;
+    while ((part = atomic_fetch_add(&parts->next_part, 1)) < count)
+        scale_part(parts->job, outer * part / count, outer * (part + 1) / count);
 }
 
 void sc_scale(const sc_scaling *job) {
-    pthread_t threads[SC_MAX_THREADS];
-    sc_range ranges[SC_MAX_THREADS];
-    int64_t count = job->outer * job->inner * job->size / SC_SCALED_ITEMS + 1;
-    if (count > job->num_threads) count = job->num_threads;
-    if (count > SC_MAX_THREADS) count = SC_MAX_THREADS;
-    if (count > job->outer) count = job->outer > 0 ? job->outer : 1;
-    int64_t started = 0;
-    for (int64_t i = 0; i < count; i++)
-        ranges[i] = (sc_range){job, job->outer * i / count, job->outer * (i + 1) / count};
-    while (started + 1 < count &&
-           pthread_create(&threads[started], NULL, scale, &ranges[started]) == 0)
-        started++;
-    for (int64_t i = started; i < count; i++) scale(&ranges[i]);
-    for (int64_t i = 0; i < started; i++) pthread_join(threads[i], NULL);
+    int64_t num_threads = job->num_threads;
+    if (num_threads > SC_MAX_THREADS) num_threads = SC_MAX_THREADS;
+    sc_parts parts = {.job = job};
+    parts.num_parts = job->outer * job->inner * job->size / SC_SCALED_ITEMS + 1;
+    if (parts.num_parts > job->outer) parts.num_parts = job->outer > 0 ? job->outer : 1;
+    if (num_threads > parts.num_parts) num_threads = parts.num_parts;
+    atomic_init(&parts.next_part, 0);
+    sc_pool_run(scale, &parts, (int)num_threads);
 }

@@ -8,6 +8,7 @@ import os
 import pickle
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -494,3 +495,12 @@ def test_an_interrupted_batch_can_be_read_again(scratch: Path) -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, usual)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads by /proc")
+def test_batches_in_threads_while_the_process_forks(tmp_path: Path) -> None:
+    (tmp_path / "x.cache").write_bytes(builder.archive(list(PAYLOADS.items())[:COUNT]))
+    program = Path(__file__).parents[1] / "child_programs" / "pool_and_forks.py"
+    command = [sys.executable, program, tmp_path / "x.cache"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
