@@ -97,7 +97,7 @@ sanitize-tests:
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= core archives bundle allophones tying segments corpus lexicon attributes \
-	configuration automata messages index directory
+	configuration automata messages index directory vocabulary codes lengths priors vectors tiers
 
 fuzz: $(VENV)/tested
 	$(PIP) atheris

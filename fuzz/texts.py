@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gzip
+import io
 import os
 import pickle
 import struct
@@ -29,9 +30,15 @@ from sprint_ctl.errors import SprintError
 from sprintcache import AllophoneLabeling, SprintCacheError, open_archive, write_index
 from sprintcache._attributes import parse
 from sprintcache._configuration import Configuration
+from sprintcache._dataset.streams.vector import _read_npz as read_npz
 from sprintcache._segment_list import read_segment_list
+from sprintcache.align.sprint_parameters import read_prior
 from sprintcache.bliss import Corpus
+from sprintcache.dataset_base import read_seq_lengths
 from sprintcache.lexicon import Lexicon
+from sprintcache.segmentation import read_tiers
+from sprintcache.segmentation.json_lines import write_json_lines
+from sprintcache.vocabulary import vocabulary
 from tests.oracle import builder, index_file
 from tests.paths import DATA
 
@@ -175,6 +182,58 @@ def read_automata(path: Path) -> None:
         automata[index].check()
 
 
+# ---- vocabularies, lengths, priors, vectors, tiers
+
+
+def read_vocabulary(path: Path) -> None:
+    """Labels of a vocabulary, whose indices are found again."""
+    labels = vocabulary({"vocab_file": str(path)})
+    unique = [label for label in labels.labels if labels.labels.count(label) == 1]
+    sample = [label for label in unique if len(label.split()) == 1 and label.strip() == label][:20]
+    expect("indices", labels.get_seq(" ".join(sample)), [labels.labels.index(x) for x in sample])
+
+
+def read_codes(path: Path) -> None:
+    """Byte-pair codes, as subword-nmt applies them: parts of a word are the word."""
+    labels = path.parent / "labels"
+    labels.write_text("a\nb\n<unk>\n")
+    options = {"bpe_file": str(path), "vocab_file": str(labels), "unknown_label": "<unk>"}
+    parts = vocabulary(options).split("abab")
+    expect("the word", "".join(part.removesuffix("@@") for part in parts), "abab")
+
+
+def read_lengths(path: Path) -> None:
+    """Lengths of sequences by tag."""
+    expect("their number", len(read_seq_lengths(path, [])), 0)
+    with contextlib.suppress(SprintCacheError):
+        expect("of a tag", read_seq_lengths(path, ["a/1"]).shape, (1,))
+
+
+def read_priors(path: Path) -> None:
+    """Log priors of three labels."""
+    expect("their number", read_prior(path, 3).shape, (3,))
+
+
+def read_vectors(path: Path) -> None:
+    """Vectors of segments in an .npz file."""
+    other = path.with_suffix(".npz")
+    other.write_bytes(path.read_bytes())
+    names, rows = read_npz(str(other))
+    expect("their number", len(rows), len(names))
+
+
+def read_any_tiers(path: Path) -> None:
+    """Tiers in one of the formats, by the first byte; as JSON lines they are read as they were."""
+    data = path.read_bytes()
+    name = ("ctm", "textgrid", "audacity", "jsonl")[data[0] % 4 if data else 0]
+    other = path.parent / f"tiers.{name}"
+    other.write_bytes(data[1:])
+    tiers = read_tiers(other, format_name=name)
+    again = path.parent / "again.jsonl"
+    write_json_lines(again, tiers)
+    expect("tiers read again", read_tiers(again), tiers)
+
+
 # ---- indexes and directories
 
 
@@ -199,8 +258,8 @@ def read_index(path: Path) -> None:
     with contextlib.suppress(struct.error, IndexError):  # of sections beyond the file
         data = bytearray(index_file.sealed(bytes(data)))
     (path.parent / "changed.index").write_bytes(data)
-    io = ("mmap", "pread")[len(changes) % 2]
-    with open_archive(archive_path, io, index=path.parent / "changed.index") as archive:
+    mode = ("mmap", "pread")[len(changes) % 2]
+    with open_archive(archive_path, mode, index=path.parent / "changed.index") as archive:
         names = [f"corpus/{number}" for number in range(12)] + ["absent"]
         for call in (archive.num_frames_all, lambda: list(archive), lambda: archive.segments[:]):
             outcome(call)
@@ -233,8 +292,8 @@ def read_directory(path: Path) -> None:
     data = path.read_bytes()
     for name in ("a", "b.gz"):
         (folder / name).write_bytes(data)
-    for io in ("mmap", "pread"):
-        with open_archive(folder, io) as archive:
+    for mode in ("mmap", "pread"):
+        with open_archive(folder, mode) as archive:
             for name in archive:
                 for read in (archive.read_bytes, archive.read_features, archive.read_alignment):
                     outcome(read, name)
@@ -345,6 +404,35 @@ def saved_automata() -> list[bytes]:
         return [Path(folder, "x").read_bytes()]
 
 
+def saved_vectors() -> list[bytes]:
+    """An .npz file, stored and deflated."""
+    files = []
+    for save in (np.savez, np.savez_compressed):
+        file = io.BytesIO()
+        save(file, **{"a": np.ones(3, np.float32), "b": np.zeros((1, 3))})
+        files.append(file.getvalue())
+    return files
+
+
+def saved_tiers() -> list[bytes]:
+    """A file of each format."""
+    from sprintcache.segmentation import FORMATS, Interval, Segmentation, write_tiers
+
+    tiers = Segmentation(name="c/r/1", duration=1.5)
+    tiers.set_tier("words", [Interval(0, 0.5, "[S]"), Interval(0.5, 1.5, 'a "b"')])
+    seeds = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, name in enumerate(("ctm", "textgrid", "audacity", "jsonl")):
+            path = Path(folder, f"x{FORMATS[name]}")
+            with contextlib.suppress(SprintCacheError):
+                write_tiers(path, {"c/r/1": tiers}, format_name=name)
+            for file in sorted(Path(folder).rglob(f"*{FORMATS[name]}")):
+                if file.is_file():
+                    seeds.append(bytes([number]) + file.read_bytes())
+    return seeds
+
+
+LITERAL_WORDS = (b"{", b"}", b"': ", b"[", b"()", b"1e999", b"-", b"None", b"0x", b"**", b"b''")
 XML_WORDS = (
     b"<",
     b">",
@@ -393,6 +481,20 @@ TARGETS: dict[str, Target] = {
         (b"numpy", b"ndarray", b"__array__", b"cbuiltins", b"(l."),
         grammars.message,
     ),
+    "vocabulary": Target(
+        read_vocabulary, plain_seeds("a\nb\n<unk>\n", "{'a': 0, 'b': 1}\n"), LITERAL_WORDS
+    ),
+    "codes": Target(read_codes, plain_seeds("#version: 0.2\na b\nab </w>\n", "a b\n")),
+    "lengths": Target(
+        read_lengths, plain_seeds("{'a/1': 5, 'b': 1.5}", "{'a/1': -1, 2: 1e9}"), LITERAL_WORDS
+    ),
+    "priors": Target(
+        read_priors,
+        plain_seeds('<?xml version="1.0"?>\n<vector-f32 size="3"> -1 0.5 -1e30 </vector-f32>\n'),
+        XML_WORDS,
+    ),
+    "vectors": Target(read_vectors, saved_vectors),
+    "tiers": Target(read_any_tiers, saved_tiers, (b"item [1]:", b"xmin = ", b"\t", b'"', b";;")),
     "index": Target(read_index, lambda: [bytes(8), b"\x08\x00\x04" + bytes(range(13))]),
     "directory": Target(
         read_directory, lambda: [b"a", gzip.compress(b"x" * 40), builder.archive([("a", b"b")])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import gzip
 import os
@@ -16,8 +17,10 @@ __all__ = [
     "not_regular",
     "open_input",
     "open_regular",
+    "parse_literal",
     "read_inflated",
     "read_prefix",
+    "read_text",
 ]
 
 _BLANKS = " \t\r\v\f"  # what Sprint strips; Unicode has more
@@ -97,6 +100,32 @@ def read_inflated(path: str | os.PathLike[str]) -> bytes:
         raise TruncatedError(f"the gzip file is cut: {error}", path=name) from error
     except (OSError, zlib.error) as error:
         raise FormatError(f"damaged gzip file: {error}", path=name) from error
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """The text of a file, inflated if it is gzipped.
+
+    Raises:
+        FormatError, TruncatedError, OSError: as `read_inflated`; also if it is not UTF-8.
+    """
+    try:
+        return read_inflated(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        path = os.fspath(path)
+        raise FormatError("not a text in UTF-8", path=path, found=str(error)) from None
+
+
+def parse_literal(text: str, path: str | os.PathLike[str]) -> object:
+    """The value of a literal in Python's syntax; nothing is evaluated.
+
+    Raises:
+        FormatError: if it is not one, or nested too deeply.
+    """
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        reason = str(error)[:200] or type(error).__name__
+        raise FormatError(f"not a Python literal: {reason}", path=os.fspath(path)) from None
 
 
 def read_prefix(path: str | os.PathLike[str], size: int) -> bytes:

@@ -11,7 +11,6 @@ only. One thread calls the methods of a dataset unless a subclass says more.
 
 from __future__ import annotations
 
-import ast
 import logging
 import os
 from dataclasses import replace
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from ._checks import integer
-from ._text_file import read_inflated
+from ._text_file import parse_literal, read_text
 from .errors import EntryNotFoundError, FormatError
 from .ordering import Ordering
 
@@ -406,6 +405,10 @@ def sliding_window(features: NDArray[np.float32], window: int) -> NDArray[np.flo
     return np.concatenate([padded[i : i + num_frames] for i in range(window)], axis=1)
 
 
+def _is_length(value: object) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 1 << 63)
+
+
 def read_seq_lengths(path: str | os.PathLike[str], tags: Sequence[str]) -> NDArray[Any]:
     """The lengths of sequences from a file with a Python dict of tag to length, gzipped or not.
 
@@ -418,13 +421,8 @@ def read_seq_lengths(path: str | os.PathLike[str], tags: Sequence[str]) -> NDArr
         EntryNotFoundError: if it lacks a tag.
     """
     name = os.fspath(path)
-    try:
-        lengths = ast.literal_eval(read_inflated(path).decode("utf-8"))
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise FormatError(f"not a dict of lengths: {error}", path=name) from error
-    if not isinstance(lengths, dict) or not all(
-        isinstance(value, (int, float)) for value in lengths.values()
-    ):
+    lengths = parse_literal(read_text(path), path)
+    if not isinstance(lengths, dict) or not all(map(_is_length, lengths.values())):
         raise FormatError("not a dict of lengths", path=name, expected="{'tag': length, ...}")
     missing = next((tag for tag in tags if tag not in lengths), None)
     if missing is not None:

@@ -11,11 +11,11 @@ imports.
 
 from __future__ import annotations
 
-import ast
-from io import TextIOWrapper
+import re
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
-from ._text_file import open_input, read_inflated
+from ._text_file import open_input, parse_literal, read_text
 from .errors import FormatError, LabelError
 
 if TYPE_CHECKING:
@@ -142,14 +142,16 @@ class BytePairEncoding(Vocabulary):
 
         Raises:
             ImportError: subword-nmt is missing.
+            FormatError: not such codes, or not a vocabulary.
         """
         super().__init__(vocab_file, **options)
         try:
             from subword_nmt.apply_bpe import BPE
         except ModuleNotFoundError as error:
             raise ImportError("bpe needs subword-nmt: pip install 'sprintcache[bpe]'") from error
-        with TextIOWrapper(open_input(bpe_file), "utf-8") as codes:
-            self._bpe = BPE(codes)
+        codes = read_text(bpe_file)
+        _check_codes(codes, bpe_file)
+        self._bpe = BPE(StringIO(codes))
 
     def split(self, sentence: str) -> Sequence[str]:
         """The parts, all but the last of a word with "@@"."""
@@ -197,6 +199,24 @@ class SentencePieces(Vocabulary):
         return pieces + self._postfix
 
 
+_VERSION = re.compile(r"#version:\s+0\.[12](\.0+)*\s*")
+
+
+def _check_codes(text: str, path: str) -> None:
+    """Raises FormatError for byte-pair codes on which subword-nmt would end the process."""
+    lines = text.rstrip("\n").split("\n")
+    has_version = lines[0].startswith("#version:")
+    if has_version and not _VERSION.fullmatch(lines[0]):
+        raise FormatError(
+            "not byte-pair codes", path=path, expected="version 0.1 or 0.2", found=lines[0][:200]
+        )
+    first = 2 if has_version else 1
+    for number, line in enumerate(lines[first - 1 :] or [""], first):
+        if len(line.strip("\r\n ").split(" ")) != 2:
+            reason = f"not byte-pair codes, line {number}"
+            raise FormatError(reason, path=path, expected="2 parts", found=line[:200])
+
+
 _CLASSES = {
     kind.__name__: kind
     for kind in (Vocabulary, BytePairEncoding, CharacterTargets, SentencePieces, Utf8ByteTargets)
@@ -230,19 +250,13 @@ def vocabulary(options: Mapping[str, Any] | Any) -> Any:
 def _read_labels(path: str | None) -> list[str]:
     if path is None:
         raise ValueError("a vocabulary needs vocab_file or labels")
-    try:
-        text = read_inflated(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise FormatError("not a vocabulary", path=path, found=str(error)) from None
+    text = read_text(path)
     if not text.startswith("{"):
         return text.splitlines()
-    try:
-        indices = ast.literal_eval(text.strip())
-        pairs = sorted((int(index), str(label)) for label, index in indices.items())
-    except (ValueError, SyntaxError, AttributeError) as error:
-        raise FormatError(
-            "not a vocabulary", path=path, expected="a dict of label to index", found=str(error)
-        ) from None
+    indices = parse_literal(text.strip(), path)
+    if not isinstance(indices, dict) or not all(isinstance(n, int) for n in indices.values()):
+        raise FormatError("not a vocabulary", path=path, expected="a dict of label to index")
+    pairs = sorted((index, str(label)) for label, index in indices.items())
     if [index for index, _ in pairs] != list(range(len(pairs))):
         raise FormatError(
             "vocabulary with gaps or duplicates",

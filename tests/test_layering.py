@@ -20,7 +20,8 @@ ROOT = PACKAGE.parent
 # rows from the ground up: a module imports from rows below its row only, never from its own row
 SPRINTCACHE = """
 errors entries alignment batching _checks _dataset.buffers _directory _packing _path_map _threads
-_dataset.packed_strings _pickled_list _renaming _signals _text_file _output_folder label_rates
+_dataset.packed_strings _pickled_list _renaming _signals _text_file _zip_errors _output_folder
+label_rates
 _label_schemes
 _analysis.accumulators _analysis.boundaries _remote.sparse_copy
 _chunk_table _analysis.frame_grid _analysis.name_sample _analysis.finite _dataset.name_lookup

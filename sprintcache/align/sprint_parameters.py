@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sprintcache._configuration import Configuration, Source
-from sprintcache._text_file import open_input
+from sprintcache._text_file import read_inflated
 from sprintcache.errors import FormatError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -86,11 +86,11 @@ def read_prior(path: str | os.PathLike[str], num_labels: int) -> NDArray[np.floa
         FormatError: if it is not such a file, or has another number of values.
     """
     name = os.fspath(path)
-    file = open_input(name)
+    data = read_inflated(name)
     try:
-        with file:
-            root = ElementTree.parse(file).getroot()
-        values = np.array([float(text) for text in (root.text or "").split()], np.float32)
+        root = ElementTree.fromstring(data)
+        with np.errstate(over="ignore"):
+            values = np.array([float(text) for text in (root.text or "").split()], np.float32)
     except (ElementTree.ParseError, ValueError) as error:
         raise FormatError("not a vector of log priors", path=name, found=str(error)) from error
     if root.tag not in ("vector-f32", "vector-f64") or len(values) != num_labels:

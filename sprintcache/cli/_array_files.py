@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +17,7 @@ import numpy as np
 
 from sprintcache._signals import is_signal, signal
 from sprintcache._write.encoding import encode_alignment_entry, encode_blocks, encode_features
+from sprintcache._zip_errors import MALFORMED_ZIP
 from sprintcache.alignment import Alignment
 from sprintcache.entries import Block
 from sprintcache.errors import UnsupportedError
@@ -146,8 +145,7 @@ def read_npz(data: bytes, timing: Timing) -> Content:
     return Content(read(fields), attributes)
 
 
-# errors of zipfile and numpy for malformed files; RuntimeError: an encrypted file
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)
+_DAMAGE = (*MALFORMED_ZIP, OSError)
 
 
 def _load(data: bytes) -> Any:

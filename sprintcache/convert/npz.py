@@ -9,21 +9,19 @@ alignment with an alphabet. All arrays but the first are optional.
 from __future__ import annotations
 
 import contextlib
-import errno
 import math
 import os
 import zipfile
-import zlib
-from collections.abc import Collection, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Generator
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from sprintcache._files import errors_of
 from sprintcache._text_file import open_regular
+from sprintcache._zip_errors import zip_errors
 from sprintcache.alignment import Alignment
-from sprintcache.errors import CorruptError, FormatError, UnsupportedError
+from sprintcache.errors import CorruptError, UnsupportedError
 
 from .destination import Destination
 from .items import ConvertItem, Sink, check_name
@@ -36,8 +34,6 @@ __all__ = ["NpzSink", "NpzSource"]
 _FIELDS = ("time", "emission", "weight")
 _ITEM = np.dtype([("time", np.uint32), ("emission", np.uint32), ("weight", np.float32)])
 _SUFFIXES = (".times", ".alphabet")
-# errors of zipfile and numpy for malformed files; RuntimeError: an encrypted file
-_MALFORMED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, MemoryError)
 
 
 class NpzSink(Sink):
@@ -107,28 +103,12 @@ class NpzSource:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = os.fspath(path)
-        with self._translate_errors():
+        with zip_errors(self._path):
             open_regular(self._path).close()  # opening a pipe would wait
             self._zip = zipfile.ZipFile(self._path)
         members = [name.removesuffix(".npy") for name in self._zip.namelist()]
         known = set(members)
         self._names = [name for name in members if not _is_auxiliary(name, known)]
-
-    @contextmanager
-    def _translate_errors(self, name: str | None = None) -> Iterator[None]:
-        """Errors of zipfile and numpy for malformed files as FormatError."""
-        try:
-            yield
-        except FormatError:
-            raise
-        except OSError as error:
-            # zipfile seeks to offsets that the file declares
-            if error.errno not in (None, errno.EINVAL):
-                raise OSError(error.errno, error.strerror, self._path) from error
-            raise FormatError(f".npz file: {error}", path=self._path, entry=name) from error
-        except _MALFORMED as error:
-            text = str(error) or type(error).__name__
-            raise FormatError(f".npz file: {text}", path=self._path, entry=name) from error
 
     def __len__(self) -> int:
         return len(self._names)
@@ -188,7 +168,7 @@ class NpzSource:
         info = members.get(f"{key}.npy") or (None if optional else members.get(key))
         if info is None:
             return None
-        with self._translate_errors(key), self._zip.open(info) as file:
+        with zip_errors(self._path, key), self._zip.open(info) as file:
             return _read_array(file, info.file_size)
 
 

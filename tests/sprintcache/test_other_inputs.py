@@ -17,11 +17,15 @@ import pytest
 from sprintcache import FormatError, SprintCacheError, TruncatedError
 from sprintcache._attributes import parse
 from sprintcache._configuration import Configuration
+from sprintcache._dataset.streams.vector import _read_npz as read_vectors
 from sprintcache._segment_list import read_segment_list
 from sprintcache._text_file import read_prefix
+from sprintcache.align.sprint_parameters import read_prior
 from sprintcache.convert import convert
+from sprintcache.dataset_base import read_seq_lengths
 from sprintcache.errors import ConfigurationError
 from sprintcache.lexicon import Lexicon
+from sprintcache.vocabulary import BytePairEncoding, Vocabulary
 from tests.oracle import builder
 from tests.paths import DATA
 
@@ -171,3 +175,69 @@ def test_the_beginning_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "damaged").write_bytes(b"\x1f\x8b\x08\xff" + bytes(40))
     with pytest.raises(FormatError):
         read_prefix(tmp_path / "damaged", 10)
+
+
+# ---- vocabularies, lengths, priors, vectors
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{'a': 1e400}",
+        "{['a']: 0}",
+        "{'a': 0",
+        "{" * 3000,
+        "{'a': 1, 'b': 1}",
+        "{'a': '0'}",
+        "{1, 2}",
+    ],
+)
+def test_what_is_no_dict_of_labels(tmp_path: Path, text: str) -> None:
+    (tmp_path / "v").write_text(text)
+    with pytest.raises(FormatError) as error:
+        Vocabulary(str(tmp_path / "v"))
+    assert error.value.path == str(tmp_path / "v")
+
+
+@pytest.mark.parametrize(
+    "text", [f"{{'a': {10**30}}}", "{{}: 1}", "{'a': 'b'}", "[1]", "{'a': 1", "(" * 3000]
+)
+def test_what_is_no_dict_of_lengths(tmp_path: Path, text: str) -> None:
+    (tmp_path / "lengths").write_text(text)
+    with pytest.raises(FormatError, match="lengths"):
+        read_seq_lengths(tmp_path / "lengths", ["a"])
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a b\na b c\n", "line 2"),
+        ("#version: 0.2\nab\n", "line 2"),
+        ("#version: 0.2\n", "line 2"),
+        ("", "line 1"),
+        ("#version: 0.3\na b\n", "version 0.1 or 0.2"),
+        ("#version:0.2\na b\n", "version 0.1 or 0.2"),
+    ],
+)
+def test_codes_on_which_the_library_would_exit(tmp_path: Path, text: str, line: str) -> None:
+    pytest.importorskip("subword_nmt", reason="needs the extra bpe")
+    (tmp_path / "codes").write_text(text)
+    with pytest.raises(FormatError, match=line):
+        BytePairEncoding(labels=["a"], bpe_file=str(tmp_path / "codes"))
+
+
+def test_priors_may_be_gzipped_and_infinite(tmp_path: Path) -> None:
+    text = '<vector-f32 size="3"> -1.5 -inf -1e300 </vector-f32>'
+    for data in (text.encode(), gzip.compress(text.encode())):
+        (tmp_path / "prior").write_bytes(data)
+        assert read_prior(tmp_path / "prior", 3).tolist() == [-1.5, -np.inf, -np.inf]
+
+
+def test_vectors_that_begin_outside_the_file(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", a=np.ones(3))
+    data = bytearray((tmp_path / "x.npz").read_bytes())
+    at = data.rindex(b"PK\5\6") + 16  # offset of the directory: zipfile shifts all others by it
+    data[at + 1] += 0x20
+    (tmp_path / "x.npz").write_bytes(data)
+    with pytest.raises(FormatError, match="npz"):
+        read_vectors(str(tmp_path / "x.npz"))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from sprintcache._dataset.packed_strings import PackedStrings
 from sprintcache._path_map import PathMap, mapped_path
 from sprintcache._renaming import Rename
 from sprintcache._text_file import open_regular
+from sprintcache._zip_errors import zip_errors
 from sprintcache.errors import FormatError, UnsupportedError
 
 from .archives import FeatureStream
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ArchiveVectorStream", "VectorStream", "is_vector_table"]
 
-_MALFORMED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, MemoryError)
+_MALFORMED = (EOFError, ValueError, KeyError, MemoryError)
 
 
 class ArchiveVectorStream(FeatureStream):
@@ -125,15 +124,9 @@ def is_vector_table(path: object) -> bool:
 
 
 def _read_npz(path: str) -> tuple[list[str], NDArray[Any]]:
-    try:
-        with open_regular(path) as zipped, np.lib.npyio.NpzFile(zipped) as file:
-            names = list(file.files)
-            rows = [np.asarray(file[name]) for name in names]
-    except FormatError:
-        raise
-    except _MALFORMED as error:
-        reason = f".npz file: {error or type(error).__name__}"
-        raise FormatError(reason, path=path) from error
+    with zip_errors(path), open_regular(path) as zipped, np.lib.npyio.NpzFile(zipped) as file:
+        names = list(file.files)
+        rows = [np.asarray(file[name]) for name in names]
     shape = rows[0].shape[-1:] if rows else (0,)
     for name, row in zip(names, rows, strict=True):
         if row.shape not in (shape, (1, *shape)) or len(shape) != 1 or row.dtype.kind not in "fiu":
