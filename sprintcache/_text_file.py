@@ -115,8 +115,10 @@ def read_text(path: str | os.PathLike[str]) -> str:
         raise FormatError("not a text in UTF-8", path=path, found=str(error)) from None
 
 
-def parse_literal(text: str, path: str | os.PathLike[str]) -> object:
+def parse_literal(text: str, path: str | os.PathLike[str], expected: str) -> object:
     """The value of a literal in Python's syntax; nothing is evaluated.
+
+    `path` and `expected` are for errors.
 
     Raises:
         FormatError: if it is not one, or nested too deeply.
@@ -125,7 +127,10 @@ def parse_literal(text: str, path: str | os.PathLike[str]) -> object:
         return ast.literal_eval(text)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         reason = str(error)[:200] or type(error).__name__
-        raise FormatError(f"not a Python literal: {reason}", path=os.fspath(path)) from None
+        path = os.fspath(path)
+        raise FormatError(
+            "not a Python literal", path=path, expected=expected, found=reason
+        ) from None
 
 
 def read_prefix(path: str | os.PathLike[str], size: int) -> bytes:

@@ -253,9 +253,10 @@ def _read_labels(path: str | None) -> list[str]:
     text = read_text(path)
     if not text.startswith("{"):
         return text.splitlines()
-    indices = parse_literal(text.strip(), path)
+    expected = "a dict of label to index"
+    indices = parse_literal(text.strip(), path, expected)
     if not isinstance(indices, dict) or not all(isinstance(n, int) for n in indices.values()):
-        raise FormatError("not a vocabulary", path=path, expected="a dict of label to index")
+        raise FormatError("not a vocabulary", path=path, expected=expected)
     pairs = sorted((index, str(label)) for label, index in indices.items())
     if [index for index, _ in pairs] != list(range(len(pairs))):
         raise FormatError(
