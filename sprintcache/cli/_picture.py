@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,7 +49,11 @@ class Picture:
             if self._path is None:
                 self._show()
             else:
-                figure.savefig(self._path, dpi=100)
+                picture = BytesIO()  # some writers of pictures seek, which a pipe cannot
+                ending = os.path.splitext(self._path)[1][1:]
+                figure.savefig(picture, format=ending.lower(), dpi=100)
+                with open(self._path, "wb") as file:
+                    file.write(picture.getbuffer())
 
 
 @contextmanager

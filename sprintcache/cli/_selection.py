@@ -122,6 +122,8 @@ def match_globs(archive: NamedEntries, globs: list[str], segments_only: bool) ->
 def read_lines(path: str) -> list[str]:
     """Stripped lines of a file, possibly gzipped, without blank lines and ``#`` lines.
 
+    That a file has none is reported.
+
     Args:
         path: the file; ``-`` for standard input.
 
@@ -130,10 +132,14 @@ def read_lines(path: str) -> list[str]:
         OSError: if it cannot be read.
     """
     if path != "-":
-        return read_segment_list(path)
-    text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-    stripped = (line.strip() for line in text.split("\n"))
-    return [line for line in stripped if line and not line.startswith("#")]
+        lines = read_segment_list(path)
+    else:
+        text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+        stripped = (line.strip() for line in text.split("\n"))
+        lines = [line for line in stripped if line and not line.startswith("#")]
+    if not lines:
+        report(f"{path}: no names in the list")
+    return lines
 
 
 def read_names(archive: NamedEntries, path: str, ignore_missing: bool = False) -> list[str]:

@@ -860,6 +860,13 @@ def test_a_list_of_a_whole_corpus(
             assert list(archive.segments) == chosen
 
 
+def test_an_empty_list_is_reported(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "list").write_text("# none\n\n")
+    status, out, err = run("stats", PART, "--list", tmp_path / "list")
+    assert (status, err) == (0, f"sprintcache: {tmp_path / 'list'}: no names in the list\n")
+    assert "0" in out
+
+
 def test_a_list_without_existing_names(run: Run, tmp_path: Path) -> None:
     (tmp_path / "list").write_text("nowhere/1\n")
     words = ["--list", tmp_path / "list", "--ignore-missing", "--to", tmp_path / "a.cache"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -496,6 +498,15 @@ def test_stats_draws(run: Run, tmp_path: Path) -> None:
     one, other = DATA / "alignment.viterbi.cache", DATA / "alignment.linear.cache"
     assert run("stats", "--compare", one, other, *TYING, "--output", path)[0] == 0
     assert "phone in alignment.linear.cache" in path.read_text("utf-8")
+
+
+def test_plot_writes_to_a_pipe(run: Run, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_bytes)
+        assert run("plot", BUNDLE, NAME, "--output", pipe) == (0, "", "")
+        assert read.result(timeout=30).startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
