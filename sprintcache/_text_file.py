@@ -115,10 +115,10 @@ def read_text(path: str | os.PathLike[str]) -> str:
         raise FormatError("not a text in UTF-8", path=path, found=str(error)) from None
 
 
-def parse_literal(text: str, path: str | os.PathLike[str], expected: str) -> object:
+def parse_literal(text: str, path: str | os.PathLike[str], what: str, expected: str) -> object:
     """The value of a literal in Python's syntax; nothing is evaluated.
 
-    `path` and `expected` are for errors.
+    `what` it is and what is `expected` are for the error.
 
     Raises:
         FormatError: if it is not one, or nested too deeply.
@@ -128,9 +128,7 @@ def parse_literal(text: str, path: str | os.PathLike[str], expected: str) -> obj
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         reason = str(error)[:200] or type(error).__name__
         path = os.fspath(path)
-        raise FormatError(
-            "not a Python literal", path=path, expected=expected, found=reason
-        ) from None
+        raise FormatError(f"not {what}", path=path, expected=expected, found=reason) from None
 
 
 def read_prefix(path: str | os.PathLike[str], size: int) -> bytes:

@@ -421,8 +421,8 @@ def read_seq_lengths(path: str | os.PathLike[str], tags: Sequence[str]) -> NDArr
         EntryNotFoundError: if it lacks a tag.
     """
     name = os.fspath(path)
-    expected = "a dict of tag to length"
-    lengths = parse_literal(read_text(path), path, expected)
+    expected = "{'tag': length, ...}"
+    lengths = parse_literal(read_text(path), path, "a dict of lengths", expected)
     if not isinstance(lengths, dict) or not all(map(_is_length, lengths.values())):
         raise FormatError("not a dict of lengths", path=name, expected=expected)
     missing = next((tag for tag in tags if tag not in lengths), None)

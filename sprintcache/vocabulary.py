@@ -254,7 +254,7 @@ def _read_labels(path: str | None) -> list[str]:
     if not text.startswith("{"):
         return text.splitlines()
     expected = "a dict of label to index"
-    indices = parse_literal(text.strip(), path, expected)
+    indices = parse_literal(text.strip(), path, "a vocabulary", expected)
     if not isinstance(indices, dict) or not all(isinstance(n, int) for n in indices.values()):
         raise FormatError("not a vocabulary", path=path, expected=expected)
     pairs = sorted((index, str(label)) for label, index in indices.items())

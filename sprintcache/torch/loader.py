@@ -95,7 +95,8 @@ class Loader:
             batch_sampler: a `BatchSampler`, or another iterable of lists of corpus indices.
             num_threads: threads that read batches, each one at a time. While no batch is ready, the
                 training thread reads as well, except with `transform` or `timeout`.
-            prefetch: batches that are read ahead, at most: ready or in progress.
+            prefetch: batches that are read ahead, at most: ready or in progress. Threads that wait
+                go on when three quarters of them were taken.
             transform: called with each `Batch` in a reading thread, several at once; what it
                 returns is delivered. An `AutomataCollate` is one.
             deliver: called with what was read in the thread of the training, for work that belongs

@@ -204,7 +204,7 @@ def test_what_is_no_dict_of_labels(tmp_path: Path, text: str) -> None:
 )
 def test_what_is_no_dict_of_lengths(tmp_path: Path, text: str) -> None:
     (tmp_path / "lengths").write_text(text)
-    with pytest.raises(FormatError, match="expected a dict of tag to length"):
+    with pytest.raises(FormatError, match="not a dict of lengths"):
         read_seq_lengths(tmp_path / "lengths", ["a"])
 
 
