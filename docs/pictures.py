@@ -47,6 +47,9 @@ CHARTS = (
     ("labels", "labels, AALPHRLE", "ns/frame", "Labels, with the alphabet checked"),
     ("dataset", "an epoch", "ns/frame", "An epoch of the dataset"),
     ("torch", "an epoch, features and labels", "ns/frame", "An epoch through a DataLoader"),
+    ("packed", "packed batches of 32 entries", "ns/frame", "A packed batch of 32 entries"),
+    ("full_sum", "CTC automata: loss and gradient", "µs/entry", "Loss of a CTC automaton"),
+    ("segmentation", "words and phones", "ns/frame", "Words and phones out of an archive"),
     (
         "error_signals",
         "round trip, 300 frames by 79 labels",
