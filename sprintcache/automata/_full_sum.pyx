@@ -40,14 +40,18 @@ def run(
     """Fills `loss`, `status` and, unless None, posteriors, edge counts and scores of best paths.
 
     Scores and posteriors are (time, batch, label) float32 or float64 of any strides. Every posterior
-    is written; counts are zeroed by the caller. Rows of `status`: code, whether the log domain was needed, edge
-    or frame to blame, label to blame.
+    is written; counts are zeroed by the caller. Rows of `status`: code, whether the log domain was
+    needed, edge or frame to blame, label to blame.
+
+    Returns:
+        how many sequences have another code than STATUS_OK.
 
     Raises:
         ValueError: for shapes that do not match.
         MemoryError: where the table of results does not fit.
     """
     cdef int64_t num_sequences = start_end.shape[1], num_edges = weights.shape[0], b
+    cdef int64_t num_failed = 0
     cdef sc_full_sum job
     if edges.shape[0] < 2 or edges.shape[1] != num_edges or labels.shape[0] != num_edges:
         raise ValueError("edges, labels and weights differ in number")
@@ -70,7 +74,7 @@ def run(
     if best_score is not None and best_score.shape[0] != num_sequences:
         raise ValueError("best_score does not fit")
     if num_sequences == 0:
-        return
+        return 0
     job.num_sequences = num_sequences
     job.offsets = &offsets[0]
     job.from_ = &edges[0, 0] if num_edges else NULL
@@ -110,11 +114,13 @@ def run(
     with nogil:
         sc_full_sum_run(&job)
     for b in range(num_sequences):
+        num_failed += job.status[b].code != SC_OK
         status[b, 0] = job.status[b].code
         status[b, 1] = job.status[b].in_log_domain
         status[b, 2] = job.status[b].item
         status[b, 3] = job.status[b].label
     free(job.status)
+    return num_failed
 
 
 def scale(

@@ -161,7 +161,7 @@ def compute(
     loss = np.empty(num_sequences)
     best = np.empty(num_sequences) if best_score else None
     status = np.zeros((num_sequences, 4), np.int64)
-    _full_sum.run(
+    num_failed = _full_sum.run(
         np.ascontiguousarray(automata.edges, np.uint32),
         np.ascontiguousarray(labels, np.uint32),
         np.ascontiguousarray(automata.weights, np.float32),
@@ -180,7 +180,8 @@ def compute(
         log_domain,
         chunk,
     )
-    _raise_first(automata, status, scores, lengths, on_no_path, label_names)
+    if num_failed:
+        _raise_first(automata, status, scores, lengths, on_no_path, label_names)
     return loss, best, status[:, 1] != 0
 
 
@@ -226,8 +227,6 @@ def _raise_first(
     """Raises the error of the first sequence that has one."""
     codes = status[:, 0]
     bad = codes != _full_sum.STATUS_OK
-    if not bad.any():
-        return
     if on_no_path == "inf":
         bad &= codes != _full_sum.STATUS_NO_PATH
     for number in np.flatnonzero(bad):

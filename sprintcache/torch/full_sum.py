@@ -132,7 +132,6 @@ class _FullSumLoss(torch.autograd.Function):  # type: ignore[misc]
         with_gradient: bool,
         options: dict[str, Any],
     ) -> torch.Tensor:
-        check_labels(automata, log_probs.shape[2])
         columns = _columns(log_probs, automata)
         scores = _to_cpu(log_probs.detach(), columns)
         labels = automata.edges[2]
@@ -182,6 +181,7 @@ def _columns(log_probs: torch.Tensor, automata: Automata) -> Any:
     readable = log_probs.device.type == "cpu" and log_probs.dtype in (torch.float32, torch.float64)
     if readable and num_labels < _MIN_LABELS:
         return None
+    check_labels(automata, num_labels)
     used = np.zeros(num_labels, bool)
     used[automata.edges[2]] = True
     columns = np.flatnonzero(used)
