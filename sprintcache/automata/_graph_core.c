@@ -978,14 +978,26 @@ static int expand_flat(sg_work *w, const sg_model *m)
 
 /* ---- trimming */
 
-/* Marks the states from which a final state is reached; `w->alive` is 1 for these. */
+/* Marks the states from which a final state is reached; `w->alive` is 1 for these. Most graphs have
+ * only such states, and arcs to higher states: one pass from the last state sees that. */
 static int mark_alive(sg_work *w, const sg_node *nodes, uint32_t num_nodes, const sg_arc *arcs,
-                      uint32_t num_arcs)
+                      uint32_t num_arcs, int *are_all_alive)
 {
-    uint32_t s, k, total = 0;
+    uint32_t s, k, total = 0, num_alive = 0;
+    RESERVE(w->alive, num_nodes);
+    memset(w->alive.at, 0, num_nodes * sizeof(uint32_t));
+    for (s = num_nodes; s-- > 0;) {
+        uint32_t is_alive = nodes[s].final_weight != INFINITY;
+        for (k = 0; k < nodes[s].count && !is_alive; k++)
+            is_alive = w->alive.at[arcs[nodes[s].begin + k].target];
+        w->alive.at[s] = is_alive;
+        num_alive += is_alive;
+    }
+    *are_all_alive = num_alive == num_nodes;
+    if (*are_all_alive)
+        return SG_OK;
     RESERVE(w->reverse_begin, (uint64_t)num_nodes + 1);
     RESERVE(w->reverse, num_arcs);
-    RESERVE(w->alive, num_nodes);
     RESERVE(w->stack, num_nodes);
     memset(w->reverse_begin.at, 0, ((size_t)num_nodes + 1) * sizeof(uint32_t));
     for (s = 0; s < num_nodes; s++)
@@ -1066,11 +1078,14 @@ static int group_flat_states(sg_work *w)
 
 static int build_flat(sg_work *w, const sg_model *m)
 {
+    int are_all_alive;
     TRY(expand_flat(w, m));
-    TRY(mark_alive(w, w->flat_nodes.at, w->flat_nodes.n, w->flat_arcs.at, w->flat_arcs.n));
+    TRY(mark_alive(w, w->flat_nodes.at, w->flat_nodes.n, w->flat_arcs.at, w->flat_arcs.n,
+                   &are_all_alive));
     if (!w->alive.at[0])
         return SG_NO_ALLOPHONES;
-    drop_dead_arcs(w->alive.at, w->flat_nodes.at, w->flat_nodes.n, w->flat_arcs.at);
+    if (!are_all_alive)
+        drop_dead_arcs(w->alive.at, w->flat_nodes.at, w->flat_nodes.n, w->flat_arcs.at);
     if (m->topology != SG_RNA && !w->flat_nodes.at[0].count)
         return SG_NO_EDGES; /* nothing but the end: Sprint crashes */
     return group_flat_states(w);
@@ -1230,6 +1245,7 @@ static int expand_hmm_state(sg_work *w, const sg_model *m, uint32_t s, const fla
 static int build_hmm(sg_work *w, const sg_model *m)
 {
     uint32_t s, k, n = w->flat_nodes.n, kept;
+    int are_all_alive;
     flat_degree *degrees;
     w->hmm_states.n = w->nodes.n = w->arcs.n = w->walk.n = 0;
     RESERVE(w->hmm_head, n);
@@ -1260,10 +1276,11 @@ static int build_hmm(sg_work *w, const sg_model *m)
                 at[kept++] = at[k];
         w->nodes.at[s].count = kept;
     }
-    TRY(mark_alive(w, w->nodes.at, w->nodes.n, w->arcs.at, w->arcs.n));
+    TRY(mark_alive(w, w->nodes.at, w->nodes.n, w->arcs.at, w->arcs.n, &are_all_alive));
     if (!w->alive.at[w->initial])
         return SG_NO_PATH;
-    drop_dead_arcs(w->alive.at, w->nodes.at, w->nodes.n, w->arcs.at);
+    if (!are_all_alive)
+        drop_dead_arcs(w->alive.at, w->nodes.at, w->nodes.n, w->arcs.at);
     RESERVE(w->group, w->nodes.n);
     for (s = 0; s < w->nodes.n; s++)
         w->group.at[s] = w->hmm_states.at[s].group;
