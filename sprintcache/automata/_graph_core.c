@@ -978,24 +978,28 @@ static int expand_flat(sg_work *w, const sg_model *m)
 
 /* ---- trimming */
 
-/* Marks the states from which a final state is reached; `w->alive` is 1 for these. Most graphs have
- * only such states, and arcs to higher states: one pass from the last state sees that. */
+/* Marks the states from which a final state is reached; `w->alive` is 1 for these. Most arcs lead to
+ * higher states, so a few passes from the last state find all; else it follows arcs backwards. */
 static int mark_alive(sg_work *w, const sg_node *nodes, uint32_t num_nodes, const sg_arc *arcs,
                       uint32_t num_arcs, int *are_all_alive)
 {
-    uint32_t s, k, total = 0, num_alive = 0;
+    uint32_t s, k, total = 0, num_alive = 0, before, pass;
     RESERVE(w->alive, num_nodes);
-    memset(w->alive.at, 0, num_nodes * sizeof(uint32_t));
-    for (s = num_nodes; s-- > 0;) {
-        uint32_t is_alive = nodes[s].final_weight != INFINITY;
-        for (k = 0; k < nodes[s].count && !is_alive; k++)
-            is_alive = w->alive.at[arcs[nodes[s].begin + k].target];
-        w->alive.at[s] = is_alive;
-        num_alive += is_alive;
+    for (s = 0; s < num_nodes; s++)
+        w->alive.at[s] = nodes[s].final_weight != INFINITY;
+    for (pass = 0; pass < 4; pass++) {
+        before = num_alive;
+        for (s = num_nodes, num_alive = 0; s-- > 0;) {
+            uint32_t is_alive = w->alive.at[s];
+            for (k = 0; k < nodes[s].count && !is_alive; k++)
+                is_alive = w->alive.at[arcs[nodes[s].begin + k].target];
+            w->alive.at[s] = is_alive;
+            num_alive += is_alive;
+        }
+        *are_all_alive = num_alive == num_nodes;
+        if (*are_all_alive || num_alive == before)
+            return SG_OK;
     }
-    *are_all_alive = num_alive == num_nodes;
-    if (*are_all_alive)
-        return SG_OK;
     RESERVE(w->reverse_begin, (uint64_t)num_nodes + 1);
     RESERVE(w->reverse, num_arcs);
     RESERVE(w->stack, num_nodes);
