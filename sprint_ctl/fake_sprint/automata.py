@@ -8,7 +8,6 @@ into the final state.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -54,14 +53,14 @@ def build(start: Node, arcs: Callable[[Node], Iterable[Arc]]) -> Automaton:
 
     Args:
         start: the initial node.
-        arcs: what leaves a node.
+        arcs: what leaves a node; arcs to one target differ in their emissions.
     """
     numbers, unordered, finals = _explore(start, arcs)
     order = _topological(len(numbers), unordered)
-    edges: dict[Edge, float] = {}
-    for (source, target, emission), weight in unordered:
-        edge = order[source], order[target], emission
-        edges[edge] = _joined(edges[edge], weight) if edge in edges else weight
+    edges = {
+        (order[source], order[target], emission): weight
+        for (source, target, emission), weight in unordered
+    }
     ranked = sorted(edges, key=lambda edge: (edge[1] - edge[0], edge[1], edge[0]))
     weights = [edges[edge] for edge in ranked]
     final = {order[state]: weight for state, weight in finals.items()}
@@ -116,12 +115,6 @@ def _topological(num_states: int, edges: list[tuple[Edge, float]]) -> list[int]:
             if not incoming[target]:
                 heapq.heappush(ready, target)
     return order
-
-
-def _joined(first: float, second: float) -> float:
-    """-log of the sum of two probabilities given as -log."""
-    low, high = min(first, second), max(first, second)
-    return low - math.log1p(math.exp(low - high))
 
 
 def ctc_automaton(labels: list[int], blank: int) -> Automaton:
