@@ -537,6 +537,30 @@ def test_without_segment_order_the_trainer_must_follow(trainer: Trainer) -> None
     trainer.finish()
 
 
+@pytest.mark.parametrize(("output_dim", "labels"), [(3, 3), (-1, 5), (0, 5), (None, 5)])
+def test_a_probe_has_the_sizes_of_sprint_where_known(
+    trainer: Trainer, output_dim: int | None, labels: int
+) -> None:
+    """The length of the alignment, and the output dimension if Sprint has one."""
+
+    def callback(command: str, **kwargs: Any) -> Any:
+        return "a version" if command == "version" else Criterion()(command, **kwargs)
+
+    trainer.ask(INIT, ("probe", "a", 7, 5), ("describe",), ("exit",))
+    instance = control.init("Sprint.PythonControl", None, trainer.config, callback=callback)
+    names = control.getSegmentList("c", ["a"], trainer.config)
+    assert next(names) == "a"
+    instance.init_processing(input_dim=4, output_dim=output_dim)
+    alignment = np.array([0, 1, 2, 2], np.uint32)
+    instance.process_segment(name="a", orthography=None, features=None, alignment=alignment)
+    assert list(names) == []
+    _, (status, loss, error_signal), (_, described) = trainer.finish()
+    assert (status, loss) == ("ok", 1.0)
+    np.testing.assert_allclose(error_signal, np.full((4, labels), 2 / labels), rtol=1e-6)
+    assert described["sprint"] == "a version"
+    assert described["control_loop"] is False
+
+
 # ---- control loop ------------------------------------------------------------------------------
 
 

@@ -170,6 +170,17 @@ def test_a_broken_sprint_is_explained(case: str, doctor) -> None:  # type: ignor
     assert advice in text.partition("-->")[2], report.text
 
 
+def test_a_sprint_that_ends_after_its_start(doctor) -> None:  # type: ignore[no-untyped-def]
+    """This one has no answer to "describe"."""
+    tiny = ROOT / "tests" / "child_programs" / "sprint_tiny.py"
+    report = doctor(sprint=f"{sys.executable} -S -E {tiny}", options=("--as-given",))
+    assert report.status == 1, report.text
+    assert report.of("start")[0] == "ok"
+    verdict, text = report.of("describe")
+    assert verdict == "FAIL"
+    assert "exit status 1" in text
+
+
 def test_what_cannot_be_started(tmp_path: Path, doctor) -> None:  # type: ignore[no-untyped-def]
     def advice_of(sprint: str, where: str = "start") -> str:
         report = doctor(*LOOP, sprint=sprint, options=("--as-given", "--timeout", "20"))

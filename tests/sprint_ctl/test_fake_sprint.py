@@ -31,6 +31,7 @@ CORPUS = [
     f"--*.align-cache={DATA}/alignment.linear.cache",
     "--*.log.channel=nil",
 ]
+SOFT = f"--*.align-cache={DATA}/alignment.bw.gz.cache"
 MODEL = [
     f"--*.allophone-file={DATA}/allophones",
     f"--*.lexicon.file={DATA}/corpus/lexicon.xml.gz",
@@ -125,7 +126,7 @@ MODES: dict[str, list[str]] = {
         "--*.python-control-loop-type=iterate-corpus",
         "--*.extract-alignments=true",
         "--*.soft-alignments=true",
-        f"--*.align-cache={DATA}/alignment.bw.gz.cache",
+        SOFT,
     ],
     "control-iterate-corpus-no-features": [
         "--*.action=python-control",
@@ -692,6 +693,7 @@ def test_help_lists_the_options() -> None:
         (["--*.action=python-control", "--*.python-control-loop-type=x"], "not one of"),
         (["--*.action=supervised-training", *CORPUS], "labels need state-tying.file"),
         (["--*.action=supervised-training", "--*.corpus.file=x", "--*.feat-cache=x"], "corpus: "),
+        (["--*.action=supervised-training", *CORPUS, SOFT], "maybe Baum-Welch alignment?"),
         (["--*.action=python-control", "--*.fake.misbehave=x"], "misbehave"),
     ],
 )
@@ -743,6 +745,22 @@ def test_minibatches_of_several_segments(tmp_path: Path) -> None:
     np.testing.assert_array_equal(joined[:, 16:32], frames)
     np.testing.assert_array_equal(joined[1:, :16][: len(segments[0]) - 1], segments[0][:-1])
     np.testing.assert_array_equal(joined[0, :16], frames[0])
+
+
+def test_minibatches_in_the_layer(tmp_path: Path) -> None:
+    """Frames of several segments; a last minibatch that is not full is left out."""
+    arguments = [*arguments_of("layer"), "--*.action=unsupervised-training",
+                 "--*.fake.criterion=trivial", "--*.buffer-type=mini-batch", "--*.buffer-size=300",
+                 "--*.batch-size=100", "--*.corpus.partition=12"]  # fmt: skip
+    layer = Recording(tmp_path, *arguments)
+    archive = sprintcache.open_archive(DATA / "features.bundle")
+    frames = np.concatenate([archive.read_features(name) for name in NAMES[::12]])
+    batches = np.concatenate([value[0] for value in layer.values("layer.forward", "input")], axis=1)
+    num_batches = len(frames) // 100
+    assert len(frames) > 100 * num_batches > 300
+    np.testing.assert_array_equal(batches.T, frames[: 100 * num_batches])
+    assert layer.values("control.init_segment", "segment_name") == [None] * num_batches
+    assert layer.values("control.notify_segment_loss", "loss") == [100.0] * num_batches
 
 
 @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-", "<&- 2>&-", "| true"])

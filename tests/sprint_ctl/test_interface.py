@@ -218,6 +218,25 @@ def test_a_trainer_that_wants_no_more(receiver: Receiver) -> None:
     assert receiver.finish() == []
 
 
+def test_a_trainer_that_reads_no_more() -> None:
+    """Sprint ends with the segment that it cannot send, though it may still receive."""
+    p2c_read, p2c_write = os.pipe()
+    c2p_read, c2p_write = os.pipe()
+    extern_interface.init(
+        inputDim=2,
+        outputDim=3,
+        config=f"c2p_fd:{c2p_write},p2c_fd:{p2c_read}",
+        targetMode="unsupervised",
+    )
+    features = np.zeros((2, 3), np.float32)
+    extern_interface.feedInputUnsupervised(features=features)
+    os.close(c2p_read)
+    with pytest.raises(SystemExit) as caught:
+        extern_interface.feedInputUnsupervised(features=features)
+    assert caught.value.code == 0
+    os.close(p2c_write)
+
+
 def test_without_a_config_the_order_is_sprints() -> None:
     """What RETURNN's trainer leaves out."""
     ordered = extern_interface.getSegmentList(

@@ -447,6 +447,21 @@ def test_what_is_not_log_posteriors_is_noticed(
 # ---- automata ----------------------------------------------------------------------------------
 
 
+def test_an_interrupted_automaton_ends_its_sprint() -> None:
+    pool = tiny_pool()
+    sprint = pool.get_free_instance()
+    assert sprint is not None
+    with pytest.raises(InterruptionError), alarm(0.1, InterruptionError):
+        sprint.get_automaton("a/stop/3")
+    assert not sprint.is_calculating
+    assert not sprint.is_running
+    with pytest.raises(SprintDiedError):
+        sprint.get_automaton("a/3")
+    sprint.init()
+    assert sprint.get_automaton("a/3")[:2] == (4, 3)
+    pool.close()
+
+
 def test_automata_after_an_interrupt() -> None:
     pool = tiny_pool(numInstances=2)
     with pytest.raises(KeyboardInterrupt), alarm(0.1, KeyboardInterrupt):

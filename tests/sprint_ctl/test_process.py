@@ -155,12 +155,15 @@ sys.stdout.write(str(process.pid))
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_fork_of_the_trainer_lets_go() -> None:
     """The pipe ends of a fork are closed; its end is not the end of Sprint."""
+    before = resources()
     process = start(ANSWER)
     assert process.receive(deadline=soon()) == ("ok",)
     child = os.fork()
     if child == 0:
         status = 1
         try:
+            if resources()[0] > before[0]:
+                os._exit(3)
             process.close()
             process.receive(deadline=soon())
         except SprintError as error:

@@ -170,6 +170,7 @@ def test_sequences_in_order_with_all_metadata() -> None:
         assert 0 < dataset.get_complete_frac(index) <= 1
         index += 1
     adding.result()
+    assert dataset.is_less_than_num_seqs(30) is False
     assert index == dataset.num_seqs == 30
     assert dataset.get_num_timesteps() == {"data": 120}
     assert dataset.get_complete_frac(29) == 1

@@ -607,6 +607,13 @@ def test_timeouts_of_any_length(value: float | None, make: Make) -> None:
             make(SMALL, **{name: "1"})
 
 
+@pytest.mark.parametrize("longest", ["data_timeout", "exit_timeout"])
+def test_the_training_waits_for_all_that_sprint_may_take(longest: str, make: Make) -> None:
+    """The longest of the timeouts is more than the others together."""
+    timeouts = {"start_timeout": 20, "data_timeout": 20, "exit_timeout": 20, longest: 60}
+    assert tags(make(SMALL, **timeouts)) == NAMES
+
+
 @pytest.mark.parametrize("rule", ["segment-5:hang", "segment-999:hang"])
 def test_close_ends_the_wait_of_another_thread(rule: str, make: Make) -> None:
     """For a Sprint that hangs as well as between two sequences."""
