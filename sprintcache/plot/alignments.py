@@ -143,8 +143,8 @@ def _draw_path(
             linewidth=0.3,
         )
         for span in spans if len(spans) <= _MAX_NAMES else ():
-            x, y = (span.start + span.end) / 2, bottom + 0.5
-            text = axes.text(x, y, plain(span.name), fontsize=_FONT_SIZE, ha="center", va="center")
+            y = bottom + 0.5  # `_fit_names` sets x
+            text = axes.text(0, y, plain(span.name), fontsize=_FONT_SIZE, ha="center", va="center")
             text.set_clip_on(True)
             text.set_in_layout(False)
             labels.append((text, span))

@@ -21,6 +21,7 @@ from sprintcache import Alignment, AllophoneLabeling, Archive, ArchiveWriter
 from sprintcache.cli import main
 from sprintcache.cli._compare import short_titles
 from sprintcache.comparison import Comparison, compare
+from sprintcache.segmentation import Interval, Segmentation, compare_tiers
 from sprintcache.states import StateNames, symbol
 from sprintcache.statistics import collect
 from tests.paths import DATA
@@ -218,6 +219,12 @@ def test_phones_and_states_below_features(
     assert spans(lower, 1) == [(start / 100, stop / 100) for _, start, stop in phones]
     assert texts(lower, 0) == [name.rpartition(".")[2] for name, *_ in states]
     assert texts(lower, 1) == [name.partition("{")[0] for name, *_ in phones]
+    middles = [
+        ((start + stop) / 200, row + 0.5)
+        for row, boxes in enumerate((states, phones))
+        for _, start, stop in boxes
+    ]
+    np.testing.assert_allclose([text.get_position() for text in lower.texts], middles)
     assert [label.get_text() for label in lower.get_yticklabels()] == ["state", "phone"]
     assert upper.get_xlim() == lower.get_xlim()
     lines = [path.vertices[0, 0] for path in upper.collections[-1].get_paths()]
@@ -284,6 +291,13 @@ def test_a_soft_alignment_is_an_intensity_map(features: Archive, soft: Archive) 
     named = [text.get_text() for text in lower.get_yticklabels()]
     assert named[0] == alignment.alphabet[ids[0]].rpartition(".")[0]  # type: ignore[index]
     assert len(named) == len(mean)
+
+
+def test_rows_of_small_weights_are_in_the_order_of_time() -> None:
+    alignment = Alignment([3, 4], [2, 1], [1.0, 0.5], label_type="emission")
+    (image,) = panels(plot.plot_alignment(alignment))[0].images
+    shown = np.asarray(image.get_array())[:, -2:]
+    assert shown.tolist() == [[1, 0], [0, 0.5]]
 
 
 def test_some_frames(features: Archive, viterbi: Archive, soft: Archive) -> None:
@@ -377,6 +391,7 @@ def test_statistics_of_labels(viterbi: Archive, labeling: AllophoneLabeling) -> 
     assert np.maximum(usual, rare).tolist() == counts.tolist()
     assert (rare < 3).all()
     assert len(axes.lines[0].get_xdata()) == (counts == 0).sum()
+    assert axes.get_ylim()[0] == min(0.5, counts[counts > 0].min() / 2)
     legend = [text.get_text() for text in axes.get_legend().get_texts()]
     assert legend[0].startswith(
         f"rare, fewer than 3 frames ({((counts > 0) & (counts < 3)).sum()}): "
@@ -405,6 +420,27 @@ def test_a_comparison(viterbi: Archive, soft: Archive, labeling: AllophoneLabeli
     assert counts[np.searchsorted(edges, 0) - 1] == found.shift_counts[found.shifts == 0][0]
     assert np.diff(edges) == pytest.approx(10)
     assert shifts.get_xlabel() == "shift in ms; right of 0: later in\ns"
+    assert list(shifts.lines[0].get_xdata()) == [0, 0]
+
+
+def test_a_comparison_of_times() -> None:
+    """Words that begin 0 to 3 ms late and end in time."""
+    shifts = [0, 0, 0, 1, 2, 2, 3]
+    reference, hypothesis = (
+        {
+            str(i): Segmentation(words=[Interval((100 + late * shift) / 1000, 0.2, "a")])
+            for i, shift in enumerate(shifts)
+        }
+        for late in (0, 1)
+    )
+    found = compare_tiers(hypothesis, reference)
+    figure = plot.plot_tier_comparison(found, collars=(1, 2))
+    starts, accuracies = panels(figure)[:2]
+    counts, edges, _ = starts.patches[0].get_data()
+    assert counts.tolist() == [3, 1, 2, 1]
+    assert edges.tolist() == [-0.5, 0.5, 1.5, 2.5, 3.5]
+    points = [(*line.get_xdata(), *line.get_ydata()) for line in accuracies.lines[1:]]
+    assert points == [(1, pytest.approx(100 * 11 / 14)), (2, pytest.approx(100 * 13 / 14))]
 
 
 def cut_off(figure: Any) -> list[str]:

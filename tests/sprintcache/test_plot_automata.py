@@ -41,6 +41,31 @@ def test_names_of_labels_and_forbidden_edges() -> None:
     assert sorted(text.get_text() for text in axes.texts) == ["0", "1", "a 0.5", "b"]
 
 
+def test_the_labels_of_an_edge_are_at_most_four() -> None:
+    edges = [[0] * 5, [1] * 5, [0, 1, 2, 3, 4], [0] * 5]
+    automata = Automata.from_edges(edges, np.zeros(5), [[0], [1]])
+    (axes,) = plot_automaton(automata, symbols=list("abcde")).axes
+    assert [text.get_text() for text in axes.texts if not text.get_text().isdigit()] == [
+        "a\nb\nc\nd"
+    ]
+
+
+def test_an_edge_over_a_state_is_an_arc() -> None:
+    """Two branches 0-1-3-5-7 and 0-2-4-6-7, with a way around 3 and one around 4."""
+    pairs = [(0, 1), (1, 3), (3, 5), (5, 7), (0, 2), (2, 4), (4, 6), (6, 7), (1, 5), (2, 6)]
+    edges = np.array([(*pair, label, 0) for label, pair in enumerate(pairs)]).T
+    automata = Automata.from_edges(edges, np.zeros(len(pairs)), [[0], [7]])
+    names = [f"{tail}-{head}" for tail, head in pairs]
+    (axes,) = plot_automaton(automata, symbols=names).axes
+    positions = {text.get_text(): np.array(text.get_position()) for text in axes.texts}
+    arcs = set()
+    for name in names:
+        tail, head = (positions[state] for state in name.split("-"))
+        if abs(positions[name][1] - (tail[1] + head[1]) / 2) > 0.2:
+            arcs.add(name)
+    assert arcs == {"1-5", "2-6"}
+
+
 def test_cycles_and_large_automata() -> None:
     ring = Automata.from_edges([[0, 1, 2], [1, 2, 0], [0, 0, 0], [0, 0, 0]], [0.0] * 3, [[0], [2]])
     plot_automaton(ring)
