@@ -38,7 +38,7 @@ def transfer(
     writer: ArchiveWriter,
     *,
     new_name: Callable[[str], str] | None = None,
-    replace: bool = False,
+    replace: bool,
     on_damage: Callable[[str, SprintCacheError], None] | None = None,
     progress: Callable[[int], None] | None = None,
     extents: Extents | None = None,

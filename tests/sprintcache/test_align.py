@@ -198,6 +198,12 @@ def test_weights_are_posteriors_of_a_dense_sum(num_frames: int) -> None:
         assert weights == sorted(weights, reverse=True)
 
 
+def test_the_first_beam_is_that_of_sprint() -> None:
+    aligner = Aligner(mini_builder(), until_score_is_equal=False)
+    x = np.zeros((50, aligner.builder.num_labels), np.float32)
+    assert aligner.align(x, words_of(aligner)[0]).beam == 50
+
+
 # ---- what fails --------------------------------------------------------------------------------
 
 
@@ -284,6 +290,24 @@ def test_prior_files(tmp_path: Path) -> None:
             aligner_of(
                 folder, "mono1-prior", **{"*.acoustic-model.mixture-set.prior-file": str(path)}
             )
+
+
+def test_the_scale_of_a_prior_is_one_unless_it_is_set(tmp_path: Path) -> None:
+    folder, run = folder_of_runs(), "mono1-prior"
+    lines = (folder / "configs" / f"{run}.config").read_text("utf-8").splitlines()
+    kept = [line for line in lines if "priori-scale" not in line]
+    assert len(kept) < len(lines)
+    (tmp_path / "x.config").write_text("\n".join(kept))
+    scale = {"*.acoustic-model.mixture-set.priori-scale": "1"}
+    ours, expected = (
+        Aligner.from_sprint_config(tmp_path / "x.config", changes, base=folder)
+        for changes in ({}, scale)
+    )
+    words = words_of(ours)[:2]
+    x = np.random.default_rng(2).normal(size=(80, ours.builder.num_labels)).astype(np.float32)
+    results = [aligner.align(x, " ".join(words)) for aligner in (ours, expected)]
+    assert results[0].score is not None
+    assert results[0].score == results[1].score
 
 
 # ---- the command -------------------------------------------------------------------------------

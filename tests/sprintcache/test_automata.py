@@ -78,6 +78,7 @@ def test_joining_the_parts_makes_the_batch() -> None:
     joined = Automata.concatenate([automata, other])
     assert rows(joined) == rows(automata) + rows(other)
     assert Automata.concatenate([automata, small(states=None)]).states is None
+    assert rows(Automata.concatenate([automata])) == rows(automata)
     with pytest.raises(ValueError, match="at least one"):
         Automata.concatenate([])
 

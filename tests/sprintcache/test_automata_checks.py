@@ -37,6 +37,7 @@ def kinds(automata: Automata, **options: object) -> list[str]:
         ([STEP, (1, 1, 0), (1, 1, 1)], 1, None, ["loops with several labels"]),
         ([STEP, STEP], 1, None, ["parallel edges"]),
         ([LOOP, STEP], 1, [-0.5, 0.0], ["negative weights"]),
+        ([LOOP, STEP], 1, [0.5, 2.0], []),
         ([STEP, STEP], 1, [0.0, np.inf], ["forbidden edges"]),
         (
             [STEP, (1, 1, 0), (0, 2, 0), (1, 2, 0)],
@@ -49,7 +50,10 @@ def kinds(automata: Automata, **options: object) -> list[str]:
 def test_findings(
     edges: list[tuple[int, ...]], end: int, weights: list[float] | None, expected: list[str]
 ) -> None:
-    assert kinds(automaton(edges, end, weights)) == expected
+    findings = automaton(edges, end, weights).check()
+    assert [finding.kind for finding in findings] == expected
+    errors = {"no edges", "no path", "cycle", "loops with several labels"}
+    assert all(finding.is_error == (finding.kind in errors) for finding in findings)
 
 
 def test_too_short_and_doubled_silence() -> None:

@@ -182,6 +182,7 @@ def set_section(name: str, item: int, value: Any) -> Any:
         (set_section("edges", 0, "<f8"), CorruptError, "no description"),
         (set_section("edges", 0, "<i4"), CorruptError, "another type"),
         (set_section("edges", 1, [2, 6]), CorruptError, "another shape"),
+        (set_section("edges", 1, [2, 6, 1]), CorruptError, "no description"),
         (set_section("tags", 3, 1), CorruptError, "section tags differs"),
     ],
 )
@@ -189,6 +190,28 @@ def test_other_headers(path: Path, change: Any, error: type[Exception], message:
     rewritten(path, change)
     with pytest.raises(error, match=message):
         storage.load(path)
+
+
+def test_a_group_of_words_below_none(path: Path) -> None:
+    """Of a file with the right checksums; -1 is an edge of no word."""
+    corpus()[7].save(path)
+    content = bytearray(path.read_bytes())
+    length = int.from_bytes(content[12:16], "little")
+    sections = json.loads(content[16 : 16 + length])["sections"]
+    first = sections["words"][2]
+    content[first : first + 4] = (-2).to_bytes(4, "little", signed=True)
+    check = 0
+    for name in ("edges", "weights", "states", "words"):
+        dtype, shape, offset, _ = sections[name]
+        size = np.dtype(dtype).itemsize * int(np.prod(shape))
+        check = zlib.crc32(content[offset : offset + size], check)
+    checks = check.to_bytes(4, "little")
+    offset = sections["checks"][2]
+    content[offset : offset + 4] = checks
+    path.write_bytes(content)
+    rewritten(path, set_section("checks", 3, zlib.crc32(checks)))
+    with pytest.raises(CorruptError, match="words are out of range"):
+        storage.load(path).verify()
 
 
 def test_other_files(tmp_path: Path) -> None:

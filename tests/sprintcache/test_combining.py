@@ -150,6 +150,16 @@ def test_a_new_archive(
         assert report.num_kept == (0 if policy == "replace" else left_out)
 
 
+def test_entries_that_fill_the_buffer(scratch: Path) -> None:
+    rest = 2 * len(builder.entry("a", b""))
+    entries = [("a", b"1" * 1000), ("b", b"2" * ((1 << 19) - 1000 - rest))]
+    data = builder.archive(entries)
+    (scratch / "x.cache").write_bytes(data)
+    with open_archive(scratch / "x.cache") as archive:
+        combine([archive], scratch / "out.cache")
+    assert (scratch / "out.cache").read_bytes() == data
+
+
 @settings(max_examples=100)
 @given(sources=SOURCES, policy=POLICIES, holes=HOLES, buffer=BUFFERS)
 def test_an_archive_that_is_appended_to(

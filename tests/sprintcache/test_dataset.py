@@ -872,6 +872,14 @@ def test_dense_soft_alignments_are_bounded(tmp_path: Path) -> None:
         SprintCacheDataset({"data": FEATURES, "classes": {**soft, "soft": "dense"}})
     sparse = SprintCacheDataset({"data": FEATURES, "classes": {**soft, "soft": "sparse"}})
     assert sparse.get_data_dim("classes[sparse:coo:2:1]") == 2**31
+    # 1000 labels for each state that has one
+    (tmp_path / "allophones").write_text("[SILENCE]{#+#}@i@f\na{b+c}\n")
+    labeling["allophone_file"] = str(tmp_path / "allophones")
+    for last, is_allowed in ((1999, True), (2000, False)):
+        (tmp_path / "tying").write_text(f"[SILENCE]{{#+#}}@i@f.0 0\na{{b+c}}.0 {last}\n")
+        with contextlib.nullcontext() if is_allowed else pytest.raises(LabelError, match="2001"):
+            dense = SprintCacheDataset({"data": FEATURES, "classes": {**soft, "soft": "dense"}})
+            assert dense.get_data_dim("classes") == 2000
 
 
 def test_soft_alignments_are_trimmed(tmp_path: Path) -> None:

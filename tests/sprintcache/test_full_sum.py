@@ -323,6 +323,16 @@ def test_malformed_input(
         CHAIN.full_sum(log_probs, lengths, **options)
 
 
+@pytest.mark.parametrize(
+    ("num_labels", "message"),
+    [(2**31 - 1, "on_no_path"), (2**31, "2147483648 labels do not fit into 32 bits")],
+)
+def test_labels_beyond_32_bits(num_labels: int, message: str) -> None:
+    """With another mistake, which is found next: so many labels take 16 GB."""
+    with pytest.raises(ValueError, match=message):
+        CHAIN.full_sum(np.zeros((0, 1, num_labels)), [0], on_no_path="skip")
+
+
 def test_frames_beyond_the_length_and_other_labels_are_not_read() -> None:
     log_probs = np.full((4, 1, 3), np.nan)
     log_probs[:2, :, :2] = np.log(0.5)

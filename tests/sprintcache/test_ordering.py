@@ -180,6 +180,9 @@ def test_the_seed_changes_with_the_full_epoch_and_the_order_with_the_seed() -> N
     first, again, next_ = (Ordering("random").order(e, 100).tolist() for e in (1, 1, 2))
     assert first == again != next_
     assert Ordering("random", fixed_random_seed=2).order(7, 100).tolist() == next_
+    largest = 2**32 - 1
+    drawn = np.random.RandomState(largest).permutation(100).tolist()
+    assert Ordering("random", fixed_random_seed=largest).order(7, 100).tolist() == drawn
 
 
 @pytest.mark.parametrize(

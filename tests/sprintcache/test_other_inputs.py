@@ -107,6 +107,24 @@ def test_configurations_that_double(scratch: Path) -> None:
         full.get("v0")
 
 
+def test_configurations_in_each_other(scratch: Path) -> None:
+    """64 levels of included files are read, more are refused."""
+    for number in range(66):
+        include = f"include {number + 1}.config\n"
+        (scratch / f"{number}.config").write_text(f"*.v{number} = x\n{include}")
+    (scratch / "65.config").write_text("*.v65 = x\n")
+    config = Configuration.from_sources([scratch / "1.config"], "app")
+    assert config.get("v65") == "x"
+    with pytest.raises(ConfigurationError, match=r'more than 64 deep at ".*/65\.config"'):
+        Configuration.from_sources([scratch / "0.config"], "app")
+
+
+def test_a_line_that_is_not_a_setting_is_named_by_its_number(scratch: Path) -> None:
+    (scratch / "x.config").write_text("a = b\n= c\n")
+    with pytest.raises(ConfigurationError, match=r"x\.config line 2: syntax error"):
+        Configuration.from_sources([scratch / "x.config"], "app")
+
+
 def test_a_pipe_as_configuration(scratch: Path) -> None:
     os.mkfifo(scratch / "pipe")
     with pytest.raises(ConfigurationError, match="a pipe"):

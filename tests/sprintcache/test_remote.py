@@ -66,6 +66,16 @@ def test_features_like_local() -> None:
         assert far.datatype(name) == local.datatype(name)
 
 
+def test_a_copy_keeps_no_descriptor_but_that_of_its_data(tmp_path: Path) -> None:
+    def num_open() -> int:
+        return sum("/copies/" in str(fd.resolve()) for fd in Path("/proc/self/fd").iterdir())
+
+    copies = [SparseCopy(url_of(PARTS[i]), str(tmp_path / "copies")) for i in range(3)]
+    assert num_open() == 6  # each has a file, and a map of its blocks
+    del copies
+    assert num_open() == 0
+
+
 def test_alignments_like_local() -> None:
     local, far = sprintcache.open_archive(VITERBI), remote(VITERBI)
     labeling = sprintcache.AllophoneLabeling(

@@ -317,7 +317,7 @@ def test_an_order_that_is_given(data: dict[str, Any]) -> None:
     ours, _ = both(data)
     ours.init_seq_order(epoch=1, seq_list=[TAGS[5], TAGS[2]])
     assert [ours.get_tag(i) for i in range(ours.num_seqs)] == [TAGS[5], TAGS[2]]
-    ours.init_seq_order(epoch=1, seq_order=[7, 0])
+    assert ours.init_seq_order(epoch=1, seq_order=[7, 0]) is True
     assert [ours.get_corpus_seq_idx(i) for i in range(ours.num_seqs)] == [7, 0]
     assert list(ours.get_current_seq_order()) == [7, 0]
     ours.load_seqs(0, 1)

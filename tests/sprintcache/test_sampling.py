@@ -380,6 +380,18 @@ def test_limits_that_leave_nothing_are_an_error(options: dict[str, Any]) -> None
         BatchSampler(3, max_seqs=2, min_seq_length=4)
     with pytest.raises(ValueError, match="no sequence is left"):
         BatchSampler(3, [0, 0, 0], max_seqs=2)
+    for limits, text in (
+        ({"min_seq_length": 10}, "min_seq_length 10: 3 to 9 frames"),
+        ({"max_seq_length": 2}, "min_seq_length 1 and max_seq_length 2: 3 to 9 frames"),
+    ):
+        with pytest.raises(ValueError, match=f"^no sequence is left by {text}$"):
+            BatchSampler(3, [3, 9, 9], max_seqs=2, **limits)
+
+
+def test_the_text_of_a_sampler_names_a_rank_of_several() -> None:
+    assert repr(BatchSampler(**SEVEN)) == "<BatchSampler of 7 sequences, epoch 1>"
+    of_two = BatchSampler(**SEVEN, rank=1, world_size=2)
+    assert repr(of_two) == "<BatchSampler of 7 sequences, epoch 1, rank 1 of 2>"
 
 
 def test_an_epoch_without_a_batch_is_logged(caplog: pytest.LogCaptureFixture) -> None:

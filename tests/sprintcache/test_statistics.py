@@ -23,7 +23,7 @@ from sprintcache._analysis.boundaries import Phones, shifts
 from sprintcache._analysis.units import Units, label_names
 from sprintcache.cli import main
 from sprintcache.comparison import Comparison, compare
-from sprintcache.statistics import Statistics, collect
+from sprintcache.statistics import Statistics, collect, collect_shapes
 from tests.oracle import builder
 from tests.paths import DATA
 
@@ -594,7 +594,7 @@ def test_non_finite_weights(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", [None, "a.cache", 3])
 def test_arguments_that_are_not_archives(wrong: Any) -> None:
-    for call in (collect, lambda archive: compare(archive, archive)):
+    for call in (collect, collect_shapes, lambda archive: compare(archive, archive)):
         with pytest.raises(TypeError, match=f"expected an open Archive, found .*{wrong!r}"):
             call(wrong)
 

@@ -94,7 +94,7 @@ def test_orthographies_are_bytes_phonemes_or_what_a_function_makes_of_them() -> 
         lengths = [len(found[tag]) for tag in data.get_all_tags()]
         assert data.get_lengths(key).tolist() == lengths
     assert data.labels["phonemes"] == phonemes
-    assert data.num_outputs["raw"], data.num_outputs["phonemes"] == ((256, 1), (27, 1))
+    assert (data.num_outputs["raw"], data.num_outputs["phonemes"]) == ((256, 1), (27, 1))
     assert [data.get_data_dtype(k) for k in ("raw", "phonemes")] == ["uint8", "int32"]
     assert data.is_data_sparse("raw")
     assert data.get_target_list() == ["raw", "upper", "phonemes"]
@@ -117,6 +117,12 @@ def test_speakers_are_numbered_as_they_are_defined() -> None:
     }
     assert {tag: bytes(row).decode() for tag, row in rows(data, "name").items()} == speakers
     assert data.get_lengths("name").tolist() == [4] * 24
+    assert data.num_outputs["name"] == (256, 1)
+    assert data.is_data_sparse("name")
+    tag = "espeak/rec003/1"
+    assert bytes(data.data["name"].read(tag)).decode() == speakers[tag]
+    with pytest.raises(EntryNotFoundError, match="no such segment"):
+        data.data["name"].read("espeak/rec003/2")
     with pytest.raises(ValueError, match="output must be 'index' or 'name', not 'id'"):
         dataset({"speaker": {**speaker, "output": "id"}})
 

@@ -95,6 +95,30 @@ def test_flush_reaches_the_disk(scratch: Path, calls: list[tuple[str, str, int]]
         assert calls[1:] == [("write", file, 9), ("sync", file, 0), ("sync", folder, 0)]
 
 
+def test_a_replaced_entry_is_copied_before_it_is_overwritten(
+    scratch: Path, calls: list[tuple[str, str, int]]
+) -> None:
+    """A copy of the new entry is on the disk while the old one is overwritten."""
+    path = scratch / "x.cache"
+    path.write_bytes(builder.archive([("a", b"1" * 20), ("b", b"2" * 20)]))
+    size = len(builder.entry("a", b"1" * 20))
+    with ArchiveWriter(path, "a") as writer:
+        writer.add_bytes("a", b"3" * 20, replace=True)
+        of_entries = [(call, at) for call, _, at in calls if call != "truncate" and at != FLAG]
+    kinds = [call for call, _ in of_entries]
+    offsets = [at for call, at in of_entries if call == "write"]
+    first_old = next(i for i, at in enumerate(offsets) if at < 9 + size)
+    assert all(at >= 9 + 2 * size for at in offsets[:first_old])
+    assert kinds[: first_old + 2] == ["write"] * first_old + ["sync", "write"]
+    assert of_entries[-2][0] == "sync"
+    assert of_entries[-1][1] == 9 + 2 * size
+    with open_archive(path) as archive:
+        assert {name: archive.read_bytes(name) for name in archive} == {
+            "a": b"3" * 20,
+            "b": b"2" * 20,
+        }
+
+
 def test_a_recovered_table_is_on_the_disk_before_the_flag(
     scratch: Path, calls: list[tuple[str, str, int]]
 ) -> None:

@@ -504,6 +504,19 @@ def test_a_false_table_removes_nothing(scratch: Path) -> None:
     assert path.read_bytes() == data
 
 
+def test_no_run_into_an_archive_with_holes(scratch: Path) -> None:
+    run = builder.entry("d", b"4")
+    sizes = np.array([1], np.uint32)
+    (scratch / "x.cache").write_bytes(builder.archive([(name, b"1") for name in "abc"]))
+    with ArchiveWriter(scratch / "x.cache", "a") as writer:
+        writer.remove("b")
+        assert not writer.can_run
+        with pytest.raises(ValueError, match="it has holes"):
+            writer.add_run(["d"], sizes, 0 * sizes, [run])
+        assert "d" not in writer
+    assert sorted(contents(scratch / "x.cache")) == ["a", "c"]
+
+
 def test_holes_that_the_file_does_not_have_are_not_used(scratch: Path) -> None:
     rows = [builder.file_row("a", 9, builder.entry("a", b"1234"))]
     data = builder.MAGIC + b"\1" + builder.entry("a", b"1234")
