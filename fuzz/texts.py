@@ -198,7 +198,10 @@ def read_codes(path: Path) -> None:
     labels = path.parent / "labels"
     labels.write_text("a\nb\n<unk>\n")
     options = {"bpe_file": str(path), "vocab_file": str(labels), "unknown_label": "<unk>"}
-    parts = vocabulary(options).split("abab")
+    try:
+        parts = vocabulary(options).split("abab")
+    except ImportError:  # without subword-nmt
+        return
     expect("the word", "".join(part.removesuffix("@@") for part in parts), "abab")
 
 
