@@ -114,7 +114,7 @@ class _Boundaries:
         number = self.numbers.setdefault(key, len(self.final))
         if number < len(self.final):
             return number
-        self.final.append(bool(flags & INITIAL) and not future)
+        self.final.append(not future)  # asked where a word may begin
         self.link.append(NONE)
         if flags & FINAL and self.links_to_initial:
             self.link[number] = self.initial

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import random
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -301,6 +302,62 @@ def test_keywords_say_the_same_as_a_configuration() -> None:
         AutomatonBuilder(ours.lexicon, transitions=Transitions(), transition_scale=1.0)
     with pytest.raises(ValueError, match="applicator"):
         AutomatonBuilder(ours.lexicon, applicator="new")
+
+
+@pytest.mark.parametrize("kind", ["no-tying-dense", "diphone-dense", "monophone-dense"])
+@pytest.mark.parametrize("classes", ["boundary", "word end", "none"])
+def test_labels_of_dense_tyings(kind: str, classes: str) -> None:
+    """Digits of a number: phone and state, classes, phone to the left, phone to the right."""
+    ours = AutomatonBuilder(
+        HERE / "lexica" / "letters.xml.gz",
+        state_tying=kind,
+        across_word=True,
+        boundary_classes=classes == "boundary",
+        word_end_classes=classes == "word end",
+    )
+    num_phones = len(ours.lexicon.phonemes) + 1  # 0 is no phone
+    num_classes = {"boundary": 4, "word end": 2, "none": 1}[classes]
+    num_sides = {"no-tying-dense": 2, "diphone-dense": 1, "monophone-dense": 0}[kind]
+    assert ours.num_labels == num_phones * 3 * num_classes * num_phones**num_sides
+    for state in range(3):
+        found = ours.label_table[state].tolist()
+        for label, allophone in zip(found, ours.alphabet.allophones, strict=True):
+            sides = [allophone.history[:1] or (0,), allophone.future[:1] or (0,)]
+            expected = 3 * allophone.phone + state
+            expected *= num_classes
+            expected += allophone.boundary % num_classes if classes != "word end" else 0
+            expected += int(classes == "word end" and allophone.boundary >= 2)  # initial 1, final 2
+            for (phone,) in sides[:num_sides]:
+                expected = expected * num_phones + phone
+            assert label == expected
+
+
+def test_defaults_of_a_builder() -> None:
+    phonemes = [Phoneme(symbol, symbol != "[S]") for symbol in ("[S]", "a", "b", "c")]
+    silence = Lemma(("[S]", ""), (Pronunciation((1,)),), "silence")
+    lexicon = Lexicon(phonemes, [silence, Lemma(("abc",), (Pronunciation((2, 3, 4)),))])
+    usual, kept, dropped = (
+        AutomatonBuilder(lexicon, add_all_allophones=True, across_word=True, **drop).build(["abc"])
+        for drop in ({}, {"drop_invalid_allophones": False}, {"drop_invalid_allophones": True})
+    )
+    assert symbols(usual) == symbols(kept)
+    assert set(symbols(kept)) - set(symbols(dropped)) >= {f"b{{#+#}}.{state}" for state in range(3)}
+    with pytest.raises(ValueError, match="state_repetitions must be 1 to 255, not 256"):
+        AutomatonBuilder(lexicon, state_repetitions=256)
+
+
+@pytest.mark.parametrize(("size", "check"), [(200, 0x95CBCC43), (1000, 0x779B7E00)])
+def test_finals_of_many_phones_are_in_the_order_of_an_unordered_set(size: int, check: int) -> None:
+    """As ``for (unsigned p : set)`` prints them after ``insert`` in this order (libstdc++ 12)."""
+    finals = [2 + 37 * i % 1500 for i in range(size)]
+    lemmas = [Lemma((f"w{phone}",), (Pronunciation((1, phone)),)) for phone in finals]
+    phonemes = [Phoneme(f"p{number}", True) for number in range(1, 1502)]
+    ours = AutomatonBuilder(
+        Lexicon(phonemes, lemmas), across_word=True, history_length=1, future_length=0
+    )
+    first = [a.history[0] for a in ours.alphabet.allophones if a.phone == 1 and a.history]
+    assert sorted(first) == sorted(finals)
+    assert zlib.crc32(" ".join(map(str, first)).encode()) == check
 
 
 def test_words_are_linked_without_contexts_wherever_silence_is() -> None:
