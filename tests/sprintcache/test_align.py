@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import importlib.util
 import json
 from collections.abc import Iterator
 from functools import lru_cache
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import sprintcache
-from sprintcache import ArchiveWriter, open_archive
+from sprintcache import ArchiveWriter, compat, open_archive
 from sprintcache.align import Aligner, AlignResult, align_segments, write_result
 from sprintcache.automata.acceptor import Acceptor
 from sprintcache.automata.builder import AutomatonBuilder
@@ -342,6 +344,27 @@ def test_command(
     assert all(ours.read_bytes(name) == real.read_bytes(name) for name in real)
     assert command(folder, run, monkeypatch, *outputs) == 1  # the files exist
     assert "--overwrite" in capsys.readouterr().err
+
+
+def test_what_is_written_is_read_by_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, run, out = folder_of_runs(), "mini-plain", str(tmp_path / "out.cache")
+    assert command(folder, run, monkeypatch, "--to", out) == 0
+    alphabet = aligner_of(folder, run).builder.alphabet
+    with contextlib.ExitStack() as stack:
+        readers = [compat.FileArchive(out)]
+        if importlib.util.find_spec("returnn") is not None:
+            readers.append(importlib.import_module("returnn.sprint.cache").FileArchive(out))
+            stack.callback(readers[-1].f.close)
+        for reader in readers:
+            reader.allophones = [alphabet.symbol(allophone) for allophone in alphabet.allophones]
+        archive = stack.enter_context(sprintcache.open_archive(out))
+        for name in archive.segments:
+            alignment = archive.read_alignment(name)
+            columns = alignment.time, alignment.allophone, alignment.state, alignment.weight
+            items = list(zip(*(column.tolist() for column in columns), strict=True))
+            assert items
+            for reader in readers:
+                assert [tuple(item) for item in reader.read(name, "align")] == items
 
 
 def test_command_reports_what_failed(
