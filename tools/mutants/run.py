@@ -163,7 +163,7 @@ def report(records: list[Record]) -> None:
     reasons = equivalents()
     by_area: dict[str, list[Record]] = {}
     for record in records:
-        if record["result"] == "invalid":
+        if record["result"] in ("invalid", "error"):  # not built, or not run
             continue
         path = Path(record["path"])
         area = path.parent.as_posix() + ("" if path.suffix == ".py" else " (compiled)")
