@@ -24,6 +24,13 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 Make = Callable[..., Any]
 NAME = "sprint_ctl.returnn.ExternSprintDataset"
+OPTIONS: dict[str, Any] = {
+    "sprintTrainerExecPath": STAND_IN,
+    "sprintConfigStr": CONTROL,
+    "start_timeout": 60,
+    "data_timeout": 60,
+    "exit_timeout": 10,
+}
 
 
 @pytest.fixture
@@ -33,16 +40,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     made: list[Any] = []
 
     def make_(**options: Any) -> Any:
-        config = {
-            "class": ExternSprintDataset,
-            "sprintTrainerExecPath": STAND_IN,
-            "sprintConfigStr": CONTROL,
-            "start_timeout": 60,
-            "data_timeout": 60,
-            "exit_timeout": 10,
-            **options,
-        }
-        made.append(basic.init_dataset(config))
+        made.append(basic.init_dataset({"class": ExternSprintDataset, **OPTIONS, **options}))
         return made[-1]
 
     yield make_
@@ -59,10 +57,15 @@ def tags(dataset: Any, epoch: int = 1, **options: Any) -> list[str]:
     return found
 
 
+def test_an_estimate_before_sprint_has_started() -> None:
+    dataset = ExternSprintDataset(**OPTIONS, estimated_num_seqs=20)
+    assert dataset.estimated_num_seqs == 20
+    dataset.close()
+
+
 def test_sequences_and_batches_of_returnn(make: Make) -> None:
     dataset = make(name="train", estimated_num_seqs=20, unique_seq_tags=False, chunking="0")
     assert isinstance(dataset, basic.Dataset)
-    assert dataset.estimated_num_seqs == 20  # until Sprint, which the dimensions start, has ended
     assert dataset.num_outputs["data"] == (16, 2)
     assert dataset.get_data_shape("data") == [16]
     assert dataset.labels["orth"][65] == "A"
