@@ -1,4 +1,4 @@
-"""Maps that process many items in a few threads, results in order."""
+"""Maps that process many items in a few threads, results in order, and how items are divided."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-__all__ = ["batch_map", "chunk_map", "default_threads", "ordered_map"]
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["batch_map", "byte_runs", "chunk_map", "default_threads", "ordered_map"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -20,6 +25,22 @@ _CHUNK = 64  # names a thread works on at a time
 def default_threads() -> int:
     """One thread per processor, at most 8."""
     return min(os.cpu_count() or 1, 8)
+
+
+def byte_runs(sizes: NDArray[Any], max_bytes: int, max_items: int) -> Iterator[range]:
+    """Neighboring items that a thread processes at a time, within limits or a single item.
+
+    Args:
+        sizes: (N,) bytes of each item.
+        max_bytes, max_items: of a run.
+    """
+    totals = np.cumsum(sizes, dtype=np.int64)
+    start, total = 0, 0
+    while start < len(totals):
+        stop = int(np.searchsorted(totals, total + max_bytes, "right"))
+        stop = min(max(stop, start + 1), start + max_items)
+        yield range(start, stop)
+        start, total = stop, int(totals[stop - 1])
 
 
 def batch_map(

@@ -13,7 +13,7 @@ from . import _bundle as bundle
 from . import states
 from ._analysis.finite import describe_not_finite
 from ._text_file import open_regular
-from ._threads import default_threads, ordered_map
+from ._threads import byte_runs, default_threads, ordered_map
 from ._write.archive_layout import HEADER, EntryRow, overlaps, raw_name
 from .entries import ScanReport
 from .errors import FormatError, SprintCacheError
@@ -223,14 +223,8 @@ def _scan_problems(report: ScanReport) -> Iterator[Problem]:
 def _runs(archive: Archive) -> list[range]:
     """Neighboring entries that are checked by one thread."""
     _, begins, ends = archive._extents()
-    totals = np.cumsum(np.where(begins < 0, _FILE_BYTES, ends - begins))
-    runs, start, total = [], 0, 0
-    while start < len(archive):
-        stop = int(np.searchsorted(totals, total + _RUN_BYTES, "right"))
-        stop = min(max(stop, start + 1), start + _RUN_ENTRIES)
-        runs.append(range(start, stop))
-        start, total = stop, int(totals[stop - 1])
-    return runs
+    sizes = np.where(begins < 0, _FILE_BYTES, ends - begins)
+    return list(byte_runs(sizes, _RUN_BYTES, _RUN_ENTRIES))
 
 
 def _check_run(

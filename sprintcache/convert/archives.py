@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sprintcache._signals import is_audio, signal
-from sprintcache._threads import default_threads, ordered_map
+from sprintcache._threads import byte_runs, default_threads, ordered_map
 from sprintcache._write.writer import ArchiveWriter
 from sprintcache.alignment import Alignment
 from sprintcache.errors import (
@@ -128,13 +128,9 @@ class ArchiveSource:
         if targets is not None:
             chosen = filter(targets.__contains__, chosen)
         while portion := list(islice(chosen, _PORTION_NAMES)):
-            sizes = np.cumsum(self._archive._rows_of(portion)[3], dtype=np.int64)
-            start, size = 0, 0
-            while start < len(portion):
-                stop = int(np.searchsorted(sizes, size + _PORTION_BYTES, "right"))
-                stop = max(stop, start + 1)
-                yield portion[start:stop]
-                start, size = stop, int(sizes[stop - 1])
+            sizes = self._archive._rows_of(portion)[3]
+            for run in byte_runs(sizes, _PORTION_BYTES, _PORTION_NAMES):
+                yield portion[run.start : run.stop]
 
     def _read(self, names: list[str]) -> list[ConvertItem] | LabelBlock:
         settings = self._settings
