@@ -124,6 +124,7 @@ static void sc_pool_grow(int num_wanted) {
  * there are. */
 static void sc_pool_run(sc_pool_work work, void *argument, int num_threads) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+    if (num_threads > SC_POOL_THREADS + 1) num_threads = SC_POOL_THREADS + 1;
     sc_pool_task task = {work, argument, 1, num_threads, 0, NULL};
     if (num_threads < 2) {
         work(argument, 0);

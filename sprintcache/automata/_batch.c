@@ -7,7 +7,6 @@
 #include "../_core/thread_pool.h"
 #include "_passes.h"
 
-#define SC_MAX_THREADS 64
 #define SC_SCALED_ITEMS ((int64_t)1 << 16) /* from which another thread is worth it */
 
 typedef struct {
@@ -69,7 +68,6 @@ static int64_t *longest_first(const sc_full_sum *job) {
 
 void sc_full_sum_run(const sc_full_sum *job) {
     int64_t num_threads = job->num_threads;
-    if (num_threads > SC_MAX_THREADS) num_threads = SC_MAX_THREADS;
     if (num_threads > job->num_sequences) num_threads = job->num_sequences;
     sc_queue queue = {.job = job, .order = num_threads > 1 ? longest_first(job) : NULL};
     atomic_init(&queue.next, 0);
@@ -113,7 +111,6 @@ static void scale(void *argument, int seat) {
 
 void sc_scale(const sc_scaling *job) {
     int64_t num_threads = job->num_threads;
-    if (num_threads > SC_MAX_THREADS) num_threads = SC_MAX_THREADS;
     sc_parts parts = {.job = job};
     parts.num_parts = job->outer * job->inner * job->size / SC_SCALED_ITEMS + 1;
     if (parts.num_parts > job->outer) parts.num_parts = job->outer > 0 ? job->outer : 1;
