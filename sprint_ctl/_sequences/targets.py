@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sprint_ctl.errors import SprintProtocolError
-from sprintcache._text_file import read_inflated
-from sprintcache.errors import FormatError, LabelError
+from sprintcache._text_file import read_text
+from sprintcache.errors import LabelError
 from sprintcache.vocabulary import vocabulary
 
 from .orthography import post_processor, to_text
@@ -157,8 +157,4 @@ def _read_map(value: str | Mapping[str, Any]) -> Mapping[str, Any]:
     """A map, or the lines of a file with their indices from 0."""
     if not isinstance(value, str):
         return value
-    try:
-        lines = read_inflated(value).decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise FormatError("not a map", path=value, found=str(error)) from None
-    return {line: index for index, line in enumerate(lines)}
+    return {line: index for index, line in enumerate(read_text(value).splitlines())}
