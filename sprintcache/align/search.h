@@ -278,10 +278,13 @@ static int sa_round(sa_search *s, float beam) {
     return s->best_final == SA_NONE ? SA_NO_PATH : SA_OK;
 }
 
-/* Arc of the best path in every frame. The state that an arc leaves stands in the frame before at
- * nearly the same index: it is looked for there first, then farther away on both sides. */
+static inline int sa_leaves(const sa_search *s, uint32_t state, uint32_t arc) {
+    return s->arc_begin[state] <= arc && arc < s->arc_begin[state + 1];
+}
+
+/* Arc of the best path in every frame. The state that an arc leaves has nearly the same index in the
+ * frame before: it is looked for there first, then farther away on both sides. */
 static void sa_path(const sa_search *s, uint32_t *arcs) {
-    const uint32_t *arc_begin = s->arc_begin;
     size_t h = s->best_final;
     for (uint32_t t = s->num_frames; t-- > 0;) {
         uint32_t arc = arcs[t] = s->trace[s->frame_begin[t] + h].arc;
@@ -290,14 +293,9 @@ static void sa_path(const sa_search *s, uint32_t *arcs) {
         size_t count = s->frame_begin[t] - s->frame_begin[t - 1];
         size_t low = h < count ? h : count - 1, high = low + 1;
         for (;;) {
-            if (low < count) {
-                uint32_t state = before[h = low--].state; /* wraps below the first */
-                if (arc_begin[state] <= arc && arc < arc_begin[state + 1]) break;
-            }
-            if (high < count) {
-                uint32_t state = before[h = high++].state;
-                if (arc_begin[state] <= arc && arc < arc_begin[state + 1]) break;
-            }
+            /* low wraps below the first */
+            if (low < count && sa_leaves(s, before[h = low--].state, arc)) break;
+            if (high < count && sa_leaves(s, before[h = high++].state, arc)) break;
         }
     }
 }

@@ -40,7 +40,7 @@ class StepQueue(Generic[Step, Result]):
     def __init__(
         self, steps: Iterator[Step], size: int, num_readers: int, begin_first: bool = False
     ) -> None:
-        """Begins nothing yet.
+        """Begins nothing yet but the first step of `begin_first`.
 
         Args:
             steps: drawn from one at a time, by whichever reader is free.

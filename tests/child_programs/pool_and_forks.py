@@ -3,7 +3,7 @@
     python pool_and_forks.py ARCHIVE
 
 First one thread: the pool has no threads right after a fork. Then callers in several threads, and
-forks in the middle of their batches; every child reads with a pool of its own.
+forks in the middle of their batches; every child reads with its own pool.
 """
 
 from __future__ import annotations
