@@ -1,8 +1,9 @@
-"""Layout of packed batches: sequences one after the other, with gaps, as offsets of frames."""
+"""Layout of batches: sequences padded, or packed one after the other with gaps, as offsets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Packing", "packed_layouts", "packed_offsets"]
+__all__ = ["Packing", "joined_rows", "packed_layouts", "packed_offsets"]
 
 Packing = bool | Mapping[str, Any]
 
@@ -63,3 +64,35 @@ def packed_layouts(packing: Packing, keys: Iterable[str]) -> dict[str, tuple[int
         packed_offsets(np.zeros(0, np.int64), *layout)  # checks it
         layouts[key] = layout if merged.get("packed", True) else None
     return layouts
+
+
+def joined_rows(
+    rows: Sequence[NDArray[Any]],
+    layout: tuple[int, int] | None,
+    allocate: Callable[[tuple[int, ...]], NDArray[Any]],
+    fill: int,
+) -> tuple[NDArray[Any], NDArray[np.int64] | None, NDArray[np.int64]]:
+    """Rows of different length in one array.
+
+    Args:
+        rows: B arrays, (T,) or (T, D).
+        layout: gap and alignment of a packed array; None: a padded one.
+        allocate: from (B, Tmax) or (N,) to the array, with further axes as in the rows.
+        fill: value between the rows.
+
+    Returns:
+        the array; (B + 1,) int64 offsets, None for a padded array; and (B,) int64 lengths.
+    """
+    lengths = np.array([len(row) for row in rows], np.int64)
+    if layout is None:
+        offsets = None
+        values = allocate((len(rows), int(lengths.max(initial=0))))
+        targets: Iterable[NDArray[Any]] = values
+    else:
+        offsets = packed_offsets(lengths, *layout)
+        values = allocate((int(offsets[-1]),))
+        targets = [values[begin:end] for begin, end in pairwise(offsets.tolist())]
+    for target, row in zip(targets, rows, strict=True):
+        target[: len(row)] = row
+        target[len(row) :] = fill
+    return values, offsets, lengths

@@ -13,7 +13,6 @@ SIGBUS, as for any mapping; batches and iterations check the file first, single 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -21,12 +20,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 
 from . import _attributes as attributes
-from ._packing import packed_offsets
+from ._packing import joined_rows
 from ._reader import FileOrderIterator, Reader, check_out, check_threads
 from ._signals import AudioDtype, check_audio_dtype, join_audio
 from .alignment import OnMismatch, check_pad, checks_alphabet, label_table
 from .entries import Block, ScanReport
-from .errors import ArchiveChangedError, naming
+from .errors import naming
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -140,7 +139,9 @@ class Archive(Reader):
         return f"<Archive {self.path}, {len(self)} entries{of}, {self.io}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self._request, self.source_paths, self.source_states, self.index_path)
+        from .opening import reopen
+
+        return reopen, (self._request, self.source_paths, self.source_states, self.index_path)
 
     def __iter__(self) -> Iterator[str]:
         """Entry names in archive order, ".attribs" included."""
@@ -480,31 +481,6 @@ def _is_attribs(name: str) -> bool:
     return name.endswith(".attribs")
 
 
-def _reopen(
-    request: OpenRequest,
-    sources: tuple[str, ...],
-    states: tuple[tuple[int, int], ...],
-    index_path: str | None,
-) -> Archive:
-    """Opens a pickled archive again; the files must have kept their sizes and times."""
-    from .opening import open_request
-
-    archive = open_request(request, () if index_path is None else (index_path,))
-    if archive.source_paths != sources:
-        raise ArchiveChangedError(
-            "the bundle lists other archives than when it was pickled", path=archive.path
-        )
-    for source, then, now in zip(sources, states, archive.source_states, strict=True):
-        if then != now and not os.path.isdir(source):
-            raise ArchiveChangedError(
-                "the file was changed after the archive was pickled",
-                path=source,
-                expected=f"{then[0]} bytes, time {then[1]} ns",
-                found=f"{now[0]} bytes, time {now[1]} ns",
-            )
-    return archive
-
-
 def _joined(blocks: list[Block]) -> Any:
     """The data of blocks of one datatype as one array, or as a list if shapes differ."""
     parts = [block.data for block in blocks]
@@ -523,21 +499,14 @@ def _joined_labels(
     layout: tuple[int, int] | None,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64] | None, NDArray[np.int64]]:
     """Copies rows into a padded or packed array."""
-    lengths = np.array([len(row) for row in rows], np.int64)
-    offsets = None if layout is None else packed_offsets(lengths, *layout)
-    shape: tuple[int, ...] = (len(rows), int(lengths.max(initial=0)))
-    if offsets is not None:
-        shape = (int(offsets[-1]),)
-    if out is None:
-        out = np.empty(shape, np.int32)
-    elif callable(out):
-        out = out(shape)
-        check_out(out, len(shape), "int32")
-    if any(np.less(out.shape, shape)):
-        raise ValueError(f"out of shape {out.shape} cannot hold a batch of shape {shape}")
-    batch = out[tuple(map(slice, shape))]
-    batch[:] = pad
-    targets = batch if offsets is None else [batch[offset:] for offset in offsets[:-1].tolist()]
-    for target, row in zip(targets, rows, strict=True):
-        target[: len(row)] = row
-    return batch, offsets, lengths
+
+    def allocate(shape: tuple[int, ...]) -> NDArray[Any]:
+        if out is None:
+            return np.empty(shape, np.int32)
+        array = out(shape) if callable(out) else out
+        check_out(array, len(shape), "int32")
+        if any(np.less(array.shape, shape)):
+            raise ValueError(f"out of shape {array.shape} cannot hold a batch of shape {shape}")
+        return array[tuple(map(slice, shape))]
+
+    return joined_rows(rows, layout, allocate, pad)

@@ -17,9 +17,9 @@ from ._remote.archive import RemoteArchive, open_remote
 from ._text_file import not_regular
 from ._threads import default_threads
 from .archive import Archive, OpenRequest
-from .errors import UnsupportedError
+from .errors import ArchiveChangedError, UnsupportedError
 
-__all__ = ["check_index", "open_archive", "open_request", "write_index"]
+__all__ = ["check_index", "open_archive", "open_request", "reopen", "write_index"]
 
 logger = logging.getLogger(__name__)
 
@@ -145,6 +145,33 @@ def write_index(
 def open_request(request: OpenRequest, index_paths: Sequence[str]) -> Archive:
     """Opens an archive by the arguments of another process, with an index file if it is usable."""
     return _open(request, _opened(request), index_paths)
+
+
+def reopen(
+    request: OpenRequest,
+    sources: tuple[str, ...],
+    states: tuple[tuple[int, int], ...],
+    index_path: str | None,
+) -> Archive:
+    """Opens a pickled archive again, with its index file if that is usable.
+
+    Raises:
+        ArchiveChangedError: if a file has another size or time than when it was pickled.
+    """
+    archive = open_request(request, () if index_path is None else (index_path,))
+    if archive.source_paths != sources:
+        raise ArchiveChangedError(
+            "the bundle lists other archives than when it was pickled", path=archive.path
+        )
+    for source, then, now in zip(sources, states, archive.source_states, strict=True):
+        if then != now and not os.path.isdir(source):
+            raise ArchiveChangedError(
+                "the file was changed after the archive was pickled",
+                path=source,
+                expected=f"{then[0]} bytes, time {then[1]} ns",
+                found=f"{now[0]} bytes, time {now[1]} ns",
+            )
+    return archive
 
 
 def check_index(

@@ -18,7 +18,7 @@ import numpy as np
 
 from sprintcache._dataset.buffers import DEFAULTS, Padded, PaddedArrays, ReadOptions
 from sprintcache._dataset.name_lookup import NameIndex, NameSource, NameView
-from sprintcache._packing import packed_offsets
+from sprintcache._packing import joined_rows
 from sprintcache._renaming import Rename, renamer
 from sprintcache.errors import EntryNotFoundError
 
@@ -248,20 +248,9 @@ class Stream(ABC):
 
 
 def padded(key: str, rows: Sequence[NDArray[Any]], output: Output, options: ReadOptions) -> Padded:
-    """Rows of different length as one array, and the lengths.
-
-    Beyond the end is `options.pad` for signed labels, 0 for other data.
-    """
-    lengths = np.array([len(row) for row in rows], np.int64)
-    width = (output.dim,) if output.num_axes == 2 else ()
-    shape = len(rows), int(lengths.max(initial=0)), *width
-    dtype = np.dtype(output.dtype)
-    batch = options.memory.take(key, shape, dtype.type)
-    fill = options.pad if output.is_sparse and dtype.kind == "i" else 0
-    for target, row in zip(batch, rows, strict=True):
-        target[: len(row)] = row
-        target[len(row) :] = fill
-    return batch, lengths
+    """Rows of different length as one padded array, and the lengths; see `joined`."""
+    values, _, lengths = joined(key, rows, output, None, options)
+    return values, lengths
 
 
 def joined(
@@ -271,17 +260,15 @@ def joined(
     layout: Layout | None,
     options: ReadOptions,
 ) -> FrameArrays:
-    """Rows of different length as one array, padded or packed; see `padded`."""
-    if layout is None:
-        values, lengths = padded(key, rows, output, options)
-        return FrameArrays(values, None, lengths)
-    lengths = np.array([len(row) for row in rows], np.int64)
-    offsets = packed_offsets(lengths, *layout)
+    """Rows of different length as one array, padded or packed.
+
+    Between the rows is `options.pad` for signed labels, 0 for other data.
+    """
     width = (output.dim,) if output.num_axes == 2 else ()
     dtype = np.dtype(output.dtype)
-    values = options.memory.take(key, (int(offsets[-1]), *width), dtype.type)
+
+    def allocate(shape: tuple[int, ...]) -> NDArray[Any]:
+        return options.memory.take(key, (*shape, *width), dtype.type)
+
     fill = options.pad if output.is_sparse and dtype.kind == "i" else 0
-    for row, begin, end in zip(rows, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
-        values[begin : begin + len(row)] = row
-        values[begin + len(row) : end] = fill
-    return FrameArrays(values, offsets, lengths)
+    return FrameArrays(*joined_rows(rows, layout, allocate, fill))
