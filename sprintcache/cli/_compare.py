@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ._progress import Progress
-from ._words import TextNames, is_text, report_failures
+from ._words import is_text, report_failures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,8 +92,9 @@ def compare_alignments(options: Options) -> Result:
 def compare_words(options: Options) -> Result:
     """Compares words or phones in seconds."""
     from sprintcache.errors import SegmentationError
-    from sprintcache.segmentation import compare_tiers
+    from sprintcache.segmentation import compare_tiers, iter_segmentations, read_tiers
 
+    from ._selection import NameList, choose_names
     from ._tier_comparison import tier_comparison_lines, tier_comparison_record
 
     tier = options.tier or "words"
@@ -103,21 +104,25 @@ def compare_words(options: Options) -> Result:
     segmenter = None
     if not all(is_text(path) for path in titles):
         segmenter = options.segmenter(options.on_alphabet_mismatch)
-    sources = [
-        options.read_words(
-            path,
-            None,
-            failures,
-            tier=tier,
-            frame_shift=shift,
-            segmenter=segmenter,
-        )
-        for path, shift in zip(titles, shifts[:2], strict=True)
-    ]
+    sources = []
+    for path, shift in zip(titles, shifts[:2], strict=True):
+        if segmenter is None or is_text(path):
+            sources.append(read_tiers(path, tier))
+            continue
+        with options.open(path) as archive:
+            words = iter_segmentations(
+                archive,
+                segmenter,
+                options.read_orthographies(archive.segments),
+                frame_shift=shift,
+                failures=failures,
+            )
+            sources.append({segmentation.name: segmentation for segmentation in words})
     for path, source in zip(titles, sources, strict=True):
         if source and not any(segmentation.tier(tier) for segmentation in source.values()):
             raise SegmentationError(f"no tier of {tier}", path=path)
-    names = _choose_segments(options, titles, [*sources[0], *sources[1]])
+    known = NameList(" and ".join(titles), dict.fromkeys([*sources[0], *sources[1]]))
+    names = choose_names(known, options.select, options, segments_only=True)
     silence = {"", "[SILENCE]"} | ({segmenter.names.silence} if segmenter is not None else set())
     result = compare_tiers(
         sources[0], sources[1], tier, names=names, silence=silence, collars=options.collars
@@ -137,16 +142,6 @@ def compare_words(options: Options) -> Result:
     else:
         lines = list(tier_comparison_lines(titles, result, options.collars))
     return Result(lines, draw, "", bool(failures))
-
-
-def _choose_segments(
-    options: Options, titles: tuple[str, str], names: list[str]
-) -> list[str] | None:
-    """The segments of both sources that were selected; None for all."""
-    from ._selection import choose_names
-
-    known = TextNames(" and ".join(titles), dict.fromkeys(names))
-    return choose_names(known, options.select, options, segments_only=True)
 
 
 def short_titles(*paths: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from ._parser import UsageError
 from ._rename import combine_rules
 from ._task import Task
 from ._text import pluralize
-from ._words import TextNames, is_text, report_failures
+from ._words import is_text, report_failures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -116,22 +116,19 @@ def _read(
         read_tiers,
     )
 
-    from ._selection import choose_names
+    from ._selection import NameList, choose_names
 
     segmentations: dict[str, Segmentation] = {}
     segmenter, rename = None, combine_rules(options.rename)
     for path in options.sources:
         if is_text(path):
             tiers = read_tiers(path, tier)
-            names = choose_names(
-                TextNames(path, tiers), options.select, options, segments_only=True
+            known = NameList(path, tiers)
+            names = choose_names(known, options.select, options, segments_only=True)
+            added: Iterable[Segmentation] = map(
+                tiers.__getitem__, tiers if names is None else names
             )
-            _add(
-                segmentations,
-                path,
-                (tiers[name] for name in (tiers if names is None else names)),
-                rename,
-            )
+            _add(segmentations, path, added, rename)
             continue
         if segmenter is None:
             segmenter = options.segmenter(options.on_alphabet_mismatch)

@@ -46,14 +46,6 @@ def read_file(path: str, format_name: str, timing: Timing) -> Content:
         raise FormatError(f"this cannot be read as {format_name}: {error}", path=path) from error
 
 
-def _write_raw(archive: Archive, name: str, _state_names: StateNames | None) -> bytes:
-    return archive.read_bytes(name)
-
-
-def _read_raw(data: bytes, _timing: Timing) -> Content:
-    return Content(data)
-
-
 def _write_text(archive: Archive, name: str, state_names: StateNames | None) -> bytes:
     allophones = None if state_names is None else state_names.allophones
     labeling = None if state_names is None else state_names.labeling
@@ -64,14 +56,14 @@ def _write_text(archive: Archive, name: str, state_names: StateNames | None) -> 
 
 # a writer encodes an entry of an archive, or raises SprintCacheError
 WRITERS: dict[str, Callable[[Archive, str, StateNames | None], bytes | memoryview]] = {
-    "raw": _write_raw,
+    "raw": lambda archive, name, _state_names: archive.read_bytes(name),
     "npy": _array_files.write_npy,
     "npz": _array_files.write_npz,
     "text": _write_text,
 }
 # a reader decodes the bytes of a file, or raises ValueError or a FormatError without path
 _READERS: dict[str, Callable[[bytes, Timing], Content]] = {
-    "raw": _read_raw,
+    "raw": lambda data, _timing: Content(data),
     "npy": _array_files.read_npy,
     "npz": _array_files.read_npz,
 }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ._options import ListOptions
 
 __all__ = [
+    "NameList",
     "SeveralArchives",
     "check_entry",
     "choose_names",
@@ -39,6 +40,24 @@ class NamedEntries(Collection[str], Protocol):
 
     @property
     def segments(self) -> Sequence[str]: ...
+
+
+class NameList(Collection[str]):
+    """The segments of files that are not archives."""
+
+    def __init__(self, path: str, names: Iterable[str]) -> None:
+        self.path = path
+        self.segments = list(names)
+        self._names = frozenset(self.segments)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.segments)
+
+    def __len__(self) -> int:
+        return len(self.segments)
 
 
 class SeveralArchives(Collection[str]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -13,11 +13,11 @@ from ._text import pluralize
 
 if TYPE_CHECKING:
     from sprintcache.errors import SprintCacheError
-    from sprintcache.segmentation import LexiconIndex, Segmentation, Segmenter
+    from sprintcache.segmentation import LexiconIndex, Segmenter
 
     from ._options import Parser
 
-__all__ = ["TextNames", "WordOptions", "add_words", "is_text", "report_failures"]
+__all__ = ["WordOptions", "add_words", "is_text", "report_failures"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,50 +67,6 @@ class WordOptions(StateNameOptions, ReadOptions):
             on_alphabet_mismatch=on_alphabet_mismatch,
         )
 
-    def read_words(
-        self,
-        path: str,
-        names: Iterable[str] | None,
-        failures: list[SprintCacheError],
-        *,
-        tier: str = "words",
-        frame_shift: float | None = None,
-        segmenter: Segmenter | None = None,
-        orthographies: Mapping[str, str | None] | None = None,
-    ) -> dict[str, Segmentation]:
-        """Segmentations of an archive of alignments, or of a text file.
-
-        Args:
-            path: the archive or file.
-            names: segments that are wanted; None: all.
-            failures: errors of segments that are left out are added here.
-            tier: the tier of files that hold one.
-            frame_shift: seconds between frames; None: by the archive's times.
-            segmenter, orthographies: as read before; None: read now.
-        """
-        from sprintcache.segmentation import iter_segmentations, read_tiers
-
-        if is_text(path):
-            tiers = read_tiers(path, tier)
-            if names is None:
-                return tiers
-            return {name: tiers[name] for name in names if name in tiers}
-        with self.open(path) as archive:
-            chosen = archive.segments if names is None else [n for n in names if n in archive]
-            if orthographies is None:
-                orthographies = self.read_orthographies(chosen)
-            return {
-                segmentation.name: segmentation
-                for segmentation in iter_segmentations(
-                    archive,
-                    segmenter or self.segmenter(),
-                    orthographies,
-                    chosen,
-                    frame_shift=frame_shift,
-                    failures=failures,
-                )
-            }
-
 
 def add_words(parser: Parser) -> None:
     """The fields of `WordOptions` beyond those of its bases."""
@@ -138,24 +94,6 @@ def is_text(path: str) -> bool:
         for _, _, names in os.walk(path)
         for name in names
     )
-
-
-class TextNames:
-    """The segments of a text file, as `choose_names` takes an archive."""
-
-    def __init__(self, path: str, names: Iterable[str]) -> None:
-        self.path = path
-        self.segments = list(names)
-        self._names = frozenset(self.segments)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.segments)
-
-    def __len__(self) -> int:
-        return len(self.segments)
 
 
 def report_failures(failures: list[SprintCacheError]) -> None:

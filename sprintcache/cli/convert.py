@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -331,32 +330,14 @@ def _convert(options: Options) -> int:
     return 0
 
 
-class _SourceNames:
-    """The segments of all sources, as `choose_names` takes an archive."""
-
-    def __init__(self, path: str, names: list[str]) -> None:
-        self.path = path
-        self.segments = names
-        self._names = frozenset(names)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.segments)
-
-    def __len__(self) -> int:
-        return len(self.segments)
-
-
 def _choose_names(options: Options) -> list[str] | None:
     """The names to convert; None for all."""
     from sprintcache.convert import segment_names
 
-    from ._selection import choose_names
+    from ._selection import NameList, choose_names
 
     if not options.select and options.list_file is None:
         return None
-    names = list(segment_names(options.sources, options.key, path_map=options.path_mapping))
-    sources = _SourceNames(", ".join(options.sources), names)
+    names = segment_names(options.sources, options.key, path_map=options.path_mapping)
+    sources = NameList(", ".join(options.sources), names)
     return choose_names(sources, options.select, options, segments_only=True)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sprintcache.errors import SprintCacheError
 
@@ -22,7 +21,6 @@ from ._text import pluralize
 
 if TYPE_CHECKING:
     from sprintcache.archive import Archive
-    from sprintcache.entries import EntryInfo
 
     from ._options import Subparsers
 
@@ -77,9 +75,12 @@ def run(options: Options) -> int:
         num_damaged = 0
         if not options.json:
             write_line(_HEAD)
-        for row in _rows(archive, names, with_frames=options.long):
-            num_damaged += row.problem is not None
-            write_line(json.dumps(row.as_dict()) if options.json else row.line())
+        for name in names:
+            fields: dict[str, Any] = archive.entry(name)._asdict()
+            if options.long:
+                fields.update(_content(archive, name))
+            num_damaged += "problem" in fields
+            write_line(json.dumps(fields) if options.json else _line(**fields))
     if num_damaged:
         report(
             f"{pluralize(num_damaged, 'damaged entry', 'damaged entries')}; see sprintcache verify"
@@ -87,51 +88,29 @@ def run(options: Options) -> int:
     return 1 if num_damaged else 0
 
 
-class _ListingRow(NamedTuple):
-    """One entry.
-
-    Attributes:
-        entry: the entry.
-        datatype, frames: None for entries that are not Flow caches, and without `with_frames`.
-        problem: why the entry cannot be decoded, or None.
-        with_frames: whether the head of the entry was read.
-    """
-
-    entry: EntryInfo
-    datatype: str | None
-    frames: int | None
-    problem: str | None
-    with_frames: bool
-
-    def line(self) -> str:
-        """The row as text below _HEAD."""
-        entry = self.entry
-        frames = "-" if self.frames is None else self.frames
-        datatype = "(damaged)" if self.problem is not None else self.datatype or "-"
-        compressed = entry.compressed_size or "-"
-        return (
-            f"{entry.position:14} {compressed:>12} {entry.size:12} {frames:>8} {datatype:24}"
-            f" {entry.name}"
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """The row for JSON."""
-        fields: dict[str, Any] = self.entry._asdict()
-        if self.with_frames:
-            fields.update(datatype=self.datatype, frames=self.frames)
-        if self.problem is not None:
-            fields["problem"] = self.problem
-        return fields
+def _content(archive: Archive, name: str) -> dict[str, Any]:
+    """Datatype and number of frames, None if it is not a Flow cache; or why it is damaged."""
+    fields: dict[str, Any] = {"datatype": None, "frames": None}
+    try:
+        fields["datatype"] = archive.datatype(name)
+        if fields["datatype"] is not None:
+            fields["frames"] = archive.num_frames(name)
+    except SprintCacheError as error:
+        fields["problem"] = error.reason
+    return fields
 
 
-def _rows(archive: Archive, names: Iterable[str], with_frames: bool) -> Iterator[_ListingRow]:
-    """A row for each entry; `with_frames` also reads datatype and number of frames."""
-    for name in names:
-        datatype = frames = problem = None
-        if with_frames:
-            try:
-                datatype = archive.datatype(name)
-                frames = None if datatype is None else archive.num_frames(name)
-            except SprintCacheError as error:
-                problem = error.reason
-        yield _ListingRow(archive.entry(name), datatype, frames, problem, with_frames)
+def _line(
+    name: str,
+    position: int,
+    size: int,
+    compressed_size: int,
+    datatype: str | None,
+    frames: int | None,
+    problem: str | None = None,
+    **_: Any,
+) -> str:
+    """An entry as text below _HEAD."""
+    kind = "(damaged)" if problem is not None else datatype or "-"
+    num_frames = "-" if frames is None else frames
+    return f"{position:14} {compressed_size or '-':>12} {size:12} {num_frames:>8} {kind:24} {name}"
