@@ -7,8 +7,7 @@ without reading and decoding. Every run makes a new file and ends with fsync.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,32 +50,36 @@ def whole(name: str, path: Path, write: Callable[[Path], object]) -> Peer:
 
 
 def h5py_writers(names: Sequence[str], data: Sequence[np.ndarray]) -> dict[str, Any]:
-    """The layout of RETURNN: in the steps that ours takes, and segment by segment."""
+    """The layout of RETURNN from an array of each segment: joined, in the steps that ours takes,
+    and segment by segment."""
     h5py = harness.optional("h5py")
     if h5py is None:
         return {}
-    joined = np.concatenate(data)
-    width = joined.shape[1:]
-    row_bytes = joined[:1].nbytes
+    width = data[0].shape[1:]
+    row_bytes = data[0][:1].nbytes
     rows = (128 << 10) // row_bytes
-    lengths = np.array([[len(array)] * 2 for array in data], np.int32)
+    step = STEP // row_bytes // rows * rows
 
-    def write(path: Path, boundaries: Sequence[int]) -> None:
+    def write(path: Path, parts: Iterable[np.ndarray]) -> None:
+        end = 0
         with h5py.File(path, "w") as file:
             inputs = file.create_dataset(
-                "inputs", (0, *width), joined.dtype, maxshape=(None, *width), chunks=(rows, *width)
+                "inputs", (0, *width), data[0].dtype, maxshape=(None, *width), chunks=(rows, *width)
             )
-            for start, end in pairwise(boundaries):
+            for part in parts:
+                start, end = end, end + len(part)
                 inputs.resize(end, 0)
-                inputs[start:end] = joined[start:end]
-            file["seqLengths"] = lengths
+                inputs[start:end] = part
+            file["seqLengths"] = np.array([[len(array)] * 2 for array in data], np.int32)
             file.create_dataset("seqTags", data=list(names), dtype=h5py.string_dtype())
 
-    steps = [*range(0, len(joined), STEP // row_bytes // rows * rows), len(joined)]
-    segments = [0, *np.cumsum(lengths[:, 0]).tolist()]
+    def steps() -> Iterator[np.ndarray]:
+        joined = np.concatenate(data)
+        return (joined[start : start + step] for start in range(0, len(joined), step))
+
     return {
-        H5PY: lambda path: write(path, steps),
-        "h5py, a segment at a time": lambda path: write(path, segments),
+        H5PY: lambda path: write(path, steps()),
+        "h5py, a segment at a time": lambda path: write(path, data),
     }
 
 

@@ -509,6 +509,7 @@ cdef class Reader(Store):
             if heads:
                 work += 1 << 16 if row.compressed else 0
             else:
+                work += 1 << 12         # its look-up and its checks
                 work += 32 * <uint64_t>row.size if row.compressed else row.size
             if not source_of(&self.core, entry[i]).mapped:
                 work += 1 << 16         # a system call, perhaps a disk

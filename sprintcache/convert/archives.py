@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["ArchiveSink", "ArchiveSource", "ReadSettings"]
 
 _PORTION_BYTES = 4 << 20  # payload that a thread reads at a time
-_PORTION_NAMES = 256
+_PORTION_NAMES = 1024
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,15 @@ class ArchiveSource:
     """Segments of an archive, a bundle or a directory, read ahead in threads.
 
     At most four portions per thread are in memory, each of 4 MiB or of one larger segment. The
-    iterator of `items` belongs to one thread; its reading threads end with it.
+    iterator of `items` belongs to one thread; its reading threads end with it. Labels of
+    alignments are decoded by threads of the core into one array, a portion at a time: new memory
+    for each portion would cost more than decoding.
     """
 
     def __init__(self, path: str | os.PathLike[str], settings: ReadSettings) -> None:
         self._archive = open_archive(path, settings.io, path_map=settings.path_map)
         self._settings = settings
+        self._label_memory = np.empty(0, np.int32)
 
     def __len__(self) -> int:
         return len(self._archive.segments)
@@ -99,11 +102,27 @@ class ArchiveSource:
         self._check_targets(names)
         num_threads = self._settings.num_threads
         num_threads = default_threads() if num_threads is None else num_threads
-        for portion in ordered_map(self._read, self._portions(names), num_threads):
-            if isinstance(portion, LabelBlock):
-                yield portion
+        if not self._begins_with_labels(names):
+            for items in ordered_map(self._read, self._portions(names), num_threads):
+                yield from items
+            return
+        for portion in self._portions(names):
+            try:
+                block = self._label_block(portion, num_threads)
+            except SprintCacheError:  # some are features, or one is damaged: one by one
+                yield from ordered_map(self._item, portion, num_threads)
             else:
-                yield from portion
+                yield block
+
+    def _begins_with_labels(self, names: Collection[str] | None) -> bool:
+        """Whether the first segment is an alignment that is mapped to labels."""
+        settings = self._settings
+        if settings.targets is not None or settings.as_audio or settings.keep_all:
+            return False
+        with suppress(SprintCacheError):  # raised again when it is read
+            for name in self._chosen(names):
+                return self._archive.datatype(name) == "flow-alignment"
+        return False
 
     def _chosen(self, names: Collection[str] | None) -> Iterable[str]:
         segments = self._archive.segments
@@ -132,21 +151,26 @@ class ArchiveSource:
             for run in byte_runs(sizes, _PORTION_BYTES, _PORTION_NAMES):
                 yield portion[run.start : run.stop]
 
-    def _read(self, names: list[str]) -> list[ConvertItem] | LabelBlock:
-        settings = self._settings
-        if settings.targets is None and not (settings.as_audio or settings.keep_all):
-            with suppress(SprintCacheError):  # some are features, or one is damaged: one by one
-                if self._archive.datatype(names[0]) == "flow-alignment":
-                    return self._label_block(names)
+    def _read(self, names: list[str]) -> list[ConvertItem]:
         return [self._item(name) for name in names]
 
-    def _label_block(self, names: list[str]) -> LabelBlock:
+    def _label_block(self, names: list[str], num_threads: int) -> LabelBlock:
         """Alignments as labels, by one call; raises the errors of `Archive.read_labels`."""
         settings = self._settings
         labels, offsets, _ = self._archive.read_labels_packed(
-            names, settings.labeling, on_alphabet_mismatch=settings.on_alphabet_mismatch
+            names,
+            settings.labeling,
+            out=self._label_array,
+            num_threads=num_threads,
+            on_alphabet_mismatch=settings.on_alphabet_mismatch,
         )
         return LabelBlock(names, labels, offsets, int(labels.max(initial=0)))
+
+    def _label_array(self, shape: tuple[int, ...]) -> NDArray[np.int32]:
+        """An array of at least this shape, which the next portion overwrites."""
+        if len(self._label_memory) < shape[0]:
+            self._label_memory = np.empty(shape, np.int32)
+        return self._label_memory
 
     def _item(self, name: str) -> ConvertItem:
         settings = self._settings

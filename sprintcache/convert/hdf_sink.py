@@ -36,7 +36,8 @@ __all__ = ["HdfSink"]
 logger = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 128 << 10  # a segment has a few chunks
-_BUFFERED_CHUNKS = 32
+_CHUNK_NAMES = 1024
+_BUFFERED_NAMES = 4096
 _STRIDE = 4 << 20  # bytes
 _MAX_PENDING = 512  # segments that are added at a time
 _MAX_PENDING_BYTES = 1 << 20
@@ -90,49 +91,81 @@ class _FailSafeFile:
 
 
 class _Column:
-    """A dataset that rows are appended to; they are buffered and written in whole chunks."""
+    """A dataset of numbers that rows are appended to.
+
+    Chunks are written as soon as they are complete, without HDF5's cache of chunks: it would copy
+    each, and write most of them when the file is closed.
+    """
 
     def __init__(
-        self,
-        group: Any,
-        name: str,
-        dtype: DTypeLike,
-        width: tuple[int, ...] = (),
-        row_bytes: int | None = None,
+        self, group: Any, name: str, dtype: DTypeLike, width: tuple[int, ...] = ()
     ) -> None:
-        row_bytes = row_bytes or np.dtype(dtype).itemsize * math.prod(width)
-        rows = max(1, _CHUNK_BYTES // row_bytes)
         self.dtype, self.width = np.dtype(dtype), width
+        rows = max(1, _CHUNK_BYTES // (self.dtype.itemsize * math.prod(width)))
         self.dataset = group.create_dataset(
             name, (0, *width), dtype, maxshape=(None, *width), chunks=(rows, *width)
         )
-        self._rows = np.empty((rows * _BUFFERED_CHUNKS, *width), dtype)
+        self._chunk = np.zeros((rows, *width), dtype)
         self._num_buffered = 0
+        self._num_written = 0
 
     def add(self, rows: NDArray[Any]) -> None:
+        size = len(self._chunk)
         while len(rows):
-            count = min(len(rows), len(self._rows) - self._num_buffered)
-            self._rows[self._num_buffered : self._num_buffered + count] = rows[:count]
+            if not self._num_buffered and len(rows) >= size and rows.flags.c_contiguous:
+                self._write(rows[:size], size)
+                rows = rows[size:]
+                continue
+            count = min(len(rows), size - self._num_buffered)
+            self._chunk[self._num_buffered : self._num_buffered + count] = rows[:count]
             self._num_buffered += count
             rows = rows[count:]
-            if self._num_buffered == len(self._rows):
+            if self._num_buffered == size:
                 self.flush()
 
     def add_all(self, arrays: Sequence[NDArray[Any]]) -> None:
         """Adds the rows of arrays of the dataset's dtype."""
         end = self._num_buffered + sum(map(len, arrays))
-        if end < len(self._rows):
-            np.concatenate(arrays, out=self._rows[self._num_buffered : end])
+        if end < len(self._chunk):
+            np.concatenate(arrays, out=self._chunk[self._num_buffered : end])
             self._num_buffered = end
             return
         for rows in arrays:
             self.add(rows)
 
     def flush(self) -> None:
+        """Writes the buffered rows; only the last chunk may be incomplete."""
+        if self._num_buffered:
+            self._chunk[self._num_buffered :] = 0
+            self._write(self._chunk, self._num_buffered)
+            self._num_buffered = 0
+
+    def _write(self, chunk: NDArray[Any], num_rows: int) -> None:
+        dataset, start = self.dataset.id, self._num_written
+        self._num_written += num_rows
+        dataset.set_extent((self._num_written, *self.width))
+        dataset.write_direct_chunk((start, *[0] * len(self.width)), chunk)
+
+
+class _Names:
+    """A dataset of strings in UTF-8 that names are appended to."""
+
+    def __init__(self, group: Any, name: str, dtype: Any) -> None:
+        self.dataset = group.create_dataset(
+            name, (0,), dtype, maxshape=(None,), chunks=(_CHUNK_NAMES,)
+        )
+        self._names: list[str] = []
+
+    def add(self, names: Sequence[str]) -> None:
+        self._names += names
+        if len(self._names) >= _BUFFERED_NAMES:
+            self.flush()
+
+    def flush(self) -> None:
         start = len(self.dataset)
-        self.dataset.resize(start + self._num_buffered, 0)
-        self.dataset[start:] = self._rows[: self._num_buffered]
-        self._num_buffered = 0
+        self.dataset.resize(start + len(self._names), 0)
+        self.dataset[start:] = np.array(self._names, object)
+        self._names = []
 
 
 class _LabelCount:
@@ -196,7 +229,7 @@ class HdfSink(Sink):
         except BaseException:
             self._destination.discard()
             raise
-        self._tags = _Column(self._file, "seqTags", h5py.string_dtype(), row_bytes=128)
+        self._tags = _Names(self._file, "seqTags", h5py.string_dtype())
         self._lengths = _Column(self._file, "seqLengths", np.int32, (2,))
         self._inputs: _Column | None = None
         self._targets: _Column | None = None
@@ -244,7 +277,7 @@ class HdfSink(Sink):
         self._add_names(block.names, np.repeat(block.lengths[:, np.newaxis], 2, 1))
 
     def _add_names(self, names: Sequence[str], lengths: NDArray[Any]) -> None:
-        self._tags.add(np.array(names, object))
+        self._tags.add(names)
         self._lengths.add(lengths)
         self._output.check()
 

@@ -98,7 +98,8 @@ class LabelBlock(NamedTuple):
 
     Attributes:
         names: of the segments.
-        labels: (N,) int32, those of one segment after the other.
+        labels: (N,) int32, those of one segment after the other; the next block of the source
+            overwrites them.
         offsets: (B + 1,) int64, where the labels of each segment begin, and N.
         largest: the largest label, at least 0.
     """
@@ -111,7 +112,7 @@ class LabelBlock(NamedTuple):
     def items(self) -> Iterator[ConvertItem]:
         """The segments one by one."""
         for name, (start, stop) in zip(self.names, pairwise(self.offsets.tolist()), strict=True):
-            yield ConvertItem(name, self.labels[start:stop])
+            yield ConvertItem(name, self.labels[start:stop].copy())
 
     @property
     def lengths(self) -> NDArray[np.int64]:

@@ -211,6 +211,23 @@ def test_hdf_with_many_chunks(h5py: ModuleType, scratch: Path) -> None:
     assert_same(read_all(scratch / "b.cache"), want)
 
 
+def test_labels_in_several_portions(h5py: ModuleType, kaldi: ModuleType, scratch: Path) -> None:
+    """Portions are decoded into one array, which must not change what was added before."""
+    rng = np.random.default_rng(6)
+    want = {f"s/{i}": rng.integers(0, 500, i % 50, dtype=np.int32) for i in range(2500)}
+    np.savez(scratch / "a.npz", **want)
+    convert([scratch / "a.npz"], scratch / "a.cache")
+    convert([scratch / "a.cache"], scratch / "a.hdf")
+    with h5py.File(scratch / "a.hdf") as file:
+        np.testing.assert_array_equal(file["inputs"], np.concatenate([*want.values()]))
+        assert file["inputs"].chunks < file["inputs"].shape
+        assert file["seqTags"].asstr()[:].tolist() == list(want)
+        assert file["seqLengths"][:, 0].tolist() == [len(array) for array in want.values()]
+    convert([scratch / "a.cache"], scratch / "a.ark")
+    with kaldi.SequentialInt32VectorReader(f"ark:{scratch}/a.ark") as reader:
+        assert_same({key: np.array(value, np.int32) for key, value in reader}, want)
+
+
 # ---- Kaldi
 
 
