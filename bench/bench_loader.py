@@ -65,16 +65,16 @@ def idle(module: Any, report: Report, args: Any, corpus: Corpus) -> None:
         Epochs("read_batch", functools.partial(read_batch, sampler(), None)),
         Epochs("read_batch, into", functools.partial(read_batch, sampler(), BatchBuffers())),
     ]
-    for threads in (1, 2):
+    for name, threads in (("ours", None), ("ours, 2 threads", 2)):
         loader = Loader(ours, sampler(), num_threads=threads)
-        peers.append(Epochs(f"ours, {threads} threads", functools.partial(iter, loader)))
+        peers.append(Epochs(name, functools.partial(iter, loader)))
     wanted = [list(seqs) for seqs in sampler()]
     for peer in peers:
         check(peer.name, peer.batches(), wanted, corpus)
     rounds = args.rounds or (3 if args.quick else 25)
     timings = measure([peer.peer() for peer in peers], corpus.frames, rounds, args.seed)
     report.timings("an epoch with an idle consumer", timings, "read_batch", 160)
-    name = "ours, 2 threads"
+    name = "ours"
     for id, kind, limit in (("wall", "seconds", 1.15), ("processor", "cpu", 1.3)):
         ratios = {
             base: float(
@@ -121,7 +121,7 @@ def busy(module: Any, report: Report, args: Any, corpus: Corpus) -> None:
         ["", "computing, ms a step", "waiting, µs a step", "share"],
         [
             [
-                "ours, 2 threads",
+                "ours",
                 f"{seconds * 1e3:.2f}",
                 f"{statistics.median(steps):.0f}",
                 f"{statistics.median(shares):.2f} %",

@@ -23,7 +23,9 @@ _CHUNK = 64  # names a thread works on at a time
 
 
 def default_threads() -> int:
-    """One thread per processor, at most 8."""
+    """One thread per processor that this process may use, at most 8."""
+    if hasattr(os, "sched_getaffinity"):  # a job on a large machine may have a few processors
+        return min(len(os.sched_getaffinity(0)), 8)
     return min(os.cpu_count() or 1, 8)
 
 

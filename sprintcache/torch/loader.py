@@ -49,6 +49,7 @@ import torch
 
 from sprintcache._checks import integer, require_attribute
 from sprintcache._dataset.reader import BatchBuffers
+from sprintcache._threads import default_threads
 
 from .batch_memory import BatchMemory, PinnedMemory
 from .loader_report import LoaderReport, Meter
@@ -81,8 +82,8 @@ class Loader:
         dataset: MapDataset,
         batch_sampler: Iterable[Sequence[int]],
         *,
-        num_threads: int = 2,
-        prefetch: int = 4,
+        num_threads: int | None = None,
+        prefetch: int = 8,
         transform: Transform | None = None,
         deliver: Transform | None = None,
         pin_memory: bool | None = None,
@@ -93,8 +94,9 @@ class Loader:
         Args:
             dataset: the sequences.
             batch_sampler: a `BatchSampler`, or another iterable of lists of corpus indices.
-            num_threads: threads that read batches, each one at a time. While no batch is ready, the
-                training thread reads as well, except with `transform` or `timeout`.
+            num_threads: threads that read batches, each one at a time; None: 2, or 1 if the process
+                may use no more than two processors. While no batch is ready, the training thread
+                reads as well, except with `transform` or `timeout`.
             prefetch: batches that are read ahead, at most: ready or in progress. Threads that wait
                 go on when three quarters of them were taken.
             transform: called with each `Batch` in a reading thread, several at once; what it
@@ -109,6 +111,8 @@ class Loader:
             TypeError: if `dataset` is not a `MapDataset`.
         """
         require_attribute(dataset, "read", "a MapDataset")
+        if num_threads is None:
+            num_threads = min(max(default_threads() - 1, 1), 2)
         for name, value in (("num_threads", num_threads), ("prefetch", prefetch)):
             if integer(name, value) < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
