@@ -1,14 +1,26 @@
-"""Faults at a time of the test's choice: an exception of a signal handler, and forks."""
+"""Faults at a time or a place of the test's choice: an exception of a signal handler, and forks."""
 
 from __future__ import annotations
 
 import contextlib
+import dis
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
+from types import CodeType
+from typing import Any
 
-__all__ = ["InterruptionError", "alarm", "in_fork", "start_fork", "wait_for_exit"]
+__all__ = [
+    "Interrupt",
+    "InterruptionError",
+    "alarm",
+    "in_fork",
+    "start_fork",
+    "wait_for_exit",
+]
 
 
 class InterruptionError(Exception):
@@ -38,6 +50,58 @@ def alarm(seconds: float, kind: type[BaseException]) -> Iterator[list[bool]]:
         armed.clear()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+
+
+class Interrupt:
+    """Raises an exception where Python runs signal handlers: after calls, at starts and jumps back.
+
+    Attributes:
+        num_passed: how many such points of the modules were passed.
+        position: module, function and line where the exception was raised, "" if it was not.
+    """
+
+    def __init__(self, kind: type[BaseException], index: int, *modules: str) -> None:
+        """For the point of a number, in modules whose names begin so; none for -1."""
+        self._kind = kind
+        self._index = index
+        self._modules = modules
+        self._offsets: dict[int, int] = {}  # of the last instruction, by frame
+        self.num_passed = 0
+        self.position = ""
+
+    def __enter__(self) -> Interrupt:
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+    def _trace(self, frame: Any, event: str, _: object) -> Any:
+        name = frame.f_globals.get("__name__", "")
+        if self.position or not name.startswith(self._modules):
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        if event == "opcode":
+            last = self._offsets.get(id(frame))
+            self._offsets[id(frame)] = frame.f_lasti
+            if last in _points(frame.f_code):
+                if self.num_passed == self._index:
+                    self.position = f"{name}:{frame.f_code.co_name}:{frame.f_lineno}"
+                    raise self._kind("of a signal handler")
+                self.num_passed += 1
+        else:
+            self._offsets.pop(id(frame), None)
+        return self._trace
+
+
+@cache
+def _points(code: CodeType) -> frozenset[int]:
+    """Offsets of the instructions after which handlers may run."""
+    return frozenset(
+        instruction.offset
+        for instruction in dis.get_instructions(code)
+        if instruction.opname in ("CALL", "CALL_FUNCTION_EX", "JUMP_BACKWARD", "RESUME")
+    )
 
 
 def start_fork(task: Callable[[], object]) -> int:

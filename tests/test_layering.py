@@ -48,7 +48,8 @@ plot ray torch compat convert returnn
 cli
 """
 SPRINT_CTL = """
-config errors _pipe.descriptors _pipe.plain_values _sequences.spoken_numbers _sprint.trainer_process
+config errors _pipe.descriptors _pipe.foreign_errors _pipe.plain_values _sequences.spoken_numbers
+_sprint.trainer_process
 _pipe.deadline _pipe.shared_memory _sequences.orthography
 _sprint.criterion _sprint.reporting _trainer.automaton _trainer.batch
 _trainer.process_output

@@ -1,11 +1,13 @@
-"""Descriptors that a child process inherits by number."""
+"""Descriptors that a child process inherits by number, and closing of descriptors."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+from collections import deque
+from itertools import repeat
 
-__all__ = ["above_standard", "is_inherited"]
+__all__ = ["above_standard", "close_all", "is_inherited", "open_pipe"]
 
 _FIRST_FD = 3  # above stdin, stdout and stderr, which may be closed
 
@@ -25,6 +27,30 @@ def above_standard(fd: int) -> int:
         return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FD)
     finally:
         os.close(fd)
+
+
+def open_pipe() -> tuple[int, int]:
+    """Returns both ends of a pipe, above the descriptors of stdin, stdout and stderr."""
+    read_fd, write_fd = os.pipe()
+    try:
+        read_fd = above_standard(read_fd)
+    except BaseException:
+        os.close(write_fd)
+        raise
+    try:
+        return read_fd, above_standard(write_fd)
+    except BaseException:
+        os.close(read_fd)
+        raise
+
+
+def close_all(fds: list[int]) -> None:
+    """Closes descriptors and removes them from their list, the last one first.
+
+    No signal handler runs between the two: an exception of one would leave a descriptor open, or
+    let a later call close one that has the same number by then.
+    """
+    deque(map(os.close, map(fds.pop, repeat(-1, len(fds)))), maxlen=0)
 
 
 def is_inherited(fd: int) -> bool:

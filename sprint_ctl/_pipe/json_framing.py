@@ -20,7 +20,15 @@ import numpy as np
 
 from sprint_ctl.errors import SprintProtocolError
 
-from .plain_values import MAX_DEPTH, READING_ERRORS, brief, check_depth, plain_dtype
+from .foreign_errors import is_foreign
+from .plain_values import (
+    MAX_DEPTH,
+    READING_ERRORS,
+    brief,
+    check_depth,
+    is_plain_dtype,
+    plain_dtype,
+)
 from .shared_memory import ALIGNMENT, order_of
 
 if TYPE_CHECKING:
@@ -96,10 +104,8 @@ class Packer:
 
     def _array(self, array: NDArray[Any]) -> str:
         name = array.dtype.str
-        try:
-            plain_dtype(name)
-        except ValueError:
-            raise TypeError(f"an array of {array.dtype} does not go over the wire") from None
+        if not is_plain_dtype(name):
+            raise TypeError(f"an array of {array.dtype} does not go over the wire")
         order = order_of(array)
         offset = "null"
         if self._memory is not None:
@@ -153,6 +159,8 @@ class Unpacker:
             if isinstance(message, list):
                 check_depth(message)
         except READING_ERRORS as error:
+            if is_foreign(error):
+                raise
             raise SprintProtocolError(
                 "a message cannot be read",
                 expected="its JSON text",

@@ -22,7 +22,8 @@ import numpy as np
 
 from sprint_ctl.errors import SprintProtocolError, SprintTimeoutError
 
-from .plain_values import MAX_DEPTH, READING_ERRORS, brief, plain_dtype
+from .foreign_errors import is_foreign
+from .plain_values import MAX_DEPTH, READING_ERRORS, brief, is_plain_dtype, plain_dtype
 from .shared_memory import order_of
 
 if TYPE_CHECKING:
@@ -49,10 +50,8 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
         if not isinstance(value, np.ndarray):
             return NotImplemented
-        try:
-            plain_dtype(value.dtype.str)
-        except ValueError:
-            raise TypeError(f"an array of {value.dtype} does not go over the wire") from None
+        if not is_plain_dtype(value.dtype.str):
+            raise TypeError(f"an array of {value.dtype} does not go over the wire")
         order = order_of(value)
         stored = bytearray(np.ascontiguousarray(value.T if order == "F" else value))  # writable
         return np.ndarray, (value.shape, value.dtype.str, stored, 0, None, order)
@@ -92,6 +91,8 @@ def loads(body: bytes, deadline: float | None = None) -> tuple[Any, ...]:
     except SprintTimeoutError:
         raise
     except READING_ERRORS as error:
+        if is_foreign(error):
+            raise
         raise SprintProtocolError(
             "a message cannot be read",
             expected="a pickle of plain values and arrays",

@@ -15,9 +15,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["MAX_DEPTH", "READING_ERRORS", "brief", "check_depth", "plain_dtype"]
+__all__ = [
+    "MAX_DEPTH",
+    "READING_ERRORS",
+    "brief",
+    "check_depth",
+    "is_plain_dtype",
+    "plain_dtype",
+]
 
-# what reading malformed bytes can raise; not every Exception: that of a signal handler passes
+# what reading malformed bytes can raise
 READING_ERRORS = (
     ArithmeticError,
     AssertionError,
@@ -53,6 +60,11 @@ def plain_dtype(name: Any) -> np.dtype[Any]:
         if _PLAIN.fullmatch(name):
             return np.dtype(name)
     raise ValueError(f"dtype {brief(name)}")
+
+
+def is_plain_dtype(name: str) -> bool:
+    """Whether `plain_dtype` accepts a name."""
+    return name in _KNOWN or _PLAIN.fullmatch(name) is not None
 
 
 def check_depth(container: Any, depth: int = 0) -> None:

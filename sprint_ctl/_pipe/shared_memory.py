@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .descriptors import above_standard
+from .descriptors import above_standard, close_all
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +38,7 @@ class ArrayMemory:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        self._fds = [fd]  # empty once closed
         self._map: mmap.mmap | None = None
         self._size = 0  # of the mapping
 
@@ -45,7 +46,11 @@ class ArrayMemory:
     def create(cls, name: str) -> ArrayMemory:
         """A new, empty file. Raises OSError if the system does not support it."""
         fd = above_standard(os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
-        fcntl.fcntl(fd, _ADD_SEALS, _SEAL_SHRINK)
+        try:
+            fcntl.fcntl(fd, _ADD_SEALS, _SEAL_SHRINK)
+        except BaseException:
+            os.close(fd)
+            raise
         return cls(fd)
 
     def write(self, arrays: Iterable[tuple[int, Order, NDArray[Any]]], size: int) -> None:
@@ -81,12 +86,10 @@ class ArrayMemory:
             self._map = mmap.mmap(self.fd, self._size)
 
     def close(self) -> None:
-        """Closes the descriptor; views stay valid."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-            self._map = None
-            self._size = 0
+        """Closes the descriptor; views stay valid. Idempotent."""
+        self._map = None
+        self._size = 0
+        close_all(self._fds)
 
 
 def order_of(array: NDArray[Any]) -> Order:

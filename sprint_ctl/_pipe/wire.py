@@ -36,6 +36,8 @@ from sprint_ctl.errors import PipeClosedError, SprintProtocolError, SprintTimeou
 
 from . import pickle_framing
 from .deadline import poll_milliseconds, seconds_left
+from .descriptors import close_all
+from .foreign_errors import is_foreign
 from .json_framing import Packer, Unpacker
 
 if TYPE_CHECKING:
@@ -92,6 +94,7 @@ class Wire:
         self.received_id: int | None = None
         self._read_fd = read_fd
         self._write_fd = write_fd
+        self._fds = [read_fd, write_fd]  # empty once closed
         self._memories = read_memory, write_memory
         self._unpacker = Unpacker(read_memory)
         self._packer = Packer(write_memory)
@@ -192,9 +195,7 @@ class Wire:
 
     def close(self) -> None:
         """Closes the pipe ends and memory files. Idempotent."""
-        for fd in self._pollers:
-            os.close(fd)
-        self._pollers = {}
+        close_all(self._fds)
         for memory in self._memories:
             if memory is not None:
                 memory.close()
@@ -202,7 +203,7 @@ class Wire:
     @property
     def is_closed(self) -> bool:
         """Whether ``close`` was called."""
-        return not self._pollers
+        return not self._fds
 
     # ---- bytes -----------------------------------------------------------------------------
 
@@ -217,7 +218,9 @@ class Wire:
             self._was_soon = time.monotonic() - begin < _SPIN_SECONDS
             try:
                 chunk = os.read(self._read_fd, _AHEAD)
-            except BlockingIOError:
+            except BlockingIOError as error:
+                if is_foreign(error):
+                    raise
                 continue
             if not chunk:
                 raise _closed("the other end has closed the pipe", (len(self._ahead), size))
@@ -244,7 +247,9 @@ class Wire:
         while got < at_least:
             try:
                 count = os.readv(self._read_fd, [view[got:]])
-            except BlockingIOError:
+            except BlockingIOError as error:
+                if is_foreign(error):
+                    raise
                 reached = progress[0] + got, max(progress[1], at_least)
                 self._wait(self._read_fd, deadline, reached)
                 continue
@@ -276,12 +281,14 @@ class Wire:
         while parts:
             try:
                 count = os.writev(self._write_fd, parts[:_MAX_PARTS])
-            except BlockingIOError:
-                self._wait(self._write_fd, deadline, (sent, sent + sum(map(len, parts))))
-                continue
-            except BrokenPipeError:
+            except (BlockingIOError, BrokenPipeError) as error:
+                if is_foreign(error):
+                    raise
                 reached = sent, sent + sum(map(len, parts))
-                raise _closed("the other end has closed the pipe", reached) from None
+                if isinstance(error, BrokenPipeError):
+                    raise _closed("the other end has closed the pipe", reached) from None
+                self._wait(self._write_fd, deadline, reached)
+                continue
             sent += count
             while parts and count >= len(parts[0]):
                 count -= len(parts.pop(0))

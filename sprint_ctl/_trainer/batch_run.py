@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+from sprint_ctl._pipe.foreign_errors import is_foreign
 from sprint_ctl.errors import (
     SprintAutomatonError,
     SprintDiedError,
@@ -19,7 +20,7 @@ from sprint_ctl.errors import (
 )
 
 from .instance import SprintSubprocessInstance
-from .threads import start_threads
+from .threads import NoThreadError, start_threads
 
 __all__ = ["SegmentQueue", "Task", "run_batch"]
 
@@ -129,19 +130,24 @@ class _Worker(threading.Thread):
                 return
             try:
                 self._task(self.instance, index)
-            except (SprintRequestError, SprintAutomatonError) as error:
-                self._has_answered = self._queue.has_answer = True
-                self._queue.refuse(index, error)
             except SprintError as error:
-                if self._queue.is_cancelled:
-                    return
-                logger.warning("%s", error)
-                if isinstance(error, SprintDiedError) and not self._has_answered:
-                    self._queue.put_back(index)  # it may have ended before it was asked
-                elif self._queue.lose(index, error):
-                    self.instance.deaths += 1
+                if is_foreign(error):
+                    raise
+                if isinstance(error, (SprintRequestError, SprintAutomatonError)):
+                    self._has_answered = self._queue.has_answer = True
+                    self._queue.refuse(index, error)
+                elif not self._queue.is_cancelled:
+                    self._lose(index, error)
             else:
                 self._has_answered = self._queue.has_answer = True
+
+    def _lose(self, index: int, error: SprintError) -> None:
+        """Records that Sprint was lost with a segment."""
+        logger.warning("%s", error)
+        if isinstance(error, SprintDiedError) and not self._has_answered:
+            self._queue.put_back(index)  # it may have ended before it was asked
+        elif self._queue.lose(index, error):
+            self.instance.deaths += 1
 
     def _is_ready(self) -> bool:
         """(Re)starts the Sprint unless it runs; False if it is given up."""
@@ -157,10 +163,12 @@ class _Worker(threading.Thread):
             try:
                 instance.init()
             except SprintError as error:
+                if is_foreign(error):
+                    raise
                 queue.last_loss = error
+                logger.warning("%s", error)
                 if not instance.was_ready:
                     break  # it has never worked: it is not tried again and again
-                logger.warning("%s", error)
                 instance.deaths += 1
             else:
                 self._has_answered = True
@@ -189,7 +197,7 @@ def run_batch(
         try:
             try:
                 start_threads(*workers[1:][: len(queue) - 1])
-            except RuntimeError:  # no thread to be had: fewer Sprints do it
+            except NoThreadError:  # fewer Sprints do it
                 logger.warning("no thread can be started for another Sprint")
             workers[0].work()
             for worker in workers[1:]:

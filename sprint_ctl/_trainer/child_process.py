@@ -3,15 +3,14 @@
 Separate from SprintProcess, so that a finalizer can hold them. See there for what a process
 inherits, which thread may call what, and what happens after a fork.
 
-Nothing is lost to an exception of a signal handler, Ctrl-C say, wherever it comes: the process is
-started in a thread, where no handler runs, so its id is always known; `release` may be interrupted
-and called again.
+Nothing is lost to an exception of a signal handler, Ctrl-C say, wherever it comes: everything is
+acquired where no handler runs, so it is always known here; `release` may be interrupted and called
+again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import math
 import os
 import select
@@ -19,17 +18,18 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sprint_ctl._pipe.deadline import deadline_after, poll_until, seconds_left
-from sprint_ctl._pipe.descriptors import above_standard, is_inherited
+from sprint_ctl._pipe.descriptors import above_standard, close_all, is_inherited, open_pipe
+from sprint_ctl._pipe.foreign_errors import is_foreign
 from sprint_ctl._pipe.shared_memory import ArrayMemory
 from sprint_ctl._pipe.wire import Wire
-from sprint_ctl.errors import SprintError
+from sprint_ctl.errors import SprintError, SprintStartError
 
 from .forks import watch_forks
 from .process_output import StderrReader
-from .threads import start_threads
+from .threads import NoThreadError, start_threads, uninterrupted
 
 __all__ = ["ChildProcess"]
 
@@ -39,10 +39,11 @@ _POLL_INTERVAL = 0.01  # seconds, where the system has nothing to wait for
 
 
 class ChildProcess:
-    """Acquires in two steps, `open_wire` and `start`; `release` gives up what was acquired.
+    """`start` acquires, `release` gives up what was acquired.
 
     Attributes:
         owner: id of the process that may use it.
+        command: its command line; empty before `start`.
         pid: process id; 0 before `start`.
         returncode: exit status, or minus the number of a signal; None while the process runs, and
             where the system does not report it because SIGCHLD is ignored.
@@ -50,6 +51,7 @@ class ChildProcess:
 
     def __init__(self) -> None:
         self.owner = os.getpid()
+        self.command: Sequence[str] = ()
         self.pid = 0
         self.returncode: int | None = None
         self._lock = threading.RLock()  # of starting and ending
@@ -57,25 +59,62 @@ class ChildProcess:
         self._has_ended = False
         self._is_reaped = False
         self._popen: subprocess.Popen[bytes] | None = None
-        self._spawn_error: BaseException | None = None
         self._stderr: StderrReader | None = None
         self._process_fd: int | None = None
         self._wire: Wire | None = None
-        self._fds: list[int] = []  # our ends of the pipes, owned by the wire once it exists
-        self._memories: list[ArrayMemory] = []  # likewise
+        self._fds: list[int] = []  # of the process; our ends of the pipes until the wire has them
+        self._memories: list[ArrayMemory] = []  # until the wire has them
         self._child_fds: list[int] = []  # closed once the process has them
         watch_forks(self)
 
     # ---- starting --------------------------------------------------------------------------
 
-    def open_wire(self, shared_memory: bool) -> dict[str, int]:
+    def start(
+        self,
+        command: Callable[[Mapping[str, int]], Sequence[str]],
+        *,
+        inherited: Sequence[int] = (),
+        environment: Mapping[str, str] | None = None,
+        shared_memory: bool = True,
+    ) -> None:
+        """Starts the process.
+
+        Args:
+            command: called, in another thread, with the process's descriptors by their keys in the
+                configuration; returns its command line.
+            inherited: further descriptors for the process; they stay open here.
+            environment: all of its environment variables; None: those of the trainer.
+            shared_memory: open memory files for arrays.
+
+        Raises:
+            SprintStartError: the program cannot be executed, or the system lacks descriptors or
+                threads.
+        """
+
+        def acquire() -> None:
+            with self._lock:
+                if not self._is_released:  # by a second interrupt, before this thread ran
+                    child_fds = self._open_wire(shared_memory)
+                    self.command = command(child_fds)
+                    self._spawn([*child_fds.values(), *inherited], environment)
+                    self._make_wire()
+
+        try:
+            uninterrupted(acquire)
+        except NoThreadError as error:
+            raise SprintStartError(f"Sprint cannot be started: {error}") from None
+
+    def _open_wire(self, shared_memory: bool) -> dict[str, int]:
         """Opens the pipes; returns the child's descriptors by their keys in the configuration."""
-        from_child, c2p = _open_pipe()
-        self._fds.append(from_child)
-        self._child_fds.append(c2p)
-        p2c, to_child = _open_pipe()
-        self._fds.append(to_child)
-        self._child_fds.append(p2c)
+        try:
+            from_child, c2p = open_pipe()
+            self._fds.append(from_child)
+            self._child_fds.append(c2p)
+            p2c, to_child = open_pipe()
+            self._fds.append(to_child)
+            self._child_fds.append(p2c)
+        except OSError as error:
+            raise SprintStartError(f"Sprint cannot be started: {error}") from None
         child_fds = {"c2p_fd": c2p, "p2c_fd": p2c}
         if shared_memory:
             with contextlib.suppress(OSError):  # without: through the pipe
@@ -85,70 +124,44 @@ class ChildProcess:
                 child_fds.update(c2p_memory_fd=read, p2c_memory_fd=write)
         return child_fds
 
-    def start(
-        self,
-        command: Sequence[str],
-        inherited: Sequence[int],
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
-        """Starts the process with further `inherited` descriptors.
-
-        `environment` is all of its environment variables; None: those of the trainer. Raises
-        OSError if the program cannot be executed, or no thread can be started.
-        """
-        from_stderr, stderr = _open_pipe()
-        self._child_fds.append(stderr)
-
-        def spawn() -> None:
-            try:
-                self._spawn(command, inherited, stderr, environment)
-            except BaseException as error:
-                self._spawn_error = error
-
-        self._stderr = StderrReader(from_stderr)
-        thread = threading.Thread(target=spawn, name="start of Sprint", daemon=True)
+    def _spawn(self, inherited: Sequence[int], environment: Mapping[str, str] | None) -> None:
+        """Executes the program, with a thread that reads its stderr."""
         try:
-            start_threads(self._stderr, thread)
-        except RuntimeError as error:
-            raise OSError(errno.EAGAIN, str(error)) from None
-        thread.join()
-        if self._spawn_error is not None:
-            raise self._spawn_error
+            from_stderr, stderr = open_pipe()
+            self._child_fds.append(stderr)
+            self._stderr = StderrReader(from_stderr)
+            start_threads(self._stderr)
+            self._popen = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=None if is_inherited(1) else subprocess.DEVNULL,
+                stderr=stderr,
+                env=environment,
+                pass_fds=inherited,
+                restore_signals=False,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise SprintStartError(f"Sprint cannot be started: {error}") from None
+        self.pid = self._popen.pid
+        with contextlib.suppress(OSError, AttributeError):  # Linux before 5.3
+            self._process_fd = above_standard(os.pidfd_open(self.pid))
+            self._fds.append(self._process_fd)
+        close_all(self._child_fds)
+
+    def _make_wire(self) -> None:
+        """Gives our ends of the pipes and the memory files to a wire."""
         memories = self._memories if len(self._memories) == 2 else (None, None)
         self._wire = Wire(
-            *self._fds,
+            *self._fds[:2],
             read_memory=memories[0],
             write_memory=memories[1],
             process_fd=self._process_fd,
             is_alive=None if self._process_fd is not None else self.is_alive,
         )
-
-    def _spawn(
-        self,
-        command: Sequence[str],
-        inherited: Sequence[int],
-        stderr: int,
-        environment: Mapping[str, str] | None,
-    ) -> None:
-        with self._lock:
-            if self._is_released:  # interrupted before this thread ran
-                return
-            try:
-                self._popen = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=None if is_inherited(1) else subprocess.DEVNULL,
-                    stderr=stderr,
-                    env=environment,
-                    pass_fds=inherited,
-                    restore_signals=False,
-                    start_new_session=True,
-                )
-                self.pid = self._popen.pid
-                with contextlib.suppress(OSError, AttributeError):  # Linux before 5.3
-                    self._process_fd = above_standard(os.pidfd_open(self.pid))
-            finally:
-                _close_all(self._child_fds)
+        del self._fds[:2]
+        if memories is self._memories:
+            self._memories = []
 
     @property
     def wire(self) -> Wire:
@@ -164,7 +177,9 @@ class ChildProcess:
         if not self._has_ended:
             try:
                 info = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:  # SIGCHLD is ignored: the system has reaped it
+            except ChildProcessError as error:  # reaped: SIGCHLD is ignored, or by other code
+                if is_foreign(error):
+                    raise
                 self._has_ended = True
             else:
                 if info is not None:
@@ -215,8 +230,11 @@ class ChildProcess:
             return
         if exit_timeout > 0 and self._wire is not None and self.is_alive():
             deadline = deadline_after(exit_timeout)
-            with contextlib.suppress(SprintError):
+            try:
                 self._wire.send(("exit",), deadline=deadline)
+            except SprintError as error:
+                if is_foreign(error):
+                    raise
             self.wait(deadline)
         for number, timeout in ((signal.SIGTERM, _TERMINATE_TIMEOUT), (signal.SIGKILL, math.inf)):
             if self.is_alive():  # with its group: a wrapper script and its children
@@ -228,8 +246,11 @@ class ChildProcess:
         """Reaps the process and ends its remaining children in the group."""
         if self._popen is None or self._is_reaped:
             return
-        with contextlib.suppress(ChildProcessError):
+        try:
             os.waitpid(self.pid, 0)
+        except ChildProcessError as error:
+            if is_foreign(error):
+                raise
         self._popen.returncode = 0  # keeps its destructor quiet
         # a group that has members keeps its number from being used again
         deadline = deadline_after(_GROUP_TIMEOUT if exit_timeout > 0 else 0)
@@ -242,21 +263,20 @@ class ChildProcess:
         """Sends a signal to the group; False if it has no members."""
         try:
             os.killpg(self.pid, number)
-        except (ProcessLookupError, PermissionError):
+        except (ProcessLookupError, PermissionError) as error:
+            if is_foreign(error):
+                raise
             return False
         return True
 
     def _close_fds(self) -> None:
-        _close_all(self._child_fds)
+        self._process_fd = None
+        close_all(self._child_fds)
         if self._wire is not None:
             self._wire.close()
-        else:
-            _close_all(self._fds)
-            while self._memories:
-                self._memories.pop().close()
-        process_fd, self._process_fd = self._process_fd, None
-        if process_fd is not None:
-            os.close(process_fd)
+        close_all(self._fds)
+        for memory in self._memories:
+            memory.close()
 
     def after_fork(self) -> None:
         """Closes the copies of a fork, so that the end of the trainer reaches Sprint."""
@@ -266,14 +286,3 @@ class ChildProcess:
             self._stderr.after_fork()
         if self._popen is not None:
             self._popen.returncode = 0  # not a child of this process
-
-
-def _open_pipe() -> tuple[int, int]:
-    """Returns both ends of a pipe, above the descriptors of stdin, stdout and stderr."""
-    read_fd, write_fd = os.pipe()
-    return above_standard(read_fd), above_standard(write_fd)
-
-
-def _close_all(fds: list[int]) -> None:
-    while fds:
-        os.close(fds.pop())

@@ -14,12 +14,12 @@ from typing import Any, Protocol
 
 from sprint_ctl._pipe.deadline import lock_timeout
 from sprint_ctl._sequences.sequence_cache import SequenceCache
-from sprint_ctl.errors import SprintError
+from sprint_ctl.errors import SprintError, SprintStartError
 from sprintcache.dataset_base import DatasetSeq
 from sprintcache.ordering import Ordering
 
 from .segment_receiver import SegmentMessage, SegmentStream
-from .threads import start_threads
+from .threads import NoThreadError, start_threads
 
 __all__ = ["EpochReaders", "SegmentConsumer"]
 
@@ -73,10 +73,10 @@ class EpochReaders:
         )
         try:
             start_threads(self._thread)
-        except RuntimeError:  # no thread to be had
+        except NoThreadError as error:
             self.stream = self._thread = None
             stream.close(ask=False)
-            raise
+            raise SprintStartError(f"Sprint cannot be read: {error}") from None
 
     def wait(self, pid: int, epoch: int) -> None:
         """Waits until a Sprint is read to its end, if it is that of the epoch under way."""

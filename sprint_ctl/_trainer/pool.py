@@ -15,7 +15,8 @@ States of a Sprint, and who may use it:
   the next segment.
 * given up: it did not start, or was lost with more than ``max_restarts`` segments in a row. The
   pool drops it; the next batch starts another one.
-* abandoned: the batch was broken off, by Ctrl-C or any other exception that is not a SprintError.
+* abandoned: the batch was broken off, by an exception of a signal handler, Ctrl-C say, whatever its
+  type, or by any other exception that is not a SprintError of ours.
   The pool drops all Sprints of the batch before anything else is done, and each of them is ended:
   its unanswered request must not meet a later one. A batch starts others.
 
@@ -56,7 +57,7 @@ from .batch import log_posteriors_array, sequence_lengths, sequence_names
 from .batch_run import SegmentQueue, Task, run_batch
 from .forks import watch_forks
 from .instance import PooledInstance, SprintSubprocessInstance
-from .threads import start_threads
+from .threads import NoThreadError, start_threads
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -281,7 +282,7 @@ class SprintInstancePool:
                 return
             instances, self.instances = self.instances, []
             threads = [threading.Thread(target=i.exit_handler, daemon=True) for i in instances]
-            with contextlib.suppress(RuntimeError):  # none to be had, at the exit say
+            with contextlib.suppress(NoThreadError):  # at the exit, say
                 start_threads(*threads)
             for instance, thread in zip(instances, threads, strict=True):
                 if thread.ident is not None:

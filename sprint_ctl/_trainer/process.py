@@ -26,7 +26,6 @@ and ends the process within about a second, with exit status 0 between two reque
 
 from __future__ import annotations
 
-import contextlib
 import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +34,7 @@ from typing import Any, NoReturn
 
 import sprint_ctl
 from sprint_ctl._pipe.deadline import deadline_after
+from sprint_ctl._pipe.foreign_errors import is_foreign
 from sprint_ctl._pipe.wire import Wire
 from sprint_ctl.command import CommandLine, find_executable
 from sprint_ctl.config import format_config
@@ -70,8 +70,6 @@ class SprintProcess:
     """A running Sprint and the wire to it.
 
     Attributes:
-        command: its command line.
-        pid: its process id.
         is_ready: set by the user once the process has answered; decides which error its end is.
     """
 
@@ -90,8 +88,8 @@ class SprintProcess:
 
         Args:
             executable: the program, see `find_executable`.
-            arguments: called with the configuration string and the folder for ``pymod-path``;
-                returns the arguments of the program.
+            arguments: called, in another thread, with the configuration string and the folder for
+                ``pymod-path``; returns the arguments of the program.
             config: further pairs of the configuration string; they override ours.
             environment: variables that the process has in addition to those of the trainer.
             inherited: further descriptors for the process; they stay open here.
@@ -107,22 +105,31 @@ class SprintProcess:
         words = find_executable(executable)
         self._child = child = ChildProcess()
         self._finalizer = weakref.finalize(self, child.release, exit_timeout)
+
+        def command(child_fds: Mapping[str, int]) -> list[str]:
+            pairs = {"wire": 2, "parent_pid": child.owner, **child_fds, **(config or {})}
+            return words + arguments(format_config(pairs), MODULE_PATH)
+
         try:
-            child_fds = child.open_wire(shared_memory)
-            pairs = {"wire": 2, "parent_pid": os.getpid(), **child_fds, **(config or {})}
-            self.command = words + arguments(format_config(pairs), MODULE_PATH)
             child.start(
-                self.command,
-                [*child_fds.values(), *inherited],
-                {**os.environ, **environment} if environment else None,
+                command,
+                inherited=inherited,
+                environment={**os.environ, **environment} if environment else None,
+                shared_memory=shared_memory,
             )
-        except BaseException as error:
+        except BaseException:
             self._release(0)
-            # an OSError without a number is not the system's, but of a signal handler
-            if isinstance(error, OSError) and error.errno:
-                raise SprintStartError(f"Sprint cannot be started: {error}") from None
             raise
-        self.pid = child.pid
+
+    @property
+    def command(self) -> Sequence[str]:
+        """Its command line."""
+        return self._child.command
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._child.pid
 
     @property
     def wire(self) -> Wire:
@@ -157,6 +164,8 @@ class SprintProcess:
         try:
             self.wire.send(message, request_id=request_id, deadline=deadline)
         except SprintError as error:
+            if is_foreign(error):
+                raise
             self.fail(error, request=str(message[0]), segment=segment)
 
     def receive(
@@ -171,6 +180,8 @@ class SprintProcess:
         try:
             return self.wire.receive(deadline=deadline)
         except SprintError as error:
+            if is_foreign(error):
+                raise
             self.fail(error, request=request, segment=segment)
 
     def fail(
@@ -225,11 +236,14 @@ class SprintProcess:
     def _last_words(self) -> str | None:
         """The text of an exception that Sprint has sent before it closed the pipe."""
         deadline = deadline_after(_LAST_WORDS_TIMEOUT)
-        with contextlib.suppress(SprintError):
+        try:
             while True:
                 message = self.wire.receive(deadline=deadline)
                 if message[:1] == ("exception",) and len(message) == 2:
                     return str(message[1])
+        except SprintError as error:
+            if is_foreign(error):
+                raise
         return None
 
     def _check_open(self) -> None:

@@ -11,7 +11,8 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from sprint_ctl._pipe.descriptors import above_standard, is_inherited
+from sprint_ctl._pipe.descriptors import above_standard, close_all, is_inherited
+from sprint_ctl._pipe.foreign_errors import is_foreign
 from sprintcache._text_file import open_regular
 from sprintcache.errors import FormatError
 
@@ -66,7 +67,9 @@ def tail_of(path: str | None) -> str:
                 return ""
             file.seek(max(os.fstat(file.fileno()).st_size - _LOG_TAIL, 0))
             return file.read(_LOG_TAIL).decode("utf-8", "replace")
-    except (OSError, FormatError):
+    except (OSError, FormatError) as error:
+        if is_foreign(error):
+            raise
         return ""
 
 
@@ -124,8 +127,7 @@ class StderrReader(threading.Thread):
 
     def _close(self) -> None:
         with self._lock:
-            while self._fds:
-                os.close(self._fds.pop())
+            close_all(self._fds)
 
     def stop(self, timeout: float) -> None:
         """Reads what has arrived and ends the thread. Idempotent."""
@@ -139,8 +141,7 @@ class StderrReader(threading.Thread):
 
     def after_fork(self) -> None:
         """Closes the copies of a fork, where the thread does not run."""
-        while self._fds:
-            os.close(self._fds.pop())
+        close_all(self._fds)
 
     def tail(self) -> str:
         """Returns the last 64 KiB."""

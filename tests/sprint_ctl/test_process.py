@@ -323,28 +323,28 @@ print(process.is_running, process.close(), process.is_running)
 # ---- what does not start -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["stderr of Sprint", "start of Sprint"])
-@pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
-def test_a_start_that_is_broken_off_leaves_nothing(
-    name: str, kind: type[BaseException], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("thread", ["first", "second"])
+def test_a_start_without_threads_leaves_nothing(
+    thread: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No thread to be had, or Ctrl-C just when the thread has started."""
+    """Neither without the thread that starts Sprint, nor without the one that reads its stderr."""
     start(ANSWER).close()
     before = resources()
-    begin = threading.Thread.start
 
-    def broken(thread: threading.Thread) -> None:
-        if thread.name != name or kind is KeyboardInterrupt:
-            begin(thread)
-        if thread.name == name:
-            raise kind("on purpose")
+    def fails(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
 
-    expected = SprintStartError if kind is RuntimeError else kind
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", broken)
-        for _ in range(5):
-            with pytest.raises(expected, match="on purpose"):
-                start("time.sleep(60)")
+        if thread == "second":
+            patch.setattr(threading.Thread, "start", fails)
+        else:
+            threading.stack_size(1 << 46)
+        try:
+            for _ in range(5):
+                with pytest.raises(SprintStartError, match="start new thread"):
+                    start("time.sleep(60)")
+        finally:
+            threading.stack_size(0)
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     assert resources() == before
     assert children == []

@@ -28,6 +28,7 @@ import sprintcache
 from sprint_ctl._sequences.targets import SOFT_KEYS
 from sprint_ctl._trainer import epoch_reader
 from sprint_ctl._trainer.segment_receiver import SegmentStream
+from sprint_ctl._trainer.threads import NoThreadError
 from sprint_ctl.dataset import ExternSprintDataset
 from sprint_ctl.errors import (
     SprintDiedError,
@@ -383,20 +384,25 @@ def stand_in_with(path: Path, python: str = sys.executable, **options: str) -> s
     return str(path)
 
 
-@pytest.mark.parametrize("kind", [KeyboardInterrupt, OSError])
+@pytest.mark.parametrize(
+    ("kind", "expected"), [(KeyboardInterrupt, KeyboardInterrupt), (OSError, SprintStartError)]
+)
 def test_an_epoch_whose_start_fails_can_be_begun_again(
-    kind: type[BaseException], make: Make, monkeypatch: pytest.MonkeyPatch
+    kind: type[BaseException],
+    expected: type[BaseException],
+    make: Make,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Otherwise it would be waited for until the timeout."""
     dataset = make(SMALL)
     with monkeypatch.context() as patch:
         patch.setattr(subprocess, "Popen", Mock(side_effect=kind("at the start")))
         for _ in range(2):
-            with pytest.raises(kind, match="at the start"):
+            with pytest.raises(expected, match="at the start"):
                 dataset.init_seq_order(1)
     with monkeypatch.context() as patch:
-        patch.setattr(epoch_reader, "start_threads", Mock(side_effect=RuntimeError("no thread")))
-        with pytest.raises(RuntimeError, match="no thread"):
+        patch.setattr(epoch_reader, "start_threads", Mock(side_effect=NoThreadError("no thread")))
+        with pytest.raises(SprintStartError, match="no thread"):
             dataset.init_seq_order(1)
     assert len(tags(dataset, 1)) == 24
 
