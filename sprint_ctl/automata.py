@@ -16,7 +16,10 @@ import numpy as np
 from sprintcache.automata import Automata
 from sprintcache.errors import AutomatonError
 
+from ._trainer.automaton import automaton_from_reply, join_automata
+from ._trainer.batch import sequence_names
 from ._trainer.pool import SprintInstancePool
+from .errors import SprintAutomatonError
 
 __all__ = ["LibrasrAutomata", "PoolAutomata", "from_librasr", "from_weighted_fsa"]
 
@@ -44,8 +47,9 @@ class PoolAutomata:
             SprintError: see `SprintInstancePool.get_automata_for_batch`.
         """
         pool = SprintInstancePool.get_global_instance(self.sprint_opts)
-        edges, weights, start_end = pool.get_automata_for_batch(tags)
-        return Automata.from_edges(edges, weights, start_end, tags=list(tags))
+        names = sequence_names(tags)
+        edges, weights, start_end = pool.get_automata_for_batch(names)
+        return Automata.from_edges(edges, weights, start_end, tags=names)
 
 
 class LibrasrAutomata:
@@ -129,39 +133,34 @@ def from_librasr(results: Sequence[Any], tags: Sequence[str] | None = None) -> A
         tags: names of the segments.
 
     Raises:
-        AutomatonError: for arrays of another size than announced, or malformed edges.
+        AutomatonError: for what is not an automaton, or one whose final state cannot be reached.
+            It names the segment.
     """
-    edges, weights, start_end = [], [], []
-    first = 0
-    for number, (num_states, num_edges, flat, costs) in enumerate(results):
-        flat, costs = np.asarray(flat), np.asarray(costs)
-        name = None if tags is None else tags[number]
-        if flat.size != 3 * num_edges or costs.shape != (num_edges,):
+    automata = []
+    for number, result in enumerate(results):
+        try:
+            automata.append(automaton_from_reply(_reply(result)))
+        except SprintAutomatonError as error:
             raise AutomatonError(
-                f"sequence {number}: {num_edges} edges announced",
-                entry=name,
-                expected=f"{3 * num_edges} integers and {num_edges} weights",
-                found=f"{flat.size} and {costs.size}",
-            )
-        rows = np.asarray(flat.reshape(3, -1), np.int64)
-        if rows.size and rows[:2].max() >= num_states:
-            raise AutomatonError(
-                f"sequence {number}: a state is out of range",
-                entry=name,
-                expected=f"below {num_states}",
-                found=int(rows[:2].max()),
-            )
-        rows = np.vstack([rows[:2] + first, rows[2:], np.full((1, num_edges), number)])
-        edges.append(rows)
-        weights.append(costs)
-        start_end.append((first, first + num_states - 1))
-        first += num_states
-    return Automata.from_edges(
-        np.concatenate([np.zeros((4, 0), np.int64), *edges], axis=1),
-        np.concatenate([np.zeros(0, np.float32), *weights]),
-        np.array(start_end, np.int64).reshape(-1, 2).T,
-        tags=tags,
-    )
+                f"sequence {number}: {error.reason}",
+                entry=None if tags is None else tags[number],
+                expected=error.expected,
+                found=error.found,
+            ) from None
+    try:
+        edges, weights, start_end = join_automata(automata)
+    except SprintAutomatonError as error:
+        raise AutomatonError(error.reason, expected=error.expected, found=error.found) from None
+    return Automata.from_edges(edges, weights, start_end, tags=tags)
+
+
+def _reply(result: Any) -> list[Any]:
+    """The result for a segment in the types of a reply of Sprint."""
+    values = list(result) if isinstance(result, (tuple, list)) else [result]
+    arrays = [np.asarray(value) for value in values[2:]]
+    if arrays and arrays[0].ndim == 2 and len(arrays[0]) == 3:
+        arrays[0] = arrays[0].reshape(-1)
+    return [*values[:2], *arrays]
 
 
 def from_weighted_fsa(fsa: Any, tags: Sequence[str] | None = None) -> Automata:
@@ -183,7 +182,7 @@ def from_weighted_fsa(fsa: Any, tags: Sequence[str] | None = None) -> Automata:
     elif len(fields) == 5:
         _, num_edges, edges, weights, start_end = fields
         sequences = np.repeat(np.arange(len(num_edges)), num_edges.astype(np.int64))
-        edges = np.vstack([edges.astype(np.int64), sequences])
+        edges = np.vstack([edges, sequences.astype(edges.dtype)])
     else:
         raise ValueError(f"a WeightedFsa has 4 or 5 fields, not {len(fields)}")
     return Automata.from_edges(edges, weights, start_end, tags=tags)

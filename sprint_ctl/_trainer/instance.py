@@ -9,12 +9,14 @@ answers with an exception leaves it running.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sprint_ctl._pipe.deadline import check_timeouts, deadline_after
+from sprint_ctl._pipe.foreign_errors import is_foreign
 from sprint_ctl._pipe.plain_values import brief
 from sprint_ctl.command import CommandLine, from_returnn, split_command
 from sprint_ctl.errors import (
@@ -35,6 +37,7 @@ __all__ = ["PooledInstance", "SprintSubprocessInstance"]
 _MODULE = "sprint_ctl.control"
 _LOSS = "get_loss_and_error_signal"
 _AUTOMATON = "export_allophone_state_fsa_by_segment_name"
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 class SprintSubprocessInstance:
@@ -218,19 +221,18 @@ class SprintSubprocessInstance:
             answer = self._receive(_LOSS)
             if (
                 len(answer) != 2
-                or not isinstance(answer[0], (float, int))
+                or not _is_float32(answer[0])
                 or not isinstance(answer[1], np.ndarray)
                 or answer[1].shape != self._shape
+                or answer[1].dtype.kind not in "fiu"
             ):
                 self._fail(_LOSS, f"a loss and an error signal of shape {self._shape}", answer)
             if out is None:
                 out = np.empty(self._shape, np.float32)
             out[...] = answer[1]  # which may be overwritten by the next answer
-        except SprintRequestError:
-            self.is_calculating = False
-            raise
         except BaseException:
-            self._abandon()
+            if self.is_calculating:
+                self._abandon()
             raise
         self.is_calculating = False
         return self._segment or "", float(answer[0]), out
@@ -254,16 +256,12 @@ class SprintSubprocessInstance:
         answer = self._ask(_AUTOMATON, seg_name)
         try:
             return automaton_from_reply(answer)
-        except ValueError as wrong:
-            error = SprintAutomatonError(
-                "the automaton from Sprint is malformed",
-                expected=wrong.args[0],
-                found=wrong.args[1],
-                request=_AUTOMATON,
-                segment=seg_name,
-            )
+        except SprintAutomatonError as error:
+            if is_foreign(error):
+                raise
+            error.request, error.segment = _AUTOMATON, seg_name
             self._running().explain(error)
-            raise error from None
+            raise
 
     def probe(
         self, seg_name: str, length: int = 0, labels: int = 0
@@ -298,11 +296,9 @@ class SprintSubprocessInstance:
         try:
             self._send(request, segment, *arguments)
             answer = self._receive(request)
-        except SprintRequestError:
-            self.is_calculating = False
-            raise
         except BaseException:
-            self._abandon()
+            if self.is_calculating:
+                self._abandon()
             raise
         self.is_calculating = False
         return answer
@@ -335,6 +331,7 @@ class SprintSubprocessInstance:
         if received_id is not None and received_id != self._request_id:
             self._fail(request, f"the answer to request {self._request_id}", f"to {received_id}")
         if is_exception:
+            self.is_calculating = False  # answered
             self._raise_remote(request, str(answer[1]))
         if status != ("ok",):
             self._fail(request, '("ok", ...) or ("exception", text)', answer)
@@ -389,6 +386,15 @@ class SprintSubprocessInstance:
             process.close(ask=not self.is_calculating)
         self._process = None
         self.is_calculating = False
+
+
+def _is_float32(value: Any) -> bool:
+    """Whether a value is a number, infinity or NaN that float32 can hold."""
+    if isinstance(value, (int, np.integer)):
+        return bool(abs(value) <= _MAX_FLOAT32)
+    return isinstance(value, (float, np.floating)) and (
+        abs(float(value)) <= _MAX_FLOAT32 or not math.isfinite(value)
+    )
 
 
 class PooledInstance(SprintSubprocessInstance):

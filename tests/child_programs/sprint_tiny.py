@@ -2,7 +2,7 @@
 
 The loss is the number of frames, the error signal twice the log posteriors; the automaton of
 ``a/5`` is a chain of 5 edges. A part of the segment name orders a fault: kill, stop, refuse, slow,
-empty, short.
+empty, short, text, complex, huge, nothing.
 """
 
 from __future__ import annotations
@@ -77,6 +77,15 @@ while True:
         if offset is not None:
             payload = os.pread(int(config["p2c_memory_fd"]), size, offset)
         doubled = array.array("f", [2 * value for value in array.array("f", payload)]).tobytes()
+        loss: object = float(shape[0])
         if "short" in faults:
             shape, doubled = [1, shape[1]], doubled[: 4 * shape[1]]
-        answer(request, ["ok", float(shape[0]), described(dtype, *shape, order=order)], doubled)
+        if "text" in faults:
+            dtype = "|S4"
+        if "complex" in faults:
+            dtype, doubled = "<c8", 2 * doubled
+        if "huge" in faults:
+            loss = 10**400
+        if "nothing" in faults:
+            loss = None
+        answer(request, ["ok", loss, described(dtype, *shape, order=order)], doubled)

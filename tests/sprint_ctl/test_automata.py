@@ -142,14 +142,25 @@ def test_librasr_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("result", "message"),
     [
-        ((2, 2, [0, 1, 0], [0.0]), "2 edges announced.*expected 6 integers.*found 3 and 1"),
-        ((1, 1, [0, 1, 0], [0.0]), "state is out of range: expected below 1, found 1"),
-        ((2, 1, [0, 1, 0], [np.nan]), "no valid weight"),
+        ((2, 2, [0, 1, 0], [0.0]), r"2 edges with arrays of shape \(3,\) and \(1,\)"),
+        ((1, 1, [0, 1, 0], [0.0]), "states below 1.*to state 1 in edge 0"),
+        ((2, 1, [0, -1, 0], [0.0]), "to state -1 in edge 0"),
+        ((2, 1, [0, 1, -1], [0.0]), "emission -1 in edge 0"),
+        ((2, 1, [0, 1, 0], [np.nan]), "nan in edge 0"),
+        ((2, 1, [0, 1, 0], [np.inf]), "a path from state 0 to the final state 1"),
+        ((3, 1, [0, 1, 0], [0.0]), "a path from state 0 to the final state 2"),
+        ((0, 0, [], []), "found 0 states"),
+        ((2, 1, [0, 1.5, 0], [0.0]), "arrays of float64"),
+        ((2, 2, [[0, 1, 0], [0, 1, 0]], [0.0, 0.0]), r"shape \(2, 3\)"),
+        (None, "a reply of 1 values"),
     ],
 )
 def test_malformed_results(result: Any, message: str) -> None:
-    with pytest.raises(AutomatonError, match=f"'s/1'.*{message}"):
-        from_librasr([result], ["s/1"])
+    good = (2, 1, [0, 1, 0], [0.0])
+    with pytest.raises(AutomatonError, match=f"'s/1'.*sequence 1.*{message}"):
+        from_librasr([good, result], ["s/0", "s/1"])
+    for same in (good, (2, 1, [[0], [1], [0]], [0.0])):
+        assert from_librasr([same]).edges.tolist() == [[0], [1], [0], [0]]
     assert len(from_librasr([])) == 0
 
 

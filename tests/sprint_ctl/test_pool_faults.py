@@ -192,14 +192,15 @@ def test_two_bad_segments_in_a_row_do_not_end_a_pool_of_one() -> None:
     pool.close()
 
 
-def test_an_error_signal_of_another_shape_is_refused() -> None:
-    """Also one that could be broadcast."""
+@pytest.mark.parametrize("fault", ["short", "text", "complex", "huge", "nothing"])
+def test_an_answer_of_another_shape_or_type_is_refused(fault: str) -> None:
+    """Also a shape that could be broadcast, and an integer that no float holds."""
     pool = tiny_pool()
     x = random_posteriors(0, 4, 1, 3)
     for _ in range(2):
         with pytest.raises(SprintProtocolError, match=r"shape \(4, 3\)") as caught:
-            pool.get_batch_loss_and_error_signal(x, [4], ["c/short/1"])
-        assert caught.value.segment == "c/short/1"
+            pool.get_batch_loss_and_error_signal(x, [4], [f"c/{fault}/1"])
+        assert caught.value.segment == f"c/{fault}/1"
     assert run_batch(pool, ["c/1"]) == [False]
     pool.close()
 
