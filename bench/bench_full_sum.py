@@ -2,14 +2,16 @@
 
 Two batches: automata that Sprint exported, 300 frames and 79 labels; and CTC automata of random
 labels, 19,000 frames. Results are compared before anything is timed, and ``--check`` does only
-that: with sums in the log domain, PyTorch, RETURNN and, where it is installed, k2. RETURNN's op
-compiles for about a minute when it is first used; ``--no-returnn`` leaves it out. On real automata
-ctc_loss is there for scale: half as many labels as the automaton has states, so another loss.
+that: with sums in the log domain, PyTorch, RETURNN and k2. RETURNN's op compiles for about a minute
+when it is first used; ``--no-returnn`` leaves it out. k2 runs in the interpreter that
+SPRINTCACHE_K2_PYTHON names, since its wheels need an old PyTorch. On real automata ctc_loss is
+there for scale: half as many labels as the automaton has states, so another loss.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from threading import Thread
 from types import ModuleType
@@ -173,18 +175,17 @@ def returnn_run(torch: ModuleType, op: ModuleType, problem: Problem) -> tuple[An
     return scores[0].numpy(), posteriors
 
 
-def k2_losses(torch: ModuleType, problem: Problem) -> Any:
-    """Losses of k2, for sequences of one length."""
-    import k2
+def k2_results(python: str, problem: Problem, folder: Path, rounds: int) -> dict[str, np.ndarray]:
+    """Losses, gradients and seconds of k2 in an interpreter that has it, see k2_peer.py."""
+    from sprintcache.automata.export import k2_text
 
-    from sprintcache.torch import to_k2
-
-    scores = torch.from_numpy(problem.log_probs).transpose(0, 1)
-    padded = torch.nn.functional.pad(scores, (1, 0), value=-1e9).contiguous()
-    spans = [[i, 0, int(length)] for i, length in enumerate(problem.lengths)]
-    dense = k2.DenseFsaVec(padded, torch.tensor(spans, dtype=torch.int32))
-    lattice = k2.intersect_dense(to_k2(problem.automata), dense, output_beam=1e9)
-    return -lattice.get_tot_scores(log_semiring=True, use_double_scores=True).numpy()
+    automata, source, result = problem.automata, folder / "problem.npz", folder / "result.npz"
+    graphs = [k2_text(automata, number) for number in range(len(automata))]
+    np.savez(source, graphs=graphs, log_probs=problem.log_probs, lengths=problem.lengths)
+    command = [python, str(Path(__file__).with_name("k2_peer.py")), str(source), str(result)]
+    subprocess.run([*command, str(rounds)], check=True, timeout=600)
+    with np.load(result) as arrays:
+        return dict(arrays)
 
 
 class Agreement:
@@ -267,14 +268,22 @@ def returnn_rows(
     return True
 
 
-def k2_rows(torch: ModuleType, agreement: Agreement, problems: dict[str, Problem]) -> None:
-    """Compares with k2 where it is installed."""
-    if harness.optional("k2") is None:
+def k2_rows(
+    agreement: Agreement, problems: dict[str, Problem], python: str | None, folder: Path
+) -> list[float]:
+    """Compares with k2 where there is an interpreter that has it; returns its seconds of a call for
+    the first problem."""
+    if python is None:
         agreement.rows.append(["k2", "", "not installed", ""])
-        return
+        return []
+    seconds = []
     for name, problem in problems.items():
-        ours = problem.automata.full_sum(problem.log_probs, problem.lengths).loss
-        agreement.add("k2, float64", name, k2_losses(torch, problem), ours, 1e-5)
+        ours = problem.automata.full_sum(problem.log_probs, problem.lengths)
+        found = k2_results(python, problem, folder, 3 if seconds else 7)
+        seconds = seconds or found["seconds"].tolist()
+        difference = float(np.abs(found["gradient"] + ours.posteriors).max())
+        agreement.add("k2, float64 sums", name, found["loss"], ours.loss, 1e-5, difference)
+    return seconds
 
 
 def main() -> None:
@@ -301,7 +310,8 @@ def main() -> None:
     error = log_domain_rows(agreement, problems)
     ctc_row(torch, agreement, ctc)
     has_op = returnn_rows(torch, op, agreement, problems)
-    k2_rows(torch, agreement, problems)
+    with harness.workspace(args) as folder:
+        k2_seconds = k2_rows(agreement, problems, os.environ.get("SPRINTCACHE_K2_PYTHON"), folder)
     report.table(
         "how far others are from full_sum_loss",
         ["", "automata", "loss, relative", "gradient or posterior, absolute"],
@@ -330,7 +340,8 @@ def main() -> None:
             f"{name} {np.median(timing.seconds) * 1e3:.0f} ms; "
             for name, timing in timings.items()
             if not name.startswith("ours")
-        ).rstrip("; "),
+        ).rstrip("; ")
+        + (f"; k2, 2 threads {np.median(k2_seconds) * 1e3:.0f} ms" if k2_seconds else ""),
     )
     report.figure(
         "full_sum_error",
