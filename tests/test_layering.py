@@ -49,8 +49,7 @@ cli
 """
 SPRINT_CTL = """
 config errors _pipe.descriptors _pipe.foreign_errors _pipe.plain_values _sequences.spoken_numbers
-_sprint.trainer_process
-_pipe.deadline _pipe.shared_memory _sequences.orthography
+_pipe.deadline _pipe.shared_memory _sequences.orthography _sprint.trainer_process
 _sprint.criterion _sprint.reporting _trainer.automaton _trainer.batch
 _trainer.process_output
 _pipe.json_framing _pipe.pickle_framing _sequences.predefined_order _sequences.sequence_cache

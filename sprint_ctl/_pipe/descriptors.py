@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections import deque
+from collections.abc import Iterator
 from itertools import repeat
 
-__all__ = ["above_standard", "close_all", "is_inherited", "open_pipe"]
+__all__ = ["above_standard", "close_all", "is_inherited", "open_pipe", "standard_reserved"]
 
 _FIRST_FD = 3  # above stdin, stdout and stderr, which may be closed
 
@@ -27,6 +29,30 @@ def above_standard(fd: int) -> int:
         return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FD)
     finally:
         os.close(fd)
+
+
+@contextlib.contextmanager
+def standard_reserved() -> Iterator[None]:
+    """Keeps the numbers of stdin, stdout and stderr that are closed from other descriptors.
+
+    For what duplicates a descriptor by itself, as `mmap` does.
+    """
+    reserved: list[int] = []
+    try:
+        for fd in range(_FIRST_FD):
+            if not _is_open(fd):
+                reserved.append(os.open(os.devnull, os.O_RDWR))
+        yield
+    finally:
+        close_all(reserved)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.get_inheritable(fd)
+    except OSError:
+        return False
+    return True
 
 
 def open_pipe() -> tuple[int, int]:
@@ -58,7 +84,4 @@ def is_inherited(fd: int) -> bool:
 
     Where it was closed, the next file that is opened gets its number; Python's are not inherited.
     """
-    try:
-        return os.get_inheritable(fd)
-    except OSError:
-        return False
+    return _is_open(fd) and os.get_inheritable(fd)

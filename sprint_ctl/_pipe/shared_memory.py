@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .descriptors import above_standard, close_all
+from .descriptors import above_standard, close_all, standard_reserved
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +83,8 @@ class ArrayMemory:
         # the old mapping is unmapped with the last view of it
         self._size = os.fstat(self.fd).st_size
         if self._size:
-            self._map = mmap.mmap(self.fd, self._size)
+            with standard_reserved():
+                self._map = mmap.mmap(self.fd, self._size)
 
     def close(self) -> None:
         """Closes the descriptor; views stay valid. Idempotent."""

@@ -14,6 +14,8 @@ import os
 import select
 import threading
 
+from sprint_ctl._pipe.descriptors import open_pipe
+
 from .trainer_process import TrainerProcess
 
 __all__ = ["ORPHANED", "OrphanWatch"]
@@ -31,7 +33,8 @@ class OrphanWatch(threading.Thread):
         self._fd = fd
         self._trainer = trainer
         self._stopped = threading.Event()
-        self._wake_read, self._wake_write = os.pipe()
+        # not where Sprint writes its log, if that is closed
+        self._wake_read, self._wake_write = open_pipe()
 
     def run(self) -> None:
         poller = select.poll()

@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 
+from sprint_ctl._pipe.descriptors import above_standard
+
 __all__ = ["TrainerProcess"]
 
 
@@ -26,7 +28,7 @@ class TrainerProcess:
         self.fd: int | None = None
         if self._is_parent or _is_ancestor(pid):
             with contextlib.suppress(OSError, AttributeError):  # Linux 5.3, Python 3.9
-                self.fd = os.pidfd_open(pid)
+                self.fd = above_standard(os.pidfd_open(pid))
 
     @property
     def needs_polling(self) -> bool:
