@@ -46,7 +46,7 @@ class ChildProcess:
         command: its command line; empty before `start`.
         pid: process id; 0 before `start`.
         returncode: exit status, or minus the number of a signal; None while the process runs, and
-            where the system does not report it because SIGCHLD is ignored.
+            where it is not known, because SIGCHLD is ignored or its handler has waited for it.
     """
 
     def __init__(self) -> None:

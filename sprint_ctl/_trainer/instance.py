@@ -3,8 +3,8 @@
 It belongs to the thread that uses it; only `end` may come from another. One request is under way at
 a time, from before its first byte is sent until its answer is read completely: ``is_calculating``.
 A Sprint whose request was broken off, by an error or by an exception of a signal handler, is ended,
-so that no later request can receive that answer; `init` starts another one. A request that Sprint
-answers with an exception leaves it running.
+so that no later request can receive that answer; `init` starts another one. So is one that has sent
+an answer to no request. A request that Sprint answers with an exception leaves it running.
 """
 
 from __future__ import annotations
@@ -313,10 +313,24 @@ class SprintSubprocessInstance:
     def _send(self, request: str, segment: str | None = None, *arguments: Any) -> None:
         self._request_id += 1
         self._deadline = deadline_after(self._request_timeout)
+        if self._running().wire.version == 1:
+            self._check_silent(request)
         message = (request,) if segment is None else (request, segment, *arguments)
         self._running().send(
             message, request_id=self._request_id, deadline=self._deadline, segment=segment
         )
+
+    def _check_silent(self, request: str) -> None:
+        """Ends a Sprint that has sent something before the request; no id would show it later."""
+        process = self._running()
+        if not process.is_closed and process.wire.has_data():
+            message = process.receive(
+                deadline=self._deadline, request=request, segment=self._segment
+            )
+            if message[:1] == ("exception",) and len(message) == 2:
+                died = process.died(str(message[1]))
+                process.fail(died, request=request, segment=self._segment)
+            self._fail(request, "nothing before the request is sent", message)
 
     def _receive(self, request: str) -> tuple[Any, ...]:
         """Returns what follows "ok" in the answer."""
@@ -390,11 +404,12 @@ class SprintSubprocessInstance:
 
 def _is_float32(value: Any) -> bool:
     """Whether a value is a number, infinity or NaN that float32 can hold."""
+    number: Any = value
     if isinstance(value, (int, np.integer)):
-        return bool(abs(value) <= _MAX_FLOAT32)
-    return isinstance(value, (float, np.floating)) and (
-        abs(float(value)) <= _MAX_FLOAT32 or not math.isfinite(value)
-    )
+        return bool(abs(number) <= _MAX_FLOAT32)
+    if isinstance(value, (float, np.floating)):
+        return abs(float(number)) <= _MAX_FLOAT32 or not math.isfinite(number)
+    return False
 
 
 class PooledInstance(SprintSubprocessInstance):

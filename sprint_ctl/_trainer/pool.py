@@ -204,7 +204,8 @@ class SprintInstancePool:
             return
         self._is_checked = True
         frame = posteriors[0, int(np.argmax(lengths))].astype(np.float64)
-        log_sum = float(np.logaddexp.reduce(frame)) if frame.size else 0.0
+        with np.errstate(invalid="ignore"):
+            log_sum = float(np.logaddexp.reduce(frame)) if frame.size else 0.0
         if not abs(log_sum) <= _MAX_LOG_SUM:
             logger.warning(
                 "these are not log posteriors: the labels of a frame have the log sum %.3g instead"

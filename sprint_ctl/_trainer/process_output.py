@@ -37,7 +37,7 @@ def signal_name(returncode: int | None) -> str | None:
 def describe_end(returncode: int | None) -> str:
     """Returns how a process ended, in words; None: the system does not report it."""
     if returncode is None:
-        return "ended; its exit status is not known, because SIGCHLD is ignored"
+        return "ended; its exit status is not known: SIGCHLD is ignored, or its handler took it"
     name = signal_name(returncode)
     if name is not None:
         return f"ended by {name}"

@@ -23,7 +23,7 @@ import pytest
 
 from sprint_ctl._trainer.batch import log_posteriors_array
 from sprint_ctl._trainer.threads import start_threads
-from sprint_ctl.error_signals import SprintInstancePool
+from sprint_ctl.error_signals import SprintInstancePool, SprintSubprocessInstance
 from sprint_ctl.errors import SprintDiedError, SprintError, SprintProtocolError
 from tests.faults import InterruptionError, alarm, in_fork
 
@@ -370,6 +370,81 @@ def test_an_answer_never_meets_a_later_request(framing: int) -> None:
     pool.close()
 
 
+CHATTY = """
+import os, pickle, struct, sys
+import numpy as np
+config = dict(pair.split(":", 1) for a in sys.argv[1:] if a.startswith("--*.pymod-config=")
+              for pair in a.partition("=")[2].split(","))
+pipe = os.fdopen(int(config["p2c_fd"]), "rb")
+def receive():
+    return pickle.loads(pipe.read(*struct.unpack("<i", pipe.read(4))))
+def framed(*message):
+    body = pickle.dumps(message)
+    return struct.pack("<i", len(body)) + body
+receive()
+more = framed("ok", "chatty", 1)
+while True:
+    os.write(int(config["c2p_fd"]), more)
+    request = receive()
+    if request[0] == "exit":
+        os._exit(0)
+    more = framed("ok", float(request[2]), 2 * request[3])
+    more += more if "answer" in config else framed("exception", "lattice cache lost")
+    if "exception" in config:
+        os.write(int(config["c2p_fd"]), more)
+        os._exit(1)
+"""
+
+
+@pytest.mark.parametrize("extra", ["answer", "exception"])
+def test_what_answers_no_request_is_not_taken_for_an_answer(extra: str) -> None:
+    """In the pickle framing, which has no ids."""
+    pool = tiny_pool(
+        sprintExecPath=[sys.executable, "-c", CHATTY],
+        sprintControlConfig={extra: 1},
+        max_restarts=9,
+    )
+    for seed in range(2):
+        assert not any(run_batch(pool, [f"c/{i}" for i in range(4)], seed))
+    pool.close()
+    sprint = SprintSubprocessInstance(**pool.sprint_opts)
+    x = random_posteriors(1, 2, 3)
+    sprint.get_loss_and_error_signal("c/1", x, np.empty_like(x))
+    kind, words = {
+        "answer": (SprintProtocolError, "nothing before the request"),
+        "exception": (SprintDiedError, "lattice cache lost"),
+    }[extra]
+    with pytest.raises(kind, match=words) as caught:
+        sprint.get_loss_and_error_signal("c/2", x, np.empty_like(x))
+    assert caught.value.segment == "c/2"
+    assert not sprint.is_running
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_what_a_sprint_with_closed_standard_descriptors_writes(closed: str, tmp_path: Path) -> None:
+    """Its log is not written into our pipes or memory files, which may have the free numbers."""
+    noise = "    for fd in (1, 2):\n        with contextlib.suppress(OSError):\n"
+    noise += "            os.write(fd, b'<log>' * 9)\n"
+    noisy = tmp_path / "noisy.py"
+    code = SMALL.read_text().replace("import sys\n", "import contextlib, os, sys\n")
+    noisy.write_text(code.replace("    control.init_segment", f"{noise}    control.init_segment"))
+    script = tmp_path / "sprint.sh"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} {noisy} "$@" {closed}\n')
+    script.chmod(0o755)
+    for framing in (1, 2):
+        pool = small_pool(sprintExecPath=str(script), sprintControlConfig={"wire": framing})
+        x = random_posteriors(framing, 5, 4, 3)
+        tags = [f"c/{i}/5" for i in range(4)]
+        loss, error_signal = pool.get_batch_loss_and_error_signal(x, [5] * 4, tags)
+        assert loss.tolist() == [5] * 4
+        np.testing.assert_array_equal(error_signal, 2 * x)
+        (sprint,) = pool.instances
+        names = {fd: Path(f"/proc/{sprint.pid}/fd/{fd}") for fd in range(3)}
+        files = {fd: os.readlink(path) for fd, path in names.items() if path.is_symlink()}
+        assert len(files) == 3 - closed.count("&"), files
+        pool.close()
+
+
 # ---- arguments ---------------------------------------------------------------------------------
 
 
@@ -428,20 +503,20 @@ def test_lists_are_taken() -> None:
     assert log_posteriors_array(x, 2) is x
 
 
-@pytest.mark.parametrize("kind", ["log posteriors", "half", "logits", "probabilities"])
+@pytest.mark.parametrize("kind", ["log posteriors", "half", "logits", "probabilities", "nan"])
 def test_what_is_not_log_posteriors_is_noticed(
     kind: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
     x = random_posteriors(1, 4, 1, 500)
-    arrays = {"log posteriors": x, "half": x.astype(np.float16), "logits": x + 3}
+    arrays = {"log posteriors": x, "half": x.astype(np.float16), "logits": x + 3, "nan": x * np.nan}
     pool = tiny_pool()
     for _ in range(2):
         loss, _ = pool.get_batch_loss_and_error_signal(arrays.get(kind, np.exp(x)), [4], ["c/1"])
         assert loss.tolist() == [4]
     pool.close()
     words = [record.getMessage() for record in caplog.records]
-    assert len(words) == (kind in ("logits", "probabilities"))
+    assert len(words) == (kind not in ("log posteriors", "half"))
     assert all("log_softmax" in text for text in words)
 
 
