@@ -65,7 +65,7 @@ def sprint_loss(
 
     Args:
         log_posteriors: (time, batch, label), output of a log_softmax; any floating dtype, device
-            and strides; or an array or nested lists, which get no gradient. Frames beyond the
+            and strides; or such an array or nested lists, which get no gradient. Frames beyond the
             length of a sequence may hold anything and get no gradient.
         seq_lengths: (batch,) integers: a tensor on any device, an array or a list.
         tags: names of the segments, as for
@@ -81,7 +81,12 @@ def sprint_loss(
         ValueError: shapes that do not fit, or a sequence without frames.
         SprintError: see `SprintInstancePool.get_batch_loss_and_error_signal`.
     """
-    log_posteriors = torch.as_tensor(log_posteriors)
+    if not isinstance(log_posteriors, torch.Tensor):
+        array = np.asarray(log_posteriors)
+        if array.dtype.kind != "f":
+            raise TypeError(f"log posteriors must be floating numbers, not {array.dtype}")
+        # torch takes neither any strides nor any byte order
+        log_posteriors = torch.from_numpy(np.array(array, np.float32))
     if not log_posteriors.is_floating_point():
         raise TypeError(f"log posteriors must be floating numbers, not {log_posteriors.dtype}")
     if isinstance(seq_lengths, torch.Tensor):

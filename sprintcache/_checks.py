@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from inspect import signature
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["check_arguments", "check_not_negative", "integer", "require_attribute"]
+__all__ = [
+    "check_arguments",
+    "check_not_negative",
+    "integer",
+    "positive_seconds",
+    "require_attribute",
+]
+
+_LONG = 1e18  # seconds; an int may exceed a float
 
 
 def integer(name: str, value: Any) -> int:
@@ -40,3 +50,13 @@ def check_not_negative(**options: float) -> None:
     for name, value in options.items():
         if not value >= 0:
             raise ValueError(f"{name} must be 0 or more, not {value}")
+
+
+def positive_seconds(name: str, value: Any) -> float:
+    """The time as a float, also infinite; TypeError, ValueError for what is not a time above 0."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r:.80}")
+    number: Any = value
+    if not number > 0:
+        raise ValueError(f"{name} must be above 0, not {value}")
+    return float(number) if number < _LONG else math.inf

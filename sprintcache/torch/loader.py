@@ -47,7 +47,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from sprintcache._checks import integer, require_attribute
+from sprintcache._checks import integer, positive_seconds, require_attribute
 from sprintcache._dataset.reader import BatchBuffers
 from sprintcache._threads import default_threads
 
@@ -108,7 +108,7 @@ class Loader:
 
         Raises:
             ValueError: if an option is out of range.
-            TypeError: if `dataset` is not a `MapDataset`.
+            TypeError: if `dataset` is not a `MapDataset`, or `timeout` is not a number.
         """
         require_attribute(dataset, "read", "a MapDataset")
         if num_threads is None:
@@ -116,8 +116,6 @@ class Loader:
         for name, value in (("num_threads", num_threads), ("prefetch", prefetch)):
             if integer(name, value) < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"timeout must be above 0, not {timeout}")
         self.dataset = dataset
         self.batch_sampler = batch_sampler
         self._num_threads = min(num_threads, prefetch)
@@ -125,7 +123,7 @@ class Loader:
         self._transform = transform
         self._deliver = deliver
         self._pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
-        self._timeout = timeout
+        self._timeout = None if timeout is None else positive_seconds("timeout", timeout)
         self._reset()
 
     def _reset(self) -> None:

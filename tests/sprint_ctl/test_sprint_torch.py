@@ -280,6 +280,10 @@ def test_tensors_go_to_the_pool_and_arrays_to_the_loss() -> None:
     np.testing.assert_array_equal(half[:2], 2 * x.detach().bfloat16().float().numpy()[:2])
     pool.close()
     opts = pool.sprint_opts
-    for values in (x.detach().numpy(), x.tolist()):
+    array = x.detach().numpy()
+    fixed = array.copy()
+    fixed.flags.writeable = False
+    others = fixed, array[:, ::-1], array.astype(">f4"), array.astype(np.longdouble)
+    for values in (array, x.tolist(), *others):
         assert sprint_loss(values, *arguments, opts).tolist() == [3, 2]
     assert error_signal.shape == (3, 2, 5)

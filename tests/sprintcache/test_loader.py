@@ -13,6 +13,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -582,6 +584,11 @@ def test_options_out_of_range(dataset: MapDataset) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             Loader(dataset, [], **options)  # type: ignore[arg-type]
+    for wrong in (timedelta(5), Decimal(5), "5", True):
+        with pytest.raises(TypeError, match="timeout must be a number of seconds"):
+            Loader(dataset, [], timeout=wrong)  # type: ignore[arg-type]
+    for long in (float("inf"), 10**400, np.float32(9e9)):
+        assert len(list(Loader(dataset, [[0], [1]], timeout=long))) == 2
     with pytest.raises(TypeError, match="expected a MapDataset, found list"):
         Loader([], [])  # type: ignore[arg-type]
 
