@@ -8,12 +8,19 @@ import gzip
 import os
 import stat
 import zlib
+from contextlib import contextmanager
 from io import BufferedReader
+from typing import IO, TYPE_CHECKING, cast
 
 from .errors import FormatError, TruncatedError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 __all__ = [
     "content_lines",
+    "gzip_errors",
+    "inflated",
     "not_regular",
     "open_input",
     "open_regular",
@@ -23,6 +30,7 @@ __all__ = [
     "read_text",
 ]
 
+_GZIP_MAGIC = b"\x1f\x8b"
 _BLANKS = " \t\r\v\f"  # what Sprint strips; Unicode has more
 _KINDS = {
     stat.S_IFIFO: "a pipe",
@@ -79,6 +87,23 @@ def not_regular(path: str, mode: int) -> FormatError:
     )
 
 
+@contextmanager
+def gzip_errors(path: str) -> Iterator[None]:
+    """Raises FormatError for damaged gzip data, and TruncatedError if they are cut."""
+    try:
+        yield
+    except EOFError as error:
+        raise TruncatedError(f"the gzip file is cut: {error}", path=path) from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise FormatError(f"damaged gzip file: {error}", path=path) from error
+
+
+def inflated(file: BufferedReader) -> IO[bytes]:
+    """The content of a file as a stream, inflated if it is gzipped; for use in `gzip_errors`."""
+    is_gzipped = file.peek(2).startswith(_GZIP_MAGIC)
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if is_gzipped else file
+
+
 def read_inflated(path: str | os.PathLike[str]) -> bytes:
     """The content of a file, inflated if it is gzipped.
 
@@ -92,14 +117,10 @@ def read_inflated(path: str | os.PathLike[str]) -> bytes:
     name = os.fspath(path)
     with open_input(name) as file:
         data = file.read()
-    if not data.startswith(b"\x1f\x8b"):
+    if not data.startswith(_GZIP_MAGIC):
         return data
-    try:
+    with gzip_errors(name):
         return gzip.decompress(data)
-    except EOFError as error:
-        raise TruncatedError(f"the gzip file is cut: {error}", path=name) from error
-    except (OSError, zlib.error) as error:
-        raise FormatError(f"damaged gzip file: {error}", path=name) from error
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
@@ -140,15 +161,8 @@ def read_prefix(path: str | os.PathLike[str], size: int) -> bytes:
         OSError: if it cannot be read.
     """
     name = os.fspath(path)
-    with open_regular(name) as file:
-        if not file.peek(2).startswith(b"\x1f\x8b"):
-            return file.read(size)
-        try:
-            return gzip.GzipFile(fileobj=file).read(size)
-        except EOFError as error:
-            raise TruncatedError(f"the gzip file is cut: {error}", path=name) from error
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise FormatError(f"damaged gzip file: {error}", path=name) from error
+    with open_regular(name) as file, gzip_errors(name):
+        return inflated(file).read(size)
 
 
 def content_lines(path: str | os.PathLike[str]) -> list[tuple[int, str]]:

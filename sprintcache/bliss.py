@@ -8,16 +8,14 @@ is read as a stream, in constant memory.
 
 from __future__ import annotations
 
-import gzip
 import os
 import xml.etree.ElementTree as ElementTree
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import IO, Any, NoReturn, cast
+from typing import Any, NoReturn
 
-from ._text_file import open_regular
-from .errors import CorruptError, FormatError, TruncatedError
+from ._text_file import gzip_errors, inflated, open_regular
+from .errors import CorruptError, FormatError
 
 __all__ = ["Corpus", "Segment"]
 
@@ -90,9 +88,8 @@ class Corpus:
         Raises:
             OSError: if a file cannot be read.
             TruncatedError: if a gzipped file is cut.
-            CorruptError: if a file is not XML, or not a valid corpus: a name missing or used twice,
-            a
-                speaker not defined, non-numeric times, files that include each other.
+            CorruptError: if a file is not XML, or not a valid corpus: a name missing or used
+                twice, a speaker not defined, non-numeric times, files that include each other.
         """
         return self.segments()
 
@@ -334,16 +331,10 @@ def _attribute(path: str, element: ElementTree.Element, name: str) -> str:
 
 def _events(path: str) -> Iterator[tuple[str, ElementTree.Element]]:
     """The start and end of every element of a file, which may be gzipped."""
-    with open_regular(path) as plain:
-        zipped = plain.peek(2).startswith(b"\x1f\x8b")
-        file = cast("IO[bytes]", gzip.GzipFile(fileobj=plain) if zipped else plain)
+    with open_regular(path) as file, gzip_errors(path):
         try:
-            yield from ElementTree.iterparse(file, ("start", "end"))
+            yield from ElementTree.iterparse(inflated(file), ("start", "end"))
         except ElementTree.ParseError as error:
             raise CorruptError(f"not well-formed XML: {error}", path=path) from error
-        except EOFError as error:
-            raise TruncatedError(f"the gzip file is cut: {error}", path=path) from error
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise FormatError(f"damaged gzip file: {error}", path=path) from error
         except (LookupError, ValueError) as error:  # an encoding that is not known
             raise FormatError(f"not well-formed XML: {error}", path=path) from error

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import os
 import re
 import shutil
 import tempfile
-import zlib
 from collections.abc import Collection, Generator, Iterator
 from typing import IO, Any
 
 import numpy as np
 
-from sprintcache._text_file import open_regular
+from sprintcache._text_file import gzip_errors, inflated, open_regular, read_prefix
 from sprintcache.errors import CorruptError, FormatError, UnsupportedError
 
 from .extras import kaldi_module, last_line
@@ -33,7 +31,6 @@ _LOCATION = re.compile(rb"(.+?)(?::([0-9]+))?(?:\[[^]]*\])?")
 _HEAD_BYTES = 4096
 _MAX_OFFSET = 1 << 62  # that a seek accepts
 _GZIP_MAGIC = b"\x1f\x8b"
-_GZIP_ERRORS = (gzip.BadGzipFile, zlib.error, EOFError)
 
 
 def is_ark(path: str | os.PathLike[str]) -> bool:
@@ -171,11 +168,8 @@ class KaldiSource:
             return self._path
         if self._inflated is None:
             self._inflated = tempfile.TemporaryFile(prefix="sprintcache-")  # noqa: SIM115
-            try:
-                with gzip.open(self._path) as file:
-                    shutil.copyfileobj(file, self._inflated, 1 << 20)
-            except _GZIP_ERRORS as error:
-                raise FormatError(f"damaged gzip file: {error}", path=self._path) from error
+            with open_regular(self._path) as file, gzip_errors(self._path):
+                shutil.copyfileobj(inflated(file), self._inflated, 1 << 20)
             self._inflated.flush()
         return f"/proc/self/fd/{self._inflated.fileno()}"
 
@@ -186,17 +180,12 @@ def _is_gzipped(path: str) -> bool:
 
 
 def _read_head(path: str, offset: int = 0) -> bytes:
-    """The first bytes of a file from an offset, inflated if the file is gzipped."""
+    """The first bytes of a file, inflated if the file is gzipped; or those from an offset."""
+    if not offset:
+        return read_prefix(path, _HEAD_BYTES)
     with open_regular(path) as file:
         file.seek(offset)
-        head = file.read(_HEAD_BYTES)
-        if offset or head[:2] != _GZIP_MAGIC:
-            return head
-        file.seek(0)
-        try:
-            return gzip.GzipFile(fileobj=file).read(_HEAD_BYTES)
-        except _GZIP_ERRORS as error:
-            raise FormatError(f"damaged gzip file: {error}", path=path) from error
+        return file.read(_HEAD_BYTES)
 
 
 def _location(line: bytes) -> bytes:
