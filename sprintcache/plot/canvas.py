@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -25,6 +25,7 @@ __all__ = [
     "check_format",
     "check_length",
     "draw_image",
+    "draw_pairs",
     "figure_of",
     "frame_edges",
     "frame_ends",
@@ -34,11 +35,13 @@ __all__ = [
     "points_across",
     "set_title",
     "short",
+    "short_name",
     "width_for",
 ]
 
 BLUE, ORANGE, RED, GRAY = "#0072B2", "#E69F00", "#D55E00", "#999999"  # of Okabe and Ito
 _MAX_FRAMES = 10_000_000
+_MAX_NAME_LENGTH = 30  # at an axis
 _MAX_SHARP = 2000  # columns of an image; of more, neighbors are averaged
 
 
@@ -88,6 +91,11 @@ def short(text: str, max_length: int) -> str:
         return text
     end = max_length // 2
     return f"{text[: max_length - end - 1]}\N{HORIZONTAL ELLIPSIS}{text[-end:]}"
+
+
+def short_name(text: str) -> str:
+    """A name for an axis or a title."""
+    return short(text, _MAX_NAME_LENGTH)
 
 
 def set_title(figure: Figure, text: str) -> None:
@@ -185,6 +193,26 @@ def draw_image(
     cells[:, ::2] = rows
     heights = np.arange(len(rows) + 1) - 0.5
     return axes.pcolormesh(sides, heights, np.ma.masked_invalid(cells), rasterized=True, **options)
+
+
+def draw_pairs(axes: Axes, pairs: Sequence[tuple[str, str, float]], unit: str, title: str) -> None:
+    """A bar for each pair of names that are confused, the first one on top.
+
+    Args:
+        axes: where to draw.
+        pairs: two names, and the length of the bar.
+        unit: of the lengths.
+        title: of the axes.
+    """
+    axes.barh(range(len(pairs)), [length for *_, length in pairs], color=ORANGE)
+    texts = [
+        plain(f"{short_name(first)}  \N{RIGHTWARDS ARROW}  {short_name(second)}")
+        for first, second, _ in pairs
+    ]
+    axes.set_yticks(range(len(pairs)), texts, fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xlabel(unit)
+    axes.set_title(title, fontsize=9)
 
 
 def open_window() -> tuple[Figure, Callable[[], None]]:

@@ -8,7 +8,18 @@ import numpy as np
 
 from sprintcache._checks import require_attribute
 
-from .canvas import BLUE, GRAY, ORANGE, RED, draw_image, new_figure, plain, set_title, short
+from .canvas import (
+    BLUE,
+    GRAY,
+    ORANGE,
+    RED,
+    draw_image,
+    draw_pairs,
+    new_figure,
+    plain,
+    set_title,
+    short_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +36,6 @@ __all__ = ["plot_comparison", "plot_statistics"]
 _MAX_TICKS = 90  # names along an axis
 _MAX_PHONES = 60  # of a confusion matrix
 _MAX_CONFUSIONS = 15
-_MAX_NAME_LENGTH = 30  # at an axis
 _MAX_BINS = 2001  # of a histogram of shifts
 _MAX_NAMED = 4  # labels in a legend
 
@@ -189,9 +199,14 @@ def plot_comparison(
     grid = figure.add_gridspec(2, 2, width_ratios=[1.6, 1])
     confusions = comparison.phones or comparison.units
     _draw_matrix(figure.add_subplot(grid[:, 0]), confusions, names)
-    _draw_most(figure.add_subplot(grid[0, 1]), comparison.units, names)
+    axes = figure.add_subplot(grid[0, 1])
+    title = f"most frequent confusions of {comparison.units.kind}s"
+    draw_pairs(axes, comparison.units.most(_MAX_CONFUSIONS), "frames", title)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     _draw_shifts(figure.add_subplot(grid[1, 1]), comparison, frame_shift, names)
-    text = f"{_name(names[0])} and {_name(names[1])}: {comparison.num_segments} segments, "
+    text = (
+        f"{short_name(names[0])} and {short_name(names[1])}: {comparison.num_segments} segments, "
+    )
     text += f"the same {comparison.units.kind} in {100 * comparison.units.agreement:.2f} %"
     if comparison.phones is not None:
         text += f", the same phone in {100 * comparison.phones.agreement:.2f} %"
@@ -225,20 +240,8 @@ def _draw_matrix(axes: Axes, confusions: Confusions, names: tuple[str, str]) -> 
     axes.set_xticks(range(len(shown)), texts, rotation=90, fontsize=7)
     axes.set_yticks(range(len(shown)), texts, fontsize=7)
     axes.invert_yaxis()
-    axes.set_xlabel(plain(f"{confusions.kind} in {_name(names[1])}"))
-    axes.set_ylabel(plain(f"{confusions.kind} in {_name(names[0])}{most}"))
-
-
-def _draw_most(axes: Axes, confusions: Confusions, names: tuple[str, str]) -> None:
-    most = confusions.most(_MAX_CONFUSIONS)
-    axes.barh(range(len(most)), [frames for *_, frames in most], color=ORANGE)
-    pairs = [(_name(first), _name(second)) for first, second, _ in most]
-    texts = [plain(f"{first}  \N{RIGHTWARDS ARROW}  {second}") for first, second in pairs]
-    axes.set_yticks(range(len(most)), texts, fontsize=7)
-    axes.invert_yaxis()
-    axes.set_xlabel("frames")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_title(f"most frequent confusions of {confusions.kind}s", fontsize=9)
+    axes.set_xlabel(plain(f"{confusions.kind} in {short_name(names[1])}"))
+    axes.set_ylabel(plain(f"{confusions.kind} in {short_name(names[0])}{most}"))
 
 
 def _draw_shifts(
@@ -254,13 +257,9 @@ def _draw_shifts(
     axes.axvline(0, color=RED, linewidth=0.8)
     axes.set_yscale("symlog", linthresh=1)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel(f"shift in ms; right of 0: later in\n{plain(_name(names[1]))}")
+    axes.set_xlabel(f"shift in ms; right of 0: later in\n{plain(short_name(names[1]))}")
     axes.set_ylabel("boundaries")
     apart = comparison.mean_distance * step
     axes.set_title(
         f"{comparison.num_matched} phone boundaries,\n{apart:.1f} ms apart on average", fontsize=9
     )
-
-
-def _name(text: str) -> str:
-    return short(text, _MAX_NAME_LENGTH)

@@ -9,7 +9,7 @@ import numpy as np
 
 from sprintcache._checks import require_attribute
 
-from .canvas import BLUE, GRAY, ORANGE, RED, new_figure, plain, set_title, short
+from .canvas import BLUE, GRAY, ORANGE, RED, draw_pairs, new_figure, plain, set_title, short_name
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["plot_tier_comparison"]
 
 _MAX_CONFUSIONS = 15
-_MAX_LETTERS = 30
 _MAX_BINS = 60
 
 
@@ -51,8 +50,14 @@ def plot_tier_comparison(
     _draw_shifts(axes[0, 0], comparison.errors.start, f"start of a {noun}", names)
     _draw_shifts(axes[1, 0], comparison.errors.end, f"end of a {noun}", names)
     _draw_collars(axes[0, 1], comparison, collars)
-    _draw_confusions(axes[1, 1], comparison)
-    text = f"{_name(names[0])} against {_name(names[1])}: {comparison.num_segments} segments"
+    pairs = [
+        (first or "silence", second or "silence", seconds)
+        for first, second, seconds in comparison.most_confused(_MAX_CONFUSIONS)
+    ]
+    draw_pairs(axes[1, 1], pairs, "seconds", "most time in different symbols")
+    text = (
+        f"{short_name(names[0])} against {short_name(names[1])}: {comparison.num_segments} segments"
+    )
     micro = comparison.micro
     if micro:
         text += f", boundary error {1000 * micro['wbe']:.1f} ms"
@@ -66,7 +71,7 @@ def _draw_shifts(axes: Axes, shifts: Counter[int], title: str, names: tuple[str,
     """A histogram in ms, with the shift that halves it."""
     values = np.array(sorted(shifts), np.int64)
     counts = np.array([shifts[value] for value in values.tolist()], np.int64)
-    axes.set_xlabel(f"{title}, shift in ms; right of 0: later in\n{plain(_name(names[0]))}")
+    axes.set_xlabel(f"{title}, shift in ms; right of 0: later in\n{plain(short_name(names[0]))}")
     axes.set_ylabel("boundaries")
     axes.axvline(0, color=RED, linewidth=0.8)
     if not len(values):
@@ -105,20 +110,3 @@ def _draw_collars(axes: Axes, comparison: TierComparison, collars: Sequence[int]
     axes.set_xlabel("collar in ms")
     axes.set_ylabel("% of the reference's boundaries")
     axes.grid(color=GRAY, alpha=0.3)
-
-
-def _draw_confusions(axes: Axes, comparison: TierComparison) -> None:
-    most = comparison.most_confused(_MAX_CONFUSIONS)
-    axes.barh(range(len(most)), [seconds for *_, seconds in most], color=ORANGE)
-    texts = [
-        plain(f"{_name(first or 'silence')}  \N{RIGHTWARDS ARROW}  {_name(second or 'silence')}")
-        for first, second, _ in most
-    ]
-    axes.set_yticks(range(len(most)), texts, fontsize=7)
-    axes.invert_yaxis()
-    axes.set_xlabel("seconds")
-    axes.set_title("most time in different symbols", fontsize=9)
-
-
-def _name(text: str) -> str:
-    return short(text, _MAX_LETTERS)
