@@ -11,7 +11,7 @@ from sprintcache.errors import SegmentationError
 from .allophone import Allophone, AllophoneNames
 from .matching import Match, match
 from .readings import Arc, LexiconIndex, Node, Readings
-from .runs import FramePhone, Run, words_of
+from .runs import Run, phones_of, spans_of, words_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,17 +79,13 @@ class EmissionMatcher:
         Raises:
             SegmentationError: if the states of a label have different center phones.
         """
-        phones: list[FramePhone] = []
+        runs = []
         has_words = True
-        for run in _label_runs(emission):
-            allophone, state, is_certain = self._of_label(run.state)
+        for label, start, end in spans_of(emission):
+            allophone, state, is_certain = self._of_label(label)
             has_words &= is_certain
-            named = run._replace(allophone=allophone, state=state)
-            last = phones[-1] if phones else None
-            if last is None or last.allophone != allophone or state < last.states[-1].state:
-                phones.append(FramePhone(allophone, [named]))
-            else:
-                last.states.append(named)
+            runs.append(Run(allophone, state, start, end))
+        phones = phones_of(runs)
         return Match(phones, words_of(phones, self.names.silence) if has_words else [])
 
     def _of_label(self, label: int) -> tuple[Allophone, int, bool]:
@@ -120,7 +116,8 @@ class EmissionMatcher:
         self, emission: NDArray[np.uint32], readings: Readings, first_of_several: bool
     ) -> Match:
         """Returns the one reading that the labels follow; see `matching.match`."""
-        reading = match(_label_runs(emission), readings, first_of_several)
+        runs = [Run(_UNKNOWN, *span) for span in spans_of(emission)]  # a label in place of a state
+        reading = match(runs, readings, first_of_several)
         self._add_contexts(reading, emission)
         return reading
 
@@ -189,15 +186,3 @@ def _pattern(arc: Arc, phone: int) -> Allophone:
     return Allophone(
         arc.phones[phone], left or "", right or "", phone == 0, phone == len(arc.phones) - 1
     )
-
-
-def _label_runs(emission: NDArray[np.uint32]) -> list[Run]:
-    """Runs of equal labels; the label is the run's `state`."""
-    begins = np.flatnonzero(np.diff(emission, prepend=~emission[:1]) != 0)
-    ends = np.append(begins[1:], len(emission))
-    return [
-        Run(_UNKNOWN, label, start, end)
-        for label, start, end in zip(
-            emission[begins].tolist(), begins.tolist(), ends.tolist(), strict=True
-        )
-    ]

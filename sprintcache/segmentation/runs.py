@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
     from sprintcache.alignment import Alignment
 
-__all__ = ["FramePhone", "FrameWord", "Run", "heaviest_items", "phones_of", "runs_of", "words_of"]
+__all__ = [
+    "FramePhone",
+    "FrameWord",
+    "Run",
+    "heaviest_items",
+    "phones_of",
+    "runs_of",
+    "spans_of",
+    "words_of",
+]
 
 
 class Run(NamedTuple):
@@ -82,14 +91,16 @@ def heaviest_items(alignment: Alignment) -> tuple[NDArray[np.uint32], NDArray[np
 
 def runs_of(alignment: Alignment, emission: NDArray[np.uint32], names: AllophoneNames) -> list[Run]:
     """Returns the runs of equal ids of an alignment of allophone states."""
+    spans = spans_of(emission)
+    known = names.of(alignment, sorted({id_ for id_, _, _ in spans}))
+    return [Run(*known[id_], start, end) for id_, start, end in spans]
+
+
+def spans_of(emission: NDArray[np.uint32]) -> list[tuple[int, int, int]]:
+    """Returns (id, first frame, frame after the last one) of each stretch of equal ids."""
     begins = np.flatnonzero(np.diff(emission, prepend=~emission[:1]) != 0)
     ends = np.append(begins[1:], len(emission))
-    ids = emission[begins].tolist()
-    known = names.of(alignment, sorted(set(ids)))
-    return [
-        Run(*known[id_], start, end)
-        for id_, start, end in zip(ids, begins.tolist(), ends.tolist(), strict=True)
-    ]
+    return list(zip(emission[begins].tolist(), begins.tolist(), ends.tolist(), strict=True))
 
 
 def phones_of(runs: list[Run]) -> list[FramePhone]:
