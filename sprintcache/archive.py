@@ -21,7 +21,7 @@ import numpy as np
 
 from . import _attributes as attributes
 from ._packing import joined_rows
-from ._reader import FileOrderIterator, Reader, check_out, check_threads
+from ._reader import FileOrderIterator, Reader, batch_room, check_out, check_threads
 from ._signals import AudioDtype, check_audio_dtype, join_audio
 from .alignment import OnMismatch, check_pad, checks_alphabet, label_table
 from .entries import Block, ScanReport
@@ -500,13 +500,7 @@ def _joined_labels(
 ) -> tuple[NDArray[np.int32], NDArray[np.int64] | None, NDArray[np.int64]]:
     """Copies rows into a padded or packed array."""
 
-    def allocate(shape: tuple[int, ...]) -> NDArray[Any]:
-        if out is None:
-            return np.empty(shape, np.int32)
-        array = out(shape) if callable(out) else out
-        check_out(array, len(shape), "int32")
-        if any(np.less(array.shape, shape)):
-            raise ValueError(f"out of shape {array.shape} cannot hold a batch of shape {shape}")
-        return array[tuple(map(slice, shape))]
+    def allocate(shape: tuple[int, ...]) -> NDArray[np.int32]:
+        return batch_room(out, shape, "int32")[tuple(map(slice, shape))]
 
     return joined_rows(rows, layout, allocate, pad)

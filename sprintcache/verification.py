@@ -120,7 +120,14 @@ def verify(
     except (FormatError, FileNotFoundError) as error:
         if not os.path.exists(path):
             raise
-        return _unopened(path, error, num_threads, labeling, progress, io, path_map, finite)
+        members = _members(path, path_map)
+        if not members:
+            return VerifyReport(path, 0, 0, (_problem(error, path),))
+        reports = [
+            verify(member, num_threads, labeling, progress, io, path_map={}, finite=finite)
+            for member in members
+        ]
+        return _joined(path, reports)
 
     def check(run: range) -> list[VerifyReport]:
         try:
@@ -151,30 +158,12 @@ def _joined(path: str, reports: list[VerifyReport]) -> VerifyReport:
     )
 
 
-def _unopened(
-    path: str,
-    error: FormatError | FileNotFoundError,
-    num_threads: int,
-    labeling: AllophoneLabeling | None,
-    progress: Callable[[int, int], None] | None,
-    io: str,
-    path_map: PathMap | None,
-    finite: bool,
-) -> VerifyReport:
-    """The report on an archive that does not open; for a bundle, on each of its members."""
+def _members(path: str, path_map: PathMap | None) -> list[str]:
+    """The archives that a bundle lists, as far as that can be read."""
     try:
-        members = bundle.members(path, path_map) if path.endswith(".bundle") else []
+        return bundle.members(path, path_map) if path.endswith(".bundle") else []
     except (FormatError, OSError):
-        members = []
-    if not members:
-        return VerifyReport(path, 0, 0, (_problem(error, path),))
-    return _joined(
-        path,
-        [
-            verify(member, num_threads, labeling, progress, io, path_map={}, finite=finite)
-            for member in members
-        ],
-    )
+        return []
 
 
 def _table_problems(archive: Archive, path_map: PathMap | None) -> Iterator[Problem]:
@@ -193,7 +182,7 @@ def _table_problems(archive: Archive, path_map: PathMap | None) -> Iterator[Prob
 
 def _has_overlaps(archive: Archive) -> bool:
     """Whether entries of one file share bytes."""
-    sources, begins, ends = archive._extents()
+    sources, begins, ends, *_ = archive._rows_of()
     if np.any(begins[1:] < begins[:-1]) or np.any(sources[1:] != sources[:-1]):
         order = np.lexsort((begins, sources))
         sources, begins, ends = sources[order], begins[order], ends[order]
@@ -222,7 +211,7 @@ def _scan_problems(report: ScanReport) -> Iterator[Problem]:
 
 def _runs(archive: Archive) -> list[range]:
     """Neighboring entries that are checked by one thread."""
-    _, begins, ends = archive._extents()
+    _, begins, ends, *_ = archive._rows_of()
     sizes = np.where(begins < 0, _FILE_BYTES, ends - begins)
     return list(byte_runs(sizes, _RUN_BYTES, _RUN_ENTRIES))
 
