@@ -18,7 +18,7 @@ import numpy as np
 from sprintcache._configuration import Source
 from sprintcache._reader import distinct_ids
 from sprintcache._threads import batch_map
-from sprintcache.alignment import STATE_SHIFT, Alignment
+from sprintcache.alignment import Alignment
 from sprintcache.automata.acceptor import Acceptor
 from sprintcache.automata.builder import AutomatonBuilder
 from sprintcache.errors import AutomatonError, LabelError
@@ -39,7 +39,6 @@ __all__ = ["CHUNK", "AlignJob", "Aligner"]
 CHUNK = 16  # segments that a thread aligns at a time
 MODES = ("viterbi", "baum-welch")
 _MAX_FLOAT = float(np.finfo(np.float32).max)
-_ALLOPHONE_MASK = (1 << STATE_SHIFT) - 1
 
 
 class AlignJob(NamedTuple):
@@ -372,9 +371,8 @@ class _StateSymbols(dict[int, str]):
         self._alphabet = alphabet
 
     def __missing__(self, id_: int) -> str:
-        symbol = self._alphabet.symbol(self._alphabet.allophones[id_ & _ALLOPHONE_MASK])
-        self[id_] = f"{symbol}.{id_ >> STATE_SHIFT}"
-        return self[id_]
+        symbol = self[id_] = self._alphabet.state_symbol(id_)
+        return symbol
 
 
 def _matrix(log_probs: ArrayLike) -> NDArray[np.float32]:

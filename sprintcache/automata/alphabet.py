@@ -6,15 +6,16 @@ The order matters: allophone-state ids decide how states of automata are numbere
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 from sprintcache._text_file import content_lines
+from sprintcache.alignment import ALLOPHONE_MASK, STATE_SHIFT
 from sprintcache.errors import FormatError
 from sprintcache.lexicon import Lexicon
 
-__all__ = ["FINAL", "INITIAL", "Allophone", "Alphabet"]
+__all__ = ["FINAL", "INITIAL", "Allophone", "Alphabet", "StateSymbols"]
 
 INITIAL, FINAL = 1, 2  # word boundary of an allophone: @i, @f
 _SYMBOL = re.compile(r"(?P<phone>[^{}]+)\{(?P<left>[^{}]*)\+(?P<right>[^{}]*)\}(?P<flags>(@[if])*)")
@@ -97,6 +98,11 @@ class Alphabet:
         right = "-".join(name[p - 1] for p in allophone.future) or "#"
         flags = "@i" * bool(allophone.boundary & INITIAL) + "@f" * bool(allophone.boundary & FINAL)
         return f"{name[allophone.phone - 1]}{{{left}+{right}}}{flags}"
+
+    def state_symbol(self, id_: int) -> str:
+        """Returns the symbol of an allophone state by its id, such as ``a{b+c}@i.0``."""
+        allophone = self.allophones[id_ & ALLOPHONE_MASK]
+        return f"{self.symbol(allophone)}.{id_ >> STATE_SHIFT}"
 
     def parse(self, symbol: str) -> Allophone | None:
         """Returns the allophone of a symbol, or None if it is not one of this lexicon."""
@@ -221,6 +227,29 @@ class Alphabet:
         dependent = [self._dependent[phone] for phone in phones]
         cuts = [i for i in range(1, len(phones)) if dependent[i] != dependent[i - 1]]
         return zip([0, *cuts], [*cuts, len(phones)], strict=True)
+
+
+class StateSymbols(Sequence[str]):
+    """Symbols of all allophone states, such as ``a{b+c}@i.0``: states of one number in a row."""
+
+    def __init__(self, alphabet: Alphabet, num_states: int) -> None:
+        self._alphabet = alphabet
+        self._num_states = num_states
+
+    def __len__(self) -> int:
+        return len(self._alphabet) * self._num_states
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"state {index} of {len(self)}")
+        state, allophone = divmod(int(index) % len(self), len(self._alphabet))
+        return self._alphabet.state_symbol(state << STATE_SHIFT | allophone)
 
 
 class _PhoneSet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,9 +21,10 @@ from sprintcache.errors import (
 from sprintcache.lexicon import BLANK, SILENCE, UNKNOWN, Lemma, Lexicon, Pronunciation, tokens
 
 from .acceptor import Acceptor
-from .alphabet import FINAL, INITIAL, Allophone, Alphabet
+from .alphabet import FINAL, INITIAL, Allophone, Alphabet, StateSymbols
 from .automata import Automata
 from .compilation import NONE, boundary_arrays, pronunciation_arrays, tree_arrays
+from .refusals import Refusals
 from .sprint_parameters import builder_keywords, exporter_of
 from .state_tying import StateTying, canonical_tying
 from .transitions import Transition, Transitions
@@ -32,37 +33,13 @@ from .words import EdgeWords
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["AutomatonBuilder", "StateSymbols"]
+__all__ = ["AutomatonBuilder"]
 
 TOPOLOGIES = ("hmm", "ctc", "rna")
 StrPath = str | os.PathLike[str]
 _NO_STATE = 0xFFFFFFF0  # an allophone-state id that does not exist
-_STATE_SHIFT, _ALLOPHONE_MASK = 26, 0x03FFFFFF
 _MAX_STATES, _MAX_REPETITIONS, _MAX_CONTEXT = 16, 255, 8
 _CTC = (0.0, 0.0, float("inf"), 0.0)  # loop, forward, skip, exit
-
-
-class StateSymbols(Sequence[str]):
-    """Symbols of all allophone states, such as ``a{b+c}@i.0``: states of one number in a row."""
-
-    def __init__(self, alphabet: Alphabet, num_states: int) -> None:
-        self._alphabet = alphabet
-        self._num_states = num_states
-
-    def __len__(self) -> int:
-        return len(self._alphabet) * self._num_states
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"state {index} of {len(self)}")
-        state, allophone = divmod(int(index) % len(self), len(self._alphabet))
-        return f"{self._alphabet.symbol(self._alphabet.allophones[allophone])}.{state}"
 
 
 class AutomatonBuilder:
@@ -170,7 +147,6 @@ class AutomatonBuilder:
         self.topology = topology
         self._corpus = corpus
         self._case = case
-        self._silence_repetitions = silence_repetitions
         self._orthographies: dict[str, str | None] | None = None
         transitions = _transition_model(
             transitions,
@@ -244,6 +220,7 @@ class AutomatonBuilder:
         if topology == "ctc":
             transitions.check_ctc(num_sets)
         self._numbers, tree = tree_arrays(self.lexicon)
+        self._refusals = Refusals(self.lexicon, alphabet, self._numbers)
         self._lemma_symbols = [lemma.symbol for lemma in self.lexicon.lemmas]
         self._model = self._compiled(
             **tree,
@@ -330,7 +307,7 @@ class AutomatonBuilder:
         except RefusalError as refusal:
             code, index, detail = refusal.args
             tag = None if tags is None else tags[index]
-            raise self._error(code, detail, orthographies[index], tag) from None
+            raise self._refusals.error(code, detail, orthographies[index], tag) from None
         edges, weights, start_end, states, groups, begin, lemmas = result
         words = [self._lemma_symbols[lemma] for lemma in lemmas.tolist()]
         candidates = [tuple(words[first:last]) for first, last in pairwise(begin.tolist())]
@@ -412,7 +389,7 @@ class AutomatonBuilder:
         for orthography, graph in zip(orthographies, graphs, strict=True):
             if len(graph) == 2:
                 code, detail = graph
-                results.append(self._error(code, detail, orthography, None))
+                results.append(self._refusals.error(code, detail, orthography))
                 continue
             initial, begin, target, label, weight, final_weight, pronunciation, words = graph
             results.append(
@@ -464,62 +441,6 @@ class AutomatonBuilder:
             silence_state=_NO_STATE if self.silence_state is None else self.silence_state,
             blank_state=_NO_STATE if self.blank_state is None else self.blank_state,
         )
-
-    def _state_symbol(self, id_: int) -> str:
-        index = (id_ >> _STATE_SHIFT) * len(self.alphabet) + (id_ & _ALLOPHONE_MASK)
-        return self.state_symbols[index]
-
-    def _error(self, code: str, detail: int, orthography: str, tag: str | None) -> AutomatonError:
-        """The error of a refusal by the compiled builder."""
-        words = tokens(orthography)
-        if code == "no-pronunciation":
-            reason = self._missing_pronunciation(words, detail)
-        elif code == "no-label":
-            reason = f"the state tying has no label for {self._state_symbol(detail)}"
-        elif code in ("cycle", "epsilon-cycle"):
-            reason = f"the automaton is cyclic: {self._cause_of_cycle()}"
-        elif code == "two-loops":
-            reason = f"two loops at a state: {self._state_symbol(detail)} may follow itself"
-        elif code == "label-loop":
-            reason = (
-                f"{self._state_symbol(detail)} loops, and the topology rna has no loops:"
-                " use silence_repetitions=False"
-            )
-        elif code == "no-edges" or (code == "no-path" and not words):
-            skipped = [word for word in words if word not in self._numbers]
-            if skipped and self.lexicon.special(UNKNOWN) is None:
-                reason = f"word {skipped[0]!r} is not in the lexicon"
-            else:
-                reason = "every path is forbidden" if words else "empty orthography without silence"
-        else:
-            reason = {
-                "too-large": "the automaton is too large",
-                "no-path": "the transition weights forbid every path",
-                "no-allophones": "its phones have no sequence of allophones",
-            }[code]
-        shown = orthography if len(orthography) <= 60 else f"{orthography[:60]}..."
-        return AutomatonError(f"{reason} (orthography {shown!r})", entry=tag)
-
-    def _missing_pronunciation(self, words: list[str], token: int) -> str:
-        if token >= len(words):
-            return "an orthography without a path"
-        word = words[token]
-        if word in self._numbers:
-            return f"word {word!r} has no pronunciation"
-        if self.lexicon.special(UNKNOWN) is None:
-            return f"word {word!r} is not in the lexicon"
-        return f"unknown word {word!r}: the lemma special='unknown' has no pronunciation"
-
-    def _cause_of_cycle(self) -> str:
-        loops = [lemma.symbol for lemma in self.lexicon.lemmas if "" in lemma.orthographies]
-        if len(loops) > 1:
-            return f"{' and '.join(map(repr, loops))} may alternate everywhere"
-        if loops:
-            return (
-                f"{loops[0]!r} may follow itself with several pronunciations or contexts;"
-                " use silence_repetitions=False"
-            )
-        return "words without phones may follow themselves"
 
 
 def _phons(lexicon: Lexicon, role: str) -> tuple[Pronunciation, ...]:

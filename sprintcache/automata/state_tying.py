@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sprintcache._text_file import content_lines
+from sprintcache.alignment import STATE_SHIFT
 from sprintcache.errors import AutomatonError, FormatError, UnsupportedError
 
 from .alphabet import FINAL, Alphabet
@@ -27,7 +28,6 @@ TYINGS = (
 _ALIASES = {"none": "no-tying", "lut": "lookup", "decision-tree": "cart"}
 _DENSE = ("no-tying-dense", "diphone-dense", "monophone-dense")
 _MAX_STATES = 16
-_STATE_SHIFT = 26
 
 
 def canonical_tying(name: str) -> str:
@@ -177,7 +177,7 @@ class StateTying:
                     table[state, index] = label
             return table
         if self.kind == "no-tying":
-            first = np.arange(num_states, dtype=np.uint32)[:, None] << _STATE_SHIFT
+            first = np.arange(num_states, dtype=np.uint32)[:, None] << STATE_SHIFT
             table = (first | np.arange(len(allophones), dtype=np.uint32)).astype(np.uint32)
             self.num_labels = int(table.max(initial=0)) + 1
             return table
