@@ -3,7 +3,7 @@
 # make docs      the documentation, in docs/_build/html
 # make bench     figures against numpy, h5py, kaldi_native_io, RETURNN and torch (installs these)
 # make sanitize  the tests of malformed input under address and undefined-behavior sanitizers
-# make soak      1,000 epochs from Sprint processes: descriptors, threads, processes and memory
+# make soak      an hour of pools, datasets, loaders, archives: descriptors, threads, memory stay
 # make fuzz      fuzzers of all readers, FUZZ_SECONDS (60) each; needs clang
 # make fuzz-replay  their corpus under address and undefined-behavior sanitizers
 # make threads   concurrent reads, passes and close under the thread sanitizer
@@ -59,9 +59,11 @@ bench: $(VENV)/installed
 	$(PIP) "sprintcache[bench]"
 	$(BIN)/python bench/run.py
 
+SOAK_SECONDS ?= 3600
+
 soak: $(VENV)/tested
-	SPRINTCACHE_EPOCHS=1000 $(BIN)/python -m pytest -q --timeout=3600 -o faulthandler_timeout=3500 \
-	tests/sprint_ctl/test_sprint_dataset.py -k many_epochs
+	$(PIP) "sprintcache[torch]"
+	$(BIN)/python tools/soak.py $(SOAK_SECONDS)
 
 crashes: $(VENV)/tested
 	SPRINTCACHE_CRASHES=all $(BIN)/python -m pytest -q -s --timeout=3600 \

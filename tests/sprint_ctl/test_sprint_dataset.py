@@ -670,20 +670,11 @@ def full_cache_dropped() -> None:
     wait_until(lambda: dataset._cache.num_added > 2)
 
 
-def memory() -> int:
-    """KiB of this process that are its own."""
-    text = Path("/proc/self/smaps_rollup").read_text()
-    return sum(int(line.split()[1]) for line in text.splitlines() if "Private" in line)
-
-
 def test_many_epochs_leave_nothing(tmp_path: Path) -> None:
-    """SPRINTCACHE_EPOCHS=1000 for the long form."""
-    epochs = int(os.environ.get("SPRINTCACHE_EPOCHS", "12"))
     dataset = open_dataset(SMALL, prefetch_epochs=1)
     dataset.SprintCachedSeqsMax = 4
-    used: list[tuple[int, int]] = []
     before = None
-    for epoch in range(1, epochs + 1):
+    for epoch in range(1, 13):
         dataset.init_seq_order(epoch)
         if epoch % 3 == 0:
             dataset.load_seqs(0, 3)  # and leaves
@@ -695,13 +686,7 @@ def test_many_epochs_leave_nothing(tmp_path: Path) -> None:
             current = resources(tmp_path / "tmp")
             before = before or current
             assert current == before
-            gc.collect()
-            used.append((len(gc.get_objects()), memory()))
     dataset.close()
-    if len(used) > 20:  # what the allocator keeps comes and goes: 5 MiB
-        objects, kib = np.max(used[-10:], axis=0) - np.max(used[5:15], axis=0)
-        assert objects < 200
-        assert kib < 8192
 
 
 # ---- other processes ---------------------------------------------------------------------------
