@@ -15,7 +15,7 @@ import bisect
 import logging
 import os
 import struct
-from collections.abc import Iterable, KeysView, Mapping, Sequence
+from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from sprintcache._files import Part
@@ -46,9 +46,11 @@ START_TAG = struct.pack("<I", 0xAA55AA55)
 END_TAG = struct.pack("<I", 0x55AA55AA)
 _FLAG_AT = 8  # in the header: whether there is a table
 _OVERHEAD = 24  # bytes of an entry without name and data
+_TABLE_PIECE = 1 << 20  # bytes of the table that are written at a time
 
 _pack_size = struct.Struct("<I").pack
 _pack_sizes = struct.Struct("<III").pack
+_pack_position = struct.Struct("<QII").pack
 
 
 class EntryRow(NamedTuple):
@@ -76,15 +78,31 @@ class EntryRow(NamedTuple):
 class _RunRows(NamedTuple):
     """Rows of a run, as columns: small entries would feel the time for an object each."""
 
+    begin: int
     names: list[str]
-    positions: NDArray[np.int64]
     sizes: NDArray[np.uint32]
     compressed_sizes: NDArray[np.uint32]
+
+    @property
+    def stored(self) -> bytes:
+        """The rows as stored."""
+        return table_rows(self.names, self.sizes, self.compressed_sizes, self.begin)[0]
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """(N,) positions of the entries."""
+        return table_rows(self.names, self.sizes, self.compressed_sizes, self.begin)[1]
 
 
 def raw_name(name: str) -> bytes:
     """A name as stored: UTF-8, surrogates as their bytes."""
     return name.encode("utf-8", "surrogateescape")
+
+
+def _stored_row(item: tuple[str, EntryRow]) -> bytes:
+    """A row of the table as stored (archive format, section 2.2)."""
+    raw = raw_name(item[0])
+    return _pack_size(len(raw)) + raw + _pack_position(*item[1])
 
 
 def entry_head(raw: bytes, size: int, compressed_size: int) -> bytes:
@@ -129,9 +147,6 @@ class ArchiveLayout:
         self._holes_of: dict[int, list[int]] = {}  # size -> positions
         self._dirty_end = os.fstat(fd).st_size  # old bytes may be left up to this offset
         self._out = WriteBuffer(fd)
-        # the rows as stored, while runs are all that was written to an empty file
-        self._stored_rows: list[bytes] | None = None
-        self._num_stored_rows = 0
 
     @property
     def names(self) -> KeysView[str]:
@@ -142,7 +157,8 @@ class ArchiveLayout:
     def rows(self) -> dict[str, EntryRow]:
         """The entries by name, in the order of the table."""
         for run in self._runs:
-            rows = zip(*(column.tolist() for column in run[1:]), strict=True)
+            columns = run.positions, run.sizes, run.compressed_sizes
+            rows = zip(*(column.tolist() for column in columns), strict=True)
             self._rows.update(zip(run.names, map(EntryRow._make, rows), strict=True))
         self._runs.clear()
         return cast("dict[str, EntryRow]", self._rows)
@@ -152,7 +168,6 @@ class ArchiveLayout:
         self._out.write([HEADER], 0)
         self._dirty_end = len(HEADER)
         self.changed = True
-        self._stored_rows = []
 
     def load_holes(self) -> None:
         """Reads the end of the entries and the holes from the table.
@@ -219,7 +234,6 @@ class ArchiveLayout:
         """
         raw = raw_name(name)
         self._touch()
-        self._stored_rows = None
         hole = self._hole(len(raw) + (compressed_size or size)) if self._holes_of else None
         start = self.end if hole is None else hole - 8
         row = EntryRow(start + 8 + len(raw), size, compressed_size)
@@ -256,14 +270,10 @@ class ArchiveLayout:
             self._dirty_end = at + len(part)
             self._out.write([part], at)
             at += len(part)
-        stored, positions, end = table_rows(names, sizes, compressed_sizes, self.end)
         # also after Ctrl-C: no row may be beyond the end, and each name has a row or a run
-        self.end = end
-        self._runs.append(_RunRows(names, positions, sizes, compressed_sizes))
+        begin, self.end = self.end, at
+        self._runs.append(_RunRows(begin, names, sizes, compressed_sizes))
         self._rows.update(dict.fromkeys(names))
-        if self._stored_rows is not None:
-            self._stored_rows.append(stored)
-            self._num_stored_rows += len(names)
 
     def replace(self, name: str, size: int, compressed_size: int, parts: Sequence[Part]) -> None:
         """Replaces an entry; whenever it is interrupted, the old or the new entry is whole.
@@ -312,27 +322,33 @@ class ArchiveLayout:
     def finish(self) -> None:
         """Table, trailer, then flag 1 (archive format, section 2.2), all of it on the disk."""
         self._out.write([b"\0"], _FLAG_AT)
-        data = struct.pack("<I", len(self._rows)) + self._packed_rows()
-        holes_at = self.end + len(data)
-        data += struct.pack("<I", len(self.holes))
+        at = self.end
+        for data in self._table():
+            self._out.write([data], at)
+            at += len(data)
+        data = struct.pack("<I", len(self.holes))
         data += b"".join(struct.pack("<QI", *hole) for hole in self.holes.items())
-        data += struct.pack("<QQ", holes_at, self.end)
-        self._out.write([data], self.end)
-        os.ftruncate(self._fd, self.end + len(data))  # also releases reserved room
+        data += struct.pack("<QQ", at, self.end)
+        self._out.write([data], at)
+        os.ftruncate(self._fd, at + len(data))  # also releases reserved room
         os.fsync(self._fd)
         self._out.write([b"\1"], _FLAG_AT)
         os.fsync(self._fd)
 
-    def _packed_rows(self) -> bytes:
-        """The rows of the table as stored."""
-        if self._stored_rows is not None and self._num_stored_rows == len(self._rows):
-            return b"".join(self._stored_rows)
-        table: list[bytes] = []
-        sizes_of = struct.Struct("<QII").pack
-        for name, row in self.rows.items():
-            raw = raw_name(name)
-            table += _pack_size(len(raw)), raw, sizes_of(*row)
-        return b"".join(table)
+    def _table(self) -> Iterator[bytes]:
+        """The number of rows and the rows as stored, in pieces."""
+        rows: Iterator[bytes]
+        if sum(len(run.names) for run in self._runs) == len(self._rows):
+            rows = (run.stored for run in self._runs)
+        else:
+            rows = map(_stored_row, self.rows.items())
+        piece = bytearray(_pack_size(len(self._rows)))
+        for row in rows:
+            piece += row
+            if len(piece) >= _TABLE_PIECE:
+                yield bytes(piece)
+                piece.clear()
+        yield bytes(piece)
 
     def _write(
         self, raw: bytes, row: EntryRow, parts: Sequence[Part], buffered: bool = False
@@ -387,7 +403,6 @@ class ArchiveLayout:
     def _take_out(self, name: str) -> None:
         row = self._stored_row(name)
         self._touch()
-        self._stored_rows = None
         del self.rows[name]
         self._make_hole(raw_name(name), row)
 

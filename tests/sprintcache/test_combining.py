@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -420,3 +421,39 @@ def test_decisions_on_segments_that_are_all_new(tmp_path: Path) -> None:
             on_decision=lambda decision, name: decisions.append((decision, name)),
         )
     assert decisions == [("add", f"{number}/{i}") for number in (1, 2) for i in range(3)]
+
+
+# ---- many entries ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("appended", [False, True])
+def test_a_table_of_more_than_one_piece(tmp_path: Path, appended: bool) -> None:
+    entries = [(f"recording/{'x' * 100}-{number:06d}", b"%d" % number) for number in range(10_000)]
+    data = builder.archive(entries)
+    assert len(data) - int.from_bytes(data[-8:], "little") > 1 << 20
+    target = tmp_path / "target.cache"
+    if appended:  # rows of an older table, then rows of runs
+        target.write_bytes(builder.archive(entries[:4000]))
+        entries = entries[4000:]
+    source = tmp_path / "source.cache"
+    source.write_bytes(builder.archive(entries))
+    with open_archive(source) as archive:
+        combine([archive], target, "a")
+    assert target.read_bytes() == data
+
+
+def test_memory_of_many_entries(tmp_path: Path) -> None:
+    peaks = []
+    for count in (20_000, 40_000):
+        entries = [(f"recording/{'x' * 20}-{number:06d}", b"data") for number in range(count)]
+        source = tmp_path / f"source{count}.cache"
+        source.write_bytes(builder.archive(entries))
+        with open_archive(source) as archive:
+            tracemalloc.start()
+            try:
+                combine([archive], tmp_path / f"target{count}.cache")
+                peaks.append(tracemalloc.get_traced_memory()[1])
+            finally:
+                tracemalloc.stop()
+    # a str of 86 bytes, references to it in two lists and two dicts, and sizes; no row of the table
+    assert (peaks[1] - peaks[0]) / 20_000 < 260
