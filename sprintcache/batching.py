@@ -113,6 +113,9 @@ def make_batches(
         sizes = np.asarray(lengths)[seqs]
         seqs, sizes = _in_range(seqs, sizes, min_seq_length, max_seq_length)
     bounds = _bounds(sizes, buckets)
+    if not len(bounds):
+        ends = np.fromiter(_cuts(sizes, 0, max_frames, max_packed_frames, max_seqs), np.int64)
+        return Batches(seqs.copy(), np.append(0, ends))
     bucket = np.searchsorted(bounds, sizes).astype(np.uint16)
     by_bucket = np.argsort(bucket, kind="stable")  # in each bucket in the order
     starts = np.searchsorted(bucket[by_bucket], np.arange(len(bounds) + 2)).tolist()

@@ -241,7 +241,7 @@ def _full_order(rule: _Rule, num_seqs: int, seed: int, lengths: NDArray[Any]) ->
     random = np.random.RandomState(seed)
     if name == "random_sample":
         return random.randint(0, max(num_seqs, 1), size=num_seqs).astype(np.int64, copy=False)
-    order = order[random.permutation(num_seqs)]
+    order = random.permutation(num_seqs).astype(np.int64, copy=False)
     if name == "random":
         return order
     per_bin = rule.number.startswith(".")
@@ -251,12 +251,13 @@ def _full_order(rule: _Rule, num_seqs: int, seed: int, lengths: NDArray[Any]) ->
     cuts = [i * num_seqs // bins for i in range(bins + 1)]
     pieces = [order[cuts[i] : cuts[i + 1]] for i in range(bins)]
     if name == "laplace":
-        pieces = [piece[_by_length(lengths[piece], i % 2 == 1)] for i, piece in enumerate(pieces)]
-    else:
-        pieces = [pieces[i] for i in random.permutation(bins)]
-        if name == "sort_bin_shuffle_x2":
-            for piece in pieces:
-                random.shuffle(piece)
+        for i, piece in enumerate(pieces):
+            piece[:] = piece[_by_length(lengths[piece], i % 2 == 1)]
+        return order
+    pieces = [pieces[i] for i in random.permutation(bins)]
+    if name == "sort_bin_shuffle_x2":
+        for piece in pieces:
+            random.shuffle(piece)
     return np.concatenate(pieces)
 
 

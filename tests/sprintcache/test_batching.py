@@ -178,6 +178,14 @@ def test_a_batch_is_a_view_and_batches_a_sequence() -> None:
     assert list(make_batches([], max_seqs=4)) == list(make_batches([], [], max_frames=4)) == []
 
 
+@pytest.mark.parametrize("buckets", [None, 2])
+def test_batches_keep_no_array_of_the_caller(buckets: int | None) -> None:
+    order, lengths = np.arange(10), np.arange(1, 11)
+    batches = make_batches(order, lengths, max_seqs=10, buckets=buckets)
+    order[:] = lengths[:] = 0
+    assert sorted(batches.order) == list(range(10))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
