@@ -129,17 +129,17 @@ def verify(
         ]
         return _joined(path, reports)
 
-    def check(run: range) -> list[VerifyReport]:
+    def check(run: range) -> VerifyReport:
         try:
             return _check_run(archive, run, labeling, io, finite)
         except SprintCacheError as error:  # of the archive as a whole, such as one that changed
-            return [VerifyReport(path, 0, 0, (_problem(error, path),))]
+            return VerifyReport(path, 0, 0, (_problem(error, path),))
 
     with archive:
         reports = [VerifyReport(path, 0, 0, tuple(_table_problems(archive, path_map)))]
         runs = _runs(archive)
-        for run, some in zip(runs, ordered_map(check, runs, num_threads), strict=True):
-            reports += some
+        for run, report in zip(runs, ordered_map(check, runs, num_threads), strict=True):
+            reports.append(report)
             if progress is not None:
                 progress(run.stop, len(archive))
         try:
@@ -218,20 +218,20 @@ def _runs(archive: Archive) -> list[range]:
 
 def _check_run(
     archive: Archive, run: range, labeling: AllophoneLabeling | None, io: str, finite: bool
-) -> list[VerifyReport]:
-    """The reports on a run of entries: one on sound features, and one on each other entry."""
+) -> VerifyReport:
+    """The report on a run of entries."""
     start, stop = run.start, run.stop
+    reports = []
     if finite:  # values are looked at
-        return [
-            _check_entry(archive, name, labeling, io, finite)
-            for name in archive._names(start, stop, False)
-        ]
-    sizes = archive._sound_entries(start, stop)
-    others = np.flatnonzero(sizes < 0)
-    num_bytes = int(sizes.sum()) + len(others)  # each of the others counts as -1
-    sound = VerifyReport(archive.path, len(sizes) - len(others), num_bytes, ())
-    names = archive._names_at(others + start, False)
-    return [sound, *(_check_entry(archive, name, labeling, io, finite) for name in names)]
+        names = archive._names(start, stop, False)
+    else:
+        sizes = archive._sound_entries(start, stop)
+        others = np.flatnonzero(sizes < 0)
+        num_bytes = int(sizes.sum()) + len(others)  # each of the others counts as -1
+        reports.append(VerifyReport(archive.path, len(sizes) - len(others), num_bytes, ()))
+        names = archive._names_at(others + start, False)
+    reports += [_check_entry(archive, name, labeling, io, finite) for name in names]
+    return _joined(archive.path, reports)
 
 
 def _check_entry(

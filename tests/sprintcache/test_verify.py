@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -361,3 +362,19 @@ def test_attributes_are_sound_where_expat_reads_them(
         is_sound = False
     archive = builder.archive([("c/1.attribs", text), ("c/1", FEATURES)])
     assert verify(written(path, archive)).ok == is_sound
+
+
+def test_memory_of_many_alignments(tmp_path: Path) -> None:
+    """An alignment needs a row of some arrays, and no object once it is checked."""
+    entry = builder.alignment_entry(builder.alignment_rle([(0, 1), (1, 1)]))
+    peaks = []
+    for count in (8192, 16384):
+        entries = [(f"{number}", entry) for number in range(count)]
+        path = written(tmp_path / f"{count}.cache", builder.archive(entries))
+        tracemalloc.start()
+        try:
+            assert verify(path, 1).num_entries == count
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert (peaks[1] - peaks[0]) / 8192 < 40
