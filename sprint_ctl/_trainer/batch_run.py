@@ -39,7 +39,7 @@ class SegmentQueue:
         has_answer: a Sprint has answered for a segment, with a result or an exception.
         num_lost: segments with which a Sprint was lost twice.
         last_loss: the last error with which a Sprint was lost or did not start.
-        is_cancelled: no thread takes or starts anything any more.
+        is_cancelled: the batch is broken off: no thread takes or starts anything any more.
     """
 
     def __init__(self, order: Iterable[int]) -> None:
@@ -205,6 +205,8 @@ def run_batch(
                     worker.join()
                 if worker.error is not None:
                     raise worker.error
+            if queue.is_cancelled:
+                raise SprintError("the interpreter exits in the middle of the batch")
         except BaseException:
             _cancel(queue, workers)
             raise

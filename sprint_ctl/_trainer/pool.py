@@ -16,7 +16,7 @@ States of a Sprint, and who may use it:
 * given up: it did not start, or was lost with more than ``max_restarts`` segments in a row. The
   pool drops it; the next batch starts another one.
 * abandoned: the batch was broken off, by an exception of a signal handler, Ctrl-C say, whatever its
-  type, or by any other exception that is not a SprintError of ours.
+  type, by any other exception that is not a SprintError of ours, or by the interpreter's exit.
   The pool drops all Sprints of the batch before anything else is done, and each of them is ended:
   its unanswered request must not meet a later one. A batch starts others.
 
@@ -55,6 +55,7 @@ from sprintcache._checks import check_arguments
 from .automaton import Automaton, join_automata
 from .batch import log_posteriors_array, sequence_lengths, sequence_names
 from .batch_run import SegmentQueue, Task, run_batch
+from .exits import watch_exit
 from .forks import watch_forks
 from .instance import PooledInstance, SprintSubprocessInstance
 from .threads import NoThreadError, start_threads
@@ -125,7 +126,9 @@ class SprintInstancePool:
         self.num_skipped = 0
         self._is_checked = False
         self._lent: Sequence[SprintSubprocessInstance] = ()  # to the batch under way
+        self._queue: SegmentQueue | None = None  # of that batch
         watch_forks(self)
+        watch_exit(self)
 
     # ---- batches ---------------------------------------------------------------------------
 
@@ -217,7 +220,7 @@ class SprintInstancePool:
         """Has the segments of a batch done; raises unless all were, or may be skipped."""
         with self.lock:
             if queue:
-                with self._lend(min(self.max_num_instances, len(queue))) as lent:
+                with self._lend(queue) as lent:
                     remaining = run_batch(queue, lent, task, self.max_restarts)
                     self.instances = [
                         i
@@ -233,18 +236,20 @@ class SprintInstancePool:
                 self.num_skipped += len(queue.failures)
 
     @contextlib.contextmanager
-    def _lend(self, number: int) -> Iterator[Sequence[SprintSubprocessInstance]]:
+    def _lend(self, queue: SegmentQueue) -> Iterator[Sequence[SprintSubprocessInstance]]:
         """Lends Sprints to a batch; drops them if it is broken off."""
         if self._lent:  # by a signal handler
             raise SprintError("this thread has a batch under way")
         lent = [i for i in self.instances if not i.is_calculating]
-        number = min(number, self.max_num_instances - len(self.instances) + len(lent))
+        most = self.max_num_instances - len(self.instances) + len(lent)
+        number = min(self.max_num_instances, len(queue), most)
         if number < 1:
             raise SprintError("all Sprints of the pool have requests that were sent directly")
         lent = lent[:number]
         while len(lent) < number:
             lent.append(PooledInstance(**self.sprint_opts))
         try:
+            self._queue = queue
             self._lent = lent
             self.instances += [i for i in lent if i not in self.instances]
             yield lent
@@ -253,6 +258,7 @@ class SprintInstancePool:
             raise
         finally:
             self._lent = ()
+            self._queue = None
 
     # ---- single Sprints --------------------------------------------------------------------
 
@@ -291,12 +297,21 @@ class SprintInstancePool:
                 else:
                     instance.exit_handler()
 
+    def before_exit(self) -> None:
+        """Breaks off the batch of another thread; see `watch_exit`."""
+        queue, lent = self._queue, self._lent
+        if queue is not None:
+            queue.is_cancelled = True
+            for instance in lent:
+                instance.end()
+
     def after_fork(self) -> None:
         """Drops the Sprints of the parent, and locks that another thread may have held."""
         SprintInstancePool.class_lock = threading.RLock()
         self.lock = threading.RLock()
         self.instances = []
         self._lent = ()
+        self._queue = None
 
 
 def _hashable(value: Any) -> Any:

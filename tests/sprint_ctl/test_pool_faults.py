@@ -12,6 +12,7 @@ import logging
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -26,6 +27,7 @@ from sprint_ctl._trainer.threads import start_threads
 from sprint_ctl.error_signals import SprintInstancePool, SprintSubprocessInstance
 from sprint_ctl.errors import SprintDiedError, SprintError, SprintProtocolError
 from tests.faults import InterruptionError, alarm, in_fork
+from tests.paths import ROOT
 
 TINY = Path(__file__).parents[1] / "child_programs" / "sprint_tiny.py"
 SMALL = TINY.with_name("sprint_small.py")
@@ -328,6 +330,35 @@ def test_close_from_a_signal_handler_in_a_batch() -> None:
         run_batch(pool, [f"c/stop/{i}" for i in range(4)])
     signal.signal(signal.SIGALRM, previous)
     assert resources() == before
+
+
+def test_a_batch_at_the_exit_of_the_interpreter_restarts_nothing(tmp_path: Path) -> None:
+    """Of a daemon thread: its Sprints, which hang, are ended together and not tried again."""
+    script = tmp_path / "sprint.sh"
+    script.write_text(
+        f'#!/bin/sh\necho >> {tmp_path}/starts\nexec {sys.executable} -S -E {TINY} "$@"\n'
+    )
+    script.chmod(0o755)
+    code = f"""
+import threading, time
+from tests.sprint_ctl.test_pool_faults import run_batch, tiny_pool
+pool = tiny_pool(sprintExecPath={str(script)!r}, numInstances=2, request_timeout=None)
+run_batch(pool, ["c/1", "c/2"])
+threading.Thread(target=run_batch, args=(pool, ["c/stop/1"] * 9), daemon=True).start()
+while not all(sprint.is_calculating for sprint in pool.instances):
+    time.sleep(0.001)
+print(*(sprint.pid for sprint in pool.instances))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+        timeout=100,
+    )
+    assert (tmp_path / "starts").read_text() == "\n\n"
+    assert [pid for pid in done.stdout.split() if Path(f"/proc/{pid}").exists()] == []
 
 
 def test_a_request_that_was_sent_directly_keeps_its_sprint() -> None:
