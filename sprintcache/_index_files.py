@@ -103,7 +103,7 @@ def write(archive: Archive, path: str, num_threads: int) -> None:
 
     Raises:
         FormatError: if `path` is another kind of file.
-        UnsupportedError: if the archive is a directory, or has no sound table.
+        UnsupportedError: if the archive is a directory, or has no valid table.
         ArchiveChangedError: if it changes meanwhile.
         OSError: if the system fails.
     """

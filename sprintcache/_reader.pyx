@@ -201,7 +201,7 @@ cdef class Reader(BatchReader):
         """Writes an index file of this archive to an empty file; `path` is for errors.
 
         Raises:
-            UnsupportedError: if a source is a directory, or has no sound table.
+            UnsupportedError: if a source is a directory, or has no valid table.
             ArchiveChangedError: if a file was changed after opening.
             ValueError: if this archive itself was opened with an index file.
         """
@@ -221,7 +221,7 @@ cdef class Reader(BatchReader):
             for i in range(self.core.count):
                 if self.scan_reports[i] is not None or self.core.sources[i].kind != SOURCE_FILE:
                     raise errors.UnsupportedError(
-                        "only archives with a sound table can have an index",
+                        "only archives with a valid table can have an index",
                         path=self.source_paths[i])
             survey.core = &self.core
             survey.frames = <uint32_t *>malloc(4 * <uint64_t>self.core.index.segment_count + 1)

@@ -55,7 +55,7 @@ class Block(NamedTuple):
 
 
 class SkippedRange(NamedTuple):
-    """Bytes between whole entries that a scan skipped.
+    """Bytes between complete entries that a scan skipped.
 
     Attributes:
         offset: where they begin in the file.
@@ -69,12 +69,12 @@ class SkippedRange(NamedTuple):
 
 
 class ScanReport(NamedTuple):
-    """Result of scanning an archive without a sound table.
+    """Result of scanning an archive without a valid table.
 
     Attributes:
         path: the archive.
         reason: why it was scanned.
-        num_entries: whole entries, duplicates included.
+        num_entries: complete entries, duplicates included.
         num_holes: removed entries.
         skipped: everything else in the file.
     """

@@ -55,8 +55,8 @@ def open_archive(
             tables are read.
 
     Returns:
-        the archive, read-only. An archive without a sound table (its writer was killed) is
-        scanned for whole entries, and `Archive.scan_report` lists what was skipped. An unfinished
+        the archive, read-only. An archive without a valid table (its writer was killed) is
+        scanned for complete entries, and `Archive.scan_report` lists what was skipped. An unfinished
         file of an interrupted `ArchiveWriter` is named in the log, and so is an index that is not
         used.
 
@@ -116,7 +116,7 @@ def write_index(
 
     Raises:
         FormatError: if the archive is damaged, or `to` is a file of another kind.
-        UnsupportedError: if the archive is a directory, or has no sound table.
+        UnsupportedError: if the archive is a directory, or has no valid table.
         ArchiveChangedError: if the archive changes meanwhile.
         OSError: if a file cannot be read or written.
         ValueError: as by `open_archive`.

@@ -203,9 +203,9 @@ def _overlaps(archive: Archive) -> Iterator[Problem]:
 
 
 def _scan_problems(report: ScanReport) -> Iterator[Problem]:
-    yield Problem(report.path, None, None, f"no sound table: {report.reason}")
+    yield Problem(report.path, None, None, f"no valid table: {report.reason}")
     for skipped in report.skipped:
-        reason = f"{skipped.size} bytes belong to no whole entry: {skipped.reason}"
+        reason = f"{skipped.size} bytes belong to no complete entry: {skipped.reason}"
         yield Problem(report.path, None, skipped.offset, reason)
 
 

@@ -1,4 +1,4 @@
-# Scan: whole entries of a file without a sound table (archive format, section 2.6).
+# Scan: complete entries of a file without a valid table (archive format, section 2.6).
 # Needs: externs, faults, sources, tables.
 
 cdef struct RowBuffer:          # rows as in a table
@@ -58,7 +58,7 @@ cdef enum EntryState:
 
 cdef int try_entry(const Source *s, uint64_t at, TableRow *row, uint64_t *end,
                    Fault *f) noexcept nogil:
-    """Is there a whole entry or hole at this offset?"""
+    """Is there a complete entry or hole at this offset?"""
     cdef uint32_t head[2]
     cdef uint32_t sizes[3]
     cdef uint32_t tag = 0
@@ -123,9 +123,9 @@ cdef int next_tag(const Source *s, uint64_t at, Window *w, uint64_t *tag_offset,
 
 
 cdef int64_t scan_source(Source *s, list skipped, Fault *f) except -2:
-    """Collects the rows of all whole entries, trying every byte after a damaged one.
+    """Collects the rows of all complete entries, trying every byte after a damaged one.
 
-    Appends (offset, bytes, reason) to `skipped` for what is between whole entries. Returns the
+    Appends (offset, bytes, reason) to `skipped` for what is between complete entries. Returns the
     number of holes, or -1 on a fault.
     """
     cdef RowBuffer rows = RowBuffer(NULL, 0, 0, 0)
@@ -184,7 +184,7 @@ cdef int64_t scan_source(Source *s, list skipped, Fault *f) except -2:
 
 
 cdef str _damage(const Source *s, int state, uint64_t at, const TableRow *row):
-    """Why there is no whole entry at an offset."""
+    """Why there is no complete entry at an offset."""
     cdef Fault f
     cdef uint8_t name[256]
     cdef uint64_t n

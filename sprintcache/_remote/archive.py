@@ -116,7 +116,7 @@ class RemoteArchive(Archive):
 
         Raises:
             FileNotFoundError: if there is no such object.
-            CorruptError: for an object without a sound table, which only a local copy can be
+            CorruptError: for an object without a valid table, which only a local copy can be
                 scanned for.
             SprintCacheError: if the store cannot be reached.
         """
@@ -138,7 +138,7 @@ class RemoteArchive(Archive):
         for report, path in zip(self.scan_reports, paths, strict=True):
             if report is not None and is_url(path):
                 raise CorruptError(
-                    f"no sound table ({report.reason}): copy the archive to a local disk and"
+                    f"no valid table ({report.reason}): copy the archive to a local disk and"
                     " recover it",
                     path=path,
                 )

@@ -257,7 +257,7 @@ class ArchiveLayout:
         compressed_sizes: NDArray[np.uint32],
         data: Iterable[Part],
     ) -> None:
-        """Appends whole entries with their tags and heads.
+        """Appends complete entries with their tags and heads.
 
         Args:
             names: of the entries, which are new.

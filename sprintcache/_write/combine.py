@@ -167,7 +167,7 @@ def repack(
 
     Raises:
         ValueError: without a path for a bundle or a directory, which are not archive files.
-        SprintCacheError: without a path for an archive that has no sound table: what a scan
+        SprintCacheError: without a path for an archive that has no valid table: what a scan
             skipped would be lost; use `sprintcache.recover`.
         EntryNotFoundError, FormatError, OSError: as `combine`.
     """
@@ -178,7 +178,7 @@ def repack(
             raise ValueError(f"{path}: only archive files can be replaced")
         if archive.scan_report is not None:
             raise SprintCacheError(
-                f"there is no sound table; sprintcache.recover({path!r}) first", path=path
+                f"there is no valid table; sprintcache.recover({path!r}) first", path=path
             )
     names: list[str] | None = None
     if order is not None:

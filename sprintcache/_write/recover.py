@@ -60,7 +60,7 @@ class RecoveryReport(NamedTuple):
             ranges = "range" if len(self.skipped) == 1 else "ranges"
             first = self.skipped[0]
             text += (
-                f", {size} bytes in {len(self.skipped)} {ranges} belong to no whole entry, first"
+                f", {size} bytes in {len(self.skipped)} {ranges} belong to no complete entry, first"
                 f" at offset {first.offset}: {first.reason}"
             )
         if self.unfinished is not None:
@@ -73,7 +73,7 @@ def recover(
 ) -> RecoveryReport:
     """Finishes an archive whose writer was interrupted, or mends one whose table is damaged.
 
-    Every whole entry is kept, wherever it is in the file. If only ``<path>.partial`` exists, it
+    Every complete entry is kept, wherever it is in the file. If only ``<path>.partial`` exists, it
     becomes `path`; if both exist, it is left alone and recovered by its own name.
 
     Entries are compared with the table: tags, names and sizes. One that is not where the table has
@@ -83,7 +83,7 @@ def recover(
     Args:
         path: the archive.
         out: None: in place, where damaged bytes after the last entry are cut off; otherwise a new
-            archive, with a copy of every whole entry as it is stored.
+            archive, with a copy of every complete entry as it is stored.
 
     Raises:
         FileNotFoundError: if neither the archive nor a partial one exists.
@@ -237,7 +237,7 @@ def _damaged(path: str, rows: dict[str, EntryRow]) -> dict[str, str]:
 def _without_overlaps(
     sound: dict[str, EntryRow], others: dict[str, EntryRow]
 ) -> dict[str, EntryRow]:
-    """Those of the others that share no bytes with a sound entry or with each other."""
+    """Those of the others that share no bytes with a valid entry or with each other."""
     shared = overlaps({**sound, **others})
     involved = shared.keys() | shared.values()
     return {name: row for name, row in others.items() if name not in involved}

@@ -51,7 +51,7 @@ class Summary:
         duration: seconds from the first start to the last end of each segment, summed; of a
             sample, scaled to all frames (or to all segments).
         alignments: None if there are no alignments.
-        scans: a text for each archive without a sound table.
+        scans: a text for each archive without a valid table.
         index_problem: why the index of a bundle is not valid, or None.
     """
 

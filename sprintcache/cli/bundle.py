@@ -47,7 +47,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "make or check a bundle of archives",
         "Writes a bundle, a list of archives that Sprint reads as if they were one. If several"
         " archives have an entry of the same name, the last one in the list counts. With --check,"
-        " checks that the archives in a bundle exist and have a sound table, and that Sprint's"
+        " checks that the archives in a bundle exist and have a valid table, and that Sprint's"
         " index of the bundle is up to date.\n\n"
         "exit status: 1 if there is a problem",
         "  sprintcache bundle features.*.cache --to features.bundle\n"

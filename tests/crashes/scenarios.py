@@ -337,7 +337,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 
 def contents(path: Path) -> Contents:
-    """The entries of an archive with a sound table, by the reference; without damaged ones."""
+    """The entries of an archive with a valid table, by the reference; without damaged ones."""
     data = path.read_bytes()
     found = {}
     for row in reference.read_table(data):

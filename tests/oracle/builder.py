@@ -54,7 +54,7 @@ def gz(payload: bytes) -> bytes:
 
 
 def entry(name: str | bytes, payload: bytes, compress: bool = False, *, checksum: int = 0) -> bytes:
-    """Start tag, name, the two sizes, checksum (0 in every sound entry), payload, end tag (2.2)."""
+    """Start tag, name, the two sizes, checksum (0 in every valid entry), payload, end tag (2.2)."""
     stored = gz(payload) if compress else payload
     sizes = struct.pack("<III", len(payload), len(stored) if compress else 0, checksum)
     return START_TAG + string(name) + sizes + stored + END_TAG

@@ -308,7 +308,7 @@ def test_what_cannot_have_an_index(scratch: Path) -> None:
     folder = scratch / "folder"
     folder.mkdir()
     for path in (killed, folder, [killed, folder]):
-        with pytest.raises(UnsupportedError, match="sound table"):
+        with pytest.raises(UnsupportedError, match="valid table"):
             write_index(path, scratch / "x.index")
     assert not (scratch / "x.index").exists()
 

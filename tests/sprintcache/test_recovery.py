@@ -38,7 +38,7 @@ ENTRIES = [(name, b"payload of " + name.encode()) for name in ("a", "bb", "ccc",
 
 
 def contents(path: Path) -> dict[str, bytes]:
-    """Of a sound archive, by the oracle."""
+    """Of a valid archive, by the oracle."""
     data = path.read_bytes()
     return {row.name.decode(): reference.payload(data, row) for row in reference.read_table(data)}
 
@@ -315,7 +315,7 @@ def test_what_sprint_left_when_it_was_killed(scratch: Path) -> None:
     assert (report.num_entries, report.was_sound) == (19, False)
     assert copied.skipped == report.skipped
     assert len(report.skipped) == 1
-    assert "no whole entry" in str(report)
+    assert "no complete entry" in str(report)
     assert recover(path).was_sound
 
 

@@ -1,4 +1,4 @@
-"""Archives without a (sound) table: every whole entry is found, the rest is reported."""
+"""Archives without a (sound) table: every complete entry is found, the rest is reported."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def test_a_scan_is_logged(
     assert caplog.records == []
 
 
-# ---- sound tables, damaged tables ------------------------------------------------------------
+# ---- valid tables, damaged tables ------------------------------------------------------------
 
 
 @io_modes

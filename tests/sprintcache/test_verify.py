@@ -1,4 +1,4 @@
-"""verify: silent on sound archives, one problem for each thing that is wrong, in archive order."""
+"""verify: silent on valid archives, one problem for each thing that is wrong, in archive order."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ def test_an_archive_whose_writer_was_killed() -> None:
     path = str(DATA / "features.killed.cache")
     table, skipped = verify(path).problems
     assert table == Problem(
-        path, None, None, "no sound table: the writer did not finish: flag 0, no table"
+        path, None, None, "no valid table: the writer did not finish: flag 0, no table"
     )
     assert (skipped.entry, skipped.offset) == (None, 258151)
-    assert skipped.reason.startswith("36425 bytes belong to no whole entry: ")
+    assert skipped.reason.startswith("36425 bytes belong to no complete entry: ")
     assert "espeak/rec009/1" in skipped.reason
 
 
@@ -248,8 +248,8 @@ def test_a_bundle_with_a_broken_member(tmp_path: Path) -> None:
     assert first.path.endswith("0.cache")
     assert second[:2] == (str(tmp_path / "1.cache"), "c/1")
     assert table.path.endswith("2.cache")
-    assert table.reason.startswith("no sound table: ")
-    assert rest.reason.startswith("47 bytes belong to no whole entry: ")
+    assert table.reason.startswith("no valid table: ")
+    assert rest.reason.startswith("47 bytes belong to no complete entry: ")
     assert report.num_entries == 2
 
 

@@ -373,7 +373,7 @@ def test_appending_finishes_what_was_left(
     assert (scratch / "x.cache").read_bytes() == builder.archive([("a", b"1"), ("b", b"2")])
     assert os.listdir(scratch) == ["x.cache"]
     assert "finished what a writer left" in caplog.text
-    assert "bytes in 1 range belong to no whole entry" in caplog.text
+    assert "bytes in 1 range belong to no complete entry" in caplog.text
 
 
 @pytest.mark.parametrize("size", range(9))
