@@ -56,9 +56,9 @@ def open_archive(
 
     Returns:
         the archive, read-only. An archive without a valid table (its writer was killed) is
-        scanned for complete entries, and `Archive.scan_report` lists what was skipped. An unfinished
-        file of an interrupted `ArchiveWriter` is named in the log, and so is an index that is not
-        used.
+        scanned for complete entries, and `Archive.scan_report` lists what was skipped. An
+        unfinished file of an interrupted `ArchiveWriter` is named in the log, and so is an index
+        that is not used.
 
     Raises:
         FileNotFoundError, OSError: if a file cannot be opened; the first names
