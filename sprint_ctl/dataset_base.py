@@ -317,7 +317,7 @@ class SprintDatasetBase(Dataset):
 
     def _is_complete(self) -> bool:
         cache = self._cache
-        with cache.cond:
+        with cache.lock:
             return cache.is_finished and (not cache.keeps_step or cache.epoch == self.epoch)
 
     def is_less_than_num_seqs(self, n: int) -> bool:

@@ -32,7 +32,7 @@ class SequenceCache:
     """The cached sequences of one epoch.
 
     Attributes:
-        cond: guards everything.
+        lock: guards everything.
         epoch: epoch of the producer; None before the first, or where epochs do not count.
         wanted_epoch: epoch of the consumer.
         num_added: number of sequences added in this epoch.
@@ -45,7 +45,9 @@ class SequenceCache:
 
     def __init__(self, max_bytes: int, take_timeout: float, add_timeout: float) -> None:
         """An empty cache; the timeouts are seconds for the consumer and for the producer."""
-        self.cond = threading.Condition()
+        # used directly: a signal handler's exception in Condition.__enter__ leaves it locked
+        self.lock = threading.RLock()
+        self._changed = threading.Condition(self.lock)
         self.max_bytes = max_bytes
         self.take_timeout = take_timeout
         self.add_timeout = add_timeout
@@ -73,11 +75,11 @@ class SequenceCache:
 
     def begin(self, epoch: int | None) -> None:
         """Begins an epoch; drops what is left of the last one."""
-        with self.cond:
+        with self.lock:
             self.epoch = epoch
             self.has_ended = False
             self._reset()
-            self.cond.notify_all()
+            self._changed.notify_all()
 
     def add(self, seqs: Sequence[DatasetSeq], max_ahead: int, min_ahead: int) -> None:
         """Adds the next sequences, and sets their indices; waits while too many are cached ahead.
@@ -85,7 +87,7 @@ class SequenceCache:
         It waits above `max_ahead` sequences beyond the requested ones, until `min_ahead` are left.
         Raises SprintError if the epoch is over, SprintTimeoutError if nothing is consumed in time.
         """
-        with self.cond:
+        with self.lock:
             if self.is_stopped:
                 return
             if self.is_finished or self.has_ended:
@@ -93,7 +95,7 @@ class SequenceCache:
             self._adding_thread = threading.get_ident()
             for seq in seqs:
                 self._put(seq)
-            self.cond.notify_all()
+            self._changed.notify_all()
             if self._is_full(max_ahead, 1.0):
                 waiting = self._requested, self.epoch
                 self._wait(
@@ -125,28 +127,28 @@ class SequenceCache:
 
     def finish(self) -> None:
         """Declares the epoch complete."""
-        with self.cond:
+        with self.lock:
             self.is_finished = True
-            self.cond.notify_all()
+            self._changed.notify_all()
 
     def end(self) -> None:
         """Declares that no epoch will follow."""
-        with self.cond:
+        with self.lock:
             self.has_ended = True
-            self.cond.notify_all()
+            self._changed.notify_all()
 
     def fail(self, error: BaseException) -> None:
         """Records an error of the producer; raised in the consumer instead of what is missing."""
-        with self.cond:
+        with self.lock:
             self._error = error
-            self.cond.notify_all()
+            self._changed.notify_all()
 
     def wait_for_epoch(self, epoch: int) -> bool:
         """Waits until the consumer is in an epoch; False if it has stopped.
 
         Raises SprintError if it is in a later one, SprintTimeoutError if it is not there in time.
         """
-        with self.cond:
+        with self.lock:
             self._wait(
                 lambda: self.is_stopped or (self.wanted_epoch or 0) >= epoch,
                 self.add_timeout,
@@ -166,33 +168,33 @@ class SequenceCache:
 
     def want(self, epoch: int | None) -> None:
         """Declares the epoch of the consumer."""
-        with self.cond:
+        with self.lock:
             self.wanted_epoch = epoch
-            self.cond.notify_all()
+            self._changed.notify_all()
 
     def stop(self) -> None:
         """Stops the consumer; adding does nothing from now on."""
-        with self.cond:
+        with self.lock:
             self.is_stopped = True
             self._seqs.clear()
-            self.cond.notify_all()
+            self._changed.notify_all()
 
     @property
     def is_untouched(self) -> bool:
         """Whether nothing was requested yet, and no error was recorded."""
-        with self.cond:
+        with self.lock:
             return self._requested == self.start == 0 and self._error is None
 
     def drop_below(self, start: int) -> None:
         """Drops sequences below `start`."""
-        with self.cond:
+        with self.lock:
             for index in range(self.start, min(start, self.num_added)):
                 self._seqs.pop(index, None)
             self.start = max(self.start, start)
 
     def has(self, start: int, end: int) -> bool:
         """Whether these sequences are cached."""
-        with self.cond:
+        with self.lock:
             return self._is_in_step() and all(i in self._seqs for i in range(start, end))
 
     def reach(self, end: int) -> bool:
@@ -201,7 +203,7 @@ class SequenceCache:
         Raises SprintError if the producer has failed (with its cause) or is in another epoch,
         SprintTimeoutError if they do not arrive in time.
         """
-        with self.cond:
+        with self.lock:
             if not self._is_settled(end):
                 if threading.get_ident() == self._adding_thread:
                     raise SprintError("the thread that adds sequences waits for one", found=end)
@@ -223,7 +225,7 @@ class SequenceCache:
 
     def has_epoch(self) -> bool:
         """Waits until the producer begins the consumer's epoch; False if none will follow."""
-        with self.cond:
+        with self.lock:
             if not self._is_settled(0):
                 self._wait(
                     lambda: self._is_settled(0), self.take_timeout, lambda: self._too_late(1)
@@ -235,7 +237,7 @@ class SequenceCache:
 
     def get(self, index: int) -> DatasetSeq:
         """A sequence; waits for it. Raises IndexError if the epoch lacks it, or it was dropped."""
-        with self.cond:
+        with self.lock:
             seq = self._seqs.get(index) if self._is_in_step() else None
             if seq is not None and index < self._requested:
                 return seq
@@ -249,7 +251,7 @@ class SequenceCache:
         for index in range(self._requested, min(end, self.num_added)):
             self._bytes_ahead -= self._bytes.pop(index, 0)
         self._requested = end
-        self.cond.notify_all()
+        self._changed.notify_all()
 
     def _is_in_step(self) -> bool:
         return not self.keeps_step or self.epoch == self.wanted_epoch
@@ -287,5 +289,5 @@ class SequenceCache:
         timeout: float,
         error: Callable[[], SprintTimeoutError],
     ) -> None:
-        if not self.cond.wait_for(is_over, lock_timeout(timeout)):
+        if not self._changed.wait_for(is_over, lock_timeout(timeout)):
             raise error()

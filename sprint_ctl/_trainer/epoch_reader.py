@@ -64,19 +64,22 @@ class EpochReaders:
 
     def read(self, dataset: SegmentConsumer, stream: SegmentStream) -> None:
         """Starts a thread that reads a stream; it does not keep the dataset alive."""
-        self.stream = stream
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=_read,
             args=(weakref.ref(dataset), stream, self.cache),
             name=f"reader of Sprint, epoch {stream.epoch}",
             daemon=True,
         )
         try:
-            start_threads(self._thread)
-        except NoThreadError as error:
-            self.stream = self._thread = None
-            stream.close(ask=False)
-            raise SprintStartError(f"Sprint cannot be read: {error}") from None
+            self.stream, self._thread = stream, thread
+            start_threads(thread)
+        except BaseException as error:
+            if thread.ident is None:
+                self.stream = self._thread = None
+                stream.close(ask=False)
+            if isinstance(error, NoThreadError):
+                raise SprintStartError(f"Sprint cannot be read: {error}") from None
+            raise
 
     def wait(self, pid: int, epoch: int) -> None:
         """Waits until a Sprint is read to its end, if it is that of the epoch under way."""

@@ -6,17 +6,20 @@ SPRINTCACHE_FAULT_BATCHES sets the number of points (default 60, of about 700 in
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable
 
 import pytest
 
 from sprint_ctl._pipe.json_framing import Unpacker
 from sprint_ctl._pipe.pickle_framing import loads
+from sprint_ctl._sequences.sequence_cache import SequenceCache
 from sprint_ctl.error_signals import SprintInstancePool
-from sprint_ctl.errors import SprintProtocolError, SprintRequestError
+from sprint_ctl.errors import SprintProtocolError, SprintRequestError, SprintTimeoutError
 from tests.faults import Interrupt
 from tests.sprint_ctl.test_pool_faults import resources, run_batch, tiny_pool
 
@@ -85,6 +88,25 @@ def test_an_exception_at_any_point(
     step = max(num_points * 16 // NUM_POINTS, 1)
     for index in range(SEED % step, num_points, step):
         attempt(index)
+
+
+def test_a_cache_is_never_left_locked() -> None:
+    """Otherwise the thread that adds sequences would wait for ever, and `close` for that thread."""
+    index, is_over = 0, False
+    while not is_over:
+        cache = SequenceCache(1 << 20, take_timeout=0.001, add_timeout=1)
+        interrupt = Interrupt(KeyboardInterrupt, index, "sprint_ctl.", "threading")
+        # RuntimeError: one instruction of Condition.wait does not survive an exception
+        with contextlib.suppress(KeyboardInterrupt, SprintTimeoutError, RuntimeError), interrupt:
+            cache.get(0)
+        taken: list[bool] = []
+        thread = threading.Thread(target=lambda: taken.append(cache.lock.acquire(timeout=0)))  # noqa: B023
+        thread.start()
+        thread.join()
+        assert taken == [True], interrupt.position
+        is_over = not interrupt.position
+        index += 1
+    assert index > 20
 
 
 def test_an_error_of_a_message_is_not_taken_for_that_of_a_handler() -> None:

@@ -400,10 +400,11 @@ def test_an_epoch_whose_start_fails_can_be_begun_again(
         for _ in range(2):
             with pytest.raises(expected, match="at the start"):
                 dataset.init_seq_order(1)
-    with monkeypatch.context() as patch:
-        patch.setattr(epoch_reader, "start_threads", Mock(side_effect=NoThreadError("no thread")))
-        with pytest.raises(SprintStartError, match="no thread"):
-            dataset.init_seq_order(1)
+    for error, raised in ((NoThreadError, SprintStartError), (KeyboardInterrupt,) * 2):
+        with monkeypatch.context() as patch:
+            patch.setattr(epoch_reader, "start_threads", Mock(side_effect=error("no thread")))
+            with pytest.raises(raised, match="no thread"):
+                dataset.init_seq_order(1)
     assert len(tags(dataset, 1)) == 24
 
 
