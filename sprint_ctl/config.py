@@ -57,7 +57,7 @@ def format_config(pairs: Mapping[str, Any]) -> str:
     for key, value in pairs.items():
         if "," in key or ":" in key or "," in str(value):
             raise ValueError(
-                f"{key!r}: {value!r} cannot stand in a configuration string:"
+                f"{key!r}: {value!r} cannot be part of a configuration string:"
                 " no comma, and no colon in the key"
             )
     return ",".join(f"{key}:{value}" for key, value in pairs.items())

@@ -210,8 +210,8 @@ class SprintDatasetBase(Dataset):
             The sorted sequence index.
 
         Raises:
-            SprintProtocolError: other features or lengths than announced, or another segment than
-                the next one of a given list.
+            SprintProtocolError: features or lengths that were not announced, or a segment that is
+                not the next one of a given list.
             LabelError: a text is missing in a map or vocabulary.
             SprintError: the epoch is over.
             SprintTimeoutError: the cache stays full.

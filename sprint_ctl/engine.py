@@ -95,7 +95,7 @@ def log_posteriors(
     ):
         frames = f"{min_frames} to {len(features)}" if min_frames < len(features) else min_frames
         raise SprintError(
-            f"{type(engine).__name__}.forward returns another shape than Sprint expects",
+            f"{type(engine).__name__}.forward returns a shape that Sprint does not expect",
             segment=segment_name,
             expected=f"({frames}, {output_dim})",
             found=result.shape,

@@ -157,7 +157,9 @@ class Configuration:
         if value is None:
             return default
         if value.lower() not in _WORDS:
-            raise ConfigurationError(f"{self.selection}.{name} = {value!r} is neither true nor not")
+            raise ConfigurationError(
+                f"{self.selection}.{name} = {value!r} is neither true nor false"
+            )
         return _WORDS[value.lower()]
 
     def choice(self, name: str, default: str, choices: Sequence[str]) -> str:

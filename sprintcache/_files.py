@@ -99,7 +99,7 @@ def open_locked(path: str, mode: str, create: bool = False) -> FileIO:
             fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.close()
-            raise SprintCacheError("another writer is at work on it", path=path) from error
+            raise SprintCacheError("another writer has it open", path=path) from error
         except OSError as error:
             logger.warning("%s: this file system has no locks: %s", path, error)
         with contextlib.suppress(FileNotFoundError):

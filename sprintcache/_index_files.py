@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENVIRONMENT",
-    "beside",
     "cached",
     "check_replaceable",
+    "default_path",
     "existing",
     "is_configured",
     "write",
@@ -33,7 +33,7 @@ _HEADER_SIZE = 4096
 _TICK_SECONDS = 0.02
 
 
-def beside(path: str) -> str:
+def default_path(path: str) -> str:
     """The index of an archive or a bundle in its folder."""
     return path + ".index"
 
@@ -62,7 +62,7 @@ def cached(paths: Sequence[str]) -> str:
 
 def existing(paths: Sequence[str]) -> list[str]:
     """The index files that may be of these archives, the first choice first."""
-    files = [beside(paths[0])] if len(paths) == 1 else []
+    files = [default_path(paths[0])] if len(paths) == 1 else []
     return [path for path in (*files, cached(paths)) if os.path.exists(path)]
 
 

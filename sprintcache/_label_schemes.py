@@ -137,7 +137,9 @@ def check_scheme(scheme: str) -> list[str]:
     for part in parts:
         if part not in PARTS or parts.count(part) > 1:
             known = ", ".join(PARTS)
-            raise ValueError(f"label scheme {scheme!r}: {part!r} is twice, or not one of {known}")
+            raise ValueError(
+                f"label scheme {scheme!r}: {part!r} occurs twice, or is not one of {known}"
+            )
     return parts
 
 

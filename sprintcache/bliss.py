@@ -218,7 +218,7 @@ class _Reader:
 
     def reserve(self, section: _Section, name: str, what: str) -> None:
         if name in section.names:
-            self.bad(f"two of one name in {section.name!r}: {what} {name!r}")
+            self.bad(f"the name of {what} {name!r} is used twice in {section.name!r}")
         section.names.add(name)
 
     def include(self, element: ElementTree.Element) -> Iterator[Segment]:
@@ -227,7 +227,7 @@ class _Reader:
             self.bad(f"files include each other {_MAX_INCLUDES} levels deep", found=target)
         path = os.path.join(os.path.dirname(self.path), target)
         if not self.includes.add(path):
-            self.bad(f"more than {_MAX_REPEATS} includes of files again", found=target)
+            self.bad(f"more than {_MAX_REPEATS} repeated includes", found=target)
         yield from _Reader(path, self.here, self.level + 1, self.includes).segments()
 
     def segment(self, element: ElementTree.Element) -> Segment:
@@ -295,7 +295,7 @@ class _Reader:
         if speaker.name is None:
             self.here.default_speaker = speaker
         elif speaker.name in self.here.speakers:
-            self.bad(f"two speakers of one name: {speaker.name!r}")
+            self.bad(f"two speakers are named {speaker.name!r}")
         else:
             self.here.speakers[speaker.name] = speaker
             self.includes.speakers[speaker.name] = None

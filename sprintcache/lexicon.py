@@ -255,7 +255,7 @@ class _LexiconReader:
         if not self.symbol or " " in self.symbol or self.symbol == "#":
             self.bad("a phoneme needs a symbol", found=repr(self.symbol))
         if self.symbol in self.ids:
-            self.bad(f"two phonemes of the name {self.symbol!r}")
+            self.bad(f"two phonemes are named {self.symbol!r}")
         if self.variation not in ("", "none", "context"):
             self.bad("variation of a phoneme", expected="none or context", found=self.variation)
         if len(self.phonemes) >= _MAX_PHONEMES:
@@ -296,7 +296,7 @@ class _LexiconReader:
         if len({phon.phones for phon in self.phons}) < len(self.phons):
             self.bad(f"a pronunciation of {self.orthographies[0]!r} is given twice")
         if self.name is not None and self.name in self.names:
-            self.bad(f"two lemmas of the name {self.name!r}")
+            self.bad(f"two lemmas are named {self.name!r}")
         if self.role in self.roles:
             self.bad(f"two lemmas are special={self.role!r}")
         if self.name is not None:

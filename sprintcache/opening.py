@@ -130,7 +130,7 @@ def write_index(
             index_files.write(archive, target, threads)
             return target
         if len(opened) == 1:
-            target = index_files.beside(opened[0])
+            target = index_files.default_path(opened[0])
             try:
                 index_files.write(archive, target, threads)
                 return target
@@ -161,7 +161,7 @@ def reopen(
     archive = open_request(request, () if index_path is None else (index_path,))
     if archive.source_paths != sources:
         raise ArchiveChangedError(
-            "the bundle lists other archives than when it was pickled", path=archive.path
+            "the bundle lists different archives than when it was pickled", path=archive.path
         )
     for source, then, now in zip(sources, states, archive.source_states, strict=True):
         if then != now and not os.path.isdir(source):

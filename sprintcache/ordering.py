@@ -105,7 +105,9 @@ class Ordering:
         if not 0 <= self.shard_index < self.num_shards:
             raise ValueError(f"shard_index {self.shard_index} of {self.num_shards} shards")
         if not 0 <= (self.fixed_random_seed or 0) <= _MAX_SEED:
-            raise ValueError(f"fixed_random_seed {self.fixed_random_seed} is not of 32 bits")
+            raise ValueError(
+                f"fixed_random_seed {self.fixed_random_seed} does not fit into 32 bits"
+            )
         if not _is_function(self.seq_ordering):
             _parse(self.seq_ordering)
 

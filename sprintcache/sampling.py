@@ -95,7 +95,7 @@ class BatchSampler:
         Args:
             num_seqs: number of sequences N.
             lengths: (N,) frames of each; may be None where neither order nor batches need them.
-            order_lengths: (N,) lengths for the order, if they are other ones than `lengths`.
+            order_lengths: (N,) lengths for the order, if they differ from `lengths`.
             ordering: the order of the sequences, or its `Ordering.seq_ordering`.
             chosen: (N,) whether a sequence is used; None: all are. The others are left out of the
                 order after parts and shards are cut.
@@ -250,8 +250,8 @@ class BatchSampler:
             )
         if state["checksum"] != self._checksum:
             raise ValueError(
-                "the state is of other data or options: sequences, lengths, ordering, partition,"
-                " limits of the batches and buckets must be the same"
+                "the state belongs to different data or options: sequences, lengths, ordering,"
+                " partition, limits of the batches and buckets must be the same"
             )
         self.ordering = replace(self.ordering, random_seed_offset=state["seed"])
         self._move(state["epoch"], state["batch"])

@@ -66,7 +66,7 @@ class Vocabulary:
         self.num_labels = len(self.labels)
         if num_labels not in (None, self.num_labels):
             raise FormatError(
-                "vocabulary of another size",
+                "the vocabulary has a different size",
                 path=vocab_file,
                 expected=num_labels,
                 found=self.num_labels,

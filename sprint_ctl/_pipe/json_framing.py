@@ -94,18 +94,18 @@ class Packer:
             return f'{{"{_BYTES}":{encode_basestring_ascii(bytes(value).decode("latin-1"))}}}'
         if isinstance(value, (str, int)):  # of a subclass
             return self._text(str(value) if isinstance(value, str) else int(value), depth)
-        raise TypeError(f"a {kind.__name__} does not go over the wire")
+        raise TypeError(f"a {kind.__name__} cannot be sent")
 
     def _scalar(self, value: np.generic, depth: int) -> str:
         item = value.item()
         if isinstance(item, np.generic):
-            raise TypeError(f"a {type(value).__name__} does not go over the wire")
+            raise TypeError(f"a {type(value).__name__} cannot be sent")
         return self._text(item, depth)
 
     def _array(self, array: NDArray[Any]) -> str:
         name = array.dtype.str
         if not is_plain_dtype(name):
-            raise TypeError(f"an array of {array.dtype} does not go over the wire")
+            raise TypeError(f"an array of {array.dtype} cannot be sent")
         order = order_of(array)
         offset = "null"
         if self._memory is not None:
@@ -121,7 +121,7 @@ class Packer:
 
 def _key(key: Any) -> str:
     if not isinstance(key, str):
-        raise TypeError(f"a key of type {type(key).__name__} does not go over the wire")
+        raise TypeError(f"a key of type {type(key).__name__} cannot be sent")
     if key in (_ARRAY, _BYTES):
         raise ValueError(f"the key {key!r} is reserved")
     return encode_basestring_ascii(key)

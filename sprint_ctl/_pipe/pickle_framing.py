@@ -51,7 +51,7 @@ class _Pickler(pickle.Pickler):
         if not isinstance(value, np.ndarray):
             return NotImplemented
         if not is_plain_dtype(value.dtype.str):
-            raise TypeError(f"an array of {value.dtype} does not go over the wire")
+            raise TypeError(f"an array of {value.dtype} cannot be sent")
         order = order_of(value)
         stored = bytearray(np.ascontiguousarray(value.T if order == "F" else value))  # writable
         return np.ndarray, (value.shape, value.dtype.str, stored, 0, None, order)
@@ -74,11 +74,11 @@ def _plain(value: Any, depth: int) -> Any:
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
-                raise TypeError(f"a key of type {type(key).__name__} does not go over the wire")
+                raise TypeError(f"a key of type {type(key).__name__} cannot be sent")
         return {str(key): _plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
         return (tuple if isinstance(value, tuple) else list)(_plain(v, depth + 1) for v in value)
-    raise TypeError(f"a {type(value).__name__} does not go over the wire")
+    raise TypeError(f"a {type(value).__name__} cannot be sent")
 
 
 def loads(body: bytes, deadline: float | None = None) -> tuple[Any, ...]:

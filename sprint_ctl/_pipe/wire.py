@@ -168,7 +168,7 @@ class Wire:
         _, text_size, request_id, payload = _HEADER.unpack_from(self._ahead)
         if text_size > _MAX_TEXT or payload > _MAX_PAYLOAD:
             raise SprintProtocolError(
-                "a message of absurd length",
+                "the declared length of a message exceeds the limit",
                 expected=f"at most {_MAX_TEXT} bytes of text, {_MAX_PAYLOAD} of arrays",
                 found=f"{text_size} and {payload}",
             )

@@ -18,7 +18,7 @@ def check_next(order: Sequence[str], index: int, tag: str | None) -> None:
         return
     position = f"at {order.index(tag)} of the list" if tag in order else "not in the list"
     raise SprintProtocolError(
-        "Sprint delivers another sequence than the given list has at this index",
+        "Sprint delivers a sequence that the given list does not have at this index",
         expected=f"{order[index]!r} at {index}" if index < len(order) else f"{len(order)} in all",
         found=f"{tag!r}, {position}",
     )

@@ -218,7 +218,7 @@ class SequenceCache:
                 return False
             self._raise_error()
             raise SprintError(
-                "Sprint is in another epoch than the training",
+                "Sprint and the training are in different epochs",
                 expected=f"epoch {self.wanted_epoch}",
                 found=f"{self.epoch}, the last one" if self.has_ended else f"epoch {self.epoch}",
             )

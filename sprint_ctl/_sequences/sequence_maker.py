@@ -52,7 +52,7 @@ class SequenceMaker:
         """A sequence; arguments as of `SprintDatasetBase.add_new_data`.
 
         Raises:
-            SprintProtocolError: other features or lengths than announced.
+            SprintProtocolError: features or lengths that were not announced.
             LabelError: a text is missing in a map or vocabulary.
         """
         if targets is None:
@@ -70,7 +70,7 @@ class SequenceMaker:
     def _data(self, features: NDArray[Any], tag: str | None, input_dim: int) -> NDArray[np.float32]:
         if features.ndim != 2 or features.shape[0] != input_dim:
             raise SprintProtocolError(
-                "features of another shape than announced",
+                "features of a different shape than announced",
                 segment=tag,
                 expected=f"({input_dim}, time)",
                 found=features.shape,

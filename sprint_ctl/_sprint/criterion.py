@@ -89,7 +89,7 @@ def _check_alignment(name: str, alignment: NDArray[Any], shape: tuple[int, ...])
     """Sprint aborts on another length, and reads out of bounds for a class out of range."""
     if alignment.shape != shape[:1]:
         raise ValueError(
-            f"segment {name!r} has another length in Sprint than in the trainer:"
+            f"segment {name!r} differs in length between Sprint and the trainer:"
             f" {alignment.shape[0]} aligned frames, {shape[0]} posteriors"
         )
     if alignment.size and int(alignment.max()) >= shape[1]:

@@ -49,14 +49,14 @@ class PythonFeatureScorer:
 
     @reported_to_sink
     def init(self, input_dim: int, output_dim: int, **kwargs: Any) -> None:
-        """Called first. Raises FormatError for priors of another number of labels."""
+        """Called first. Raises FormatError for priors for a different number of labels."""
         self._input_dim, self._output_dim = input_dim, output_dim
         call_optional(self._engine, "init", input_dim, output_dim)
         if self._prior_file is not None:
             priors = read_log_priors(self._prior_file)
             if priors.shape != (output_dim,):
                 raise FormatError(
-                    "priors of another number of labels",
+                    "priors for a different number of labels",
                     path=self._prior_file,
                     expected=output_dim,
                     found=len(priors),
@@ -106,7 +106,7 @@ class PythonFeatureScorer:
         """
         if num_frames != len(self._features) or not self._features:
             raise SprintError(
-                "another number of frames than were added",
+                "the number of frames differs from what was added",
                 expected=f"{len(self._features)}, at least one",
                 found=num_frames,
             )

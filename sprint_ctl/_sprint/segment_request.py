@@ -62,14 +62,14 @@ class SegmentRequest:
         """Raises SprintError if Sprint works on another segment; None is not checked."""
         if name is not None and name != self.name:
             raise SprintError(
-                "Sprint visits another segment than the trainer asks for, see"
+                "Sprint visits a segment that the trainer did not ask for, see"
                 " --*.python-segment-order",
                 expected=repr(self.name),
                 found=repr(name),
             )
         if length is not None and length != len(self.log_posteriors):
             raise SprintError(
-                f"segment {self.name!r} has another length in Sprint than in the trainer",
+                f"segment {self.name!r} differs in length between Sprint and the trainer",
                 expected=f"{len(self.log_posteriors)} frames",
                 found=length,
             )

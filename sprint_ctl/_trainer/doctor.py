@@ -74,7 +74,7 @@ def examine(
         segment: the one to request; None: the first of the corpus.
         frames, labels: sizes of the posteriors for where Sprint does not know them, 0: not known.
         timeout: seconds for each start and each request.
-        other_modes: try other modes than that of the arguments.
+        other_modes: also try modes other than that of the arguments.
 
     Yields:
         The report. With a "FAIL" in it the pool will not work with these arguments; a failure in

@@ -189,7 +189,7 @@ class SegmentStream:
     def _fail(self, expected: str, found: Any) -> None:
         self._process.fail(
             SprintProtocolError(
-                "Sprint sends something else than segments",
+                "Sprint sends something other than segments",
                 expected=expected,
                 found=brief(found),
             ),

@@ -1,7 +1,7 @@
 """Visiting a corpus: which segments, and in which order (RASR's Bliss/CorpusDescription).
 
 The order is determined first: by Python (``python-segment-order``), a list (``segment-order``),
-shuffling (``segment-order-shuffle``; another permutation than in the real Sprint) or length.
+shuffling (``segment-order-shuffle``; the real Sprint has a different permutation) or length.
 Segments in this order are then filtered: partition, segments to skip, white list
 (``segments.file``).
 """

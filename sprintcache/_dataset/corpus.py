@@ -376,4 +376,6 @@ class Corpus:
                 path=error.path, entry=error.entry, expected=error.expected, found=error.found,
             )  # fmt: skip
         self._keep(kept)
-        logger.warning("sequences of another length than the features are left out: %s", counts)
+        logger.warning(
+            "sequences whose length differs from that of the features are left out: %s", counts
+        )

@@ -130,7 +130,7 @@ def encode_features(
 def _made_times(frame_shift: float, frame_length: float, count: int) -> NDArray[np.float64]:
     """(count, 2) times; those of fewer frames are their beginning, so they are kept unless long."""
     if not (0 <= frame_shift < math.inf and 0 <= frame_length < math.inf):
-        raise ValueError(f"invalid times of frames: shift {frame_shift}, length {frame_length}")
+        raise ValueError(f"invalid frame times: shift {frame_shift}, length {frame_length}")
     if count < _MANY_FRAMES:
         return _kept_times(frame_shift, frame_length, 1 << count.bit_length())[:count]
     return _computed_times(frame_shift, frame_length, count)

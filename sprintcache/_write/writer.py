@@ -375,7 +375,7 @@ class ArchiveWriter:
                 name = next(name for name in names if name in existing)
                 raise ValueError(f"{self.path}: there is an entry {name!r} already")
             if not self._file.can_run:
-                raise ValueError(f"{self.path}: it has holes, where entries belong one by one")
+                raise ValueError(f"{self.path}: it has holes, so entries must be added one by one")
             with self._translate_errors():
                 self._file.put_run(names, sizes, compressed_sizes, data)
 

@@ -64,7 +64,7 @@ class Alphabet:
         for phoneme in lexicon.phonemes:
             if set(phoneme.symbol) & set("{}+."):
                 raise FormatError(
-                    f"phoneme {phoneme.symbol!r} has a character of allophones: {{ }} + .",
+                    f"phoneme {phoneme.symbol!r} has a character of allophone syntax: {{ }} + .",
                     path=lexicon.path,
                 )
 

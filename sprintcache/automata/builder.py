@@ -455,7 +455,7 @@ def _silence_phone(lexicon: Lexicon) -> int:
         return 0
     if len(phons[-1].phones) != 1:
         raise AutomatonError(
-            "the last pronunciation of the lemma special='silence' has another number of phonemes",
+            "the last pronunciation of the lemma special='silence' is not one phoneme",
             path=lexicon.path,
             expected=1,
             found=len(phons[-1].phones),

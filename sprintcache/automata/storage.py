@@ -155,7 +155,7 @@ class _Writer:
     def add(self, part: Automata) -> None:
         kinds = (part.tags is not None, part.states is not None, part.words is not None)
         if self._kinds not in (None, kinds):
-            raise AutomatonError("some automata have tags, states or words, and some have not")
+            raise AutomatonError("some automata have tags, states or words, and others do not")
         self._kinds = kinds
         if not len(part):
             return
@@ -185,7 +185,7 @@ class _Writer:
             if self._tables["tags"].setdefault(tag, len(self._tables["tags"])) < first:
                 raise AutomatonError("two sequences have this tag", entry=tag)
         if part.tags is not None and len(self._tables["tags"]) != len(self._checks):
-            raise AutomatonError("two sequences of a batch have one tag")
+            raise AutomatonError("two sequences of a batch have the same tag")
 
     def _renumbered(self, part: Automata) -> tuple[Any, Any]:
         """Returns states and word groups in terms of the tables of the whole file."""
@@ -322,7 +322,7 @@ def load(path: str | os.PathLike[str]) -> MappedAutomata:
     path = os.fspath(path)
     size = os.stat(path).st_size
     if size < 16:
-        raise TruncatedError("no automata file", path=path, expected="16 bytes", found=size)
+        raise TruncatedError("not an automata file", path=path, expected="16 bytes", found=size)
     data = np.memmap(path, np.uint8, "r", shape=(size,))
     sections = _sections(path, data)
     arrays = {
@@ -356,7 +356,7 @@ def _sections(path: str, data: Any) -> dict[str, Any]:
     """Returns the sections that the header names, checked against the size of the file."""
     if data[:8].tobytes() != _MAGIC:
         raise CorruptError(
-            "no automata file", path=path, offset=0, expected=_MAGIC, found=data[:8].tobytes()
+            "not an automata file", path=path, offset=0, expected=_MAGIC, found=data[:8].tobytes()
         )
     check, length = (int(value) for value in data[8:16].view("<u4"))
     if length > len(data) - 16:
@@ -372,11 +372,11 @@ def _sections(path: str, data: Any) -> dict[str, Any]:
         described = {name: _described(*section) for name, section in sections.items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CorruptError(
-            f"the header has no description: {error}", path=path, offset=16
+            f"the header has no valid description: {error}", path=path, offset=16
         ) from None
     if version != _VERSION:
         raise UnsupportedError(
-            "another version of automata files", path=path, expected=_VERSION, found=version
+            "a different version of automata files", path=path, expected=_VERSION, found=version
         )
     missing = {*_ARRAYS, *_TABLES} - _OPTIONAL - set(described)
     if ("words" in described) != ("candidates" in described):
@@ -409,7 +409,7 @@ def _described(dtype: str, shape: list[int], offset: int, check: int | None) -> 
 def _array(path: str, data: Any, name: str, section: tuple[Any, ...]) -> Any:
     dtype, shape, offset, check = section
     if dtype != _ARRAYS[name][0]:
-        raise CorruptError(f"section {name} has another type", path=path, found=dtype)
+        raise CorruptError(f"section {name} has an unexpected type", path=path, found=dtype)
     size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     part = data[offset : offset + size]
     if name not in _LARGE:
@@ -449,11 +449,14 @@ def _check_shapes(path: str, arrays: dict[str, Any], tables: dict[str, Any]) -> 
         expected = tuple(sizes.get(str(size), size) for size in _ARRAYS[name][1])
         if array.shape != expected:
             raise CorruptError(
-                f"section {name} has another shape", path=path, expected=expected, found=array.shape
+                f"section {name} has an unexpected shape",
+                path=path,
+                expected=expected,
+                found=array.shape,
             )
     if "tags" in tables and len(tables["tags"]) != sizes["B"]:
         raise CorruptError(
-            "another number of tags", path=path, expected=sizes["B"], found=len(tables["tags"])
+            "the number of tags differs", path=path, expected=sizes["B"], found=len(tables["tags"])
         )
     offsets, ranges, start_end = (arrays[name] for name in ("offsets", "ranges", "start_end"))
     ordered = offsets[0] == 0 and offsets[-1] == sizes["E"] and (np.diff(offsets) >= 0).all()

@@ -263,7 +263,7 @@ def _items(
     missing = (chosen or frozenset()) - (seen or set())
     if missing:
         raise EntryNotFoundError(
-            f"{len(missing)} of {len(chosen or ())} names are missing in the sources, such as"
+            f"{len(missing)} of {len(chosen or ())} names are missing from the sources, such as"
             f" {min(missing)!r}"
         )
 
@@ -287,7 +287,7 @@ def _kind_of_destination(
     kinds = {_kind_of(path) for path in sources}
     if audio_format is not None:
         if kinds != {"archive"}:
-            raise ValueError("audio files are made of archives")
+            raise ValueError("audio files can only be made from archives")
         return "audio"
     to = _ENDINGS.get(os.path.splitext(destination)[1], "archive")
     if not kinds:

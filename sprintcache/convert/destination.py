@@ -49,7 +49,7 @@ class Destination:
         self.partial = self.path + ".partial"
         self.file = open_locked(self.partial, "r+b", create=True)
         with errors_of(self.partial):
-            os.ftruncate(self.file.fileno(), 0)  # unlike truncate, goes on after an interrupt
+            os.ftruncate(self.file.fileno(), 0)  # unlike truncate, continues after an interrupt
 
     def publish(self) -> None:
         """Syncs the file and renames it to `path`.

@@ -58,7 +58,7 @@ class ConvertItem(NamedTuple):
         """
         if isinstance(self.data, Alignment):
             raise LabelError(
-                "only labels have another rate, not allophone states",
+                "the rate of allophone states cannot be changed, only that of labels",
                 entry=self.name,
                 expected="an AllophoneLabeling",
             )

@@ -115,7 +115,7 @@ class KaldiSink(Sink):
                 key, _, location = line.partition(b" ")
                 new.write(b"%s %s" % (key, location.replace(partial, final, 1)))
             new.flush()
-            os.ftruncate(new.fileno(), new.tell())  # unlike truncate, goes on after an interrupt
+            os.ftruncate(new.fileno(), new.tell())  # unlike truncate, continues after an interrupt
         self._ark.publish()
         self._scp.publish()
 

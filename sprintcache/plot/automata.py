@@ -37,7 +37,7 @@ def plot_automaton(
 ) -> Figure:
     """Draws one automaton.
 
-    States stand in columns by the number of edges of the longest way to them; loops are above
+    States are in columns by the number of edges of the longest way to them; loops are above
     their state. Edges are named by allophone state where it is known, and by their weight where it
     is not 0.
 

@@ -245,5 +245,5 @@ def check_format(path: str) -> None:
     suffix = os.path.splitext(path)[1].lstrip(".").lower()
     if suffix not in known:
         raise ValueError(
-            f"{path}: pictures end in .png, .svg or .pdf, not in {suffix or 'nothing'!r}"
+            f"{path}: a picture must end in .png, .svg or .pdf, not in {suffix or 'nothing'!r}"
         )

@@ -96,7 +96,7 @@ def _rows(
                     dim = dim or features.shape[1]
                     if features.shape[1] != dim:
                         raise FormatError(
-                            "features of another dimension than those before",
+                            "features of a different dimension than those before",
                             path=path,
                             entry=segment.name,
                             expected=dim,

@@ -89,7 +89,7 @@ def read_json_lines(path: str | os.PathLike[str]) -> Tiers:
                        found=line[:80])  # fmt: skip
         name = facts["segment"]
         if name in tiers:
-            source.bad(number, f"segment {name!r} comes again")
+            source.bad(number, f"segment {name!r} is repeated")
         target = tiers[name] = Segmentation(name=name)
         target.duration = _number(source, number, facts, "duration", 0.0)
         target.frame_shift = _number(source, number, facts, "frame_shift", 0.0)

@@ -66,7 +66,9 @@ class Segmenter:
         on_alphabet_mismatch: OnMismatch = "error",
     ) -> None:
         if soft not in ("heaviest_items", "heaviest_path", "error"):
-            raise ValueError(f"soft must be a kind of path or 'error', not {soft!r}")
+            raise ValueError(
+                f"soft must be 'heaviest_items', 'heaviest_path' or 'error', not {soft!r}"
+            )
         if on_ambiguity not in ("error", "first"):
             raise ValueError(f"on_ambiguity must be 'error' or 'first', not {on_ambiguity!r}")
         if lexicon is not None and not isinstance(lexicon, LexiconIndex):

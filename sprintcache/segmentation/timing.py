@@ -79,7 +79,7 @@ def archive_frame_shift(archive: Archive) -> float:
             longest = alignment
     shift_found = None if longest is None else stored_frame_shift(longest)
     if shift_found is None:
-        raise SegmentationError("the archive does not say the frame shift", path=archive.path)
+        raise SegmentationError("the archive does not specify the frame shift", path=archive.path)
     return shift_found
 
 
@@ -101,5 +101,7 @@ def archive_window(archive: Archive, frame_shift: float) -> float:
             duration = alignment.end - alignment.start
             window = max(window, duration - (alignment.num_frames - 1) * frame_shift)
     if not 0 < window < 1e6:
-        raise SegmentationError("the archive does not say the window of a frame", path=archive.path)
+        raise SegmentationError(
+            "the archive does not specify the window of a frame", path=archive.path
+        )
     return round(window, 6)

@@ -136,7 +136,7 @@ def collate(items: Batch | PackedBatch | Sequence[Item], pad: int = -1) -> Batch
     if isinstance(items, (Batch, PackedBatch)):
         return items
     if not items:
-        raise ValueError("a batch of no sequences")
+        raise ValueError("an empty batch")
     for item in items:
         require_attribute(item, "tag", "an Item of a MapDataset")
     data, lengths = PaddedTensors(), {}

@@ -427,7 +427,7 @@ def test_errors_of_the_scorer_name_the_cause(engines: list[Engine], tmp_path: Pa
     with pytest.raises(SprintError, match="at least one"):
         scorer.get_scores(time=0)
     scorer.add_feature(feature=np.zeros(2, np.float32), time=0)
-    with pytest.raises(SprintError, match="another number of frames"):
+    with pytest.raises(SprintError, match="the number of frames differs"):
         scorer.compute(num_frames=2)
     assert scorer.get_scores(time=0).shape == (79,)
     with pytest.raises(SprintError, match="no such frame"):

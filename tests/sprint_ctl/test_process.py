@@ -360,7 +360,7 @@ def test_programs_that_cannot_be_started(tmp_path: Path) -> None:
     for path in ("/no/such/program", str(plain), str(garbage), "", "no-such-program-on-path"):
         with pytest.raises(SprintStartError, match="cannot be started"):
             SprintProcess(path, lambda *_: [])
-    with pytest.raises(ValueError, match="cannot stand in a configuration"):
+    with pytest.raises(ValueError, match="cannot be part of a configuration"):
         start("", config={"a": "b,c"})
     with pytest.raises(ZeroDivisionError):
         SprintProcess(sys.executable, lambda *_: [str(1 // 0)])

@@ -314,7 +314,7 @@ def test_epochs_that_cannot_meet_are_named() -> None:
     dataset.useMultipleEpochs()
     dataset.init_seq_order(epoch=1)
     dataset.initSprintEpoch(2)
-    with pytest.raises(SprintError, match=r"another epoch.*expected epoch 1, found epoch 2"):
+    with pytest.raises(SprintError, match=r"different epochs.*expected epoch 1, found epoch 2"):
         dataset.have_seqs()
     dataset.init_seq_order(epoch=3)
     with pytest.raises(SprintError, match="ahead of Sprint"):

@@ -171,18 +171,18 @@ def set_section(name: str, item: int, value: Any) -> Any:
     ("change", "error", "message"),
     [
         (lambda h: h.update(version=2), UnsupportedError, "expected 1, found 2"),
-        (lambda h: b"[" * 300, CorruptError, "no description"),
-        (lambda h: b"[]", CorruptError, "no description"),
+        (lambda h: b"[" * 300, CorruptError, "no valid description"),
+        (lambda h: b"[]", CorruptError, "no valid description"),
         (lambda h: h["sections"].pop("checks"), CorruptError, "sections are missing: checks"),
         (lambda h: h["sections"].pop("candidates"), CorruptError, "missing: candidates"),
         (set_section("edges", 2, 1 << 60), TruncatedError, "section edges is cut"),
         (set_section("edges", 1, [4, 1 << 40]), TruncatedError, "section edges is cut"),
-        (set_section("edges", 2, -64), CorruptError, "no description"),
-        (set_section("edges", 2, 3), CorruptError, "no description"),
-        (set_section("edges", 0, "<f8"), CorruptError, "no description"),
-        (set_section("edges", 0, "<i4"), CorruptError, "another type"),
-        (set_section("edges", 1, [2, 6]), CorruptError, "another shape"),
-        (set_section("edges", 1, [2, 6, 1]), CorruptError, "no description"),
+        (set_section("edges", 2, -64), CorruptError, "no valid description"),
+        (set_section("edges", 2, 3), CorruptError, "no valid description"),
+        (set_section("edges", 0, "<f8"), CorruptError, "no valid description"),
+        (set_section("edges", 0, "<i4"), CorruptError, "an unexpected type"),
+        (set_section("edges", 1, [2, 6]), CorruptError, "an unexpected shape"),
+        (set_section("edges", 1, [2, 6, 1]), CorruptError, "no valid description"),
         (set_section("tags", 3, 1), CorruptError, "section tags differs"),
     ],
 )
@@ -217,5 +217,5 @@ def test_a_group_of_words_below_none(path: Path) -> None:
 def test_other_files(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         storage.load(tmp_path / "none")
-    with pytest.raises(CorruptError, match="no automata file"):
+    with pytest.raises(CorruptError, match="not an automata file"):
         storage.load(DATA / "energy.cache")

@@ -34,7 +34,7 @@ REFUSED_AS_A_WHOLE = {
     "eow-ctc": "first pronunciation of the lexicon",
     "ctc-noblank": "special='blank'",
     "ctc-weights": "silence, forward: expected 0, found 3.0",
-    "sil-empty-pron": "another number of phonemes",
+    "sil-empty-pron": "is not one phoneme",
     "zero-weight-normalized": "lemma 'o'",
 }
 

@@ -703,7 +703,7 @@ def test_a_locked_archive(run: Run, tmp_path: Path) -> None:
     with ArchiveWriter(path, "a"):
         status, _, err = run("remove", path, "a")
     assert status == 1
-    assert err == f"sprintcache: {path}: another writer is at work on it\n"
+    assert err == f"sprintcache: {path}: another writer has it open\n"
 
 
 def test_names_of_any_bytes(tmp_path: Path) -> None:

@@ -457,7 +457,7 @@ def test_a_pickle_of_a_file_that_changed(scratch: Path, kind: str, io: str) -> N
     assert caught.value.path == path
     if kind == "bundle":
         (scratch / "x.bundle").write_text("0.cache 1.cache")
-        with pytest.raises(ArchiveChangedError, match="other archives"):
+        with pytest.raises(ArchiveChangedError, match="different archives"):
             pickle.loads(data)
     os.unlink(path)
     if kind == "plain":

@@ -93,7 +93,7 @@ def test_entries_that_are_not_audio(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="audio_format must be"):
         convert(tmp_path / "a.cache", tmp_path / "x", audio_format="mp3")  # type: ignore[arg-type]
     np.savez(tmp_path / "b.npz", a=np.zeros(3))
-    with pytest.raises(ValueError, match="audio files are made of archives"):
+    with pytest.raises(ValueError, match="audio files can only be made from archives"):
         convert(tmp_path / "b.npz", tmp_path / "x", audio_format="wav")
 
 
@@ -158,7 +158,7 @@ def test_rates_of_targets_and_of_files(tmp_path: Path) -> None:
         ]
         assert file["targets/data/classes"][:].tolist() == wanted
         assert file["targets/size"].attrs["classes"][0] == 28
-    with pytest.raises(LabelError, match="only labels have another rate"):
+    with pytest.raises(LabelError, match="the rate of allophone states cannot be changed"):
         convert(ALIGNMENT, tmp_path / "b.npz", rate=rate)
     several = AllophoneLabeling(None, ALLOPHONES, label_scheme=["state", "position"])
     with pytest.raises(ValueError, match="the labels of one label scheme"):

@@ -772,7 +772,7 @@ def test_entries_without_frames_or_of_another_dimension(tmp_path: Path) -> None:
             assert (batch.tolist(), lengths.tolist()) == ([[[1.0, 2.0]], [[0.0, 0.0]]], [1, 0])
             assert ours.read_batch([0], buffers=buffers)["data"][0].shape == (1, 0, 2)
             assert ours.read_batch([], buffers=buffers)["data"][0].shape == (0, 0, 2)
-            with pytest.raises(FormatError, match="another dimension") as caught:
+            with pytest.raises(FormatError, match="a different dimension") as caught:
                 ours.read_batch([0, 2], buffers=buffers)
             assert (caught.value.entry, caught.value.path) == ("c", str(path))
             assert "expected 2, found 1" in str(caught.value)
@@ -1007,7 +1007,7 @@ def test_wrong_options(tmp_path: Path) -> None:
         ({"length_mismatch": "ignore"}, "length_mismatch must be"),
         ({"seq_ordering": "laplce:.5"}, "not one of default"),
         ({"num_shards": 2, "shard_index": 2}, "shard_index 2 of 2"),
-        ({"fixed_random_seed": -1}, "fixed_random_seed -1 is not of 32 bits"),
+        ({"fixed_random_seed": -1}, "fixed_random_seed -1 does not fit into 32 bits"),
     ]:
         with pytest.raises(ValueError, match=message):
             SprintCacheDataset({"data": FEATURES}, **options)  # type: ignore[arg-type]

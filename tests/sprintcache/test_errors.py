@@ -262,7 +262,7 @@ def test_wrong_arguments_say_what_was_expected(tmp_path: Path) -> None:
         with pytest.raises(TypeError, match="labeling must be an AllophoneLabeling, not str"):
             archive.read_labels("x", "y")  # type: ignore[arg-type]
     with sprintcache.ArchiveWriter(tmp_path / "x.cache") as writer:
-        with pytest.raises(ValueError, match="invalid times of frames: shift nan"):
+        with pytest.raises(ValueError, match="invalid frame times: shift nan"):
             writer.add_features("a", [[1.0]], frame_shift=float("nan"))
         with pytest.raises(TypeError, match="the name of an entry is a str, not NoneType"):
             writer.add_text(None, "text")  # type: ignore[arg-type]

@@ -197,8 +197,8 @@ def test_phoneme_files_and_longer_contexts(tmp_path: Path) -> None:
 
 def test_schemes_that_are_refused(tmp_path: Path) -> None:
     for scheme, options, message in [
-        ("centre", {}, "'centre' is twice, or not one of left, center"),
-        ("left.left", {}, "'left' is twice"),
+        ("centre", {}, "'centre' occurs twice, or is not one of left, center"),
+        ("left.left", {}, "'left' occurs twice"),
         ((), {}, "names no scheme"),
         ("left", {"num_states": 17}, "num_states must be from 1 to 16"),
         ("left", {"lexicon_file": None}, "needs a lexicon_file or a phoneme_file"),

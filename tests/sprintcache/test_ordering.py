@@ -205,8 +205,8 @@ def test_other_orderings_are_refused_when_they_are_named(text: str) -> None:
         ({"num_shards": 0}, "num_shards must be at least 1"),
         ({"num_shards": 2, "shard_index": 2}, "shard_index 2 of 2 shards"),
         ({"shard_index": -1}, "shard_index -1 of 1 shards"),
-        ({"fixed_random_seed": 2**32}, "4294967296 is not of 32 bits"),
-        ({"fixed_random_seed": -1}, "-1 is not of 32 bits"),
+        ({"fixed_random_seed": 2**32}, "4294967296 does not fit into 32 bits"),
+        ({"fixed_random_seed": -1}, "-1 does not fit into 32 bits"),
     ],
 )
 def test_options_out_of_range(options: dict[str, Any], message: str) -> None:

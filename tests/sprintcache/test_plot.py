@@ -553,7 +553,10 @@ def test_plot_writes_to_a_pipe(run: Run, tmp_path: Path) -> None:
             [BUNDLE, NAME, "--frames", "200:"],
             f"features.bundle, entry '{NAME}': none of the 186 frames or samples is chosen",
         ),
-        ([BUNDLE, NAME, "--output", "a.gif3"], "pictures end in .png, .svg or .pdf, not in 'gif3'"),
+        (
+            [BUNDLE, NAME, "--output", "a.gif3"],
+            "a picture must end in .png, .svg or .pdf, not in 'gif3'",
+        ),
         ([BUNDLE, NAME, "--output", "nowhere/a.png"], "nowhere: no such folder"),
         ([BUNDLE, NAME, "--alignment", DATA / "energy.cache"], "expected flow-alignment"),
     ],

@@ -260,7 +260,7 @@ def test_states_are_small_and_both_travel() -> None:
 def test_a_state_of_other_options_is_refused(change: dict[str, Any]) -> None:
     options: dict[str, Any] = {"num_seqs": 10, "lengths": [5] * 10, "max_frames": 20}
     state = next(iter(BatchSampler(**options))).state
-    with pytest.raises(ValueError, match="the state is of other data or options"):
+    with pytest.raises(ValueError, match="the state belongs to different data or options"):
         BatchSampler(**{**options, **change}).load_state_dict(state)
 
 
@@ -335,7 +335,7 @@ def test_a_function_as_order() -> None:
     other = BatchSampler(9, range(9), ordering=Ordering(by_epoch), max_seqs=2)
     other.load_state_dict(sampler.state_dict())
     different = BatchSampler(9, range(9), ordering="random", max_seqs=2)
-    with pytest.raises(ValueError, match="other data or options"):
+    with pytest.raises(ValueError, match="different data or options"):
         different.load_state_dict(sampler.state_dict())
 
 
@@ -358,7 +358,7 @@ def test_a_state_of_other_sequences() -> None:
     BatchSampler(2500, tags=list(names), max_seqs=7).load_state_dict(state)
     for others in (names[::-1], [*names[:-1], "other"], ["other", *names[1:]], None):
         sampler = BatchSampler(2500, tags=others, max_seqs=7)
-        with pytest.raises(ValueError, match="the state is of other data"):
+        with pytest.raises(ValueError, match="the state belongs to different data"):
             sampler.load_state_dict(state)
 
 

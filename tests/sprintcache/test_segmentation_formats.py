@@ -377,7 +377,7 @@ def test_what_a_format_cannot_hold(tmp_path: Path) -> None:
         ("x.txt", "0\t1\ta\n2\t1\tb\n", "line 2: a label ends before it starts"),
         ("x.txt", "\\\t1\t2\n", "line 1: a frequency range without a label"),
         ("x.jsonl", "{}\n", "line 1: not a segment"),
-        ("x.jsonl", '{"segment": "a"}\n{"segment": "a"}\n', "line 2: segment 'a' comes again"),
+        ("x.jsonl", '{"segment": "a"}\n{"segment": "a"}\n', "line 2: segment 'a' is repeated"),
         ("x.jsonl", "\n[1\n", "line 2: not JSON"),
         ("x.jsonl", "[" * 100_000, "line 1: not JSON"),
         ("x.jsonl", '{"segment": "a", "words": 3}', "line 1: tier 'words'"),

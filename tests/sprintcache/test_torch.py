@@ -180,7 +180,7 @@ def test_collate_single_sequences() -> None:
     assert batch.data["x"].tolist() == [[[0] * 3] * 2, [[1] * 3] * 2]
     assert batch.data["y"].tolist() == [[7, 7], [1, 1]]
     assert batch.lengths["x"].tolist() == [0, 2]
-    with pytest.raises(ValueError, match="a batch of no sequences"):
+    with pytest.raises(ValueError, match="an empty batch"):
         collate([])
 
 
@@ -558,7 +558,7 @@ def test_a_state_of_another_corpus(dataset: MapDataset, tmp_path: Path) -> None:
         BatchSampler(SprintCacheDataset({"data": {"filename": path}}), max_seqs=2)
         for path in (dataset.dataset.data["data"].archive.path, tmp_path / "other.cache")
     )
-    with pytest.raises(ValueError, match="the state is of other data"):
+    with pytest.raises(ValueError, match="the state belongs to different data"):
         other.load_state_dict(one.state_dict())
 
 

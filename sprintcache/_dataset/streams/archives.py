@@ -155,7 +155,7 @@ class FeatureStream(ArchiveStream):
         if lengths.any():
             name = self._names(entries)[int(np.argmax(lengths > 0))]
             raise FormatError(
-                "features of another dimension than before",
+                "features of a different dimension than before",
                 path=self.archive.entry(name).archive_path,
                 entry=name,
                 expected=self._dim,

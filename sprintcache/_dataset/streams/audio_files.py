@@ -184,7 +184,7 @@ class AudioFileStream(BlissStream):
     def _check(self, header: _Header) -> None:
         if self.sample_rate not in (None, header.sample_rate):
             raise UnsupportedError(
-                "audio of another sample rate",
+                "audio of a different sample rate",
                 path=header.path,
                 expected=self.sample_rate,
                 found=header.sample_rate,
