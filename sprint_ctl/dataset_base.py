@@ -330,14 +330,6 @@ class SprintDatasetBase(Dataset):
             return n < len(self.predefined_seq_list_order)
         return self._cache.reach(n + 1)
 
-    def have_seqs(self) -> bool:
-        """Whether this epoch has any sequence; may wait.
-
-        Raises:
-            SprintError: the producer has failed, or no sequence comes in ``data_timeout``.
-        """
-        return self.is_less_than_num_seqs(0)
-
     def iter_seqs(self) -> Iterator[DatasetSeq]:
         """The sequences of this epoch from the first cached one; each is dropped when yielded.
 
@@ -368,12 +360,7 @@ class SprintDatasetBase(Dataset):
     def get_complete_frac(
         self, sorted_seq_idx: int, *, allow_only_lr_suitable: bool = False
     ) -> float | None:
-        """Fraction of the epoch up to this sequence, above 0 and at most 1; for progress.
-
-        Args:
-            sorted_seq_idx: the sequence.
-            allow_only_lr_suitable: None instead of an estimate.
-        """
+        """See `Dataset.get_complete_frac`; the estimate is that of `set_complete_frac`."""
         frac, num_added = self._complete_frac, self._cache.num_added
         is_known = self.predefined_seq_list_order is not None or self._is_complete()
         if is_known or frac is None or allow_only_lr_suitable:

@@ -233,7 +233,7 @@ class Dataset:
         return n < self.num_seqs
 
     def have_seqs(self) -> bool:
-        """Whether there is any sequence."""
+        """Whether there is any sequence; may wait, see `is_less_than_num_seqs`."""
         return self.is_less_than_num_seqs(0)
 
     def get_complete_frac(

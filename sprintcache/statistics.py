@@ -185,7 +185,6 @@ def collect_shapes(
     *,
     labeling: AllophoneLabeling | None = None,
     allophones: Sequence[str] | None = None,
-    num_threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Statistics:
     """Collects datatypes, dimensions, lengths and durations of any entries, and the use of states.
@@ -193,7 +192,7 @@ def collect_shapes(
     Moments and `Statistics.labels` are not computed; only damaged segments are left out.
 
     Args:
-        archive, names, num_threads, progress: as for `collect`.
+        archive, names, progress: as for `collect`.
         labeling: for the labels in `Statistics.alignments`.
         allophones: to compare alphabets with; None: those of the labeling.
 
@@ -204,10 +203,8 @@ def collect_shapes(
     names = archive.segments if names is None else _existing(archive, names)
     if allophones is None and labeling is not None:
         allophones = labeling.allophones
-    num_threads = default_threads() if num_threads is None else num_threads
-    return _run(
-        archive, names, lambda: _ShapeCollector(labeling, allophones), num_threads, progress
-    )
+    threads = default_threads()
+    return _run(archive, names, lambda: _ShapeCollector(labeling, allophones), threads, progress)
 
 
 def _existing(archive: Archive, names: Sequence[str]) -> Sequence[str]:

@@ -98,7 +98,7 @@ def corpus_table(path: str | os.PathLike[str]) -> CorpusTable:
 
 
 def is_corpus(path: str | os.PathLike[str]) -> bool:
-    """Whether a file begins as XML, gzipped or not, and so is no archive."""
+    """Whether a file begins as XML, gzipped or not, and so is not an archive."""
     if os.path.isdir(path):
         return False
     return read_prefix(path, 64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<")

@@ -437,7 +437,7 @@ class ArchiveWriter:
                     else:
                         self._file.put(*entry, buffered)
             except OSError as error:
-                raise self._telling(error) from error
+                raise self._os_error(error) from error
 
     # ---- the file
 
@@ -470,9 +470,9 @@ class ArchiveWriter:
         except FileExistsError:  # the archive itself is whole
             raise
         except OSError as error:
-            raise self._telling(error) from error
+            raise self._os_error(error) from error
 
-    def _telling(self, error: OSError) -> OSError:
+    def _os_error(self, error: OSError) -> OSError:
         self._failed = True
         return OSError(error.errno, f"{error.strerror}; {self._hint()}", self._file_path)
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from .automata import Automata
+from .transitions import FORBIDDEN
 
 __all__ = ["Finding", "check"]
 
-_FORBIDDEN = float(np.finfo(np.float32).max)
 _SILENCE = re.compile(r"\W*sil", re.IGNORECASE)  # [SILENCE], SIL, <sil>
 
 
@@ -79,7 +79,7 @@ class _Graph:
     """One automaton as lists; edges that are allowed only."""
 
     def __init__(self, part: Automata, silence: int | None) -> None:
-        allowed = part.weights < _FORBIDDEN
+        allowed = part.weights < FORBIDDEN
         self.num_forbidden = int((~allowed).sum())
         self.num_all = part.num_edges
         self.source, self.target, self.label, _ = (row[allowed].tolist() for row in part.edges)
@@ -96,7 +96,7 @@ class _Graph:
 
     def findings(self, length: int | None) -> Iterator[tuple[str, bool, str]]:
         if not self.num_all:
-            yield "no edges", True, "there is no path but the one of no frames"
+            yield "no edges", True, "the only path has no frames"
             return
         reached = self._distances(self.start, self.leaving, self.target)
         ending = self._distances(self.end, self.entering, self.source)

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from .automata import Automata
+from .transitions import FORBIDDEN
 
 __all__ = ["dot_text", "k2_text", "openfst_text", "symbol_table"]
-
-_FORBIDDEN = float(np.finfo(np.float32).max)
 
 
 def openfst_text(automata: Automata, sequence: int | str = 0) -> str:
@@ -91,7 +90,7 @@ def dot_text(
     lines.append(f"  {end} [shape = doublecircle];")
     for edge, name in enumerate(edge_names(part, symbols)):
         weight = float(part.weights[edge])
-        if weight >= _FORBIDDEN:
+        if weight >= FORBIDDEN:
             continue
         text = name if weight == 0 else f"{name} / {weight:.4g}"
         quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
@@ -112,7 +111,7 @@ def edge_names(part: Automata, symbols: Sequence[str] | None = None) -> list[str
 def _edges(automata: Automata, sequence: int | str) -> tuple[Any, ...]:
     """Returns source, target, label, weight, start and end of one automaton, states from 0."""
     part = automata[sequence]
-    allowed = part.weights < _FORBIDDEN
+    allowed = part.weights < FORBIDDEN
     source, target, label, _ = part.edges[:, allowed].astype(np.int64)
     start, end = part.start_end[:, 0].tolist()
     return source, target, label, part.weights[allowed], start, end

@@ -52,7 +52,7 @@ class FileArchive(Readable):
 
         Raises:
             FileNotFoundError: if it is missing and `must_exists` says that it must not be.
-            FormatError: if it is no archive.
+            FormatError: if it is not an archive.
         """
         super().__init__(encoding)
         self.filename = os.fspath(filename)

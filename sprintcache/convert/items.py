@@ -235,18 +235,12 @@ def check_name(
         )
 
 
-def check_names(
-    names: Sequence[str],
-    path: str,
-    holder: str,
-    forbidden: re.Pattern[str] = _NUL,
-    character: str = "NUL",
-) -> None:
-    """As `check_name` for each name; `forbidden` matches single characters."""
+def check_names(names: Sequence[str], path: str, holder: str) -> None:
+    """As `check_name` for each name."""
     joined = "".join(names)
-    if not all(names) or not _is_utf8(joined) or forbidden.search(joined):
+    if not all(names) or not _is_utf8(joined) or _NUL.search(joined):
         for name in names:
-            check_name(name, path, holder, forbidden, character)
+            check_name(name, path, holder)
 
 
 def _is_utf8(text: str) -> bool:

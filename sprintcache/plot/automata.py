@@ -21,7 +21,6 @@ __all__ = ["plot_automaton"]
 
 _MAX_STATES = 400
 _MAX_LETTERS = 22  # of the name of an edge
-_FORBIDDEN = float(np.finfo(np.float32).max)
 _RADIUS = 0.17
 _DROP = 0.14  # of the lowest point of an arc, for each lane that it spans
 _COLUMN = 1.6  # width of a column, in lanes
@@ -53,9 +52,10 @@ def plot_automaton(
         ValueError: for more than 400 states; `sprintcache.automata.export.dot_text` has no limit.
     """
     from sprintcache.automata.export import edge_names
+    from sprintcache.automata.transitions import FORBIDDEN
 
     part = automata[sequence]
-    allowed = part.weights < _FORBIDDEN
+    allowed = part.weights < FORBIDDEN
     start, end = (int(state) for state in part.start_end[:, 0])
     source, target = (row.astype(np.int64) for row in part.edges[:2])
     states = np.unique(np.concatenate([source, target, [start, end]]))
