@@ -422,7 +422,7 @@ class Checker:
         entries = [self.entry(data, row) for row in rows]
         refusals: list[Refusal] = []
         for io in self.ios:
-            with sprintcache.open_archive(self.path, io) as archive:
+            with sprintcache.open_archive(self.path, io, index=None) as archive:
                 names = [entry.name for entry in entries]
                 assert list(archive) == names
                 assert archive.segments[:] == [name for name in names if not is_attributes(name)]
@@ -433,7 +433,7 @@ class Checker:
 
     def check_refused(self, data: bytes, io: str) -> None:
         try:
-            sprintcache.open_archive(self.path, io).close()
+            sprintcache.open_archive(self.path, io, index=None).close()
         except sprintcache.SprintCacheError as error:
             check_error(error, self.path, None, len(data))
         else:

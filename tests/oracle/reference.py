@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 MAGIC = b"SP_ARC1\0"
@@ -318,10 +319,22 @@ ONLY_TIMES = {"timestamp", "linear-filter-parameter"}
 
 def blocks(payload: bytes) -> list[RefBlock]:
     """All blocks of an entry, to its last byte (RASR's Flow/Cache, 6.1)."""
+    found = blocks_or_error(payload)
+    if isinstance(found, RefError):
+        raise found.with_traceback(None)
+    return found
+
+
+@lru_cache(maxsize=8)  # tests ask six questions about each payload
+def blocks_or_error(payload: bytes) -> list[RefBlock] | RefError:
+    """All blocks of an entry, or why they cannot be read."""
     cursor = Cursor(payload)
     found = []
-    while not cursor.at_end():
-        found.append(read_block(cursor))
+    try:
+        while not cursor.at_end():
+            found.append(read_block(cursor))
+    except RefError as error:
+        return error
     return found
 
 

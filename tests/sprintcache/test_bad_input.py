@@ -301,7 +301,7 @@ def reads_as_before(path: Path, row: Row, whole: bytes, readings: Sequence[Readi
     """Is the entry still read? Then by all readings that can read it, as it was."""
     read = set()
     for io in IOS:
-        with open_archive(path, io) as archive:
+        with open_archive(path, io, index=None) as archive:
             for reading in readings:
                 try:
                     ours = reading.ours(archive, text(row.name))
