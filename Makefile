@@ -2,6 +2,7 @@
 # make test      linters, type checks and tests, in the same environment with the test extra
 # make docs      the documentation, in docs/_build/html
 # make bench     figures against numpy, h5py, kaldi_native_io, RETURNN and torch (installs these)
+# make size      time and memory of corpora of up to 10,000,000 segments; an hour, 71 GB of disk
 # make sanitize  the tests of malformed input under address and undefined-behavior sanitizers
 # make soak      an hour of pools, datasets, loaders, archives: descriptors, threads, memory stay
 # make fuzz      fuzzers of all readers, FUZZ_SECONDS (60) each; needs clang
@@ -24,7 +25,7 @@ BUILD_INPUTS = pyproject.toml setup.py $(wildcard sprintcache/*.pyx \
 # where it is set, every child process of the tests compiles each module that it imports
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test tests check bench soak crashes schedules mutants fuzz fuzz-replay replay-inputs \
+.PHONY: demo test tests check bench size soak crashes schedules mutants fuzz fuzz-replay replay-inputs \
 	threads sanitize sanitize-tests docs dist clean
 .SILENT: demo $(BIN)/python $(VENV)/installed $(VENV)/tested
 
@@ -58,6 +59,9 @@ check: $(VENV)/tested
 bench: $(VENV)/installed
 	$(PIP) "sprintcache[bench]"
 	$(BIN)/python bench/run.py
+
+size: $(VENV)/installed
+	$(BIN)/python bench/size.py --json docs/reference/size.json
 
 SOAK_SECONDS ?= 3600
 

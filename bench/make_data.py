@@ -5,6 +5,7 @@ Independent of the library on purpose: what is measured is also checked against 
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
@@ -51,17 +52,28 @@ class ArchiveFile:
 
     def add(self, name: str, payload: bytes, size: int = -1) -> None:
         """Add an entry; for a compressed payload give the uncompressed `size`."""
-        raw = name.encode()
         plain, packed = (len(payload), 0) if size < 0 else (size, len(payload))
-        position = self._end + 8 + len(raw)
-        head = START_TAG + struct.pack("<I", len(raw)) + raw + struct.pack("<III", plain, packed, 0)
-        self._f.write(head)
+        self._begin(name, plain, packed)
         self._f.write(payload)
         self._f.write(END_TAG)
+
+    def add_sparse(self, name: str, head: bytes, size: int) -> None:
+        """Add an entry of `size` bytes of which only `head` is written: the others are a hole."""
+        self._begin(name, size, 0)
+        self._f.write(head)
+        self._f.seek(size - len(head), os.SEEK_CUR)
+        self._f.write(END_TAG)
+
+    def _begin(self, name: str, plain: int, packed: int) -> None:
+        """Write what precedes a payload, and record the row of the table."""
+        raw = name.encode()
+        position = self._end + 8 + len(raw)
+        self._f.write(START_TAG + struct.pack("<I", len(raw)) + raw)
+        self._f.write(struct.pack("<III", plain, packed, 0))
         row = struct.pack("<I", len(raw)) + raw + struct.pack("<QII", position, plain, packed)
         self._rows.append(row)
         self.positions[name] = position
-        self._end += len(head) + len(payload) + 4
+        self._end = position + HEADER_BYTES + (packed or plain) + 4
 
 
 def write_table(f: BinaryIO, end: int, count: int, rows: Iterable[bytes]) -> None:

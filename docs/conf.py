@@ -77,9 +77,11 @@ PAGES = {
 
 
 def fill(app: Any, name: str, source: list[str]) -> None:
-    """Replaces the marker of a page by its generated part."""
+    """Replaces the markers of a page by its generated parts."""
     if name in PAGES:
         source[0] = source[0].replace(generated.MARKER, PAGES[name]())
+    if generated.SIZES_MARKER in source[0]:
+        source[0] = source[0].replace(generated.SIZES_MARKER, generated.sizes())
 
 
 def skip(app: Any, what: str, name: str, member: Any, is_skipped: bool, options: Any) -> bool:

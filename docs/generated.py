@@ -1,9 +1,10 @@
 """Parts of pages that are generated when the documentation is built.
 
-The command pages show the output of ``--help``. The performance page shows ``benchmarks.json``,
-which one command writes, on a quiet machine::
+The command pages show the output of ``--help``. The performance page shows ``benchmarks.json`` and
+``size.json``, each of which one command writes, on a quiet machine::
 
     python bench/run.py --json docs/reference/benchmarks.json
+    python bench/size.py --json docs/reference/size.json
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from sprint_ctl.__main__ import main as sprint_ctl_command
 from sprintcache.cli import COMMANDS, main
 
 MARKER = "<!-- generated -->"
+SIZES_MARKER = "<!-- sizes -->"
 RESULTS = Path(__file__).parent / "reference" / "benchmarks.json"
+SIZES = RESULTS.with_name("size.json")
 TITLES = {
     "read": "One entry after the other",
     "batch": "Batches",
@@ -105,6 +108,35 @@ def benchmarks(path: Path = RESULTS) -> str:
         for table in run["tables"]:
             parts += [f"{_escaped(table['title'])}\n", _table(table["columns"], table["rows"])]
     return "\n".join(parts) + "\n"
+
+
+def sizes(path: Path = SIZES) -> str:
+    """The chart and the table of corpora of growing size, as Markdown."""
+    results: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    runs: dict[str, dict[str, dict[str, float]]] = results["runs"]
+    counts = sorted({int(count) for run in runs.values() for count in run})
+    columns = ["", *(f"{count:,}" for count in counts), "time", "MiB", "B/segment"]
+    rows = []
+    for operation, by_count in runs.items():
+        largest = max(map(int, by_count))
+        run = by_count[str(largest)]
+        cells = [by_count.get(str(count), {}).get("cpu") for count in counts]
+        rows.append(
+            [
+                operation,
+                *("-" if cell is None else _digits(cell) for cell in cells),
+                _digits(run["seconds"]),
+                _digits(run["memory"] / 2**20),
+                _digits(run["memory"] / largest),
+            ]
+        )
+    parts = [_machine([results]), pictures.size_charts(results), _table(columns, rows)]
+    return "\n".join(parts)
+
+
+def _digits(value: float) -> str:
+    """Two significant digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}" if value >= 1e-3 else f"{value:.4f}"
 
 
 def _machine(runs: list[dict[str, Any]]) -> str:

@@ -18,19 +18,20 @@ mpl.use("agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 GENERATED = DOCS / "_build" / "pictures"
 
-THEMES = {
+THEMES: dict[str, dict[str, Any]] = {
     "light": {
         "ink": "#222832",
         "faint": "#8a919c",
         "ours": "#1f6feb",
         "peer": "#c3c9d2",
         "limit": "#2da44e",
+        "series": ("#1f6feb", "#1a7f37", "#bc4c00", "#bf3989", "#8250df", "#1b7c83"),
     },
     "dark": {
         "ink": "#e6e8eb",
@@ -38,6 +39,7 @@ THEMES = {
         "ours": "#58a6ff",
         "peer": "#4b5563",
         "limit": "#3fb950",
+        "series": ("#58a6ff", "#3fb950", "#f0883e", "#f778ba", "#bc8cff", "#39c5cf"),
     },
 }
 # (script, title of the table, column, heading, rows that are limits)
@@ -57,6 +59,7 @@ CHARTS = (
         "Round trip to a Sprint process",
     ),
 )
+FEATURE_RUNS = ("index of features", "dataset", "verify features", "combine features")
 LIMITS = ("the copy", "labels copied", "read_batch", "plain writes")
 
 
@@ -109,6 +112,91 @@ def _bars(
     axes.xaxis.set_minor_locator(NullLocator())
     axes.spines[:].set_visible(False)
     _save(figure, path)
+
+
+def size_charts(results: dict[str, Any]) -> str:
+    """Draws processor time and memory against the number of segments; returns Markdown."""
+    texts = []
+    for stem, title, are_features in (
+        ("size-alignments", "Alignments", False),
+        ("size-features", "Features", True),
+    ):
+        runs = {
+            name: {int(count): run for count, run in by_count.items()}
+            for name, by_count in results["runs"].items()
+            if (name in FEATURE_RUNS) == are_features
+        }
+        time = {name: {n: run["cpu"] for n, run in by.items()} for name, by in runs.items()}
+        memory = {
+            name: {n: run["memory"] / 2**20 for n, run in by.items()} for name, by in runs.items()
+        }
+        for theme, colors in THEMES.items():
+            figure, (above, below) = plt.subplots(
+                2, figsize=(7.2, 2.4 + 0.55 * len(runs)), layout="constrained"
+            )
+            _growth(above, time, f"{title}: processor time, seconds", 1e-3, colors)
+            _growth(below, memory, f"{title}: peak of private memory, MiB", 1e-1, colors)
+            _save(figure, GENERATED / f"{stem}-{theme}.svg")
+        alt = f"{title}: processor time and memory against the number of segments"
+        texts.append(both_themes(stem, alt))
+    return "\n".join(texts)
+
+
+def _growth(
+    axes: Axes,
+    series: dict[str, dict[int, float]],
+    heading: str,
+    lowest: float,
+    colors: dict[str, Any],
+) -> None:
+    """One line for each series on logarithmic axes, labeled at its end; leaves out low values."""
+    counts = sorted({count for values in series.values() for count in values})
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    ends = []
+    for number, (name, values) in enumerate(series.items()):
+        points = [(count, values[count]) for count in counts if values.get(count, 0) >= lowest]
+        color = colors["series"][number % len(colors["series"])]
+        if points:
+            axes.plot(*zip(*points, strict=True), color=color, marker="o", markersize=3, lw=1.3)
+            ends.append((*reversed(points[-1]), name, color))
+    ratio = counts[-1] / counts[0]
+    for exponent in range(-8, 6, 2):  # what grows in proportion is parallel to these
+        start = lowest * 10.0**exponent
+        axes.plot(
+            [counts[0], counts[-1]], [start, start * ratio], color=colors["faint"], lw=0.6, ls=":"
+        )
+    top = max(end[0] for end in ends)
+    axes.set_ylim(lowest, top * 2)
+    axes.set_xlim(counts[0] * 0.8, counts[-1] * 1.2)
+    step = (top * 2 / lowest) ** (0.45 / axes.figure.get_figheight())  # the height of a label
+    ends.sort()
+    heights = [value for value, *_ in ends]
+    for i in range(1, len(ends)):
+        heights[i] = max(heights[i], heights[i - 1] * step)
+    heights[-1] = min(heights[-1], top * 1.5)
+    for i in reversed(range(len(ends) - 1)):
+        heights[i] = min(heights[i], heights[i + 1] / step)
+    for (value, count, name, color), height in zip(ends, heights, strict=True):
+        axes.annotate(
+            name,
+            (count, value),
+            (counts[-1] * 1.6, height),
+            fontsize=8,
+            color=color,
+            va="center",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": color, "lw": 0.5, "shrinkA": 0, "shrinkB": 3},
+        )
+    axes.set_title(heading, loc="left", fontsize=10, color=colors["ink"])
+    axes.set_xlabel("segments", fontsize=8, color=colors["ink"])
+    axes.set_facecolor("none")
+    axes.minorticks_off()
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:,.0f}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.tick_params(labelsize=8, labelcolor=colors["ink"], color=colors["faint"])
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(colors["faint"])
 
 
 def _save(figure: Any, path: Path) -> None:

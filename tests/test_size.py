@@ -1,0 +1,43 @@
+"""The measurement of corpora of growing size, on a small one, and the chart of its results."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.long
+def test_a_small_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script compares all answers with what it wrote."""
+    results = tmp_path / "size.json"
+    command = [sys.executable, str(ROOT / "bench/size.py"), "--quick", "--dir", str(tmp_path)]
+    done = subprocess.run(
+        [*command, "--rounds", "1", "--json", str(results)],
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+    assert done.returncode == 0, done.stderr
+    runs = json.loads(results.read_text())["runs"]
+    assert [path.name for path in tmp_path.iterdir()] == ["size.json"]
+    pytest.importorskip("matplotlib", reason="the chart needs matplotlib")
+    monkeypatch.syspath_prepend(ROOT / "docs")  # as Sphinx does
+    spec = importlib.util.spec_from_file_location("generated", ROOT / "docs/generated.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generated = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generated)
+    monkeypatch.setattr(generated.pictures, "GENERATED", tmp_path)
+    rows = [line for line in generated.sizes(results).splitlines() if line.startswith("| ")]
+    assert [row.split(" | ")[0].strip("| ") for row in rows[2:]] == [*runs]
+    for theme in ("light", "dark"):
+        for stem, names in (("alignments", ["open", "verify"]), ("features", ["dataset"])):
+            picture = (tmp_path / f"size-{stem}-{theme}.svg").read_text()
+            assert all(f">{name}</text>" in picture for name in names)
