@@ -25,7 +25,7 @@ for python in "$@"; do
     bin=$work/$version/bin
     # one environment to build and to try; isolation is that of the source distribution
     "$install" "$bin/python" build numpy "Cython>=3.1" "setuptools>=77" \
-        pytest pytest-timeout pytest-xdist hypothesis
+        pytest pytest-timeout hypothesis
     # from the source distribution: what it lacks, the wheel would lack
     tar -xzf "$out"/*.tar.gz -C "$work/$version"
     "$bin/python" -m build --wheel --no-isolation --outdir "$work/$version/raw" \
@@ -40,7 +40,8 @@ for python in "$@"; do
         export PATH=$bin CC=/nonexistent
         unset SPRINTCACHE_RETURNN_PYTHON SPRINTCACHE_PYTHONS  # their tests need the source folder
         sprintcache verify tests/data/features.bundle
-        python -m pytest -q -p no:cacheprovider --numprocesses 2 --dist worksteal tests/sprintcache/test_{real_data,batch,bundle}.py \
+        # in one process: a second would compile all modules once more
+        python -m pytest -q -p no:cacheprovider tests/sprintcache/test_{real_data,batch,bundle}.py \
             tests/sprintcache/test_{writer,cli,labels,dataset}.py tests/sprint_ctl/test_wire.py
     )
     cp "$work/$version"/wheel/*.whl "$out"
