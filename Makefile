@@ -48,7 +48,9 @@ demo: $(VENV)/installed
 test: $(VENV)/tested
 	$(MAKE) --no-print-directory --jobs 2 check tests
 
+# first once, so that not each process compiles all modules and rewrites their assertions
 tests: $(VENV)/tested
+	[ -d tests/__pycache__ ] || $(BIN)/python -m pytest --collect-only -qq >/dev/null || true
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(VENV)/tested
