@@ -39,48 +39,50 @@ class BatchMemory(BatchBuffers):
         """
         super().__init__()
         self._max_free = max_free
-        self._free: dict[str, list[memoryview]] = {}  # in the order of their release
-        self._leases: dict[int, _Lease] = {}  # by their id
+        self._free: dict[str, list[_Lease]] = {}  # that ended, in this order
+        self._leases: dict[int, _Lease] = {}  # all, by their id
         self._lock = threading.RLock()  # reentrant: the garbage collector runs at any time
 
     def take(self, key: str, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
         """A C-contiguous array of this shape, with arbitrary content, in a free block."""
         count = math.prod(shape)
-        size = count * np.dtype(dtype).itemsize
         with self._lock:
             free = self._free.setdefault(key, [])
-            block = _latest(free, size)
-            if len(free) > self._max_free:
-                del free[: -self._max_free]
+            block = self._block(free, count * np.dtype(dtype).itemsize)
         # all views refer to this array, since its own base is not an array
         array: NDArray[Any] = np.frombuffer(block, dtype, count)
-        lease = _Lease(array, self._release)
-        lease.block, lease.free = block, free
+        # no code in Python, in which the exception of a signal handler would be lost
+        lease = _Lease(array, free.append)
+        lease.block = block
         self._leases[id(lease)] = lease
         return array.reshape(shape)
 
-    def _release(self, lease: Any) -> None:
+    def _block(self, free: list[_Lease], size: int) -> memoryview:
+        """The last free block of at least this size, or a new one in place of the last."""
+        fitting = -1
+        for index in range(len(free) - 1, -1, -1):
+            if len(free[index].block) >= size:
+                fitting = index
+                break
+        block = self._end(free.pop(fitting)) if free else None
+        while len(free) > self._max_free:
+            self._end(free.pop(0))
+        if block is None or len(block) < size:
+            block = np.empty(size + size // 4 + 64, np.uint8).data
+        return block
+
+    def _end(self, lease: _Lease) -> memoryview:
+        """The block of a lease that ended, which is no longer kept."""
         del self._leases[id(lease)]
-        lease.free.append(lease.block)
+        return lease.block
 
 
 class _Lease(weakref.ref["NDArray[Any]"]):
     """Calls back when the last array on a block is deleted."""
 
-    __slots__ = ("block", "free")
+    __slots__ = ("block",)
 
     block: memoryview
-    free: list[memoryview]
-
-
-def _latest(free: list[memoryview], size: int) -> memoryview:
-    """Removes the last block of at least this size; if there is none, replaces one by a new one."""
-    for index in range(len(free) - 1, -1, -1):
-        if len(free[index]) >= size:
-            return free.pop(index)
-    if free:
-        free.pop()
-    return np.empty(size + size // 4 + 64, np.uint8).data
 
 
 class PinnedMemory(BatchBuffers):

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 
 from sprintcache import ArchiveWriter, SprintCacheDataset, open_archive
 from sprintcache.errors import LoaderError, SprintCacheError
+from tests.faults import Interrupt
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'sprintcache[torch]'")
 
@@ -198,6 +199,17 @@ def test_tensors_that_are_kept_are_not_overwritten(dataset: MapDataset) -> None:
         del batch
     assert all(torch.equal(row, copied) for row, copied in kept)
     assert len(addresses) <= len(kept) + 12  # those kept, those in flight, those outgrown
+
+
+def test_no_signal_handler_runs_while_memory_is_released() -> None:
+    """In a callback of the garbage collector its exception would be lost, and the memory too."""
+    memory = BatchMemory(2)
+    array = memory.take("data", (3,), np.float32)
+    address = array.ctypes.data
+    with Interrupt(RuntimeError, -1, "sprintcache.torch.batch_memory") as points:
+        del array
+    assert points.num_passed == 0
+    assert memory.take("data", (3,), np.float32).ctypes.data == address
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 300)), max_size=40))
