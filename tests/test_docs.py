@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 
 import sprintcache.cli
+from tests.pages import load_generated
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
@@ -104,13 +105,7 @@ def test_names_of_sprintcache_are_all_in_the_reference() -> None:
 
 
 def test_generated_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("matplotlib", reason="the charts need matplotlib")
-    monkeypatch.syspath_prepend(ROOT / "docs")  # as Sphinx does
-    spec = importlib.util.spec_from_file_location("generated", ROOT / "docs/generated.py")
-    assert spec is not None
-    assert spec.loader is not None
-    generated = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generated)
+    generated = load_generated(monkeypatch)
     commands = generated.commands()
     assert re.findall(r"^usage: sprintcache (\w+)", commands, re.MULTILINE) == re.findall(
         r"^## (\w+)$", commands, re.MULTILINE

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.pages import load_generated
 
 ROOT = Path(__file__).parent.parent
 
@@ -27,13 +28,7 @@ def test_a_small_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert done.returncode == 0, done.stderr
     runs = json.loads(results.read_text())["runs"]
     assert [path.name for path in tmp_path.iterdir()] == ["size.json"]
-    pytest.importorskip("matplotlib", reason="the chart needs matplotlib")
-    monkeypatch.syspath_prepend(ROOT / "docs")  # as Sphinx does
-    spec = importlib.util.spec_from_file_location("generated", ROOT / "docs/generated.py")
-    assert spec is not None
-    assert spec.loader is not None
-    generated = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generated)
+    generated = load_generated(monkeypatch)
     monkeypatch.setattr(generated.pictures, "GENERATED", tmp_path)
     rows = [line for line in generated.sizes(results).splitlines() if line.startswith("| ")]
     assert [row.split(" | ")[0].strip("| ") for row in rows[2:]] == [*runs]
