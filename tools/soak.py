@@ -34,7 +34,7 @@ from sprint_ctl.dataset import ExternSprintDataset  # noqa: E402
 from sprint_ctl.error_signals import SprintInstancePool  # noqa: E402
 from sprintcache.automata import Automata  # noqa: E402
 from sprintcache.torch import BatchSampler, Loader, MapDataset  # noqa: E402
-from tests.sprint_ctl.sprint_data import ENVIRONMENT, SMALL, STAND_IN  # noqa: E402
+from tests.sprint_ctl.sprint_data import ENVIRONMENT, SMALL, STAND_IN, resources  # noqa: E402
 
 MAX_GROWTH_KIB = 8 << 10
 TINY = ROOT / "tests" / "child_programs" / "sprint_tiny.py"
@@ -51,13 +51,9 @@ class Resources:
 
     def __init__(self, folder: Path) -> None:
         gc.collect()
-        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-        self.fixed = (
-            len(os.listdir("/proc/self/fd")),
-            len(os.listdir("/proc/self/task")),
-            len(children),
-            len(os.listdir(folder)),
-        )
+        descriptors, _, files, children = resources(folder)
+        threads = len(os.listdir("/proc/self/task"))  # those of the core as well
+        self.fixed = descriptors, threads, len(children), len(files)
         status = Path("/proc/self/status").read_text()
         self.kib = int(status.split("RssAnon:")[1].split()[0])
 
