@@ -237,7 +237,7 @@ def child(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def anonymous_memory(process: int | str) -> int:
-    """Bytes of a process that are no pages of files."""
+    """Bytes of a process that are not pages of files."""
     with open(f"/proc/{process}/status") as f:
         words = next(line.split() for line in f if line.startswith("RssAnon:"))
     return int(words[1]) * 1024

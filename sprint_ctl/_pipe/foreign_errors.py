@@ -1,7 +1,7 @@
 """Exceptions of signal handlers, which Python runs in the middle of any code of the main thread.
 
 Such an exception may be of any type: PyTorch's handler for workers that die raises a RuntimeError.
-Code that expects a RuntimeError of its own asks `is_foreign`, and lets that of a handler pass.
+Code that catches a RuntimeError that it expects asks `is_foreign`, and lets one of a handler pass.
 """
 
 from __future__ import annotations

@@ -120,8 +120,8 @@ class ArchiveSource:
         if settings.targets is not None or settings.as_audio or settings.keep_all:
             return False
         with suppress(SprintCacheError):  # raised again when it is read
-            for name in self._chosen(names):
-                return self._archive.datatype(name) == "flow-alignment"
+            first = next(iter(self._chosen(names)), None)
+            return first is not None and self._archive.datatype(first) == "flow-alignment"
         return False
 
     def _chosen(self, names: Collection[str] | None) -> Iterable[str]:

@@ -81,7 +81,7 @@ class _FailSafeFile:
     def truncate(self, size: int) -> None:
         try:
             if not self.drop_writes:
-                os.ftruncate(self._file.fileno(), size)  # goes on after an interrupt
+                os.ftruncate(self._file.fileno(), size)  # continues after an interrupt
         except OSError as error:
             self._fail(error)
 
