@@ -8,9 +8,11 @@ import json
 import os
 import platform
 import re
+import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -777,17 +779,23 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 def test_interrupts_are_quiet() -> None:
     read_end, write_end = os.pipe()  # the command waits for data that never comes
+    os.write(write_end, b"# ")
     command = [*COMMAND, "show", str(PART), FIRST, "--allophones", f"/dev/fd/{read_end}"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[read_end]
     )
     try:
-        for _ in range(60):
-            # repeatedly: a signal during start-up or just before a blocking read is lost
+        deadline = time.monotonic() + 60
+        while select.select([read_end], [], [], 0)[0]:  # a signal during start-up kills Python
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        for _ in range(6):
+            # repeatedly: one just before a read is lost; rarely: one at the exit kills Python
+            process.send_signal(signal.SIGINT)
             try:
-                out, err = process.communicate(timeout=1)
+                out, err = process.communicate(timeout=10)
             except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGINT)
                 continue
             break
     finally:
