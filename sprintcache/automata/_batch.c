@@ -77,43 +77,52 @@ void sc_full_sum_run(const sc_full_sum *job) {
 
 typedef struct {
     const sc_scaling *job;
-    int64_t num_parts; /* of the outer axis */
+    int64_t num_rows, num_parts;
     atomic_int_fast64_t next_part;
 } sc_parts;
 
-static void scale_part(const sc_scaling *job, int64_t begin, int64_t end) {
+#define SCALE_ROW(TYPE, STEP)                                  \
+    do {                                                       \
+        TYPE *row = (TYPE *)job->posteriors + first;           \
+        const TYPE factor = (TYPE)job->factors[b];             \
+        for (int64_t k = 0; k < size; k++) row[k * (STEP)] *= factor; \
+    } while (0)
+
+/* Rows are those of all sequences, in the order of memory. */
+static void scale_rows(const sc_scaling *job, int64_t begin, int64_t end) {
+    const int64_t size = job->num_labels, step = job->label_step;
+    const int frames_outer = job->frame_step >= job->sequence_step;
     for (int64_t i = begin; i < end; i++) {
-        for (int64_t j = 0; j < job->inner; j++) {
-            const double factor = job->factors[job->batch_inner ? j : i];
-            const int64_t first = (i * job->inner + j) * job->size;
-            if (job->is_double) {
-                const double *restrict in = (const double *)job->posteriors + first;
-                double *restrict out = (double *)job->products + first;
-                for (int64_t k = 0; k < job->size; k++) out[k] = in[k] * factor;
-            } else {
-                const float *restrict in = (const float *)job->posteriors + first;
-                float *restrict out = (float *)job->products + first;
-                const float single = (float)factor;
-                for (int64_t k = 0; k < job->size; k++) out[k] = in[k] * single;
-            }
-        }
+        const int64_t inner = frames_outer ? job->num_sequences : job->num_frames;
+        const int64_t t = frames_outer ? i / inner : i % inner;
+        const int64_t b = frames_outer ? i % inner : i / inner;
+        const int64_t first = t * job->frame_step + b * job->sequence_step;
+        if (job->factors[b] == 1) continue;
+        if (job->is_double && step == 1)
+            SCALE_ROW(double, 1);
+        else if (job->is_double)
+            SCALE_ROW(double, step);
+        else if (step == 1)
+            SCALE_ROW(float, 1);
+        else
+            SCALE_ROW(float, step);
     }
 }
 
 static void scale(void *argument, int seat) {
     (void)seat;
     sc_parts *parts = (sc_parts *)argument;
-    const int64_t outer = parts->job->outer, count = parts->num_parts;
+    const int64_t num_rows = parts->num_rows, count = parts->num_parts;
     int64_t part;
     while ((part = atomic_fetch_add(&parts->next_part, 1)) < count)
-        scale_part(parts->job, outer * part / count, outer * (part + 1) / count);
+        scale_rows(parts->job, num_rows * part / count, num_rows * (part + 1) / count);
 }
 
 void sc_scale(const sc_scaling *job) {
     int64_t num_threads = job->num_threads;
-    sc_parts parts = {.job = job};
-    parts.num_parts = job->outer * job->inner * job->size / SC_SCALED_ITEMS + 1;
-    if (parts.num_parts > job->outer) parts.num_parts = job->outer > 0 ? job->outer : 1;
+    sc_parts parts = {.job = job, .num_rows = job->num_frames * job->num_sequences};
+    parts.num_parts = parts.num_rows * job->num_labels / SC_SCALED_ITEMS + 1;
+    if (parts.num_parts > parts.num_rows) parts.num_parts = parts.num_rows;
     if (num_threads > parts.num_parts) num_threads = parts.num_parts;
     atomic_init(&parts.next_part, 0);
     sc_pool_run(scale, &parts, (int)num_threads);

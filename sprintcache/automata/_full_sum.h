@@ -44,6 +44,7 @@ typedef struct {
     void *posteriors; /* every item is written */
     int32_t posteriors_double;
     int64_t posterior_frame, posterior_sequence, posterior_label;
+    double posterior_factor; /* what posteriors are multiplied with */
     double *counts;     /* one per edge, zeroed by the caller */
     double *best_score; /* one per sequence */
     int64_t chunk; /* doubles of memory for rows at a time; 0: the default */
@@ -54,14 +55,13 @@ typedef struct {
  * the number of threads. */
 void sc_full_sum_run(const sc_full_sum *job);
 
-/* Rows of posteriors times one factor per sequence: row (i, j) of `size` items starts at
- * (i * inner + j) * size and belongs to sequence i or, if `batch_inner`, j. */
+/* Posteriors, to be multiplied in place by one factor per sequence; strides count items. */
 typedef struct {
-    const void *posteriors;
-    void *products;
+    void *posteriors;
     const double *factors;
-    int32_t is_double, batch_inner, num_threads;
-    int64_t outer, inner, size;
+    int32_t is_double, num_threads;
+    int64_t num_frames, num_sequences, num_labels;
+    int64_t frame_step, sequence_step, label_step;
 } sc_scaling;
 
 void sc_scale(const sc_scaling *job);

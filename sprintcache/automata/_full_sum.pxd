@@ -45,6 +45,7 @@ cdef extern from "_full_sum.h" nogil:
         int64_t posterior_frame
         int64_t posterior_sequence
         int64_t posterior_label
+        double posterior_factor
         double *counts
         double *best_score
         int64_t chunk
@@ -53,14 +54,15 @@ cdef extern from "_full_sum.h" nogil:
     void sc_full_sum_run(const sc_full_sum *job)
 
     ctypedef struct sc_scaling:
-        const void *posteriors
-        void *products
+        void *posteriors
         const double *factors
         int32_t is_double
-        int32_t batch_inner
         int32_t num_threads
-        int64_t outer
-        int64_t inner
-        int64_t size
+        int64_t num_frames
+        int64_t num_sequences
+        int64_t num_labels
+        int64_t frame_step
+        int64_t sequence_step
+        int64_t label_step
 
     void sc_scale(const sc_scaling *job)

@@ -23,12 +23,11 @@ def run(
     loss: Any,
     status: Any,
     posteriors: Any,
+    posterior_factor: float,
     edge_counts: Any,
     best_score: Any,
     num_threads: int,
     log_domain: bool,
     chunk: int,
 ) -> int: ...
-def scale(
-    posteriors: Any, factors: Any, products: Any, batch_axis: int, num_threads: int
-) -> None: ...
+def scale(posteriors: Any, scales: Any, loss: Any, num_threads: int) -> None: ...

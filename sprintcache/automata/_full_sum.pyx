@@ -1,5 +1,6 @@
 """Passes over a batch of automata, compiled: arrays in, arrays out, without the GIL."""
 
+from libc.math cimport isfinite
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free
 
@@ -31,6 +32,7 @@ def run(
     double[::1] loss not None,
     int64_t[:, ::1] status not None,
     cnp.ndarray posteriors,
+    double posterior_factor,
     double[::1] edge_counts,
     double[::1] best_score,
     int num_threads,
@@ -40,7 +42,7 @@ def run(
     """Fills `loss`, `status` and, unless None, posteriors, edge counts and scores of best paths.
 
     Scores and posteriors are (time, batch, label) float32 or float64 of any strides. Every posterior
-    is written; counts are zeroed by the caller. Rows of `status`: code, whether the log domain was
+    is written, times `posterior_factor`; counts are zeroed by the caller. Rows of `status`: code, whether the log domain was
     needed, edge or frame to blame, label to blame.
 
     Returns:
@@ -66,7 +68,9 @@ def run(
         raise ValueError("scores, lengths and automata differ in number of sequences")
     for b in range(num_sequences):
         if not 0 <= lengths[b] <= scores.shape[0]:
-            raise ValueError("a length is out of range")
+            raise ValueError(
+                f"length of sequence {b} must be 0 to {scores.shape[0]}, not {lengths[b]}"
+            )
     if loss.shape[0] != num_sequences or status.shape[0] != num_sequences or status.shape[1] != 4:
         raise ValueError("results differ in number of sequences")
     if edge_counts is not None and edge_counts.shape[0] != num_edges:
@@ -96,6 +100,7 @@ def run(
     job.posteriors = NULL
     job.posteriors_double = job.posterior_frame = 0
     job.posterior_sequence = job.posterior_label = 0
+    job.posterior_factor = posterior_factor
     if posteriors is not None:
         if posteriors.ndim != 3 or (<object>posteriors).shape != (<object>scores).shape:
             raise ValueError("posteriors and scores differ in shape")
@@ -125,40 +130,44 @@ def run(
 
 def scale(
     cnp.ndarray posteriors not None,
-    const double[::1] factors not None,
-    cnp.ndarray products not None,
-    int batch_axis,
+    scales not None,
+    const double[::1] loss not None,
     int num_threads,
 ):
-    """Writes posteriors times the factor of their sequence.
+    """Multiplies posteriors in place by the scale of their sequence. Those of a sequence whose loss
+    is not finite, which are 0, stay so.
 
-    Arrays are C-contiguous float32 or float64 with three axes, of which the last is that of labels.
+    Posteriors are (time, batch, label) float32 or float64 of any strides, scales are (batch,).
 
     Raises:
         ValueError: for shapes that do not match.
+        MemoryError: where the factors do not fit.
     """
+    cdef const double[:] values = np.asarray(scales, np.float64)
     cdef sc_scaling job
-    if posteriors.ndim != 3 or (<object>products).shape != (<object>posteriors).shape:
-        raise ValueError("posteriors and products differ in shape")
-    if not (cnp.PyArray_IS_C_CONTIGUOUS(posteriors) and cnp.PyArray_IS_C_CONTIGUOUS(products)):
-        raise ValueError("posteriors and products must be contiguous")
-    if batch_axis not in (0, 1) or factors.shape[0] != posteriors.shape[batch_axis]:
-        raise ValueError("factors do not fit the sequences")
-    if _is_double(posteriors) != _is_double(products) or not cnp.PyArray_ISWRITEABLE(products):
-        raise ValueError("posteriors and products differ in dtype, or products are read-only")
-    if posteriors.size == 0:
-        return
+    cdef double *factors
+    cdef bint any_factor = False
+    cdef int64_t b
+    if posteriors.ndim != 3 or not cnp.PyArray_ISWRITEABLE(posteriors):
+        raise ValueError("posteriors must have 3 axes and be writeable")
+    job.num_frames, job.num_sequences, job.num_labels = posteriors.shape[:3]
+    if values.shape[0] != job.num_sequences or loss.shape[0] != job.num_sequences:
+        raise ValueError("posteriors, scales and losses differ in number of sequences")
     job.posteriors = cnp.PyArray_DATA(posteriors)
-    job.products = cnp.PyArray_DATA(products)
-    job.factors = &factors[0]
     job.is_double = _is_double(posteriors)
-    job.batch_inner = batch_axis
+    job.frame_step, job.sequence_step, job.label_step = _steps(posteriors)
     job.num_threads = num_threads
-    job.outer = posteriors.shape[0]
-    job.inner = posteriors.shape[1]
-    job.size = posteriors.shape[2]
-    with nogil:
-        sc_scale(&job)
+    factors = <double *>calloc(job.num_sequences + 1, sizeof(double))
+    if factors == NULL:
+        raise MemoryError
+    for b in range(job.num_sequences):
+        factors[b] = values[b] if isfinite(loss[b]) else 1
+        any_factor |= factors[b] != 1
+    job.factors = factors
+    if any_factor:
+        with nogil:
+            sc_scale(&job)
+    free(factors)
 
 
 cdef bint _is_double(cnp.ndarray array) except -1:

@@ -216,6 +216,7 @@ static void write_posteriors(const sc_run *run, int64_t frame) {
     }
     for (int32_t k = 0; k < l->num_labels; k++) {
         double value = (sums[4 * k] + sums[4 * k + 1]) + (sums[4 * k + 2] + sums[4 * k + 3]);
+        value *= job->posterior_factor;
         int64_t item = first + l->labels[k] * job->posterior_label;
         if (job->posteriors_double)
             ((double *)job->posteriors)[item] = value;

@@ -61,6 +61,7 @@ class Automata:
         self.tags = None if tags is None else tuple(tags)
         self._index: dict[str, int] | None = None
         self._offsets: Any = None
+        self._num_labels: int | None = None
         self._ranges: Any = None
 
     @classmethod
@@ -133,7 +134,9 @@ class Automata:
     @property
     def num_labels(self) -> int:
         """Number of labels the edges need, that is, the largest label plus 1; 0 without edges."""
-        return int(self.edges[LABEL].max()) + 1 if self.num_edges else 0
+        if self._num_labels is None:
+            self._num_labels = int(self.edges[LABEL].max()) + 1 if self.num_edges else 0
+        return self._num_labels
 
     @property
     def edge_offsets(self) -> Any:

@@ -107,7 +107,7 @@ def full_sum(
     )
     if batch_first and result is not None:
         result = result.swapaxes(0, 1)
-    return FullSum(loss, result, counts, best, in_log_domain)
+    return FullSum(loss, result, counts, best, in_log_domain != 0)
 
 
 def compute(
@@ -124,10 +124,11 @@ def compute(
     edge_counts: Any = None,
     best_score: bool = False,
     label_names: Any = None,
+    posterior_factor: float = 1.0,
     log_domain: bool = False,
     chunk: int = 0,
 ) -> tuple[Any, Any, Any]:
-    """Returns loss, scores of best paths or None, and which sequences needed the log domain.
+    """Returns loss, scores of best paths or None, and 1 where the log domain was needed.
 
     Args:
         automata: B automata.
@@ -137,23 +138,23 @@ def compute(
         posteriors: array of the shape of `scores` to be written, or None.
         edge_counts: (E,) float64, all zero, to be filled, or None.
         label_names: label of each column, None where the columns are the labels; for errors.
+        posterior_factor: what posteriors are multiplied with.
         log_domain: whether to compute in the log domain from the start.
         chunk: doubles to keep in memory for one sequence at a time; 0 for the default.
 
     Raises:
         ValueError, TypeError, AutomatonError: as `full_sum`.
     """
-    num_frames, num_sequences = scores.shape[:2]
+    num_sequences = scores.shape[1]
     if num_sequences != len(automata):
         raise ValueError(f"{len(automata)} automata, but {num_sequences} sequences in log_probs")
-    if scores.shape[2] > np.iinfo(np.int32).max:
+    if scores.shape[2] >= 1 << 31:
         raise ValueError(f"{scores.shape[2]} labels do not fit into 32 bits")
     if label_names is None:
         check_labels(automata, scores.shape[2])
-    lengths = _check_lengths(lengths, num_sequences, num_frames)
-    for name, value in (("label_scale", label_scale), ("transition_scale", transition_scale)):
-        if not 0 <= value < np.inf:
-            raise ValueError(f"{name} must be 0 or more and finite, not {value}")
+    lengths = _check_lengths(lengths, num_sequences)
+    _check_scale("label_scale", label_scale)
+    _check_scale("transition_scale", transition_scale)
     if on_no_path not in ("inf", "raise"):
         raise ValueError(f"on_no_path must be 'inf' or 'raise', not {on_no_path!r}")
     if num_threads < 1:
@@ -174,6 +175,7 @@ def compute(
         loss,
         status,
         posteriors,
+        posterior_factor,
         edge_counts,
         best,
         int(num_threads),
@@ -182,28 +184,28 @@ def compute(
     )
     if num_failed:
         _raise_first(automata, status, scores, lengths, on_no_path, label_names)
-    return loss, best, status[:, 1] != 0
+    return loss, best, status[:, 1]
 
 
-def _check_lengths(lengths: Any, num_sequences: int, num_frames: int) -> Any:
+def _check_scale(name: str, scale: float) -> None:
+    """Raises ValueError for a scale that is negative or not finite."""
+    if not 0 <= scale < np.inf:
+        raise ValueError(f"{name} must be 0 or more and finite, not {scale}")
+
+
+def _check_lengths(lengths: Any, num_sequences: int) -> Any:
     """Returns lengths as (B,) int64.
 
     Raises:
         TypeError: for lengths that are not integers.
-        ValueError: for another number of lengths, or one that is negative or too long.
+        ValueError: for another number of lengths.
     """
     array = np.asarray(lengths)
     if array.dtype.kind not in "iu":
         raise TypeError(f"lengths must be integers, not {array.dtype}")
     if array.shape != (num_sequences,):
         raise ValueError(f"lengths must have shape ({num_sequences},), not {array.shape}")
-    array = np.ascontiguousarray(array, np.int64)
-    if array.size and not 0 <= array.min() <= array.max() <= num_frames:
-        (sequence, *_) = np.flatnonzero((array < 0) | (array > num_frames)).tolist()
-        raise ValueError(
-            f"length of sequence {sequence} must be 0 to {num_frames}, not {array[sequence]}"
-        )
-    return array
+    return np.ascontiguousarray(array, np.int64)
 
 
 def check_labels(automata: Automata, num_labels: int) -> None:

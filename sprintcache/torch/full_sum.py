@@ -112,6 +112,7 @@ def _full_sum_loss(
         raise TypeError(f"automata must be Automata, not {type(automata).__name__}")
     if isinstance(lengths, torch.Tensor):
         lengths = lengths.detach().cpu().numpy()
+    lengths = np.array(lengths)  # a copy, since a retained graph may be computed again
     with_gradient = torch.is_grad_enabled() and log_probs.requires_grad
     time_major = log_probs.transpose(0, 1) if batch_first else log_probs
     loss: torch.Tensor = _FullSumLoss.apply(time_major, lengths, automata, with_gradient, options)
@@ -121,7 +122,11 @@ def _full_sum_loss(
 
 
 class _FullSumLoss(torch.autograd.Function):  # type: ignore[misc]
-    """Computes losses and, in the same call, the posteriors that are their gradient."""
+    """Computes losses and, in the same call, their gradient by the log probabilities.
+
+    The gradient belongs to the first backward pass, which scales it in place. A further one, of a
+    retained graph, computes it again.
+    """
 
     @staticmethod
     def forward(
@@ -132,33 +137,19 @@ class _FullSumLoss(torch.autograd.Function):  # type: ignore[misc]
         with_gradient: bool,
         options: dict[str, Any],
     ) -> torch.Tensor:
-        columns = _columns(log_probs, automata)
-        scores = _to_cpu(log_probs.detach(), columns)
-        labels = automata.edges[2]
-        if columns is not None:
-            position = np.zeros(log_probs.shape[2], np.uint32)
-            position[columns] = np.arange(columns.size, dtype=np.uint32)
-            labels = position[labels]
-        posteriors = None
+        loss, gradient, columns = _compute(log_probs, lengths, automata, with_gradient, options)
         if with_gradient:
-            posteriors = torch.empty_like(scores, pin_memory=log_probs.is_cuda)
-        loss, _, _ = compute(
-            automata,
-            labels,
-            scores.numpy(),
-            lengths,
-            posteriors=None if posteriors is None else posteriors.numpy(),
-            label_names=columns,
-            **options,
-        )
-        if posteriors is not None:
+            ctx.save_for_backward(log_probs)
+            ctx.arguments = lengths, automata, with_gradient, options
+            ctx.loss = loss
+            ctx.gradient = gradient
             ctx.columns = columns
-            ctx.factors = np.where(np.isfinite(loss), -options["label_scale"], 0.0)
             ctx.num_labels = log_probs.shape[2]
-            ctx.num_threads = options["num_threads"]
             ctx.dtype = log_probs.dtype
-            ctx.save_for_backward(posteriors.to(log_probs.device, non_blocking=True))
-        return torch.from_numpy(loss).to(log_probs.device, scores.dtype)
+        if log_probs.dtype != torch.float64:
+            loss = loss.astype(np.float32)
+        result = torch.from_numpy(loss)
+        return result if log_probs.device.type == "cpu" else result.to(log_probs.device)
 
     @staticmethod
     def backward(ctx: Any, scale: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -166,13 +157,51 @@ class _FullSumLoss(torch.autograd.Function):  # type: ignore[misc]
             raise RuntimeError(
                 "full_sum_loss has no second derivative: call backward without create_graph=True"
             )
-        (posteriors,) = ctx.saved_tensors
-        gradient = _scaled(posteriors, scale, ctx.factors, ctx.num_threads).to(ctx.dtype)
+        gradient, ctx.gradient = ctx.gradient, None
+        if gradient is None:
+            (log_probs,) = ctx.saved_tensors
+            _, gradient, _ = _compute(log_probs, *ctx.arguments)
+        _scale(gradient, scale, ctx.loss, ctx.arguments[-1]["num_threads"])
+        gradient = gradient.to(ctx.dtype)
         if ctx.columns is not None:
             columns = torch.from_numpy(ctx.columns).to(gradient.device)
             shape = (*gradient.shape[:2], ctx.num_labels)
             gradient = gradient.new_zeros(shape).index_copy_(2, columns, gradient)
         return gradient, None, None, None, None
+
+
+def _compute(
+    log_probs: torch.Tensor,
+    lengths: Any,
+    automata: Automata,
+    with_gradient: bool,
+    options: dict[str, Any],
+) -> tuple[Any, torch.Tensor | None, Any]:
+    """Returns losses, (B,) float64 in numpy; their gradient, (T, B, L) on the device of the log
+    probabilities, or None; and the labels that are its last axis, None for all."""
+    columns = _columns(log_probs, automata)
+    scores = _to_cpu(log_probs.detach(), columns)
+    labels = automata.edges[2]
+    if columns is not None:
+        position = np.zeros(log_probs.shape[2], np.uint32)
+        position[columns] = np.arange(columns.size, dtype=np.uint32)
+        labels = position[labels]
+    gradient = None
+    if with_gradient:
+        gradient = torch.empty_like(scores, pin_memory=log_probs.is_cuda)
+    loss, _, _ = compute(
+        automata,
+        labels,
+        scores.numpy(),
+        lengths,
+        posteriors=None if gradient is None else gradient.numpy(),
+        label_names=columns,
+        posterior_factor=-options["label_scale"],
+        **options,
+    )
+    if gradient is not None and log_probs.is_cuda:
+        gradient = gradient.to(log_probs.device, non_blocking=True)
+    return loss, gradient, columns
 
 
 def _columns(log_probs: torch.Tensor, automata: Automata) -> Any:
@@ -204,22 +233,11 @@ def _to_cpu(log_probs: torch.Tensor, columns: Any) -> torch.Tensor:
     return pinned
 
 
-def _scaled(
-    posteriors: torch.Tensor, scale: torch.Tensor, factors: Any, num_threads: int
-) -> torch.Tensor:
-    """Returns (T, B, L) posteriors times (B,) scales and factors; 0 even for a scale of NaN or inf
-    where the factor is 0."""
-    if posteriors.device.type == "cpu":
-        with np.errstate(invalid="ignore"):
-            factors = np.where(factors == 0, 0.0, factors * scale.numpy())
-        for batch_axis, ordered in ((1, posteriors), (0, posteriors.transpose(0, 1))):
-            if not ordered.is_contiguous():
-                continue
-            products = torch.empty_like(ordered)
-            _full_sum.scale(ordered.numpy(), factors, products.numpy(), batch_axis, num_threads)
-            return products if batch_axis else products.transpose(0, 1)
-        scale = torch.from_numpy(factors)
-    else:
-        of_device = torch.from_numpy(factors).to(scale)
-        scale = torch.where(of_device == 0, of_device, of_device * scale)
-    return posteriors * scale.to(posteriors.dtype)[None, :, None]
+def _scale(gradient: torch.Tensor, scale: torch.Tensor, loss: Any, num_threads: int) -> None:
+    """Multiplies a (T, B, L) gradient in place by (B,) scales; that of sequences without a path
+    stays 0, even for a scale of NaN or inf."""
+    if gradient.device.type == "cpu":
+        _full_sum.scale(gradient.numpy(), scale.numpy(), loss, num_threads)
+        return
+    scale = torch.where(torch.from_numpy(np.isfinite(loss)).to(scale.device), scale, 1)
+    gradient.mul_(scale.to(gradient.dtype)[None, :, None])

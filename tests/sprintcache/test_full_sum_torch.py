@@ -181,6 +181,45 @@ def test_scaled_and_accumulated_gradients() -> None:
         assert torch.equal(again, once)
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 0, 1), (2, 1, 0)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_gradient_in_every_layout(order: tuple[int, int, int], dtype: Any) -> None:
+    """`order`: the axes of time, sequence and label in memory, outermost first."""
+    automata, logits, lengths = real_batch(60, 80)
+    inverse = np.argsort(order).tolist()
+    log_probs = logits.to(dtype).permute(order).contiguous().permute(inverse).requires_grad_()
+    scale = torch.linspace(-1, 2, len(automata), dtype=dtype)
+    loss = full_sum_loss(log_probs, lengths, automata, num_threads=2, label_scale=0.5)
+    nan = int(loss.argmin())
+    scale[nan] = torch.nan
+    loss.backward(scale)
+    for number in range(len(automata)):
+        gradient, frames = log_probs.grad[:, number], int(lengths[number])
+        if number == nan:
+            assert gradient[:frames].isnan().any(1).all()
+            continue
+        assert not gradient[frames:].any()
+        if loss[number].isinf():
+            assert not gradient.any()
+            continue
+        sums = torch.full((frames,), -0.5) * scale[number]  # posteriors of a frame sum to 1
+        torch.testing.assert_close(gradient[:frames].sum(1), sums.to(dtype), rtol=1e-5, atol=1e-6)
+
+
+def test_a_retained_graph_computes_posteriors_again() -> None:
+    log_probs = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
+    lengths = torch.tensor([5, 3])
+    loss = full_sum_loss(log_probs, lengths, SMALL).sum()
+    (first,) = torch.autograd.grad(loss, log_probs, retain_graph=True)
+    lengths[0] = 4
+    (second,) = torch.autograd.grad(loss * 2, log_probs, retain_graph=True)
+    assert torch.equal(second, first * 2)
+    with torch.no_grad():
+        log_probs += 1
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(loss, log_probs)
+
+
 def test_no_gradient_where_none_is_wanted() -> None:
     log_probs = torch.randn(5, 2, 3)
     assert not full_sum_loss(log_probs, [5, 3], SMALL).requires_grad
