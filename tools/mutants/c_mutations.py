@@ -56,7 +56,7 @@ def c_mutations(source: str, is_cython: bool) -> list[Mutation]:
 
 
 def _find(source: str, is_cython: bool) -> Iterator[Mutation]:
-    code = _blank_texts(source, is_cython)
+    code = blank_texts(source, is_cython)
     offset = 0
     is_extern = False
     for line in code.splitlines(keepends=True):
@@ -100,7 +100,7 @@ def _is_whole(text: str, is_cython: bool) -> bool:
     return balanced and not text.endswith((",", "\\")) and (is_cython or text.endswith(";"))
 
 
-def _blank_texts(source: str, is_cython: bool) -> str:
+def blank_texts(source: str, is_cython: bool) -> str:
     """Returns the source with blanks in place of comments, strings and macros."""
     pattern = CYTHON_TEXTS if is_cython else C_TEXTS
     return re.sub(pattern, lambda match: re.sub(r"[^\n]", " ", match.group()), source)

@@ -79,10 +79,11 @@ def record_lines() -> Path:
 
 
 def work(
-    folder: Path, tasks: Any, results: Any, table: TestTable
+    folder: Path, mutants: list[Mutant], tasks: Any, results: Any, table: TestTable
 ) -> None:  # multiprocessing's queues have no useful types
     """Runs mutants in one copy until there are no more."""
     place = Workplace(folder)
+    place.add_switches(mutants)
     while True:
         mutant = tasks.get()
         if mutant is None:
@@ -108,7 +109,9 @@ def run(
     for mutant in [*mutants, *[None] * arguments.workers]:
         tasks.put(mutant)
     workers = [
-        context.Process(target=work, args=(arguments.folder / str(i), tasks, results, table))
+        context.Process(
+            target=work, args=(arguments.folder / str(i), mutants, tasks, results, table)
+        )
         for i in range(arguments.workers)
     ]
     for worker in workers:
@@ -120,7 +123,7 @@ def run(
         records.append(record)
         if record["result"] == "survived":
             show(record)
-        if number % 20 == 19 or number + 1 == len(mutants):
+        if number % 5 == 4 or number + 1 == len(mutants):
             sys.stdout.write(f"{number + 1} of {len(mutants)} {dict(count(records))}\n")
             sys.stdout.flush()
             write(arguments.output, records)

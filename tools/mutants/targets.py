@@ -62,6 +62,7 @@ AREAS = {
     "sprintcache/_core/index.": "bundle borders index batch scan writer bad_input",
     "sprintcache/_core/scan": "scan borders writer recovery bad_input",
     "sprintcache/_core/tables": "scan borders writer bundle index bad_input",
+    "sprintcache/_core/copying": "combining write_order writer",
     "sprintcache/_core/file_order": (
         "borders batch changed_files concurrency datatypes ranges bundle"
     ),

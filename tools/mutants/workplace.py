@@ -12,11 +12,13 @@ import sys
 import sysconfig
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from selection import Mutant
+from switches import VARIABLE, declare, switched
 from targets import EXTENSIONS, ROOT, Extension, extension_of
 
 PARTS = "sprintcache sprint_ctl tests tools fuzz examples docs bench"
@@ -25,7 +27,7 @@ DIRECTIVES = (
     "initializedcheck=False,freethreading_compatible=True"
 )
 FLAGS = (  # noqa: SIM905
-    "-O0 -g0 -w -fPIC -shared -std=gnu11 -ffp-contract=off -D_GNU_SOURCE"
+    "-O0 -g0 -w -fPIC -std=gnu11 -ffp-contract=off -D_GNU_SOURCE"
     " -DNPY_NO_DEPRECATED_API=NPY_2_0_API_VERSION"
 ).split()
 ENDED_BY_TESTS = (1, 2, 3, 4)  # of pytest: failures of tests, collection, plugins, names
@@ -72,12 +74,50 @@ class Workplace:
             shutil.copytree(
                 ROOT / part, self._copy / part, ignore=shutil.ignore_patterns("__pycache__")
             )
+        for extension in EXTENSIONS:  # of another version, or optimized
+            (self._copy / self._sources(extension)[0]).unlink(missing_ok=True)
         for path in ROOT.iterdir():
             if path.is_file():
                 shutil.copy(path, self._copy)
-        self._translated: set[str] = set()
+        self._objects = folder / "objects"
+        self._objects.mkdir()
+        self._switched: dict[Mutant, tuple[int, Path]] = {}
         # children of tests that are killed are ours, and end with the mutant
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+    def add_switches(self, mutants: Sequence[Mutant]) -> None:
+        """Builds each extension once with its mutants of Cython, as far as switches can do them."""
+        for extension in EXTENSIONS:
+            numbered = {
+                number: mutant
+                for number, mutant in enumerate(mutants, 1)
+                if mutant.path.endswith((".pyx", ".pxi")) and extension_of(mutant.path) is extension
+            }
+            if numbered:
+                self._build_switches(extension, numbered)
+
+    def _build_switches(self, extension: Extension, numbered: dict[int, Mutant]) -> None:
+        sources: dict[Path, str] = {}
+        numbers: set[int] = set()
+        try:
+            for name in {extension.source, *(mutant.path for mutant in numbered.values())}:
+                path = self._copy / name
+                sources[path] = source = path.read_text("utf-8")
+                mutations = {n: m.mutation for n, m in numbered.items() if m.path == name}
+                source, done = switched(source, mutations)
+                path.write_text(declare(source) if name == extension.source else source, "utf-8")
+                numbers |= done
+            self._build(extension, extension.source)
+        except BuildError as error:
+            sys.stderr.write(f"{extension.module}: no switches: {error}\n")
+        else:
+            module = self._folder / f"switched-{extension.module}.so"
+            shutil.copy(self._module(extension), module)
+            self._switched |= {numbered[number]: (number, module) for number in numbers}
+        finally:
+            for path, source in sources.items():
+                path.write_text(source, "utf-8")
+            self._restore(extension, extension.source)
 
     def run(self, mutant: Mutant, stages: list[list[str]]) -> tuple[str, str]:
         """Returns the result of a mutant and the test that killed it.
@@ -85,6 +125,22 @@ class Workplace:
         Raises:
             BuildError: if the mutant does not compile.
         """
+        if mutant not in self._switched:
+            return self._run_alone(mutant, stages)
+        number, module = self._switched[mutant]
+        extension = extension_of(mutant.path)
+        if extension is None:
+            raise ValueError(mutant.path)
+        shutil.copy(module, self._module(extension))
+        os.environ[VARIABLE] = str(number)
+        try:
+            result, test = self._test_stages(stages)
+        finally:
+            del os.environ[VARIABLE]
+            self._restore(extension, mutant.path)
+        return self._confirmed(result, test, stages)
+
+    def _run_alone(self, mutant: Mutant, stages: list[list[str]]) -> tuple[str, str]:
         path = self._copy / mutant.path
         source = path.read_text("utf-8")
         mutated = mutant.mutation.apply(source)
@@ -95,19 +151,24 @@ class Workplace:
         try:
             if extension is not None:
                 self._build(extension, mutant.path)
-            result, test, tests = "survived", "", []
-            for tests in stages:
-                result, test = self.test(tests)
-                if result != "survived":
-                    break
+            result, test = self._test_stages(stages)
         finally:
             path.write_text(source, "utf-8")
             if extension is not None:
-                shutil.copy(
-                    next(ROOT.glob(extension.source.replace(".pyx", ".cpython-*.so"))),
-                    self._module(extension).parent,
-                )
-        if test.startswith("exit status") and self.test(tests)[0] != "survived":
+                self._restore(extension, mutant.path)
+        return self._confirmed(result, test, stages)
+
+    def _test_stages(self, stages: list[list[str]]) -> tuple[str, str]:
+        """Runs the tests of all stages up to the first failure."""
+        for tests in stages:
+            result, test = self.test(tests)
+            if result != "survived":
+                return result, test
+        return "survived", ""
+
+    def _confirmed(self, result: str, test: str, stages: list[list[str]]) -> tuple[str, str]:
+        """Runs the tests on the unchanged tree if a mutant failed without a test."""
+        if test.startswith("exit status") and self._test_stages(stages)[0] != "survived":
             raise RuntimeError(f"tests fail on the unchanged tree: see {self._log}")
         return result, test
 
@@ -174,32 +235,44 @@ class Workplace:
         end = sysconfig.get_config_var("EXT_SUFFIX")
         return self._copy / extension.source.replace(".pyx", end)
 
+    def _restore(self, extension: Extension, changed: str) -> None:
+        """Puts the module of the repository back, and drops what was compiled from a mutant."""
+        built = next(ROOT.glob(extension.source.replace(".pyx", ".cpython-*.so")))
+        self._module(extension).unlink(missing_ok=True)
+        shutil.copy(built, self._module(extension))
+        for source in self._sources(extension):
+            if not changed.endswith(".c") or source == changed:
+                self._object(source).unlink(missing_ok=True)
+        if changed.endswith((".pyx", ".pxi", ".pxd")):
+            (self._copy / self._sources(extension)[0]).unlink(missing_ok=True)
+
+    def _sources(self, extension: Extension) -> list[str]:
+        return [extension.source.replace(".pyx", ".c"), *extension.sources]
+
+    def _object(self, source: str) -> Path:
+        return self._objects / f"{source.replace('/', '-')}.o"
+
     def _build(self, extension: Extension, changed: str) -> None:
-        """Compiles one extension without optimization."""
-        c_source = extension.source.replace(".pyx", ".c")
+        """Compiles one extension without optimization: what is changed, or was not compiled."""
         is_cython = changed.endswith((".pyx", ".pxi", ".pxd"))
-        if is_cython or extension.source not in self._translated:
-            self._translated.discard(extension.source)
-            command = [sys.executable, "-m", "cython", "-3", "-X", DIRECTIVES, extension.source]
-            self._call([*command, "-o", c_source])
-            if not is_cython:
-                self._translated.add(extension.source)
         include = [extension.folder, np.get_include(), sysconfig.get_paths()["include"]]
+        compiler = [os.environ.get("CC", "cc"), *FLAGS]
+        translated, *_ = sources = self._sources(extension)
+        if is_cython or not (self._copy / translated).exists():
+            command = [sys.executable, "-m", "cython", "-3", "-X", DIRECTIVES, extension.source]
+            self._call([*command, "-o", translated])
+        for source in sources:
+            compiled = self._object(source)
+            if compiled.exists() and source != changed and not changed.endswith(".h"):
+                continue
+            folders = [f"-I{path}" for path in include]
+            macros = [flag for flag in extension.flags if flag.startswith("-D")]
+            self._call([*compiler, *folders, *macros, "-c", source, "-o", str(compiled)])
         module = self._module(extension)
         module.unlink(missing_ok=True)
-        flags = [*FLAGS, *(f"-I{path}" for path in include)]
-        self._call(
-            [
-                os.environ.get("CC", "cc"),
-                *flags,
-                c_source,
-                *extension.sources,
-                "-o",
-                str(module),
-                *extension.flags,
-                "-lpthread",
-            ]
-        )
+        libraries = [flag for flag in extension.flags if not flag.startswith("-D")]
+        objects = [str(self._object(source)) for source in sources]
+        self._call([*compiler, "-shared", *objects, "-o", str(module), *libraries, "-lpthread"])
 
     def _call(self, command: list[str]) -> None:
         result = subprocess.run(
