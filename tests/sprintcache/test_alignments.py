@@ -183,6 +183,7 @@ WRONG: dict[str, tuple[bytes, type[FormatError], str]] = {
     "too many items": (entry_of("", 10_000), CorruptError, "found 10000"),
     "too many weights": (entry_of("64", 2**31), CorruptError, "found 100"),
     "cut in items": (entry_of("01" + ID, 100), TruncatedError, "the alignment is cut"),
+    "cut in a time": (entry_of("01" + "00" * 16 + "0b80", 2**31)[:-16], TruncatedError, "is cut"),
     "time": (entry_of("00ffffffff fe" + ID, 2), CorruptError, "32 bits"),
     "weighted time": (entry_of("02 03 ffffffff0f 01 02 01", 2**31), CorruptError, "32 bits"),
     "packed": (entry_of("01 02 ffffffff1f", 2**31), CorruptError, "32 bits"),

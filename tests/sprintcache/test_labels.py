@@ -217,10 +217,13 @@ def test_allophone_states_need_a_labeling(scratch: Path) -> None:
                 read()
 
 
-def test_what_is_no_alignment(scratch: Path, labeling: Labeling) -> None:
+@pytest.mark.parametrize("dim", [1, 300])  # a batch looks at the first 512 bytes
+def test_what_is_no_alignment(scratch: Path, labeling: Labeling, dim: int) -> None:
     path = scratch / "x.cache"
-    path.write_bytes(builder.archive([("x", builder.features([[1.0]]))]))
+    path.write_bytes(builder.archive([("x", builder.features([[1.0] * dim]))]))
     with open_archive(path) as archive:
+        with pytest.raises(UnsupportedError, match="vector-f32"):
+            archive.read_labels_batch(["x"], labeling.ours)
         for mode in MISMATCHES:
             with pytest.raises(UnsupportedError, match="vector-f32") as caught:
                 archive.read_labels("x", labeling.ours, mode)
