@@ -38,7 +38,8 @@ from tests.sprint_ctl.sprint_data import ENVIRONMENT, SMALL, STAND_IN, resources
 
 MAX_GROWTH_KIB = 8 << 10
 TINY = ROOT / "tests" / "child_programs" / "sprint_tiny.py"
-SETTLE_SECONDS = 10.0  # threads and processes that end may take as long
+SETTLE_SECONDS = 60.0  # threads and processes that end may take as long
+WAIT_SECONDS = 600.0  # for Sprints, which other work on the machine may starve
 
 
 class Resources:
@@ -64,8 +65,8 @@ def use_pool(chance: random.Random) -> None:
         {
             "sprintExecPath": [sys.executable, "-S", "-E", str(TINY)],
             "numInstances": 2,
-            "start_timeout": 60.0,
-            "request_timeout": 60.0,
+            "start_timeout": WAIT_SECONDS,
+            "request_timeout": WAIT_SECONDS,
         }
     )
     try:
@@ -85,7 +86,9 @@ def use_pool(chance: random.Random) -> None:
 
 def use_sprint_dataset(chance: random.Random) -> None:
     """Two epochs of a Sprint process."""
-    dataset = ExternSprintDataset(STAND_IN, SMALL, start_timeout=60, data_timeout=60)
+    dataset = ExternSprintDataset(
+        STAND_IN, SMALL, start_timeout=WAIT_SECONDS, data_timeout=WAIT_SECONDS
+    )
     try:
         for epoch in (1, 2):
             dataset.init_seq_order(epoch)
