@@ -35,7 +35,7 @@ import numpy as np
 from sprint_ctl.errors import PipeClosedError, SprintProtocolError, SprintTimeoutError
 
 from . import pickle_framing
-from .deadline import poll_milliseconds, seconds_left
+from .deadline import deadline_after, poll_milliseconds, seconds_left
 from .descriptors import close_all
 from .foreign_errors import is_foreign
 from .json_framing import Packer, Unpacker
@@ -61,7 +61,7 @@ _SET_PIPE_SIZE = 1031  # fcntl.F_SETPIPE_SZ, named from Python 3.10 on
 _MAX_PARTS = 1024  # IOV_MAX
 _POLL_INTERVAL = 0.1  # seconds, of a process without a descriptor
 _SPIN_SECONDS = 2e-4  # for a message that may come soon
-_PICKLE_START = 0x80
+_PICKLE_START = b"\x80"
 
 
 class Wire:
@@ -193,6 +193,37 @@ class Wire:
         poller.register(self._read_fd, select.POLLIN)
         return bool(poller.poll(0))
 
+    def wait(self, seconds: float) -> bool:
+        """Waits until `receive` will not wait long; False if that takes more than these seconds.
+
+        That is when a short message has arrived completely, the beginning of a long one, something
+        that is not a message, or the end of the pipe or process.
+        """
+        deadline = deadline_after(seconds)
+        try:
+            while len(self._ahead) < self._size_ahead():
+                self._read_ahead(self._size_ahead(), deadline)
+        except (SprintTimeoutError, PipeClosedError) as error:
+            if is_foreign(error):
+                raise
+            return isinstance(error, PipeClosedError)  # which `receive` raises again
+        return True
+
+    def _size_ahead(self) -> int:
+        """Size of the next message as far as it is known, at most `_AHEAD`."""
+        ahead = self._ahead
+        if len(ahead) < _LENGTH.size:
+            return _LENGTH.size
+        if ahead.startswith(_MAGIC):
+            if len(ahead) < _HEADER.size:
+                return _HEADER.size
+            _, text_size, _, payload = _HEADER.unpack_from(ahead)
+            return min(_HEADER.size + int(text_size) + int(payload), _AHEAD)
+        (size,) = _LENGTH.unpack_from(ahead)
+        if size <= 0 or ahead[_LENGTH.size : _LENGTH.size + 1] not in (b"", _PICKLE_START):
+            return 0  # not a message
+        return min(_LENGTH.size + int(size), _AHEAD)
+
     def close(self) -> None:
         """Closes the pipe ends and memory files. Idempotent."""
         close_all(self._fds)
@@ -259,7 +290,7 @@ class Wire:
             got += count
         return got
 
-    def _read_growing(self, size: int, deadline: float | None, first: int | None = None) -> bytes:
+    def _read_growing(self, size: int, deadline: float | None, first: bytes | None = None) -> bytes:
         """Reads ``size`` bytes, and allocates as they arrive, since the size is only declared."""
         body = bytearray(min(size, _CHUNK))
         got = 0
@@ -268,7 +299,7 @@ class Wire:
                 body += bytes(min(size - got, got))
             with memoryview(body) as view:
                 got += self._read(view[got:], deadline, at_least=1, progress=(got, size))
-            if first is not None and body[0] != first:
+            if first is not None and body[:1] != first:
                 raise SprintProtocolError(
                     "not a message",
                     expected="a pickle",

@@ -1,7 +1,8 @@
 """One batch on its way through the Sprints of a pool; see `sprint_ctl._trainer.pool` for the rules.
 
 The thread of the caller works with the first Sprint, where a signal handler may break it off at any
-point; each further Sprint has a thread.
+point; each further Sprint has a thread. A thread that has nothing to do waits until the batch is
+over: a segment of a lost Sprint may become the next one. So does one whose Sprint is starting.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from queue import SimpleQueue
 
 from sprint_ctl._pipe.foreign_errors import is_foreign
 from sprint_ctl.errors import (
@@ -34,12 +36,15 @@ logger = logging.getLogger(__name__)
 class SegmentQueue:
     """Segments of a batch that wait for a Sprint, by index, and those that failed for good.
 
+    Threads wait in a SimpleQueue, which an exception of a signal handler leaves intact.
+
     Attributes:
         failures: the error of each segment that failed for good.
         has_answer: a Sprint has answered for a segment, with a result or an exception.
         num_lost: segments with which a Sprint was lost twice.
         last_loss: the last error with which a Sprint was lost or did not start.
         is_cancelled: the batch is broken off: no thread takes or starts anything any more.
+        is_over: each segment was answered or has failed for good, or the batch is broken off.
     """
 
     def __init__(self, order: Iterable[int]) -> None:
@@ -48,9 +53,15 @@ class SegmentQueue:
         self.num_lost = 0
         self.last_loss: SprintError | None = None
         self.is_cancelled = False
+        self.is_over = False
         self._waiting = deque(order)
+        self._open = set(self._waiting)  # neither answered nor failed for good
         self._retried: set[int] = set()
         self._lock = threading.Lock()
+        # as many as segments wait; once the batch is over, one more that stays
+        self._tickets: SimpleQueue[None] = SimpleQueue()
+        for _ in self._waiting:
+            self._tickets.put(None)
 
     def __bool__(self) -> bool:
         """Whether segments wait."""
@@ -60,19 +71,30 @@ class SegmentQueue:
         return len(self._waiting)
 
     def take(self) -> int | None:
-        """Returns the next segment, None if none waits."""
-        try:
-            return None if self.is_cancelled else self._waiting.popleft()
-        except IndexError:
+        """Returns the next segment, once one waits; None if the batch is over."""
+        self._tickets.get()
+        if self.is_over:
+            self._tickets.put(None)
             return None
+        return self._waiting.popleft()
 
-    def refuse(self, index: int, error: SprintError) -> None:
-        """Records a segment that failed for good, with a Sprint that keeps running."""
-        self.failures[index] = error
+    def wait(self) -> bool:
+        """Waits until a segment waits; False if the batch is over."""
+        self._tickets.get()
+        self._tickets.put(None)
+        return not self.is_over
+
+    def answer(self, index: int, error: SprintError | None = None) -> None:
+        """Records that Sprint has answered for a segment, with a result or an error for good."""
+        self.has_answer = True
+        if error is not None:
+            self.failures[index] = error
+        self._close(index)
 
     def put_back(self, index: int) -> None:
         """Makes a segment the next one, as if it had not been tried."""
         self._waiting.appendleft(index)
+        self._tickets.put(None)
 
     def lose(self, index: int, error: SprintError) -> bool:
         """Records a Sprint that was lost with a segment; True if the segment is tried once more."""
@@ -81,10 +103,23 @@ class SegmentQueue:
             if index in self._retried:
                 self.failures[index] = error
                 self.num_lost += 1
+                self._close(index)
                 return False
             self._retried.add(index)
-            self._waiting.appendleft(index)
+            self.put_back(index)
             return True
+
+    def cancel(self) -> None:
+        """Breaks the batch off."""
+        self.is_cancelled = self.is_over = True
+        self._tickets.put(None)
+
+    def _close(self, index: int) -> None:
+        """Records that a segment is done; the batch is over with the last one."""
+        self._open.discard(index)
+        if not self._open:
+            self.is_over = True
+            self._tickets.put(None)
 
 
 class _Worker(threading.Thread):
@@ -116,15 +151,15 @@ class _Worker(threading.Thread):
             self.work()
         except BaseException as error:  # not of a signal handler: these run in the main thread
             self.error = error
-            self._queue.is_cancelled = True
+            self._queue.cancel()
         finally:
             if self._queue.is_cancelled:
                 self.instance.end()
                 self.instance.exit_handler()
 
     def work(self) -> None:
-        """Until no segment waits or the Sprint is given up."""
-        while self._queue and self._is_ready():
+        """Until the batch is over or the Sprint is given up."""
+        while self.instance.is_ready or self._start():
             index = self._queue.take()
             if index is None:
                 return
@@ -134,12 +169,13 @@ class _Worker(threading.Thread):
                 if is_foreign(error):
                     raise
                 if isinstance(error, (SprintRequestError, SprintAutomatonError)):
-                    self._has_answered = self._queue.has_answer = True
-                    self._queue.refuse(index, error)
+                    self._has_answered = True
+                    self._queue.answer(index, error)
                 elif not self._queue.is_cancelled:
                     self._lose(index, error)
             else:
-                self._has_answered = self._queue.has_answer = True
+                self._has_answered = True
+                self._queue.answer(index)
 
     def _lose(self, index: int, error: SprintError) -> None:
         """Records that Sprint was lost with a segment."""
@@ -149,31 +185,33 @@ class _Worker(threading.Thread):
         elif self._queue.lose(index, error):
             self.instance.deaths += 1
 
-    def _is_ready(self) -> bool:
-        """(Re)starts the Sprint unless it runs; False if it is given up."""
+    def _start(self) -> bool:
+        """(Re)starts the Sprint for a segment; False if it is given up or not needed."""
         instance, queue = self.instance, self._queue
-        if instance.is_running:
-            return True
-        while not queue.is_cancelled:
+        while instance.is_starting or queue.wait():
             if instance.deaths > self._max_restarts:
                 logger.warning(
                     "a Sprint is given up after %d restarts in a row", instance.deaths - 1
                 )
-                break
+                self.is_given_up = True
+                return False
             try:
-                instance.init()
+                if not instance.is_starting:
+                    instance.start()
+                if not instance.await_ready(lambda: queue.is_over):
+                    return False  # it goes on starting
             except SprintError as error:
                 if is_foreign(error):
                     raise
                 queue.last_loss = error
                 logger.warning("%s", error)
-                if not instance.was_ready:
-                    break  # it has never worked: it is not tried again and again
+                if not instance.was_ready:  # it has never worked: it is not tried again and again
+                    self.is_given_up = True
+                    return False
                 instance.deaths += 1
             else:
                 self._has_answered = True
                 return True
-        self.is_given_up = not queue.is_cancelled
         return False
 
 
@@ -186,7 +224,7 @@ def run_batch(
     """Has the segments of a queue done, or until no Sprint is left; see `SprintInstancePool`.
 
     After any exception all these Sprints have ended or will end by themselves, and must not be used
-    again. Returns the Sprints that were not given up.
+    again. Returns the Sprints that were not given up; some may be starting.
     """
     remaining = list(instances)
     while queue and remaining:
@@ -196,7 +234,7 @@ def run_batch(
         ]
         try:
             try:
-                start_threads(*workers[1:][: len(queue) - 1])
+                start_threads(*workers[1:])
             except NoThreadError:  # fewer Sprints do it
                 logger.warning("no thread can be started for another Sprint")
             workers[0].work()
@@ -216,7 +254,7 @@ def run_batch(
 
 def _cancel(queue: SegmentQueue, workers: Sequence[_Worker]) -> None:
     """Ends the Sprints of a batch that was broken off."""
-    queue.is_cancelled = True
+    queue.cancel()
     while any(worker.is_alive() for worker in workers):
         for worker in workers:
             if worker.is_alive():

@@ -45,6 +45,7 @@ class ChildProcess:
         owner: id of the process that may use it.
         command: its command line; empty before `start`.
         pid: process id; 0 before `start`.
+        is_ready: whether the process has answered; set by the user.
         returncode: exit status, or minus the number of a signal; None while the process runs, and
             where it is not known, because SIGCHLD is ignored or its handler has waited for it.
     """
@@ -53,6 +54,7 @@ class ChildProcess:
         self.owner = os.getpid()
         self.command: Sequence[str] = ()
         self.pid = 0
+        self.is_ready = False
         self.returncode: int | None = None
         self._lock = threading.RLock()  # of starting and ending
         self._is_released = False
@@ -218,6 +220,10 @@ class ChildProcess:
             self._end_group(exit_timeout)
             self.stop_stderr()
             self._close_fds()
+
+    def finalize(self, exit_timeout: float) -> None:
+        """Ends the process as `release` does; one that is not ready is not asked to end."""
+        self.release(exit_timeout if self.is_ready else 0)
 
     def end(self, exit_timeout: float) -> None:
         """Ends the process, at once for 0; keeps what another thread may be reading from."""

@@ -5,17 +5,20 @@ a time, from before its first byte is sent until its answer is read completely: 
 A Sprint whose request was broken off, by an error or by an exception of a signal handler, is ended,
 so that no later request can receive that answer; `init` starts another one. So is one that has sent
 an answer to no request. A request that Sprint answers with an exception leaves it running.
+
+A start is the first such exchange: `start` sends, `await_ready` reads the answer. In between, while
+``is_starting``, Sprint has no other request, and the time for its start runs on.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sprint_ctl._pipe.deadline import check_timeouts, deadline_after
+from sprint_ctl._pipe.deadline import check_timeouts, deadline_after, seconds_left
 from sprint_ctl._pipe.foreign_errors import is_foreign
 from sprint_ctl._pipe.plain_values import brief
 from sprint_ctl.command import CommandLine, from_returnn, split_command
@@ -37,6 +40,7 @@ __all__ = ["PooledInstance", "SprintSubprocessInstance"]
 _MODULE = "sprint_ctl.control"
 _LOSS = "get_loss_and_error_signal"
 _AUTOMATON = "export_allophone_state_fsa_by_segment_name"
+_START_INTERVALS = 0.0002, 0.01  # seconds between looks at whether a start is still waited for
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
@@ -111,7 +115,12 @@ class SprintSubprocessInstance:
             self.init()
 
     def init(self) -> None:
-        """(Re)starts Sprint. Raises as the constructor does."""
+        """(Re)starts Sprint and waits until it answers. Raises as the constructor does."""
+        self.start()
+        self.await_ready()
+
+    def start(self) -> None:
+        """(Re)starts Sprint; `await_ready` must follow. Raises as the constructor does."""
         self.exit_handler()
         self._segment = None
         self._request_id += 1
@@ -126,6 +135,29 @@ class SprintSubprocessInstance:
             )
             message = ("init", "SprintSubprocessInstance", self.Version)
             process.send(message, request_id=self._request_id, deadline=self._deadline)
+        except BaseException:
+            self._abandon()
+            raise
+
+    def await_ready(self, is_over: Callable[[], bool] | None = None) -> bool:
+        """Waits until Sprint has answered to its start, at most until the time for that is over.
+
+        Args:
+            is_over: called at short intervals; when it returns True, the start is not awaited any
+                more, but goes on.
+
+        Returns:
+            Whether Sprint has answered. Raises as the constructor does.
+        """
+        process = self._running()
+        try:
+            interval, longest = _START_INTERVALS
+            while is_over is not None and not process.wait(interval):
+                if not seconds_left(self._deadline):
+                    break
+                if is_over():
+                    return False
+                interval = min(2 * interval, longest)
             answer = self._receive("init")
             if len(answer) < 2 or answer[1] != self.Version:
                 self._fail("init", f"the name and version {self.Version} of the module", answer)
@@ -135,6 +167,7 @@ class SprintSubprocessInstance:
         except BaseException:
             self._abandon()
             raise
+        return True
 
     def _build_arguments(self, config: str, modules: str) -> list[str]:
         arguments = [
@@ -157,6 +190,18 @@ class SprintSubprocessInstance:
         """Whether Sprint runs."""
         process = self._process
         return process is not None and not process.is_closed and process.is_running
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether Sprint was started and its answer to that is not read yet."""
+        process = self._process
+        return process is not None and not process.is_closed and not process.is_ready
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether Sprint has answered to its start and runs."""
+        process = self._process
+        return process is not None and process.is_ready and self.is_running
 
     # ---- requests --------------------------------------------------------------------------
 
@@ -396,8 +441,8 @@ class SprintSubprocessInstance:
     def exit_handler(self) -> None:
         """Ends Sprint. Idempotent."""
         process = self._process
-        if process is not None:
-            process.close(ask=not self.is_calculating)
+        if process is not None:  # one that is starting would not answer in time
+            process.close(ask=process.is_ready and not self.is_calculating)
         self._process = None
         self.is_calculating = False
 

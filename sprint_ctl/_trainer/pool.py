@@ -7,14 +7,19 @@ States of a Sprint, and who may use it:
 
 * idle: it runs, without a request. It belongs to the pool, and to the thread that holds ``lock``.
 * in a batch: the thread of the caller holds ``lock`` and lends each Sprint to one thread, which
-  alone starts it, uses it and, if necessary, ends it, until the thread is joined. The Sprints that
-  were not given up are idle again.
+  alone starts it, uses it and, if necessary, ends it, until the thread is done. The Sprints that
+  were not given up are idle or starting afterwards.
+* starting: its process was started, its first answer is not read. In a batch its thread waits for
+  that answer, until the batch is over: the other Sprints take the segments. Between batches it
+  belongs to the pool as an idle one does. The next batch, in addition to the Sprints that it needs
+  for its segments, has a thread for it that waits on. The first batch or
+  `get_free_instance` after ``start_timeout`` finds it late, and it is lost or given up.
 * used directly: `get_free_instance` returns an idle Sprint. While ``is_calculating``, it belongs to
   the caller, and a batch leaves it alone.
 * lost: it was idle or in a batch, and has ended, hung or violated the protocol. It is restarted for
   the next segment.
-* given up: it did not start, or was lost with more than ``max_restarts`` segments in a row. The
-  pool drops it; the next batch starts another one.
+* given up: its first start failed, or it was lost, with segments or in restarts, more than
+  ``max_restarts`` times in a row. The pool drops it; the next batch starts another one.
 * abandoned: the batch was broken off, by an exception of a signal handler, Ctrl-C say, whatever its
   type, by any other exception that is not a SprintError of ours, or by the interpreter's exit.
   The pool drops all Sprints of the batch before anything else is done, and each of them is ended:
@@ -225,7 +230,7 @@ class SprintInstancePool:
                     self.instances = [
                         i
                         for i in self.instances
-                        if i not in lent or (i in remaining and i.was_ready)
+                        if i not in lent or (i in remaining and (i.was_ready or i.is_starting))
                     ]
                 nothing = not queue.has_answer and queue.num_lost >= max(self.max_restarts, 1)
                 if not remaining or nothing:
@@ -240,14 +245,16 @@ class SprintInstancePool:
         """Lends Sprints to a batch; drops them if it is broken off."""
         if self._lent:  # by a signal handler
             raise SprintError("this thread has a batch under way")
-        lent = [i for i in self.instances if not i.is_calculating]
+        starting = [i for i in self.instances if i.is_starting]
+        lent = [i for i in self.instances if not i.is_calculating and not i.is_starting]
         most = self.max_num_instances - len(self.instances) + len(lent)
-        number = min(self.max_num_instances, len(queue), most)
-        if number < 1:
+        number = min(len(queue), most)
+        if number < 1 and not starting:
             raise SprintError("all Sprints of the pool have requests that were sent directly")
-        lent = lent[:number]
+        lent = sorted(lent, key=lambda i: not i.is_ready)[:number]
         while len(lent) < number:
             lent.append(PooledInstance(**self.sprint_opts))
+        lent += starting
         try:
             self._queue = queue
             self._lent = lent
@@ -265,11 +272,14 @@ class SprintInstancePool:
     def get_free_instance(self) -> SprintSubprocessInstance | None:
         """Returns an idle Sprint, started if necessary; None if all have requests under way."""
         with self.lock:
-            for instance in self.instances:
-                if not instance.is_calculating:
-                    if not instance.is_running:
-                        instance.init()
-                    return instance
+            free = [i for i in self.instances if not i.is_calculating]
+            if free:
+                instance = min(free, key=lambda i: (not i.is_ready, not i.is_starting))
+                if instance.is_starting:
+                    instance.await_ready()
+                elif not instance.is_ready:
+                    instance.init()
+                return instance
             if len(self.instances) == self.max_num_instances:
                 return None
             instance = SprintSubprocessInstance(**self.sprint_opts)
@@ -298,11 +308,12 @@ class SprintInstancePool:
                     instance.exit_handler()
 
     def before_exit(self) -> None:
-        """Breaks off the batch of another thread; see `watch_exit`."""
+        """Breaks off the batch of another thread, and starts; see `watch_exit`."""
         queue, lent = self._queue, self._lent
         if queue is not None:
-            queue.is_cancelled = True
-            for instance in lent:
+            queue.cancel()
+        for instance in self.instances:
+            if instance in lent or instance.is_starting:
                 instance.end()
 
     def after_fork(self) -> None:

@@ -67,11 +67,7 @@ def segment_order_options(module: str, config: str, modules: str) -> list[str]:
 
 
 class SprintProcess:
-    """A running Sprint and the wire to it.
-
-    Attributes:
-        is_ready: set by the user once the process has answered; decides which error its end is.
-    """
+    """A running Sprint and the wire to it."""
 
     def __init__(
         self,
@@ -100,11 +96,10 @@ class SprintProcess:
             SprintStartError: it cannot be started.
             ValueError: a configuration that cannot be written.
         """
-        self.is_ready = False
         self.exit_timeout = exit_timeout
         words = find_executable(executable)
         self._child = child = ChildProcess()
-        self._finalizer = weakref.finalize(self, child.release, exit_timeout)
+        self._finalizer = weakref.finalize(self, child.finalize, exit_timeout)
 
         def command(child_fds: Mapping[str, int]) -> list[str]:
             pairs = {"wire": 2, "parent_pid": child.owner, **child_fds, **(config or {})}
@@ -120,6 +115,15 @@ class SprintProcess:
         except BaseException:
             self._release(0)
             raise
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the process has answered; set by the user, decides which error its end is."""
+        return self._child.is_ready
+
+    @is_ready.setter
+    def is_ready(self, value: bool) -> None:
+        self._child.is_ready = value
 
     @property
     def command(self) -> Sequence[str]:
@@ -183,6 +187,11 @@ class SprintProcess:
             if is_foreign(error):
                 raise
             self.fail(error, request=request, segment=segment)
+
+    def wait(self, seconds: float) -> bool:
+        """Waits until `receive` will not wait long; False after these seconds, see `Wire.wait`."""
+        self._check_open()
+        return self.wire.wait(seconds) or not self.is_running
 
     def fail(
         self, error: SprintError, *, request: str | None = None, segment: str | None = None
