@@ -70,7 +70,11 @@ def extension(
     name: str, *sources: str, folder: str, libraries: Sequence[str], macros: Macros
 ) -> Extension:
     """The extension of a .pyx file and C files of a folder, rebuilt when a header there changes."""
-    headers = [str(p) for end in ("pxi", "pxd", "h") for p in sorted(Path(folder).glob(f"*.{end}"))]
+    headers = [
+        str(path)
+        for path in sorted(Path(folder).rglob("*"))
+        if path.suffix in (".pxi", ".pxd", ".h")
+    ]
     headers.append("sprintcache/_core/thread_pool.h")
     return Extension(
         name,

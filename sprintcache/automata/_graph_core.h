@@ -2,7 +2,8 @@
  *
  * An orthography becomes a graph of words, the words become allophone states (`flat` graph), loops
  * and skips are added (`Graph`), epsilon arcs are removed, and states and edges are numbered. All
- * memory belongs to a Work, which one thread uses for one sentence after the other.
+ * memory belongs to a Work, which one thread uses for one sentence after the other. Each step is a
+ * file of `_graph_core/`, which names what it needs; _graph_core.c runs them.
  */
 #ifndef SPRINTCACHE_AUTOMATA_GRAPH_CORE_H
 #define SPRINTCACHE_AUTOMATA_GRAPH_CORE_H

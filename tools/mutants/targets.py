@@ -192,6 +192,9 @@ def extension_of(path: str) -> Extension | None:
     for extension in EXTENSIONS:
         if path == extension.source or path in extension.sources:
             return extension
+    for extension in EXTENSIONS:  # parts of a C file
+        if any(path.startswith(source.removesuffix(".c")) for source in extension.sources):
+            return extension
     for extension in EXTENSIONS:  # headers
         if path.startswith(f"{extension.folder}/"):
             return extension
