@@ -36,7 +36,8 @@ def full_sum_loss(
     frame; a path scores `label_scale` times the log probabilities of its labels minus
     `transition_scale` times its weights. Its gradient by the log probabilities is
     ``-label_scale`` times the posteriors of the labels, scaled by the incoming gradient of
-    the loss; forward and backward passes are computed at once. This is the derivative of
+    the loss; forward and backward passes are computed at once, and again for a further backward
+    pass of a retained graph. This is the derivative of
     the formula itself; `torch.nn.functional.ctc_loss` returns that gradient plus the exponential of
     its input, which is the same only where the input comes from a log_softmax.
 
