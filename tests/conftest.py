@@ -15,6 +15,8 @@ from hypothesis import HealthCheck, settings
 
 # threads of torch that wait for each other do not spin on cores that other tests need
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# a third of the time in which a child imports NumPy went to threads for its matrix products
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 settings.register_profile(
     "tests",
