@@ -192,6 +192,18 @@ def test_the_checksum_of_a_gzip_header(scratch: Path, change: int) -> None:
                 archive.read_bytes("a")
 
 
+def test_damage_after_the_head_of_a_block(
+    scratch: Path,
+) -> None:
+    """Of the 512 bytes that are inflated: a stored block of 200, then a type that does not exist."""
+    payload = builder.features([[1.0, 2.0]] * 100)
+    stored = b"\0" + struct.pack("<HH", 200, 200 ^ 0xFFFF) + payload[:200] + b"\x07"
+    ends = struct.pack("<II", zlib.crc32(payload), len(payload))
+    (scratch / "a").write_bytes(builder.gz(payload)[:10] + stored + ends)
+    with open_archive(scratch) as archive, pytest.raises(CorruptError, match="deflate"):
+        archive.num_frames("a")
+
+
 @io_modes
 def test_bytes_between_gzip_member_and_end_tag(scratch: Path, io: str) -> None:
     payload = b"payload" * 9

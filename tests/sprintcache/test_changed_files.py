@@ -218,6 +218,26 @@ def test_one_member_of_a_bundle(scratch: Path, labeling: AllophoneLabeling, io: 
             assert caught.value.path == str(scratch / "1.cache")
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_mapped_table_that_is_overwritten(scratch: Path, number: int) -> None:
+    """Names of four gigabytes, in one member of a bundle; Sprint appends on top of the table."""
+    for name in ("0", "1"):
+        (scratch / f"{name}.cache").write_bytes(data_of(ROWS, name))
+    (scratch / "x.bundle").write_text("0.cache 1.cache")
+    path = scratch / f"{number}.cache"
+    with open_archive(scratch / "x.bundle", "mmap") as archive, open(path, "r+b") as file:
+        assert f"f{number}" in list(archive)
+        file.seek(-8, os.SEEK_END)
+        begin = int.from_bytes(file.read(8), "little")
+        file.seek(begin)
+        file.write(b"\xff" * (os.path.getsize(path) - 16 - begin))
+        file.flush()
+        with pytest.raises(ArchiveChangedError, match="table was overwritten"):
+            list(archive)
+        with pytest.raises(ArchiveChangedError):
+            archive.read_features(f"f{number}")
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_files_that_are_not_kept_open(scratch: Path, change: str) -> None:
     """Of many members with pread, the later ones are opened again for each read."""

@@ -363,6 +363,19 @@ def test_a_stale_index_is_not_used(
     assert problem in caplog.text
 
 
+@pytest.mark.parametrize("number", [0, 999])
+def test_a_name_at_either_end_of_a_long_table(scratch: Path, number: int) -> None:
+    """The identity of an archive has 4,096 bytes of the head and of the tail of its table."""
+    path = write(scratch / "x.cache", [(f"name-{i:03}", b"") for i in range(1000)])
+    write_index(path)
+    status = path.stat()
+    path.write_bytes(path.read_bytes().replace(b"name-%03d" % number, b"NAME-%03d" % number))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with open_archive(path) as archive:
+        assert archive.index_path is None
+        assert f"NAME-{number:03}" in archive
+
+
 def test_an_index_of_another_archive_is_not_used(scratch: Path) -> None:
     path, other = write(scratch / "x.cache", corpus()), write(scratch / "y.cache", corpus("c/"))
     os.rename(write_index(other), f"{path}.index")
