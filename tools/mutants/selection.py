@@ -102,7 +102,7 @@ class TestTable:
                     self._lines[name][int(line)].update(tests[number] for number in numbers)
 
     def stages(self, mutant: Mutant) -> list[list[str]]:
-        """Returns the tests to run on a mutant: few and short ones, then the others."""
+        """Returns the tests to run on a mutant: few ones, then the shortest of the others."""
         tests = self._tests(mutant)
         first: list[str] = []
         files: set[str] = set()
@@ -113,13 +113,14 @@ class TestTable:
             if len(first) == 60 or (first and (len(files) > FIRST_FILES or spent > FIRST_SECONDS)):
                 break
             first.append(test)
-        rest: list[str] = []
+        rest: set[str] = set()
         spent = 0.0
-        for test in tests[len(first) :]:
+        for test in sorted(tests[len(first) :], key=self.seconds.__getitem__):
             spent += self.seconds[test]
             if spent < self._max_seconds:
-                rest.append(test)
-        return [stage for stage in (first, rest) if stage]
+                rest.add(test)
+        others = [test for test in tests if test in rest]
+        return [stage for stage in (first, others) if stage]
 
     def _tests(self, mutant: Mutant) -> list[str]:
         path, mutation = mutant.path, mutant.mutation

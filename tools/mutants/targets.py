@@ -50,8 +50,8 @@ EXTENSIONS = (
 )
 
 _CORE = (
-    "borders datatypes alignments labels ranges batch scan index bundle directory changed_files"
-    " reference descriptors concurrency dataset writer bad_input"
+    "errors borders datatypes alignments labels ranges batch scan index bundle directory"
+    " changed_files reference descriptors concurrency dataset writer bad_input"
 )
 # of compiled sources and of Python that runs in child processes: the most specific tests first
 AREAS = {
