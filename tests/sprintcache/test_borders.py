@@ -195,7 +195,7 @@ def test_the_checksum_of_a_gzip_header(scratch: Path, change: int) -> None:
 def test_damage_after_the_head_of_a_block(
     scratch: Path,
 ) -> None:
-    """Of the 512 bytes that are inflated: a stored block of 200, then a type that does not exist."""
+    """A stored block of 200 bytes, of 512 that are looked at; then a type that does not exist."""
     payload = builder.features([[1.0, 2.0]] * 100)
     stored = b"\0" + struct.pack("<HH", 200, 200 ^ 0xFFFF) + payload[:200] + b"\x07"
     ends = struct.pack("<II", zlib.crc32(payload), len(payload))
