@@ -68,8 +68,10 @@ def parse(argv: Sequence[str] | None, names: Sequence[str]) -> tuple[str, Comman
     for index in range(len(words) - 1, 0, -1):
         if words[index - 1] == "--frames" and words[index].startswith("-"):
             words[index - 1 : index + 1] = [f"--frames={words[index]}"]
+    # the parsers of all commands take longer to make than most commands to run
+    needed = words[:1] if words and words[0] in names else names
     commands = {
-        name: cast(Command, importlib.import_module(f".{name}", __package__)) for name in names
+        name: cast(Command, importlib.import_module(f".{name}", __package__)) for name in needed
     }
     namespace, extra_words = _parser(commands.values()).parse_known_args(words)
     name = namespace.command
