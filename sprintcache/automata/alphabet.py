@@ -59,7 +59,8 @@ class Alphabet:
         self.across_word = across_word
         self.allophones: list[Allophone] = []
         self._index: dict[Allophone, int] = {}
-        self._ids = {phoneme.symbol: i for i, phoneme in enumerate(lexicon.phonemes, 1)}
+        self._symbols = [phoneme.symbol for phoneme in lexicon.phonemes]
+        self._ids = {symbol: i for i, symbol in enumerate(self._symbols, 1)}
         self._dependent = [False, *(p.context_dependent for p in lexicon.phonemes)]
         for phoneme in lexicon.phonemes:
             if set(phoneme.symbol) & set("{}+."):
@@ -93,7 +94,7 @@ class Alphabet:
 
     def symbol(self, allophone: Allophone) -> str:
         """Returns a symbol such as ``a{b+c}@i``."""
-        name = [phoneme.symbol for phoneme in self.lexicon.phonemes]
+        name = self._symbols
         left = "-".join(name[p - 1] for p in reversed(allophone.history)) or "#"
         right = "-".join(name[p - 1] for p in allophone.future) or "#"
         flags = "@i" * bool(allophone.boundary & INITIAL) + "@f" * bool(allophone.boundary & FINAL)
