@@ -4,6 +4,7 @@ SPRINTCACHE_INFLATE=libdeflate|zlib|python  takes this inflater instead of the b
 SPRINTCACHE_ONLY=NAME                       builds one extension, such as sprintcache._reader
 SPRINTCACHE_EXCEPT=NAME                     builds all other extensions
 SPRINTCACHE_OPTIMIZE=1                      compiles with -O1 in half the time of -O3
+SPRINTCACHE_CYTHON_CACHE=DIR                keeps C files for further builds with this environment
 SPRINTCACHE_DEBUG=1                         no optimization, line tracing for coverage
 SPRINTCACHE_SANITIZE=1                      address and undefined-behavior sanitizers
 """
@@ -139,6 +140,7 @@ class BuildExtensions(build_ext):
         translated = cythonize(
             self.extensions,
             force=True,  # the C file depends on the switches and on numpy's headers as well
+            cache=os.environ.get("SPRINTCACHE_CYTHON_CACHE"),  # which knows these
             compiler_directives={
                 "language_level": 3,
                 "binding": True,
