@@ -65,7 +65,6 @@ class Interrupt:
         self._kind = kind
         self._index = index
         self._modules = modules
-        self._offsets: dict[int, int] = {}  # of the last instruction, by frame
         self.num_passed = 0
         self.position = ""
 
@@ -77,21 +76,26 @@ class Interrupt:
         sys.settrace(None)
 
     def _trace(self, frame: Any, event: str, _: object) -> Any:
+        """Begins or resumes a frame; returns the function for its instructions."""
         name = frame.f_globals.get("__name__", "")
         if self.position or not name.startswith(self._modules):
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        if event == "opcode":
-            last = self._offsets.get(id(frame))
-            self._offsets[id(frame)] = frame.f_lasti
-            if last in _points(frame.f_code):
+        points = _points(frame.f_code)
+        last_offset = -1
+
+        def trace_instruction(frame: Any, event: str, _: object) -> Any:
+            nonlocal last_offset
+            is_point = event == "opcode" and last_offset in points and not self.position
+            last_offset = frame.f_lasti if event == "opcode" else -1
+            if is_point:
                 if self.num_passed == self._index:
                     self.position = f"{name}:{frame.f_code.co_name}:{frame.f_lineno}"
                     raise self._kind("of a signal handler")
                 self.num_passed += 1
-        else:
-            self._offsets.pop(id(frame), None)
-        return self._trace
+            return trace_instruction
+
+        return trace_instruction
 
 
 @cache

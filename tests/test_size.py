@@ -15,10 +15,10 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.long
-def test_a_small_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_corpus(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The script compares all answers with what it wrote."""
-    results = tmp_path / "size.json"
-    command = [sys.executable, str(ROOT / "bench/size.py"), "--quick", "--dir", str(tmp_path)]
+    results = scratch / "size.json"
+    command = [sys.executable, str(ROOT / "bench/size.py"), "--quick", "--dir", str(scratch)]
     done = subprocess.run(
         [*command, "--rounds", "1", "--json", str(results)],
         capture_output=True,
@@ -27,12 +27,12 @@ def test_a_small_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     )
     assert done.returncode == 0, done.stderr
     runs = json.loads(results.read_text())["runs"]
-    assert [path.name for path in tmp_path.iterdir()] == ["size.json"]
+    assert [path.name for path in scratch.iterdir()] == ["size.json"]
     generated = load_generated(monkeypatch)
-    monkeypatch.setattr(generated.pictures, "GENERATED", tmp_path)
+    monkeypatch.setattr(generated.pictures, "GENERATED", scratch)
     rows = [line for line in generated.sizes(results).splitlines() if line.startswith("| ")]
     assert [row.split(" | ")[0].strip("| ") for row in rows[2:]] == [*runs]
     for theme in ("light", "dark"):
         for stem, names in (("alignments", ["open", "verify"]), ("features", ["dataset"])):
-            picture = (tmp_path / f"size-{stem}-{theme}.svg").read_text()
+            picture = (scratch / f"size-{stem}-{theme}.svg").read_text()
             assert all(f">{name}</text>" in picture for name in names)

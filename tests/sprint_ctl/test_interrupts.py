@@ -12,6 +12,8 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import pytest
 
@@ -65,29 +67,41 @@ def close(pool: SprintInstancePool) -> None:
 def test_an_exception_at_any_point(
     work: Callable[[SprintInstancePool], None], kind: type[BaseException]
 ) -> None:
-    def attempt(index: int) -> Interrupt:
-        pool = tiny_pool(on_failure="skip")
-        interrupt = Interrupt(kind, index, *MODULES)
-        raised = ""
-        try:
-            with interrupt:
-                work(pool)
-        except kind as error:
-            raised = str(error)
-        assert raised == ("of a signal handler" if interrupt.position else ""), interrupt.position
-        assert not any(run_batch(pool, ["c/1", "c/2"])), interrupt.position
-        pool.close()
-        del pool
-        assert resources() == before, interrupt.position
-        return interrupt
-
     tiny_pool().close()
     before = resources()
-    num_points = attempt(-1).num_passed
-    assert num_points > 100
+    num_points = num_points_of(work)
     step = max(num_points * 16 // NUM_POINTS, 1)
     for index in range(SEED % step, num_points, step):
-        attempt(index)
+        attempt(work, kind, index, before)
+    assert resources() == before
+
+
+@cache
+def num_points_of(work: Callable[[SprintInstancePool], None]) -> int:
+    """Number of points, of a run without exception; about the same in each run."""
+    num_points = attempt(work, KeyboardInterrupt, -1, resources()).num_passed
+    assert num_points > 100
+    return num_points
+
+
+def attempt(
+    work: Callable[[SprintInstancePool], None], kind: type[BaseException], index: int, before: Any
+) -> Interrupt:
+    """A run with an exception at a point, none for -1; another batch; the resources of before."""
+    pool = tiny_pool(on_failure="skip")
+    interrupt = Interrupt(kind, index, *MODULES)
+    raised = ""
+    try:
+        with interrupt:
+            work(pool)
+    except kind as error:
+        raised = str(error)
+    assert raised == ("of a signal handler" if interrupt.position else ""), interrupt.position
+    assert not any(run_batch(pool, ["c/1", "c/2"])), interrupt.position
+    pool.close()
+    del pool
+    assert resources() == before, interrupt.position
+    return interrupt
 
 
 def test_a_cache_is_never_left_locked() -> None:
