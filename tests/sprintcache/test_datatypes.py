@@ -138,12 +138,15 @@ BLOCKS = st.sampled_from(sorted(PACKETS)).flatmap(
 ONE_ALIGNMENT = [
     builder.alignment_rle(items) + builder.timestamp(0.0, 1.0) for items in ([], [(7, 1)])
 ]
+# members of every datatype
+MIXED = builder.aggregate([(name, packet) for name, (packet, _) in PACKETS.items()], 0.0, 1.0)
 
 
 @settings(max_examples=100)
 @example([builder.block("f32", []), builder.block("flow-alignment", ONE_ALIGNMENT[:1])], False)
 @example([builder.block("f32", []), builder.block("flow-alignment", ONE_ALIGNMENT[1:])], True)
 @example([builder.block("flow-alignment", ONE_ALIGNMENT[1:]), builder.block("f32", [])], True)
+@example([builder.block("aggregate", [MIXED] * 2)] * 2, False)
 @given(blocks=st.lists(BLOCKS, max_size=3), compress=st.booleans())
 def test_everything_reads_as_the_reference_does(
     scratch: Path, blocks: list[bytes], compress: bool

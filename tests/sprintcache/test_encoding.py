@@ -219,6 +219,15 @@ def test_run_length_code_is_sprints(items: list[tuple[int, int]]) -> None:
     assert encode_alignment(alignment) == builder.alignment_rle(items)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 128, 129])
+def test_items_after_those_of_an_alignment_are_not_looked_at(count: int) -> None:
+    """Parts of longer arrays, which go on as a run would."""
+    times, emissions = np.arange(300, dtype=np.uint32), np.full(300, 7, np.uint32)
+    alignment = Alignment(times[:count], emissions[:count])
+    assert np.shares_memory(alignment.emission, emissions)
+    assert encode_alignment(alignment) == builder.alignment_rle([(t, 7) for t in range(count)])
+
+
 @settings(max_examples=100)
 @given(
     items=st.lists(st.tuples(TIMES, EMISSIONS | ID, st.floats(width=32)), max_size=20),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io as streams
 import pickle
+import struct
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
@@ -185,6 +186,15 @@ def test_runs_of_every_length(scratch: Path, labeling: Labeling) -> None:
             out = np.full((3, len(ids) + 1), -9, np.int32)
             archive.read_labels_batch(["0", "1"], labeling.ours, out=out)
             assert out.tolist() == [[*expected, -9]] * 2 + [[-9] * (len(ids) + 1)]
+
+
+def test_runs_without_a_time_between_them(scratch: Path, labeling: Labeling) -> None:
+    """The id of the second run is its first frame as well, as a time would be."""
+    raw = ALLOPHONES.index("raw\udcff{#+#}")
+    runs = b"\x04" + struct.pack("<4I", *[KNOWN[0]] * raw) + struct.pack("<bI", -99, raw)
+    packet = b"ALIGNRLE" + struct.pack("<I", raw + 99) + runs
+    with archive_of(scratch, packet) as archive:
+        assert archive.read_labels("0", labeling.ours).tolist() == [0] * raw + [5] * 99
 
 
 @pytest.mark.parametrize("mode", MISMATCHES)

@@ -66,7 +66,7 @@ AREAS = {
     "sprintcache/_core/file_order": (
         "borders batch changed_files concurrency datatypes ranges bundle"
     ),
-    "sprintcache/_core/packing": "dataset streams datatypes batch chunks torch",
+    "sprintcache/_core/packing": "encoding writer convert",
     "sprintcache/_core/ranges": "ranges chunks streams borders dataset",
     "sprintcache/_core/descriptors": "descriptors concurrency changed_files borders",
     "sprintcache/_core/": _CORE,

@@ -82,6 +82,11 @@ class Workplace:
         self._objects = folder / "objects"
         self._objects.mkdir()
         self._switched: dict[Mutant, tuple[int, Path]] = {}
+        # without caches, each mutant takes as long to compile the tests as to run them
+        collect = ["-m", "pytest", "--collect-only", "-qq", "-p", "no:cacheprovider", "tests"]
+        environment = {**os.environ, "CI": "1", "PYTHONPATH": str(self._copy)}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        self._call([sys.executable, *collect], environment)
         # children of tests that are killed are ours, and end with the mutant
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
@@ -274,9 +279,15 @@ class Workplace:
         objects = [str(self._object(source)) for source in sources]
         self._call([*compiler, "-shared", *objects, "-o", str(module), *libraries, "-lpthread"])
 
-    def _call(self, command: list[str]) -> None:
+    def _call(self, command: list[str], environment: dict[str, str] | None = None) -> None:
         result = subprocess.run(
-            command, cwd=self._copy, capture_output=True, text=True, timeout=300, check=False
+            command,
+            cwd=self._copy,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
         if result.returncode != 0:
             raise BuildError(result.stderr[-2000:])
