@@ -19,6 +19,7 @@ ROOT = PACKAGE.parent
 
 # rows from the ground up: a module imports from rows below its row only, never from its own row
 SPRINTCACHE = """
+_interrupts
 errors entries alignment batching _checks _dataset.buffers _directory _packing _path_map _threads
 _dataset.packed_strings _pickled_list _renaming _signals _text_file _zip_errors _output_folder
 label_rates
@@ -54,7 +55,7 @@ _sprint.criterion _sprint.reporting _trainer.automaton _trainer.batch
 _trainer.process_output
 _pipe.json_framing _pipe.pickle_framing _sequences.predefined_order _sequences.sequence_cache
 _sprint.log _sprint.orphan _sprint.segment_request _sprint.sprint_state
-_trainer.advice _trainer.exits _trainer.forks _trainer.threads command engine
+_trainer.advice _trainer.exits _trainer.forks command engine
 _pipe.wire _sequences.targets _sprint.segment_exchange _sprint.segment_order
 _sequences.sequence_maker _sprint.link _sprint.request_handler _sprint.segment_calls
 _sprint.segment_visits _trainer.child_process
@@ -88,6 +89,7 @@ FOR_SPRINT = {
     "errors",
     "_checks",
     "_configuration",
+    "_interrupts",
     "_text_file",
     "ordering",
     "dataset_base",

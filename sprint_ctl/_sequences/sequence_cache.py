@@ -14,10 +14,10 @@ everything that was added before it; once the consumer has stopped, adding does 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from sprint_ctl._pipe.deadline import lock_timeout
 from sprint_ctl.errors import SprintError, SprintTimeoutError
+from sprintcache._interrupts import Waiters
 from sprintcache.errors import SprintCacheError
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from sprintcache.dataset_base import DatasetSeq
 
 __all__ = ["SequenceCache"]
+
+Result = TypeVar("Result")
 
 
 class SequenceCache:
@@ -45,9 +47,8 @@ class SequenceCache:
 
     def __init__(self, max_bytes: int, take_timeout: float, add_timeout: float) -> None:
         """An empty cache; the timeouts are seconds for the consumer and for the producer."""
-        # used directly: a signal handler's exception in Condition.__enter__ leaves it locked
         self.lock = threading.RLock()
-        self._changed = threading.Condition(self.lock)
+        self._changed = Waiters(self.lock)
         self.max_bytes = max_bytes
         self.take_timeout = take_timeout
         self.add_timeout = add_timeout
@@ -96,17 +97,18 @@ class SequenceCache:
             for seq in seqs:
                 self._put(seq)
             self._changed.notify_all()
-            if self._is_full(max_ahead, 1.0):
-                waiting = self._requested, self.epoch
-                self._wait(
-                    lambda: self.is_stopped or not self._is_full(min_ahead, 0.5),
-                    self.add_timeout,
-                    lambda: SprintTimeoutError(
-                        "the sequences are not consumed",
-                        expected=f"sequence {waiting[0]} of epoch {waiting[1]} to be requested",
-                        found=f"{self.num_added} added, after {self.add_timeout:g} s",
-                    ),
-                )
+            if not self._is_full(max_ahead, 1.0):
+                return
+            waiting = self._requested, self.epoch
+        self._wait_for(
+            lambda: self.is_stopped or not self._is_full(min_ahead, 0.5) or None,
+            self.add_timeout,
+            lambda: SprintTimeoutError(
+                "the sequences are not consumed",
+                expected=f"sequence {waiting[0]} of epoch {waiting[1]} to be requested",
+                found=f"{self.num_added} added, after {self.add_timeout:g} s",
+            ),
+        )
 
     def _put(self, seq: DatasetSeq) -> None:
         index = seq.seq_idx = self.num_added
@@ -148,21 +150,27 @@ class SequenceCache:
 
         Raises SprintError if it is in a later one, SprintTimeoutError if it is not there in time.
         """
-        with self.lock:
-            self._wait(
-                lambda: self.is_stopped or (self.wanted_epoch or 0) >= epoch,
-                self.add_timeout,
-                lambda: SprintTimeoutError(
-                    "the training does not begin the next epoch",
-                    expected=f"epoch {epoch}",
-                    found=f"{self.wanted_epoch} after {self.add_timeout:g} s",
-                ),
-            )
-            if not self.is_stopped and self.wanted_epoch != epoch:
+
+        def is_there() -> bool | None:
+            if self.is_stopped:
+                return False
+            if (self.wanted_epoch or 0) < epoch:
+                return None
+            if self.wanted_epoch != epoch:
                 raise SprintError(
                     "the training is ahead of Sprint", expected=epoch, found=self.wanted_epoch
                 )
-            return not self.is_stopped
+            return True
+
+        return self._wait_for(
+            is_there,
+            self.add_timeout,
+            lambda: SprintTimeoutError(
+                "the training does not begin the next epoch",
+                expected=f"epoch {epoch}",
+                found=f"{self.wanted_epoch} after {self.add_timeout:g} s",
+            ),
+        )
 
     # ---- consumer --------------------------------------------------------------------------
 
@@ -203,49 +211,60 @@ class SequenceCache:
         Raises SprintError if the producer has failed (with its cause) or is in another epoch,
         SprintTimeoutError if they do not arrive in time.
         """
-        with self.lock:
-            if not self._is_settled(end):
-                if threading.get_ident() == self._adding_thread:
-                    raise SprintError("the thread that adds sequences waits for one", found=end)
-                self._wait(
-                    lambda: self._is_settled(end), self.take_timeout, lambda: self._too_late(end)
-                )
-            if self.is_stopped:
-                raise SprintError("the epoch was left or closed; init_seq_order begins another one")
-            if self._is_in_step() and self.num_added >= end:
-                return True
-            if self._is_in_step() and self.is_finished:
-                return False
-            self._raise_error()
-            raise SprintError(
-                "Sprint and the training are in different epochs",
-                expected=f"epoch {self.wanted_epoch}",
-                found=f"{self.epoch}, the last one" if self.has_ended else f"epoch {self.epoch}",
-            )
+        return self._take(lambda: self._reached(end), end)
 
     def has_epoch(self) -> bool:
         """Waits until the producer begins the consumer's epoch; False if none will follow."""
-        with self.lock:
-            if not self._is_settled(0):
-                self._wait(
-                    lambda: self._is_settled(0), self.take_timeout, lambda: self._too_late(1)
-                )
-            if self.has_ended and not self._is_in_step():
+
+        def has_begun() -> bool | None:
+            if self._is_settled(0) and self.has_ended and not self._is_in_step():
                 self._raise_error()
                 return False
-            return self.reach(0)
+            return self._reached(0)
+
+        return self._take(has_begun, 1)
 
     def get(self, index: int) -> DatasetSeq:
         """A sequence; waits for it. Raises IndexError if the epoch lacks it, or it was dropped."""
-        with self.lock:
-            seq = self._seqs.get(index) if self._is_in_step() else None
-            if seq is not None and index < self._requested:
-                return seq
-            if index >= self.start and index >= 0 and self.reach(index + 1):
+        return self._take(lambda: self._seq(index), index + 1)
+
+    def _seq(self, index: int) -> DatasetSeq | None:
+        """A sequence that `get` waits for; None if it may still come."""
+        seq = self._seqs.get(index) if self._is_in_step() else None
+        if seq is not None and index < self._requested:
+            return seq
+        if index >= self.start and index >= 0:
+            is_reached = self._reached(index + 1)
+            if is_reached is None:
+                return None
+            if is_reached:
                 return self._seqs[index]
-            if 0 <= index < self.start:
-                raise IndexError(f"sequence {index} was dropped: load_seqs began at {self.start}")
-            raise IndexError(f"sequence {index} of {self.num_added}")
+        if 0 <= index < self.start:
+            raise IndexError(f"sequence {index} was dropped: load_seqs began at {self.start}")
+        raise IndexError(f"sequence {index} of {self.num_added}")
+
+    def _reached(self, end: int) -> bool | None:
+        """Whether there are sequences up to `end`; None if they may still come."""
+        if not self._is_settled(end):
+            if threading.get_ident() == self._adding_thread:
+                raise SprintError("the thread that adds sequences waits for one", found=end)
+            return None
+        if self.is_stopped:
+            raise SprintError("the epoch was left or closed; init_seq_order begins another one")
+        if self._is_in_step() and self.num_added >= end:
+            return True
+        if self._is_in_step() and self.is_finished:
+            return False
+        self._raise_error()
+        raise SprintError(
+            "Sprint and the training are in different epochs",
+            expected=f"epoch {self.wanted_epoch}",
+            found=f"{self.epoch}, the last one" if self.has_ended else f"epoch {self.epoch}",
+        )
+
+    def _take(self, result: Callable[[], Result | None], end: int) -> Result:
+        """Waits for a result that depends on sequences up to `end`."""
+        return self._wait_for(result, self.take_timeout, lambda: self._too_late(end))
 
     def _request(self, end: int) -> None:
         for index in range(self._requested, min(end, self.num_added)):
@@ -283,11 +302,13 @@ class SequenceCache:
             found=f"{self.num_added} sequences of epoch {self.epoch} after {self.take_timeout:g} s",
         )
 
-    def _wait(
+    def _wait_for(
         self,
-        is_over: Callable[[], bool],
+        result: Callable[[], Result | None],
         timeout: float,
         error: Callable[[], SprintTimeoutError],
-    ) -> None:
-        if not self._changed.wait_for(is_over, lock_timeout(timeout)):
+    ) -> Result:
+        value = self._changed.wait_for(result, timeout)
+        if value is None:
             raise error()
+        return value

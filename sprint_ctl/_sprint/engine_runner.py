@@ -9,7 +9,6 @@ it fails, the next call of Sprint raises the error, which ends Sprint. At its en
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from sprint_ctl.config import parse_config
 from sprint_ctl.dataset_base import SprintDatasetBase
 from sprint_ctl.engine import call_optional, load_engine, log_posteriors, required_method
 from sprint_ctl.errors import SprintError, SprintTimeoutError
+from sprintcache._interrupts import ServiceThread, start_threads
 from sprintcache.ordering import Ordering
 
 from .log import configure_log, log
@@ -56,7 +56,7 @@ class EngineRunner:
         self.output_dim = 0
         self._engine: Any = None
         self._dataset: SprintDatasetBase | None = None
-        self._thread: threading.Thread | None = None
+        self._thread: ServiceThread | None = None
         self._error: BaseException | None = None
         self._has_order = self._has_finished = False
         self._epoch: int | None = None  # that Sprint visits, where this module orders the segments
@@ -90,8 +90,8 @@ class EngineRunner:
         if self._has_order:
             self.dataset.useMultipleEpochs()
         self.dataset.initSprintEpoch(self._epoch)
-        self._thread = threading.Thread(target=self._train, name="engine", daemon=True)
-        self._thread.start()
+        self._thread = ServiceThread("engine", self._train)
+        start_threads(self._thread)
 
     def _train(self) -> None:
         try:
@@ -118,8 +118,7 @@ class EngineRunner:
                 self.dataset.finishSprintEpoch()
             self.dataset.finalizeSprint()
             timeout = float(self.config.get("finish_timeout", 86400))
-            self._thread.join(min(timeout, threading.TIMEOUT_MAX))
-            if self._thread.is_alive():
+            if not self._thread.wait(timeout):
                 raise SprintTimeoutError(f"the engine still trains after {timeout:g} s")
             self._check()
         call_optional(self._engine, "exit")

@@ -20,9 +20,9 @@ from sprint_ctl.errors import (
     SprintError,
     SprintRequestError,
 )
+from sprintcache._interrupts import NoThreadError, ServiceThread, start_threads
 
 from .instance import SprintSubprocessInstance
-from .threads import NoThreadError, start_threads
 
 __all__ = ["SegmentQueue", "Task", "run_batch"]
 
@@ -122,7 +122,7 @@ class SegmentQueue:
             self._tickets.put(None)
 
 
-class _Worker(threading.Thread):
+class _Worker(ServiceThread):
     """Takes segments from a queue for one Sprint, which only this thread uses meanwhile.
 
     ``is_given_up``: Sprint was lost too often in a row, or cannot be started. ``error``: what no
@@ -137,7 +137,7 @@ class _Worker(threading.Thread):
         task: Task,
         max_restarts: int,
     ) -> None:
-        super().__init__(name=f"Sprint {number}", daemon=True)
+        super().__init__(f"Sprint {number}")
         self.instance = instance
         self.is_given_up = False
         self.error: BaseException | None = None
@@ -146,7 +146,7 @@ class _Worker(threading.Thread):
         self._max_restarts = max_restarts
         self._has_answered = False  # in this batch, if only to its start
 
-    def run(self) -> None:
+    def serve(self) -> None:
         try:
             self.work()
         except BaseException as error:  # not of a signal handler: these run in the main thread
@@ -239,8 +239,7 @@ def run_batch(
                 logger.warning("no thread can be started for another Sprint")
             workers[0].work()
             for worker in workers[1:]:
-                if worker.ident is not None:
-                    worker.join()
+                worker.wait()
                 if worker.error is not None:
                     raise worker.error
             if queue.is_cancelled:
@@ -255,11 +254,10 @@ def run_batch(
 def _cancel(queue: SegmentQueue, workers: Sequence[_Worker]) -> None:
     """Ends the Sprints of a batch that was broken off."""
     queue.cancel()
-    while any(worker.is_alive() for worker in workers):
-        for worker in workers:
-            if worker.is_alive():
-                worker.instance.end()  # its thread releases it
-                worker.join(_END_INTERVAL)
+    for worker in workers:
+        while not worker.wait(0):
+            worker.instance.end()  # its thread releases it
+            worker.wait(_END_INTERVAL)
     for worker in workers:
         worker.instance.end()
         worker.instance.exit_handler()

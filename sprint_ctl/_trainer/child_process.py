@@ -26,10 +26,10 @@ from sprint_ctl._pipe.foreign_errors import is_foreign
 from sprint_ctl._pipe.shared_memory import ArrayMemory
 from sprint_ctl._pipe.wire import Wire
 from sprint_ctl.errors import SprintError, SprintStartError
+from sprintcache._interrupts import NoThreadError, start_threads, uninterrupted
 
 from .forks import watch_forks
 from .process_output import StderrReader
-from .threads import NoThreadError, start_threads, uninterrupted
 
 __all__ = ["ChildProcess"]
 

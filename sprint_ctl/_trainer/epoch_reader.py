@@ -12,14 +12,13 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from sprint_ctl._pipe.deadline import lock_timeout
 from sprint_ctl._sequences.sequence_cache import SequenceCache
 from sprint_ctl.errors import SprintError, SprintStartError
+from sprintcache._interrupts import NoThreadError, ServiceThread, start_threads
 from sprintcache.dataset_base import DatasetSeq
 from sprintcache.ordering import Ordering
 
 from .segment_receiver import SegmentMessage, SegmentStream
-from .threads import NoThreadError, start_threads
 
 __all__ = ["EpochReaders", "SegmentConsumer"]
 
@@ -57,19 +56,15 @@ class EpochReaders:
         self._join_timeout = join_timeout
         self.stream: SegmentStream | None = None
         self.begun: tuple[int, list[str] | None, Ordering] | None = None
-        self._thread: threading.Thread | None = None
+        self._thread: ServiceThread | None = None
         self._lock = threading.Lock()  # guards what follows
         self._ahead: dict[tuple[Ordering, int], SegmentStream] = {}
         self._epoch: int | None = None
 
     def read(self, dataset: SegmentConsumer, stream: SegmentStream) -> None:
         """Starts a thread that reads a stream; it does not keep the dataset alive."""
-        thread = threading.Thread(
-            target=_read,
-            args=(weakref.ref(dataset), stream, self.cache),
-            name=f"reader of Sprint, epoch {stream.epoch}",
-            daemon=True,
-        )
+        name = f"reader of Sprint, epoch {stream.epoch}"
+        thread = ServiceThread(name, _read, weakref.ref(dataset), stream, self.cache)
         try:
             self.stream, self._thread = stream, thread
             start_threads(thread)
@@ -85,7 +80,7 @@ class EpochReaders:
         """Waits until a Sprint is read to its end, if it is that of the epoch under way."""
         stream, thread = self.stream, self._thread
         if stream is not None and thread is not None and (stream.pid, stream.epoch) == (pid, epoch):
-            thread.join()
+            thread.wait()
 
     def take(self, epoch: int, ordering: Ordering | None) -> SegmentStream | None:
         """Returns the stream that was started ahead for an epoch; ends those of other epochs."""
@@ -133,7 +128,7 @@ class EpochReaders:
         if not stream.is_complete:
             stream.end(ask=ask)
         if thread is not threading.current_thread() and not stream.is_complete:
-            thread.join(lock_timeout(self._join_timeout))
+            thread.wait(self._join_timeout)
         self.stream = None
 
     def release(self, *, ask: bool = False) -> None:
@@ -142,7 +137,7 @@ class EpochReaders:
         self.end_epoch(ask=ask)
         self.end_ahead()
         if thread is not None and thread is not threading.current_thread():
-            thread.join(lock_timeout(self._join_timeout))
+            thread.wait(self._join_timeout)
             self._thread = None
 
 

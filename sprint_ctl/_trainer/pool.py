@@ -56,6 +56,7 @@ import numpy as np
 from sprint_ctl._pipe.deadline import check_timeouts
 from sprint_ctl.errors import SprintError
 from sprintcache._checks import check_arguments
+from sprintcache._interrupts import NoThreadError, ServiceThread, start_threads
 
 from .automaton import Automaton, join_automata
 from .batch import log_posteriors_array, sequence_lengths, sequence_names
@@ -63,7 +64,6 @@ from .batch_run import SegmentQueue, Task, run_batch
 from .exits import watch_exit
 from .forks import watch_forks
 from .instance import PooledInstance, SprintSubprocessInstance
-from .threads import NoThreadError, start_threads
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -298,14 +298,13 @@ class SprintInstancePool:
                     instance.end()
                 return
             instances, self.instances = self.instances, []
-            threads = [threading.Thread(target=i.exit_handler, daemon=True) for i in instances]
+            threads = [ServiceThread("end of Sprint", i.exit_handler) for i in instances]
             with contextlib.suppress(NoThreadError):  # at the exit, say
                 start_threads(*threads)
             for instance, thread in zip(instances, threads, strict=True):
-                if thread.ident is not None:
-                    thread.join()
-                else:
+                if thread.ident is None:
                     instance.exit_handler()
+                thread.wait()
 
     def before_exit(self) -> None:
         """Breaks off the batch of another thread, and starts; see `watch_exit`."""

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from sprint_ctl._pipe.descriptors import above_standard, close_all, is_inherited
 from sprint_ctl._pipe.foreign_errors import is_foreign
+from sprintcache._interrupts import ServiceThread
 from sprintcache._text_file import open_regular
 from sprintcache.errors import FormatError
 
@@ -73,7 +74,7 @@ def tail_of(path: str | None) -> str:
         return ""
 
 
-class StderrReader(threading.Thread):
+class StderrReader(ServiceThread):
     """Passes the stderr of a process on to ours and keeps the last 64 KiB.
 
     The thread owns the descriptor. It ends with the last writer of the pipe, or when ``stop`` is
@@ -81,7 +82,7 @@ class StderrReader(threading.Thread):
     """
 
     def __init__(self, fd: int) -> None:
-        super().__init__(name="stderr of Sprint", daemon=True)
+        super().__init__("stderr of Sprint")
         # without: descriptor 2 is, or will be, some other file
         self._passes_on = sys.__stderr__ is not None and is_inherited(2)
         os.set_blocking(fd, False)
@@ -95,7 +96,8 @@ class StderrReader(threading.Thread):
         self._lock = threading.Lock()  # guards the descriptors and the text
         self._kept = bytearray()
 
-    def run(self) -> None:
+    def serve(self) -> None:
+        """Reads until the end of the pipe, or until ``stop``."""
         poller = select.poll()
         with self._lock:
             if not self._fds:
@@ -134,9 +136,7 @@ class StderrReader(threading.Thread):
         with self._lock:
             if self._fds:
                 os.eventfd_write(self._stop_fd, 1)
-        if self.ident is not None:
-            self.join(timeout)
-        if not self.is_alive():  # it may not have run
+        if self.wait(timeout):  # it may not have run
             self._close()
 
     def after_fork(self) -> None:

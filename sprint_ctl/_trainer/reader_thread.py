@@ -6,8 +6,9 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sprintcache._interrupts import start_threads
+
 from .instance import SprintSubprocessInstance
-from .threads import start_threads
 
 if TYPE_CHECKING:
     import numpy as np

@@ -23,9 +23,9 @@ import numpy as np
 import pytest
 
 from sprint_ctl._trainer.batch import log_posteriors_array
-from sprint_ctl._trainer.threads import start_threads
 from sprint_ctl.error_signals import SprintInstancePool, SprintSubprocessInstance
 from sprint_ctl.errors import SprintDiedError, SprintError, SprintProtocolError
+from sprintcache._interrupts import start_threads
 from tests.faults import InterruptionError, alarm, in_fork
 from tests.paths import ROOT
 

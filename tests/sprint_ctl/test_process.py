@@ -135,6 +135,7 @@ sys.path.insert(0, {str(ROOT)!r})
 from tests.sprint_ctl.test_process import start, ANSWER, soon
 process = start(ANSWER)
 process.receive(deadline=soon())
+process.is_ready = True
 sys.stdout.write(str(process.pid))
 {end}
 """

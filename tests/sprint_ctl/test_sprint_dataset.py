@@ -28,7 +28,6 @@ import sprintcache
 from sprint_ctl._sequences.targets import SOFT_KEYS
 from sprint_ctl._trainer import epoch_reader
 from sprint_ctl._trainer.segment_receiver import SegmentStream
-from sprint_ctl._trainer.threads import NoThreadError
 from sprint_ctl.dataset import ExternSprintDataset
 from sprint_ctl.errors import (
     SprintDiedError,
@@ -37,6 +36,7 @@ from sprint_ctl.errors import (
     SprintStartError,
     SprintTimeoutError,
 )
+from sprintcache._interrupts import NoThreadError
 from sprintcache.bliss import Corpus
 from tests.paths import DATA
 from tests.sprint_ctl.sprint_data import (
