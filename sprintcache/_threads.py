@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+
+from ._interrupts import ServiceThread, start_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,6 +24,7 @@ __all__ = ["batch_map", "byte_runs", "chunk_map", "default_threads", "ordered_ma
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_Outcome = tuple[Any, "BaseException | None"]  # a result or an error
 _CHUNK = 64  # names a thread works on at a time
 
 
@@ -92,14 +98,77 @@ def ordered_map(
 def _ordered_map(
     work: Callable[[Item], Result], items: Iterator[Item], num_threads: int
 ) -> Iterator[Result]:
-    pending: deque[Future[Result]] = deque()
-    pool = ThreadPoolExecutor(num_threads, "sprintcache")
+    workers = _Workers(work)
+    pending: deque[SimpleQueue[_Outcome]] = deque()
     try:
         while True:
             for item in islice(items, 4 * num_threads - len(pending)):
-                pending.append(pool.submit(work, item))
+                pending.append(workers.submit(item))
             if not pending:
                 return
-            yield pending.popleft().result()
+            workers.start(min(num_threads, len(pending)))
+            result, error = pending.popleft().get()
+            if error is not None:
+                try:
+                    raise error
+                finally:
+                    del error  # which refers to this frame
+            yield result
     finally:
-        pool.shutdown(cancel_futures=True)
+        workers.stop()
+
+
+class _Workers:
+    """Threads that process items; their waits, as all here, survive exceptions of signal handlers.
+
+    They are daemon threads, which `stop` ends, at the latest at the end of the interpreter.
+    """
+
+    def __init__(self, work: Callable[[Any], Any]) -> None:
+        self._work = work
+        self._tasks: SimpleQueue[tuple[Any, SimpleQueue[_Outcome]] | None] = SimpleQueue()
+        self._threads: list[ServiceThread] = []
+        self._is_stopped = False
+        _running().add(self)
+
+    def submit(self, item: Any) -> SimpleQueue[_Outcome]:
+        """Accepts an item; returns where its result will be."""
+        outcome: SimpleQueue[_Outcome] = SimpleQueue()
+        self._tasks.put((item, outcome))
+        return outcome
+
+    def start(self, number: int) -> None:
+        """Starts the threads, once."""
+        if not self._threads:
+            self._threads += (ServiceThread(f"sprintcache-{n}", self._serve) for n in range(number))
+            start_threads(*self._threads)
+
+    def _serve(self) -> None:
+        while (task := self._tasks.get()) is not None and not self._is_stopped:
+            item, outcome = task
+            try:
+                outcome.put((self._work(item), None))
+            except BaseException as error:  # raised where the results are used
+                outcome.put((None, error))
+            del task, item, outcome
+        self._tasks.put(None)  # for the others
+
+    def stop(self) -> None:
+        """Waits for the items in progress and skips the others. Idempotent."""
+        self._is_stopped = True
+        self._tasks.put(None)
+        for thread in self._threads:
+            thread.wait()
+
+
+@functools.cache
+def _running() -> weakref.WeakSet[_Workers]:
+    """Those that exist, whose threads end before the interpreter does."""
+    workers: weakref.WeakSet[_Workers] = weakref.WeakSet()
+
+    def stop_all() -> None:
+        for each in list(workers):
+            each.stop()
+
+    atexit.register(stop_all)
+    return workers

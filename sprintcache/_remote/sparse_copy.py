@@ -17,7 +17,6 @@ import mmap
 import os
 import struct
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sprintcache._threads import batch_map
 from sprintcache.errors import ArchiveChangedError, FormatError, SprintCacheError
 
 if TYPE_CHECKING:
@@ -121,11 +121,7 @@ class SparseCopy:
             (first * BLOCK, min(end * BLOCK, self.size))
             for first, end in _runs(np.flatnonzero(wanted))
         ]
-        if len(runs) > 1:
-            with ThreadPoolExecutor(min(len(runs), _REQUESTS)) as threads:
-                list(threads.map(lambda run: self._fetch_run(*run), runs))
-        elif runs:
-            self._fetch_run(*runs[0])
+        batch_map(lambda run: self._fetch_run(*run), runs, _REQUESTS)
         return sum(end - begin for begin, end in runs)
 
     def _fetch_run(self, begin: int, end: int) -> None:

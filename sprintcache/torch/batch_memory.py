@@ -61,20 +61,22 @@ class BatchMemory(BatchBuffers):
         """The last free block of at least this size, or a new one in place of the last."""
         fitting = -1
         for index in range(len(free) - 1, -1, -1):
-            if len(free[index].block) >= size:
+            if id(free[index]) not in self._leases:  # an exception came before it was kept
+                del free[index]
+            elif len(free[index].block) >= size:
                 fitting = index
                 break
-        block = self._end(free.pop(fitting)) if free else None
+        block = None
+        if free:
+            block, lease_id = free[fitting].block, id(free[fitting])
+            # without a call in between, so no handler runs
+            del self._leases[lease_id]
+            del free[fitting]
         while len(free) > self._max_free:
-            self._end(free.pop(0))
+            self._leases.pop(id(free.pop(0)), None)
         if block is None or len(block) < size:
             block = np.empty(size + size // 4 + 64, np.uint8).data
         return block
-
-    def _end(self, lease: _Lease) -> memoryview:
-        """The block of a lease that ended, which is no longer kept."""
-        del self._leases[id(lease)]
-        return lease.block
 
 
 class _Lease(weakref.ref["NDArray[Any]"]):

@@ -25,11 +25,12 @@ relies on the GIL. Batches are decoded without it, so several threads read at on
 and also their own Python code runs at once on a free-threaded one.
 
 Errors and signals. The training waits interruptibly: Ctrl-C is raised at once, or after the batch
-that it reads itself, and no batch is lost. An error of a reading thread is raised by the next
-``next``, as the object that it is, even if batches before it are ready; `Loader.state_dict` then is
-the position after the last delivered batch. A forked process has no reading threads: an iteration
-of the parent raises a LoaderError there, and a new one works, from the sampler's position of that
-moment. Pickled, a loader is idle.
+that it reads itself. No batch is lost: the next ``next`` delivers it; or the iteration is closed,
+if the exception came into the sampler, or came into a read and is an Exception. An error of a
+reading thread is raised by the next ``next``, as the object that it is, even if batches before it
+are ready; `Loader.state_dict` then is the position after the last delivered batch. A forked process
+has no reading threads: an iteration of the parent raises a LoaderError there, and a new one works,
+from the sampler's position of that moment. Pickled, a loader is idle.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ import torch
 
 from sprintcache._checks import integer, positive_seconds, require_attribute
 from sprintcache._dataset.reader import BatchBuffers
+from sprintcache._interrupts import ServiceThread, start_threads
 from sprintcache._threads import default_threads
 
 from .batch_memory import BatchMemory, PinnedMemory
@@ -168,6 +170,7 @@ class Loader:
         if self._process != os.getpid():
             self._reset()
         before = self._sampler_state()
+        self._position = self._position or before  # if an exception comes into the first draw
         steps = iter(self.batch_sampler)
         first = next(steps, None)
         if first is None:
@@ -257,19 +260,13 @@ class _Iteration:
             steps, loader._prefetch, number, begin_first=reads
         )
         self._threads = [
-            threading.Thread(
-                target=_read_steps,
-                args=(self._queue, read),
-                name=f"sprintcache-loader-{index}",
-                daemon=True,
-            )
+            ServiceThread(f"sprintcache-loader-{index}", _read_steps, self._queue, read)
             for index in range(number)
         ]
         # joins nothing: the garbage collector may run it in a reading thread
         weakref.finalize(self, self._queue.stop).atexit = False
         _running().add(self)
-        for thread in self._threads:
-            thread.start()
+        start_threads(*self._threads)
 
     def __iter__(self) -> _Iteration:
         return self
@@ -284,17 +281,19 @@ class _Iteration:
             self._meter.stop()
             raise
         if taken is None:
-            self._is_exhausted = True
+            position = self._loader._sampler_state()
             self._meter.stop()
-            self._loader._position = self._loader._sampler_state()
+            self._loader._position, self._is_exhausted = position, True
             self.close()
             raise StopIteration
         loaded, depth = taken
-        self._loader._position = loaded.state
         batch = loaded.batch
         if self._loader._deliver is not None:
             batch = self._loader._deliver(batch)
         self._meter.deliver(depth, loaded.num_frames)
+        # without a call in between, so no handler runs
+        self._loader._position = loaded.state
+        self._queue.taken = None
         return batch
 
     def close(self) -> None:
@@ -302,10 +301,10 @@ class _Iteration:
         self._queue.stop()
         deadline = time.monotonic() + _JOIN_SECONDS
         for thread in self._threads:
-            if thread is not threading.current_thread() and thread.is_alive():
-                thread.join(max(deadline - time.monotonic(), 0))
-                if thread.is_alive():
-                    logger.warning("%s is still reading", thread.name)
+            if thread is threading.current_thread():
+                continue
+            if not thread.wait(max(deadline - time.monotonic(), 0)):
+                logger.warning("%s is still reading", thread.name)
 
 
 class _Loaded(NamedTuple):

@@ -10,6 +10,11 @@ same thread holds the lock, which is therefore reentrant. One lock guards all of
 the steps included, so steps are numbered in the order in which they are drawn. Nothing here relies
 on the GIL.
 
+Exceptions of signal handlers come into the consumer, between any two instructions. A result that is
+`taken` stays so until the consumer clears it, as its last act, and is returned again otherwise; a
+step that is begun stays its own. An exception inside the iterator of the steps, which may be a
+generator that does not survive it, stops the queue.
+
 A forked process has none of the readers, and perhaps a locked lock: there, `take` raises a
 LoaderError and `stop` does nothing.
 """
@@ -21,8 +26,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from sprintcache._interrupts import Waiters
 from sprintcache.errors import LoaderError
 
 __all__ = ["StepQueue"]
@@ -35,7 +41,12 @@ _WAIT_SECONDS = 5.0  # after this time a waiting thread looks again, whatever ha
 
 
 class StepQueue(Generic[Step, Result]):
-    """A bounded queue whose results have the order of their steps."""
+    """A bounded queue whose results have the order of their steps.
+
+    Attributes:
+        taken: the result that `take` has returned, and how many were ready; the consumer sets None
+            once it has delivered it.
+    """
 
     def __init__(
         self, steps: Iterator[Step], size: int, num_readers: int, begin_first: bool = False
@@ -53,8 +64,9 @@ class StepQueue(Generic[Step, Result]):
         self._wake_free = max(size * 3 // 4, 1)  # free slots that are worth a change of threads
         self._num_readers = num_readers
         self._lock = threading.RLock()
-        self._ready = threading.Condition(self._lock)  # the consumer waits
-        self._room = threading.Condition(self._lock)  # readers wait
+        self._ready = Waiters(self._lock)  # the consumer
+        self._room = Waiters(self._lock)  # readers
+        self.taken: tuple[Result, int] | None = None
         self._results: dict[int, Result] = {}
         self._own: tuple[int, Step] | None = None  # the step that the consumer processes
         self._own_seconds = 0.0  # that the last one took
@@ -89,12 +101,18 @@ class StepQueue(Generic[Step, Result]):
             if done is not None and not self._is_stopped:
                 self._results[done[0]] = done[1]
                 if done[0] == self._num_taken:
-                    self._ready.notify()
-            if done is None and self._own is not None:  # a short first step goes alone
-                self._room.wait(_SHORT_SECONDS)
-            while self._is_open and not self._may_begin:
-                self._room.wait(_WAIT_SECONDS)
-            return self._draw() if self._is_open else None
+                    self._ready.notify_all()
+            goes_first = done is not None or self._own is None
+        if not goes_first:  # a short first step goes alone
+            time.sleep(_SHORT_SECONDS)
+        (begun,) = self._room.wait_for(self._begin, math.inf) or (None,)
+        return begun
+
+    def _begin(self) -> tuple[tuple[int, Step] | None] | None:
+        """What `begin` returns, in a tuple; None while there is no room."""
+        if self._is_open and not self._may_begin:
+            return None
+        return (self._draw() if self._is_open else None,)
 
     @property
     def _num_free(self) -> int:
@@ -106,15 +124,13 @@ class StepQueue(Generic[Step, Result]):
 
     def _draw(self) -> tuple[int, Step] | None:
         """Begins the next step of an open queue; None if there is none."""
-        try:
-            step = next(self._steps)
-        except StopIteration:
-            self._is_exhausted = True
-            self._ready.notify_all()
-            self._room.notify_all()
-            return None
-        self._num_begun += 1
-        return self._num_begun - 1, step
+        for step in self._steps:  # in contrast to next(), no handler runs before the record
+            self._num_begun += 1
+            return self._num_begun - 1, step
+        self._is_exhausted = True
+        self._ready.notify_all()
+        self._room.notify_all()
+        return None
 
     def fail(self, error: BaseException) -> None:
         """Stops the queue; the consumer raises the first error."""
@@ -134,7 +150,7 @@ class StepQueue(Generic[Step, Result]):
     def take(
         self, timeout: float | None, process: Callable[[Step], Result] | None = None
     ) -> tuple[Result, int] | None:
-        """Returns the next result, once it is ready.
+        """Returns the next result, once it is ready; again until the consumer clears `taken`.
 
         Args:
             timeout: seconds to wait; None: any time.
@@ -157,43 +173,51 @@ class StepQueue(Generic[Step, Result]):
         self._is_alone = is_idle and self._own_seconds < _SHORT_SECONDS
         deadline = None if timeout is None else begin + timeout
         done: tuple[int, Result] | None = None
+        seconds = 0.0
+        change: Any = None
         while True:
             with self._lock:
                 if done is not None:
                     self._results[done[0]] = done[1]
-                    self._own, self._own_seconds = None, time.monotonic() - begin
-                taken = self._take_ready()
+                    self._own, self._own_seconds = None, seconds
+                    done = None
+                self._take_ready()
+                taken = self.taken
                 if taken is not None or self._is_at_end:
                     return taken
                 own = None if process is None else self._begin_own()
-                if process is None or own is None:
-                    self._wait(deadline, timeout)
-                    done = None
-                    continue
+                if own is None:
+                    seconds = self._seconds_to_wait(deadline, timeout)
+                    change = self._ready.enter()
+            if process is None or own is None:
+                change.acquire(True, seconds)
+                continue
             begin = time.monotonic()
             try:
                 done = own[0], process(own[1])
             except Exception:
                 self.stop()
                 raise
+            seconds = time.monotonic() - begin
 
-    def _take_ready(self) -> tuple[Result, int] | None:
-        """The next result, if it is ready, and how many are; raises what ended the queue."""
+    def _take_ready(self) -> None:
+        """Takes the next result if it is ready; raises what ended the queue."""
         if self._error is not None:
             error, self._error = self._error, None
             raise error
         if self._is_stopped:
             raise LoaderError("this iteration was closed")
         results, number = self._results, self._num_taken
-        if number not in results:
-            return None
+        if self.taken is not None or number not in results:
+            return
         depth = len(results)
-        result = results.pop(number)
+        self._left = time.monotonic()
+        # without a call in between, so no handler runs
+        self.taken = results[number], depth
+        del results[number]
         self._num_taken = number + 1
         if not self._is_alone and self._num_free >= self._wake_free:
-            self._room.notify()
-        self._left = time.monotonic()
-        return result, depth
+            self._room.notify_one()
 
     @property
     def _is_at_end(self) -> bool:
@@ -202,11 +226,15 @@ class StepQueue(Generic[Step, Result]):
     def _begin_own(self) -> tuple[int, Step] | None:
         """The step that the consumer may process: one that was interrupted, or the next one."""
         if self._own is None and self._is_open and self._num_free > 0:
-            self._own = self._draw()
+            try:
+                self._own = self._draw()
+            except BaseException:
+                self.stop()
+                raise
         return self._own
 
-    def _wait(self, deadline: float | None, timeout: float | None) -> None:
-        """Waits for a change of the queue."""
+    def _seconds_to_wait(self, deadline: float | None, timeout: float | None) -> float:
+        """How long to wait for a change of the queue."""
         if self._num_readers == 0:
             raise LoaderError("all reading threads have ended")
         seconds = _WAIT_SECONDS
@@ -214,7 +242,7 @@ class StepQueue(Generic[Step, Result]):
             seconds = min(seconds, deadline - time.monotonic())
             if seconds <= 0:
                 raise TimeoutError(f"no batch within {timeout} seconds")
-        self._ready.wait(seconds)
+        return seconds
 
     # ---- any thread
 
@@ -224,6 +252,7 @@ class StepQueue(Generic[Step, Result]):
             return
         with self._lock:
             self._is_stopped = True
+            self.taken = None
             self._results.clear()
             self._ready.notify_all()
             self._room.notify_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gc
 import json
@@ -46,6 +47,7 @@ from sprintcache.torch.step_queue import StepQueue  # noqa: E402
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 NUM_SEQS = 23
+NUM_POINTS = int(os.environ.get("SPRINTCACHE_FAULT_BATCHES", "40"))
 SECONDS = 30.0
 
 
@@ -360,7 +362,7 @@ def test_ctrl_c_while_it_waits_loses_nothing(dataset: MapDataset) -> None:
     assert main is not None
 
     def interrupt() -> None:
-        wait_for(lambda: batches._queue._ready._waiters)  # type: ignore[attr-defined]
+        wait_for(lambda: batches._queue._ready._tickets)  # type: ignore[attr-defined]
         signal.pthread_kill(main, signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
@@ -370,6 +372,47 @@ def test_ctrl_c_while_it_waits_loses_nothing(dataset: MapDataset) -> None:
     thread.join(SECONDS)
     gate.opened.set()
     assert [seqs_of(batch) for batch in batches] == [[1], [2], [3]]
+
+
+@pytest.mark.parametrize("helps", [False, True], ids=["waits", "reads"])
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, RuntimeError])
+def test_an_exception_at_any_point_loses_no_batch(
+    dataset: MapDataset, kind: type[BaseException], helps: bool
+) -> None:
+    """Of a signal handler, while an epoch is read; then the rest of it is, or it is resumed."""
+    timeout = None if helps else SECONDS
+
+    def attempt(index: int) -> Interrupt:
+        loader = Loader(dataset, BatchSampler(dataset, max_seqs=2), timeout=timeout)
+        interrupt = Interrupt(kind, index, "sprintcache.", "threading")
+        expected = [list(seqs) for seqs in BatchSampler(dataset, max_seqs=2)]
+        tags: list[list[int]] = []
+        raised = ""
+        try:
+            with interrupt:
+                batches = iter(loader)
+                while True:
+                    batch = next(batches, None)
+                    if batch is None:
+                        break
+                    tags.append(seqs_of(batch))
+                loader.close()
+        except kind as error:
+            raised = str(error)
+        assert raised == ("of a signal handler" if interrupt.position else ""), interrupt.position
+        with contextlib.suppress(LoaderError, UnboundLocalError):
+            tags += [seqs_of(batch) for batch in batches]
+        if len(tags) < len(expected):
+            loader.load_state_dict(loader.state_dict())
+            tags += [seqs_of(batch) for batch in loader]
+        assert tags == expected, interrupt.position
+        loader.close()
+        return interrupt
+
+    num_points = attempt(-1).num_passed
+    assert num_points > 100
+    for index in range(0, num_points, max(num_points // NUM_POINTS, 1)):
+        attempt(index)
 
 
 def test_a_timeout_loses_nothing(dataset: MapDataset) -> None:
@@ -389,7 +432,7 @@ def test_close_from_another_thread_ends_the_waiting(dataset: MapDataset) -> None
     batches = iter(loader)
 
     def close() -> None:
-        wait_for(lambda: batches._queue._ready._waiters)  # type: ignore[attr-defined]
+        wait_for(lambda: batches._queue._ready._tickets)  # type: ignore[attr-defined]
         gate.opened.set()
         loader.close()
 
@@ -626,6 +669,8 @@ def test_a_queue_under_contention(readers: int, helps: bool) -> None:
     taken = []
     while (result := queue.take(SECONDS, process)) is not None:
         assert 1 <= result[1] <= 5
+        assert queue.take(SECONDS, process) == result  # it is not delivered yet
+        queue.taken = None
         taken.append(result[0])
     for thread in threads:
         thread.join(SECONDS)
@@ -650,6 +695,7 @@ def test_a_consumer_that_processes_steps() -> None:
         queue.take(SECONDS, process)
     assert queue.begin() == (1, 1)
     assert queue.take(SECONDS, process) == (0, 1)
+    queue.taken = None
     with pytest.raises(ZeroDivisionError):  # of step 2, while the reader has step 1
         queue.take(SECONDS, process)
     assert processed == [0, 0, 2]
