@@ -315,6 +315,22 @@ def test_two_threads_in_one_iterator(scratch: Path) -> None:
     assert "another thread" in str(errors[0])
 
 
+@pytest.mark.parametrize(("io", "compress"), [("pread", False), ("mmap", True)])
+def test_large_buffers_are_freed_after_a_read(scratch: Path, io: str, compress: bool) -> None:
+    """malloc maps more than 32 MiB by themselves, whatever it did before."""
+
+    def anonymous_mib() -> int:
+        return int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0]) >> 10
+
+    size = 33 << 20
+    path = written(scratch / "x", ("a", bytes(size)), ("b", b"b" * 1000), compress=compress)
+    with open_archive(path, io) as archive:
+        before = anonymous_mib()
+        assert len(archive.read_bytes("a")) == size
+        assert anonymous_mib() < before + 16
+        assert archive.read_bytes("b") == b"b" * 1000
+
+
 # ---- files that change
 
 

@@ -68,6 +68,7 @@ AREAS = {
     ),
     "sprintcache/_core/packing": "encoding writer convert",
     "sprintcache/_core/ranges": "ranges chunks streams borders dataset",
+    "sprintcache/_core/soundness": "verify borders bad_input",
     "sprintcache/_core/descriptors": "descriptors concurrency changed_files borders",
     "sprintcache/_core/": _CORE,
     "sprintcache/_reader": _CORE,
