@@ -491,26 +491,37 @@ def test_the_queue_is_bounded(dataset: MapDataset) -> None:
 
 
 EXIT = """
-import sys, threading
+import os, sys
 from sprintcache import SprintCacheDataset
 from sprintcache.torch import BatchSampler, Loader, MapDataset
+for way in ("end", "error"):  # forks: importing torch takes longer than the rest
+    child = os.fork()
+    if not child:
+        break
+    print(way, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+else:
+    sys.exit()
+for number, name in ((1, "out"), (2, "err")):
+    os.dup2(os.open(f"{way}.{name}", os.O_WRONLY | os.O_CREAT), number)
 dataset = MapDataset(SprintCacheDataset({"data": {"filename": sys.argv[1]}}))
 loader = Loader(dataset, BatchSampler(dataset, max_seqs=1))
 batches = iter(loader)
 print(next(batches).tags, flush=True)
-if sys.argv[2] == "error":
+if way == "error":
     raise RuntimeError("of the training")
 """
 
 
-@pytest.mark.parametrize(("way", "status"), [("end", 0), ("error", 1)])
-def test_the_interpreter_ends_in_the_middle(corpus: Path, way: str, status: int) -> None:
+def test_the_interpreter_ends_in_the_middle(corpus: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", EXIT, corpus / "features.cache", way],
-        capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-W", "error", "-c", EXIT, corpus / "features.cache"],
+        capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
     )  # fmt: skip
-    assert (done.returncode, done.stdout) == (status, "['seq0']\n")
-    assert ("of the training" in done.stderr) == (way == "error")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "end 0\nerror 1\n", "")
+    for way in ("end", "error"):
+        assert (tmp_path / f"{way}.out").read_text() == "['seq0']\n"
+        errors = (tmp_path / f"{way}.err").read_text()
+        assert ("of the training" in errors) == (way == "error")
 
 
 # ---- fork, pickle --------------------------------------------------------------------------------
