@@ -206,6 +206,35 @@ def test_the_first_beam_is_that_of_sprint() -> None:
     assert aligner.align(x, words_of(aligner)[0]).beam == 50
 
 
+def pruned_score(acceptor: Acceptor, steps: NDArray[np.float64], beam: float) -> float:
+    """The best score of paths that are never more than `beam` worse than the best of the frame."""
+    scores = {acceptor.initial: 0.0}
+    for step in steps:
+        reached: dict[int, float] = {}
+        for source, score in scores.items():
+            for arc in range(acceptor.arc_begin[source], acceptor.arc_begin[source + 1]):
+                target = int(acceptor.arc_target[arc])
+                reached[target] = min(reached.get(target, np.inf), score + step[arc])
+        limit = min(reached.values()) + beam
+        scores = {state: score for state, score in reached.items() if score <= limit}
+    return min(score + float(acceptor.final_weight[state]) for state, score in scores.items())
+
+
+@pytest.mark.parametrize("seed", [1, 3, 11])
+def test_rounds_end_with_the_first_score_that_is_equal(seed: int) -> None:
+    aligner = mini(min_beam=5.0, beam_factor=2.0)
+    x = 6 * np.random.default_rng(seed).normal(size=(40, aligner.builder.num_labels))
+    x = x.astype(np.float32)
+    text = " ".join(words_of(aligner)[:3])
+    acceptor = aligner.builder.acceptor(text)
+    steps = steps_of(aligner, acceptor, x)
+    beam, before, score = 5.0, np.inf, pruned_score(acceptor, steps, 5.0)
+    while score != before:
+        beam, before, score = 2 * beam, score, pruned_score(acceptor, steps, 2 * beam)
+    result = aligner.align(x, text)
+    assert (result.beam, result.score) == (beam, pytest.approx(score, rel=1e-5))
+
+
 # ---- what fails --------------------------------------------------------------------------------
 
 
