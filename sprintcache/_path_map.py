@@ -65,7 +65,10 @@ def _by_function(function: Callable[[str], StrPath]) -> Callable[[str], str]:
 
 def _from_environment() -> dict[str, str]:
     """The map of the environment variable: ``/old=/new``, several joined by colons."""
-    pairs = [item for item in _BETWEEN.split(os.environ.get(ENVIRONMENT, "")) if item]
+    text = os.environ.get(ENVIRONMENT)
+    if not text:
+        return {}
+    pairs = [item for item in _BETWEEN.split(text) if item]
     for item in pairs:
         if "=" not in item:
             raise ValueError(
