@@ -170,6 +170,26 @@ def test_a_builder_survives_pickling_and_serves_threads() -> None:
         np.testing.assert_array_equal(graph.arc_weight, ours.acceptor(text).arc_weight)
 
 
+def test_memory_of_builders_is_freed() -> None:
+    """Each has memory of a thread that compiled: at least 100 KiB."""
+
+    def anonymous_kib() -> int:
+        return int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0])
+
+    ours = builder(configurations()[0][0])
+    word = next(lemma.symbol for lemma, _ in ours.pronunciations if lemma.symbol.isalpha())
+    state = pickle.dumps(ours)
+
+    def use(count: int) -> int:
+        for _ in range(count):
+            pickle.loads(state).acceptor(word)
+        return anonymous_kib()
+
+    before = use(10)
+    assert use(40) - before < 2048
+
+
+
 @pytest.mark.parametrize("name", ["skips-corrected", "variants", "no-unknown", "ctc-units-cd"])
 def test_an_acceptor_has_the_paths_of_the_automaton(name: str) -> None:
     ours = builder(name)
