@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import pickle
 import random
+import shutil
+import subprocess
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import sprintcache.automata
 from sprintcache.automata import Automata, AutomatonBuilder, Transition, Transitions
 from sprintcache.automata._graph import pronunciation_scores
 from sprintcache.errors import (
@@ -187,7 +192,6 @@ def test_memory_of_builders_is_freed() -> None:
 
     before = use(10)
     assert use(40) - before < 2048
-
 
 
 @pytest.mark.parametrize("name", ["skips-corrected", "variants", "no-unknown", "ctc-units-cd"])
@@ -551,28 +555,92 @@ def check_against_the_rules(seed: int, size: int) -> None:
     for _ in range(3):
         others = ["zz"] * (draw.random() < 0.3) + ["[S]", "[N]"]
         text = " ".join(draw.choice(vocabulary + others) for _ in range(draw.randint(0, 4)))
-        try:
-            num_states, expected = oracle.automaton(model, text)
-        except oracle.RefusedError:
-            with pytest.raises(AutomatonError):
-                ours.build([text])
-            continue
-        automata = ours.build([text])
-        found = list(zip(*automata.edges[:3].tolist(), automata.weights.tolist(), strict=True))
-        assert int(automata.start_end[1, 0]) + 1 == num_states, (text, parameters)
-        assert [edge[:2] for edge in found] == [edge[:2] for edge in expected], (text, parameters)
-        if parameters["topology"] == "rna":  # std::sort leaves parallel edges in any order
-            found.sort()
-            expected.sort()
-        for edge, rule in zip(found, expected, strict=True):
-            assert edge[:3] == rule[:3], (text, parameters)
-            assert edge[3] == rule[3] or abs(edge[3] - rule[3]) < 1e-5, (text, parameters)
+        check_text(ours, parameters, model, text)
+
+
+def check_text(
+    ours: AutomatonBuilder, parameters: dict[str, Any], model: oracle.Model, text: str
+) -> None:
+    try:
+        num_states, expected = oracle.automaton(model, text)
+    except oracle.RefusedError:
+        with pytest.raises(AutomatonError):
+            ours.build([text])
+        return
+    automata = ours.build([text])
+    found = list(zip(*automata.edges[:3].tolist(), automata.weights.tolist(), strict=True))
+    assert int(automata.start_end[1, 0]) + 1 == num_states, (text, parameters)
+    assert [edge[:2] for edge in found] == [edge[:2] for edge in expected], (text, parameters)
+    if parameters["topology"] == "rna":  # std::sort leaves parallel edges in any order
+        found.sort()
+        expected.sort()
+    for edge, rule in zip(found, expected, strict=True):
+        assert edge[:3] == rule[:3], (text, parameters)
+        assert edge[3] == rule[3] or abs(edge[3] - rule[3]) < 1e-5, (text, parameters)
 
 
 @settings(max_examples=60)
 @given(st.integers(0, 1 << 32), st.integers(1, 8))
 def test_automata_follow_the_rules(seed: int, size: int) -> None:
     check_against_the_rules(seed, size)
+
+
+@pytest.mark.parametrize("topology", ["hmm", "rna"])
+def test_automata_of_many_arcs_follow_the_rules(topology: str) -> None:
+    """A word of 90 pronunciations: more arcs leave a state than are sorted by insertion."""
+    phonemes = [Phoneme(symbol, False) for symbol in ["[S]", *(f"p{i}" for i in range(40)), "[B]"]]
+    spelled = [(2 + 7 * i % 40,) if i < 40 else (2 + i % 40, 2 + i % 7) for i in range(90)]
+    lemmas = [
+        Lemma(("[B]",), (Pronunciation((42,)),), "blank"),
+        Lemma(("[S]", ""), (Pronunciation((1,)),), "silence"),
+        Lemma(("w",), tuple(map(Pronunciation, spelled))),
+    ]
+    still = Transition(0, 0, INFINITY, 0)
+    parameters = {
+        **drawn_parameters(random.Random(0), False),
+        "topology": topology,
+        "transitions": Transitions(still, still, Transition(INFINITY, 0, INFINITY, 0)),
+        "state_tying": "no-tying-dense",
+        "history_length": 0,
+        "future_length": 0,
+    }
+    ours = AutomatonBuilder(Lexicon(phonemes, lemmas), **parameters)
+    check_text(ours, parameters, rules(ours, parameters), "w w")
+
+
+# keys that the median of three divides badly, so that heap sort ends it, and the order that
+# libstdc++ 12 brings their indices into
+KEYS = (
+    "46 0 35 1 42 2 34 3 49 4 33 5 41 6 32 7 45 8 31 9 40 10 12 11 49 48 47 46 45 44 43 42 41 "
+    "40 39 38 37 36 35 34 33 32 47 39 44 38 48 37 43 36 0 1 2 3 4 5 6 7 8 9 10 11 31 29 30 28 "
+    "29 27 28 26 27 25 26 24 25 23 24 22 23 21 22 20 21 19 20 18 19 17 18 16 17 15 16 14 15 "
+    "13 14 12 13 30 "
+)
+ORDER = (
+    "1 50 3 51 5 52 7 53 9 54 11 55 13 56 15 57 17 58 19 59 21 60 23 61 97 22 98 95 93 96 94 "
+    "91 89 92 87 90 85 88 83 86 84 81 79 82 77 80 75 78 73 76 71 74 69 72 67 70 65 68 63 66 "
+    "99 64 18 62 14 41 10 40 39 6 2 38 49 37 47 36 45 35 43 34 20 33 12 32 31 4 48 30 44 29 "
+    "16 28 27 0 42 26 25 46 24 8 "
+)
+
+
+def test_the_order_of_equal_keys_is_that_of_the_standard_library(tmp_path: Path) -> None:
+    compiler = os.environ.get("CC", "cc")
+    if shutil.which(compiler) is None:
+        pytest.skip("there is no C compiler")
+    folder = Path(sprintcache.automata.__file__).parent
+    if not (folder / "_graph_core").is_dir():
+        pytest.skip("the sources are not here")
+    call = "void sort_keys(sort_item *at, uint32_t count) { standard_sort(at, count); }\n"
+    (tmp_path / "sort.c").write_text(f'#include "_graph_core/standard_sort.h"\n{call}')
+    options = ["-w", "-O0", "-shared", "-fPIC", f"-I{folder}"]
+    library = tmp_path / "sort.so"
+    subprocess.run([compiler, *options, tmp_path / "sort.c", "-o", library], check=True)
+    items = np.zeros(100, np.dtype([("key", "u8"), ("edge", "u4"), ("", "u4")]))
+    items["key"] = list(map(int, KEYS.split()))
+    items["edge"] = np.arange(100)
+    ctypes.CDLL(str(library)).sort_keys(ctypes.c_void_p(items.ctypes.data), 100)
+    assert items["edge"].tolist() == list(map(int, ORDER.split()))
 
 
 @pytest.mark.parametrize("seed", range(4))
