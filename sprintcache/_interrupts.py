@@ -182,6 +182,10 @@ class Waiters:
         Returns:
             What it has returned; None after the timeout.
         """
+        with self._lock:
+            value = result()
+        if value is not None:
+            return value
         deadline = time.monotonic() + timeout
         ticket = None
         while True:

@@ -29,6 +29,7 @@ from sprint_ctl.errors import SprintError, SprintStartError
 from sprintcache._interrupts import NoThreadError, start_threads, uninterrupted
 
 from .forks import watch_forks
+from .lifeline import Lifeline
 from .process_output import StderrReader
 
 __all__ = ["ChildProcess"]
@@ -45,7 +46,6 @@ class ChildProcess:
         owner: id of the process that may use it.
         command: its command line; empty before `start`.
         pid: process id; 0 before `start`.
-        is_ready: whether the process has answered; set by the user.
         returncode: exit status, or minus the number of a signal; None while the process runs, and
             where it is not known, because SIGCHLD is ignored or its handler has waited for it.
     """
@@ -54,7 +54,7 @@ class ChildProcess:
         self.owner = os.getpid()
         self.command: Sequence[str] = ()
         self.pid = 0
-        self.is_ready = False
+        self._is_ready = False
         self.returncode: int | None = None
         self._lock = threading.RLock()  # of starting and ending
         self._is_released = False
@@ -62,6 +62,7 @@ class ChildProcess:
         self._is_reaped = False
         self._popen: subprocess.Popen[bytes] | None = None
         self._stderr: StderrReader | None = None
+        self._lifeline: Lifeline | None = None
         self._process_fd: int | None = None
         self._wire: Wire | None = None
         self._fds: list[int] = []  # of the process; our ends of the pipes until the wire has them
@@ -115,6 +116,7 @@ class ChildProcess:
             p2c, to_child = open_pipe()
             self._fds.append(to_child)
             self._child_fds.append(p2c)
+            self._lifeline = Lifeline()
         except OSError as error:
             raise SprintStartError(f"Sprint cannot be started: {error}") from None
         child_fds = {"c2p_fd": c2p, "p2c_fd": p2c}
@@ -128,6 +130,8 @@ class ChildProcess:
 
     def _spawn(self, inherited: Sequence[int], environment: Mapping[str, str] | None) -> None:
         """Executes the program, with a thread that reads its stderr."""
+        lifeline = self._lifeline
+        ties = [] if lifeline is None else [lifeline.inherited]
         try:
             from_stderr, stderr = open_pipe()
             self._child_fds.append(stderr)
@@ -139,13 +143,15 @@ class ChildProcess:
                 stdout=None if is_inherited(1) else subprocess.DEVNULL,
                 stderr=stderr,
                 env=environment,
-                pass_fds=inherited,
+                pass_fds=[*inherited, *ties],
                 restore_signals=False,
                 start_new_session=True,
             )
         except OSError as error:
             raise SprintStartError(f"Sprint cannot be started: {error}") from None
         self.pid = self._popen.pid
+        if lifeline is not None:
+            lifeline.tie(self.pid)
         with contextlib.suppress(OSError, AttributeError):  # Linux before 5.3
             self._process_fd = above_standard(os.pidfd_open(self.pid))
             self._fds.append(self._process_fd)
@@ -171,6 +177,17 @@ class ChildProcess:
         if self._wire is None:
             raise SprintError("this Sprint was not started")
         return self._wire
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the process has answered; set by the user, unties it from the trainer's end."""
+        return self._is_ready
+
+    @is_ready.setter
+    def is_ready(self, value: bool) -> None:
+        self._is_ready = value
+        if value and self._lifeline is not None:
+            self._lifeline.cut()
 
     # ---- running ---------------------------------------------------------------------------
 
@@ -223,7 +240,7 @@ class ChildProcess:
 
     def finalize(self, exit_timeout: float) -> None:
         """Ends the process as `release` does; one that is not ready is not asked to end."""
-        self.release(exit_timeout if self.is_ready else 0)
+        self.release(exit_timeout if self._is_ready else 0)
 
     def end(self, exit_timeout: float) -> None:
         """Ends the process, at once for 0; keeps what another thread may be reading from."""
@@ -277,6 +294,8 @@ class ChildProcess:
 
     def _close_fds(self) -> None:
         self._process_fd = None
+        if self._lifeline is not None:
+            self._lifeline.close()
         close_all(self._child_fds)
         if self._wire is not None:
             self._wire.close()

@@ -1,10 +1,10 @@
 """SprintProcess: a Sprint process from its start to its end, and the errors that describe its end.
 
 Starting. The process inherits stdin from /dev/null, our stdout, a pipe as stderr, its ends of the
-two pipes and of the memory files, and nothing else: every other descriptor is closed, ours are
-close-on-exec. No Python runs between fork and exec, so threads of the trainer are no danger. It
-starts a new session, so that Ctrl-C at a terminal reaches the trainer alone, and so that a
-wrapper script ends together with its children.
+two pipes, of the memory files and of the lifeline, and nothing else: every other descriptor is
+closed, ours are close-on-exec. No Python runs between fork and exec, so threads of the trainer are
+no danger. It starts a new session, so that Ctrl-C at a terminal reaches the trainer alone, and so
+that a wrapper script ends together with its children.
 
 SIGPIPE stays ignored in the process, as Python sets it: a child whose trainer is gone gets an error
 from the pipe and can end in order.
@@ -21,7 +21,8 @@ pipe.
 
 Parents that die. A trainer that is killed closes its pipe ends; the code inside Sprint sees that
 and ends the process within about a second, with exit status 0 between two requests and with status
-3 in the middle of one (`sprint_ctl._sprint.orphan`).
+3 in the middle of one (`sprint_ctl._sprint.orphan`). Until the process has answered, and that code
+may not be there yet, the kernel kills it (`sprint_ctl._trainer.lifeline`).
 """
 
 from __future__ import annotations

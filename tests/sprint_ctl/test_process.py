@@ -93,12 +93,13 @@ fds = sorted(int(fd) for fd in os.listdir("/proc/self/fd"))
 fds = [fd for fd in fds if os.path.exists(f"/proc/self/fd/{fd}")]  # not that of listdir
 known = {int(value) for key, value in pairs.items() if key.endswith("_fd")}
 ignored = int(open("/proc/self/status").read().split("SigIgn:")[1].split()[0], 16)
-wire.send((set(fds) == known | {0, 1, 2}, os.readlink("/proc/self/fd/0"), os.getsid(0),
+others = [os.readlink(f"/proc/self/fd/{fd}")[:5] for fd in set(fds) - known - {0, 1, 2}]
+wire.send((others == ["pipe:"] and known < set(fds), os.readlink("/proc/self/fd/0"), os.getsid(0),
            bool(ignored & (1 << (signal.SIGPIPE - 1))), sorted(os.listdir(sys.argv[2]))))
 """
     )
     only, stdin, session, pipe_ignored, modules = process.receive(deadline=soon())
-    assert only
+    assert only  # and the lifeline
     assert stdin == "/dev/null"
     assert session == process.pid
     assert pipe_ignored

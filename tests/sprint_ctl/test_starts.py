@@ -1,7 +1,8 @@
-"""Sprints that hang at their start: the others of a pool do their work, and none is left behind."""
+"""Sprints that hang at their start: the others of a pool do their work, and no process is left."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -52,7 +53,7 @@ time.sleep(1000)
 
 
 @pytest.mark.parametrize("size", [1, 4, 5, 20])
-def test_half_an_answer_is_none(size: int, tmp_path: Path) -> None:
+def test_half_an_answer_is_not_waited_for(size: int, tmp_path: Path) -> None:
     half = tmp_path / "half.py"
     half.write_text(HALF)
     pool = hanging_pool(tmp_path, "1", hangs=f"{sys.executable} -S -E {half} {size}")
@@ -227,3 +228,44 @@ print(*starting(pool))
     assert time.monotonic() - begin < START_TIMEOUT / 2
     assert len(done.stdout.split()) == 2
     assert [pid for pid in done.stdout.split() if Path(f"/proc/{pid}").exists()] == []
+
+
+def is_alive(pid: str) -> bool:
+    """Whether a process runs, or is not reaped by us."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+@pytest.mark.parametrize("use", ["pool", "dataset"])
+def test_a_start_that_hangs_ends_with_a_killed_trainer(use: str, tmp_path: Path) -> None:
+    """With its group, and where nothing of ours runs in it yet."""
+    pids_file = tmp_path / "pids"
+    waiting = f"sleep 1000 & echo $! $$ > {pids_file}.part; mv {pids_file}.part {pids_file}; wait"
+    code = f"""
+import os, signal, threading, time
+from pathlib import Path
+from sprint_ctl.dataset import ExternSprintDataset
+from tests.sprint_ctl.test_starts import hanging_pool, run_batch
+folder = Path({str(tmp_path)!r})
+pool = hanging_pool(folder, "1", hangs="sh -c {waiting!r}", numInstances=1)
+if {use!r} == "pool":
+    threading.Thread(target=run_batch, args=(pool, ["c/1"]), daemon=True).start()
+else:
+    dataset = ExternSprintDataset(str(folder / "sprint.sh"), "")
+    dataset.init_seq_order(1)
+while not (folder / "pids").exists():
+    time.sleep(0.001)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=100
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    pids = pids_file.read_text().split()
+    assert len(pids) == 2
+    deadline = time.monotonic() + 60
+    while any(is_alive(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
