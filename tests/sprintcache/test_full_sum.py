@@ -354,3 +354,12 @@ def test_arrays_that_no_constructor_checked() -> None:
         wild.full_sum(np.zeros((2, 1, 2)), [2])
     wild.weights[1] = 0
     assert wild.full_sum(np.zeros((2, 1, 2)), [2]).loss.tolist() == [0]
+
+
+def test_edges_that_lead_nowhere_do_not_count() -> None:
+    """One of a probability that is too large for any other to have a value next to it."""
+    edges = np.array([(0, 1, 0, 0), (1, 2, 1, 0), (1, 3, 0, 0)]).T
+    automata = Automata.from_edges(edges, np.array([0, 0, -2000.0]), np.array([[0], [2]]))
+    result = automata.full_sum(np.full((2, 1, 2), -1.0, np.float32), np.array([2]))
+    assert result.loss.tolist() == [2.0]
+    assert result.in_log_domain.tolist() == [False]
