@@ -81,7 +81,12 @@ def run(line: str) -> str:
         text=True,
         timeout=120,
         check=False,
-        env={"PATH": f"{folder}:/usr/bin:/bin", "HOME": str(Path.cwd()), "PYTHONPATH": str(ROOT)},
+        env={
+            "PATH": f"{folder}:/usr/bin:/bin",
+            "HOME": str(Path.cwd()),
+            "PYTHONPATH": str(ROOT),
+            "OPENBLAS_NUM_THREADS": "1",
+        },
     )
     assert done.returncode == int(remark or 0), f"$ {line}\n{done.stdout}"
     return done.stdout
