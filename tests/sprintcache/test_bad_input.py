@@ -46,6 +46,7 @@ from tests.oracle.compare import (
     Reading,
     Refusal,
     check_error,
+    expected_or_refused,
     label_readings,
     text,
 )
@@ -199,6 +200,13 @@ COMPRESSED = {
 }
 archives = pytest.mark.parametrize("kind", ARCHIVES)
 io_modes = pytest.mark.parametrize("io", IOS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_payloads() -> Iterator[None]:
+    """Drops thousands of decoded payloads, which each later garbage collection would visit."""
+    yield
+    expected_or_refused.cache_clear()
 
 
 @pytest.fixture
