@@ -187,7 +187,8 @@ class ArchiveLayout:
             )
         size = self._dirty_end
         holes_at, self.end = struct.unpack("<QQ", os.pread(self._fd, 16, size - 16))
-        tail = os.pread(self._fd, size - 16 - holes_at, holes_at) if 0 < holes_at < size else b""
+        tail_size = size - 16 - holes_at
+        tail = os.pread(self._fd, tail_size, holes_at) if holes_at and tail_size > 0 else b""
         if len(tail) >= 4 and 4 + 12 * int.from_bytes(tail[:4], "little") == len(tail):
             spans = sorted((row.start(raw_name(name)), row.end) for name, row in self.rows.items())
             for position, size in struct.iter_unpack("<QI", tail[4:]):

@@ -806,6 +806,18 @@ def test_a_child_does_not_wait_for_a_thread_that_it_does_not_have(scratch: Path)
     assert contents(scratch / "x.cache") == {}
 
 
+def test_the_list_of_holes_at_any_offset(scratch: Path) -> None:
+    """Also inside the trailer that names it: then the archive has no list of holes."""
+    data = builder.archive([("a", b"xyz")], holes=[1])
+    (end,) = struct.unpack("<Q", data[-8:])
+    path = scratch / "x.cache"
+    for offset in (*range(len(data) + 2), 2**63 - 1, 2**63, 2**64 - 1):
+        path.write_bytes(data[:-16] + struct.pack("<QQ", offset, end))
+        with ArchiveWriter(path, "a") as writer:
+            writer.add_bytes("b", b"added")
+        assert contents(path) == {"a": b"xyz", "b": b"added"}
+
+
 def test_holes_inside_an_entry_are_not_filled(scratch: Path) -> None:
     """A damaged list of holes points at bytes of a payload that look like one."""
     payload = b"before" + builder.hole(20) + b"after"
