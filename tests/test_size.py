@@ -26,8 +26,12 @@ def test_a_small_corpus(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         timeout=250,
     )
     assert done.returncode == 0, done.stderr
-    runs = json.loads(results.read_text())["runs"]
     assert [path.name for path in scratch.iterdir()] == ["size.json"]
+    measured = json.loads(results.read_text())
+    runs = measured["runs"]
+    for run in (run for by_count in runs.values() for run in by_count.values()):
+        run["cpu"] = max(run["cpu"], 1e-3)  # the chart leaves out what a fast machine does in less
+    results.write_text(json.dumps(measured))
     generated = load_generated(monkeypatch)
     monkeypatch.setattr(generated.pictures, "GENERATED", scratch)
     rows = [line for line in generated.sizes(results).splitlines() if line.startswith("| ")]
