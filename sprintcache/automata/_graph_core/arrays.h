@@ -47,6 +47,28 @@ static int grow(void **at, uint32_t *cap, uint64_t need, size_t size)
             return code_;                                                                         \
     } while (0)
 
+/* Defines a function that sorts items by `order`: up to `few` of them by insertion. */
+#define SORT_BY_ORDER(name, type, few)                                                            \
+    static int name##_compare(const void *a, const void *b)                                       \
+    {                                                                                             \
+        const type *x = a, *y = b;                                                                \
+        return x->order < y->order ? -1 : x->order > y->order;                                    \
+    }                                                                                             \
+    static void name(type *at, uint32_t count)                                                    \
+    {                                                                                             \
+        if (count > (few)) {                                                                      \
+            qsort(at, count, sizeof *at, name##_compare);                                         \
+            return;                                                                               \
+        }                                                                                         \
+        for (uint32_t i = 1; i < count; i++) {                                                    \
+            type item = at[i];                                                                    \
+            uint32_t k = i;                                                                       \
+            for (; k > 0 && item.order < at[k - 1].order; k--)                                    \
+                at[k] = at[k - 1];                                                                \
+            at[k] = item;                                                                         \
+        }                                                                                         \
+    }
+
 typedef VEC(uint32_t) vec_u32;
 typedef VEC(sg_arc) vec_arc;
 

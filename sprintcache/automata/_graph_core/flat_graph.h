@@ -79,26 +79,7 @@ static int find_candidates(sg_work *w, const sg_model *m, uint32_t boundary, uin
     return SG_OK;
 }
 
-static int compare_candidates(const void *a, const void *b)
-{
-    const candidate *x = a, *y = b;
-    return x->order < y->order ? -1 : x->order > y->order;
-}
-
-static void sort_candidates(candidate *at, uint32_t count)
-{
-    if (count > 48) {
-        qsort(at, count, sizeof *at, compare_candidates);
-        return;
-    }
-    for (uint32_t i = 1; i < count; i++) {
-        candidate item = at[i];
-        uint32_t k = i;
-        for (; k > 0 && item.order < at[k - 1].order; k--)
-            at[k] = at[k - 1];
-        at[k] = item;
-    }
-}
+SORT_BY_ORDER(sort_candidates, candidate, 48)
 
 /* Arcs between words: skipped words, then words by phone, allophone, pronunciation. */
 static int expand_word_start(sg_work *w, const sg_model *m, flat_state from)

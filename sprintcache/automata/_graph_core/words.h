@@ -17,12 +17,6 @@ static int word_node_of(sg_work *w, uint32_t node, uint32_t was_skip, uint32_t *
     return SG_OK;
 }
 
-static int compare_words(const void *a, const void *b)
-{
-    const sg_word *x = a, *y = b;
-    return x->order < y->order ? -1 : x->order > y->order;
-}
-
 static int expand_word_node(sg_work *w, const sg_model *m, uint32_t index)
 {
     uint32_t node = w->word_nodes.at[index].node, k, p, target, begin = w->words.n;
@@ -77,20 +71,7 @@ static void mark_alive_word_nodes(sg_work *w)
     }
 }
 
-static void sort_words(sg_word *words, uint32_t count)
-{
-    if (count > 24) {
-        qsort(words, count, sizeof *words, compare_words);
-        return;
-    }
-    for (uint32_t i = 1; i < count; i++) {
-        sg_word word = words[i];
-        uint32_t k = i;
-        for (; k > 0 && word.order < words[k - 1].order; k--)
-            words[k] = words[k - 1];
-        words[k] = word;
-    }
-}
+SORT_BY_ORDER(sort_words, sg_word, 24)
 
 /* Removes words that lead nowhere and sorts the others by phone and pronunciation. */
 static void trim_words(sg_work *w)
