@@ -12,16 +12,26 @@ A waiting thread looks again after 0.1 s at the latest.
 from __future__ import annotations
 
 import _thread
+import atexit
+import functools
 import math
 import os
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["NoThreadError", "ServiceThread", "Waiters", "start_threads", "uninterrupted"]
+__all__ = [
+    "NoThreadError",
+    "ServiceThread",
+    "Waiters",
+    "closed_at_exit",
+    "start_threads",
+    "uninterrupted",
+]
 
 Result = TypeVar("Result")
 
@@ -139,6 +149,19 @@ class ServiceThread(threading.Thread):
         if self.has_ended:
             self.join()  # some instructions
         return True
+
+
+@functools.cache
+def closed_at_exit(close: Callable[[Any], object]) -> weakref.WeakSet[Any]:
+    """Objects with threads, for each of which `close` is called before the interpreter ends."""
+    objects: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def close_all() -> None:
+        for each in list(objects):
+            close(each)
+
+    atexit.register(close_all)
+    return objects
 
 
 class Waiters:

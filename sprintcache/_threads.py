@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
 import os
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -14,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ._interrupts import ServiceThread, start_threads
+from ._interrupts import ServiceThread, closed_at_exit, start_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,7 +126,7 @@ class _Workers:
         self._tasks: SimpleQueue[tuple[Any, SimpleQueue[_Outcome]] | None] = SimpleQueue()
         self._threads: list[ServiceThread] = []
         self._is_stopped = False
-        _running().add(self)
+        closed_at_exit(_Workers.stop).add(self)
 
     def submit(self, item: Any) -> SimpleQueue[_Outcome]:
         """Accepts an item; returns where its result will be."""
@@ -159,16 +156,3 @@ class _Workers:
         self._tasks.put(None)
         for thread in self._threads:
             thread.wait()
-
-
-@functools.cache
-def _running() -> weakref.WeakSet[_Workers]:
-    """Those that exist, whose threads end before the interpreter does."""
-    workers: weakref.WeakSet[_Workers] = weakref.WeakSet()
-
-    def stop_all() -> None:
-        for each in list(workers):
-            each.stop()
-
-    atexit.register(stop_all)
-    return workers

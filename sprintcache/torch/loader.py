@@ -35,7 +35,6 @@ from the sampler's position of that moment. Pickled, a loader is idle.
 
 from __future__ import annotations
 
-import atexit
 import functools
 import itertools
 import logging
@@ -50,7 +49,7 @@ import torch
 
 from sprintcache._checks import integer, positive_seconds, require_attribute
 from sprintcache._dataset.reader import BatchBuffers
-from sprintcache._interrupts import ServiceThread, start_threads
+from sprintcache._interrupts import ServiceThread, closed_at_exit, start_threads
 from sprintcache._threads import default_threads
 
 from .batch_memory import BatchMemory, PinnedMemory
@@ -265,7 +264,7 @@ class _Iteration:
         ]
         # joins nothing: the garbage collector may run it in a reading thread
         weakref.finalize(self, self._queue.stop).atexit = False
-        _running().add(self)
+        closed_at_exit(_Iteration.close).add(self)
         start_threads(*self._threads)
 
     def __iter__(self) -> _Iteration:
@@ -344,16 +343,3 @@ def _read(
     if pin:  # what is pinned already is returned as it is
         batch = torch.utils.data._utils.pin_memory.pin_memory(batch)
     return _Loaded(batch, state, num_frames)
-
-
-@functools.cache
-def _running() -> weakref.WeakSet[_Iteration]:
-    """Iterations of this process, whose threads end before the interpreter does."""
-    iterations: weakref.WeakSet[_Iteration] = weakref.WeakSet()
-
-    def close_all() -> None:
-        for iteration in list(iterations):
-            iteration.close()
-
-    atexit.register(close_all)
-    return iterations
