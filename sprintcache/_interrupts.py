@@ -151,7 +151,7 @@ class ServiceThread(threading.Thread):
         return True
 
 
-@functools.cache
+@functools.lru_cache(maxsize=None)  # noqa: UP033 -- Sprint may embed Python 3.8
 def closed_at_exit(close: Callable[[Any], object]) -> weakref.WeakSet[Any]:
     """Objects with threads, for each of which `close` is called before the interpreter ends."""
     objects: weakref.WeakSet[Any] = weakref.WeakSet()

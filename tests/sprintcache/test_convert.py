@@ -704,7 +704,7 @@ for to in sys.argv[2:]:
 
 
 def test_memory_does_not_grow_with_the_corpus(scratch: Path) -> None:
-    """The peak for 96 MB is that for 32 MB, up to the noise of the allocator."""
+    """The peak for 96 MB is that for 32 MB."""
     features = np.random.default_rng(1).random((6000, 40), np.float32)
     for size, count in [("s", 32), ("l", 96)]:
         with sprintcache.ArchiveWriter(scratch / f"{size}.cache") as writer:
@@ -714,10 +714,14 @@ def test_memory_does_not_grow_with_the_corpus(scratch: Path) -> None:
     for ending, library in [(".hdf", "h5py"), (".ark", "kaldi_native_io")]:
         endings += [ending] if library_is_there(library) else []
     command = [sys.executable, "-c", MEMORY, scratch, *endings]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    # arrays that are freed go back to the system: no peak depends on what the heap had kept
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=True, env=environment
+    )
     grown = np.array([line.split() for line in done.stdout.splitlines()], int)
     assert len(grown) == len(endings)
-    assert grown.max() <= 12, f"{endings}: {grown.tolist()} MB"
+    assert grown.max() <= 8, f"{endings}: {grown.tolist()} MB"
 
 
 def library_is_there(name: str) -> bool:
