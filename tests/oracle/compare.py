@@ -404,28 +404,25 @@ class Checker:
     same place and with the same bytes around it, is read as bytes only.
     """
 
-    def __init__(
-        self, path: Path, readings: Sequence[Reading] = READINGS, ios: Sequence[str] = IOS
-    ) -> None:
+    def __init__(self, path: Path, readings: Sequence[Reading] = READINGS) -> None:
         self.path = path
         self.readings = readings
-        self.ios = ios
         self.checked: dict[tuple[reference.Row, bytes], Entry] = {}
 
-    def check(self, data: bytes) -> list[Refusal]:
-        """Writes the file, then reads it."""
+    def check(self, data: bytes, ios: Sequence[str] = IOS) -> list[Refusal]:
+        """Writes the file, then reads it in these ways."""
         self.path.write_bytes(data)
         try:
             rows = rows_of(data)
         except RefError:
-            for io in self.ios:
+            for io in ios:
                 self.check_refused(data, io)
             return []
         entries = [self.entry(data, row) for row in rows]
         names = [entry.name for entry in entries]
         segments = [name for name in names if not is_attributes(name)]
         refusals: list[Refusal] = []
-        for io in self.ios:
+        for io in ios:
             with sprintcache.open_archive(self.path, io, index=None) as archive:
                 assert list(archive) == names
                 assert archive.segments[:] == segments

@@ -217,13 +217,18 @@ def labeling(scratch: Path) -> Labeling:
 # ---- every truncation, every flipped bit -----------------------------------------------------
 
 
-def flips(data: bytes, every: bool = SANITIZED) -> Iterator[tuple[int, bytes]]:
-    """(offset, file) for every bit, as in CI under sanitizers, or for two bits of each byte."""
+def flips(data: bytes, every: bool = SANITIZED) -> Iterator[tuple[int, bytes, Sequence[str]]]:
+    """(offset, file, how to read it) for two bits of each byte, or for every bit, as in CI.
+
+    CI runs this under sanitizers. They do not see reads behind the end of a mapped file, so that
+    the other six bits are read by `pread` alone.
+    """
     for at in range(len(data)):
-        for bit in range(8) if every else (at % 7, 7):
+        two_bits = (at % 7, 7)
+        for bit in range(8) if every else two_bits:
             damaged = bytearray(data)
             damaged[at] ^= 1 << bit
-            yield at, bytes(damaged)
+            yield at, bytes(damaged), IOS if bit in two_bits else ("pread",)
 
 
 def justified(refusal: Refusal, data: bytes) -> bool:
@@ -271,8 +276,8 @@ def test_every_flipped_bit(kind: str, scratch: Path, labeling: Labeling) -> None
     data = ARCHIVES[kind]()
     checker = Checker(scratch / "x.cache", all_readings(labeling))
     assert checker.check(data) == []
-    for _, damaged in flips(data):
-        for refusal in checker.check(damaged):
+    for _, damaged, ios in flips(data):
+        for refusal in checker.check(damaged, ios):
             assert justified(refusal, damaged), refusal
 
 
@@ -293,9 +298,9 @@ def test_a_flip_in_a_compressed_payload_is_always_an_error(
     for row in rows:
         whole = reference.payload(data, row)
         begin, end = row.position + 12, row.position + 12 + row.compressed
-        for at, damaged in flips(data[begin:end]):
+        for at, damaged, ios in flips(data[begin:end]):
             path.write_bytes(data[:begin] + damaged + data[end:])
-            if reads_as_before(path, row, whole, readings):
+            if reads_as_before(path, row, whole, readings, ios):
                 inflater = zlib.decompressobj(-15)
                 assert inflater.decompress(damaged[10:-8]) == whole
                 assert inflater.eof
@@ -305,10 +310,12 @@ def test_a_flip_in_a_compressed_payload_is_always_an_error(
     assert len(harmless) - harmless.count(0) <= len(rows)
 
 
-def reads_as_before(path: Path, row: Row, whole: bytes, readings: Sequence[Reading]) -> bool:
+def reads_as_before(
+    path: Path, row: Row, whole: bytes, readings: Sequence[Reading], ios: Sequence[str]
+) -> bool:
     """Is the entry still read? Then by all readings that can read it, as it was."""
     read = set()
-    for io in IOS:
+    for io in ios:
         with open_archive(path, io, index=None) as archive:
             for reading in readings:
                 try:
@@ -318,7 +325,7 @@ def reads_as_before(path: Path, row: Row, whole: bytes, readings: Sequence[Readi
                 assert reading.same(ours, reading.expected(whole)), (reading.name, ours)
                 if reading.name != "frames" or len(whole) <= PEEK:
                     read.add((io, reading.name))
-    assert not read or {(io, "bytes") for io in IOS} <= read
+    assert not read or {(io, "bytes") for io in ios} <= read
     return bool(read)
 
 
@@ -384,7 +391,7 @@ def test_arbitrary_payloads(
 def text_damage(data: bytes) -> Iterator[bytes]:
     """Every truncation and every flipped bit."""
     yield from (data[:size] for size in range(len(data) + 1))
-    yield from (damaged for _, damaged in flips(data, every=True))
+    yield from (damaged for _, damaged, _ in flips(data, every=True))
 
 
 def test_damaged_bundles(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
