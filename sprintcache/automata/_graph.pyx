@@ -103,106 +103,74 @@ cdef class GraphModel:
     cdef list arrays, resting
     cdef dict arguments
 
-    def __init__(
-        self,
-        *,
-        tree_keys,
-        tree_values,
-        node_lemmas_begin,
-        node_lemmas,
-        lemma_begin,
-        pron_suffix,
-        pron_score,
-        suffix_phone,
-        suffix_next,
-        candidate_keys,
-        candidate_begin,
-        candidate_allophones,
-        boundary_final,
-        boundary_link,
-        allophone_to,
-        allophone_arcs,
-        allophone_repetitions,
-        labels,
-        weight_sets,
-        sets,
-        uint32_t initial_boundary,
-        uint32_t unknown_lemma,
-        uint32_t silence_lemma,
-        uint32_t silence_state,
-        uint32_t blank_state,
-        int topology,
-        bint silence_repetitions,
-        bint normalize,
-        bint corrected,
-    ):
+    def __init__(self, **arguments):
         self.arrays = []
         self.resting = []
-        self.arguments = {
-            "initial_boundary": initial_boundary,
-            "unknown_lemma": unknown_lemma,
-            "silence_lemma": silence_lemma,
-            "silence_state": silence_state,
-            "blank_state": blank_state,
-            "topology": topology,
-            "silence_repetitions": silence_repetitions,
-            "normalize": normalize,
-            "corrected": corrected,
-            "weight_sets": None,
-        }
+        self.arguments = arguments
         cdef sg_model *m = &self.model
-        self.kept("tree_keys", tree_keys, np.uint64)
-        self.kept("tree_values", tree_values, np.uint32)
-        self.kept("candidate_keys", candidate_keys, np.uint64)
-        cdef _Table tree = _Table(tree_keys, tree_values)
-        cdef _Table candidates = _Table(candidate_keys, np.arange(len(candidate_keys)))
+        cdef _Table tree = _Table(arguments["tree_keys"], arguments["tree_values"])
+        keys = arguments["candidate_keys"]
+        cdef _Table candidates = _Table(keys, np.arange(len(keys)))
         self.arrays += [tree, candidates]
         m.tree = tree.table
         m.candidates = candidates.table
-        m.node_lemmas_begin = <const uint32_t *>self.kept("node_lemmas_begin", node_lemmas_begin, np.uint32)
-        m.node_lemmas = <const uint32_t *>self.kept("node_lemmas", node_lemmas, np.uint32)
-        m.lemma_begin = <const uint32_t *>self.kept("lemma_begin", lemma_begin, np.uint32)
-        m.num_lemmas = len(lemma_begin) - 1
-        m.pron_suffix = <const uint32_t *>self.kept("pron_suffix", pron_suffix, np.uint32)
-        m.pron_score = <const float *>self.kept("pron_score", pron_score, np.float32)
-        m.suffix_phone = <const uint32_t *>self.kept("suffix_phone", suffix_phone, np.uint32)
-        m.suffix_next = <const uint32_t *>self.kept("suffix_next", suffix_next, np.uint32)
-        m.candidate_begin = <const uint32_t *>self.kept("candidate_begin", candidate_begin, np.uint32)
-        m.candidate_allophones = <const uint32_t *>self.kept("candidate_allophones", candidate_allophones, np.uint32)
-        m.boundary_final = <const uint8_t *>self.kept("boundary_final", boundary_final, np.uint8)
-        m.boundary_link = <const uint32_t *>self.kept("boundary_link", boundary_link, np.uint32)
-        m.num_boundaries = len(boundary_final)
-        m.allophone_to = <const uint32_t *>self.kept("allophone_to", allophone_to, np.uint32)
-        m.allophone_arcs = <const uint16_t *>self.kept("allophone_arcs", allophone_arcs, np.uint16)
-        m.allophone_repetitions = <const uint16_t *>self.kept("allophone_repetitions", allophone_repetitions, np.uint16)
-        m.num_allophones = len(allophone_to)
-        m.num_states = len(labels)
-        m.labels = <const uint32_t *>self.kept("labels", labels, np.uint32)
-        m.weight_sets = (
-            NULL if weight_sets is None else <const uint32_t *>self.kept("weight_sets", weight_sets, np.uint32)
-        )
-        m.sets = <const float (*)[4]>self.kept("sets", sets, np.float32)
-        m.initial_boundary = initial_boundary
-        m.unknown_lemma = unknown_lemma
-        m.silence_lemma = silence_lemma
-        m.silence_state = silence_state
-        m.blank_state = blank_state
-        m.topology = topology
-        m.silence_repetitions = silence_repetitions
-        m.normalize = normalize
-        m.corrected = corrected
+        m.node_lemmas_begin = <const uint32_t *>self.kept("node_lemmas_begin", np.uint32)
+        m.node_lemmas = <const uint32_t *>self.kept("node_lemmas", np.uint32)
+        m.lemma_begin = <const uint32_t *>self.kept("lemma_begin", np.uint32)
+        m.num_lemmas = len(arguments["lemma_begin"]) - 1
+        m.pron_suffix = <const uint32_t *>self.kept("pron_suffix", np.uint32)
+        m.pron_score = <const float *>self.kept("pron_score", np.float32)
+        m.suffix_phone = <const uint32_t *>self.kept("suffix_phone", np.uint32)
+        m.suffix_next = <const uint32_t *>self.kept("suffix_next", np.uint32)
+        m.candidate_begin = <const uint32_t *>self.kept("candidate_begin", np.uint32)
+        m.candidate_allophones = <const uint32_t *>self.kept("candidate_allophones", np.uint32)
+        m.boundary_final = <const uint8_t *>self.kept("boundary_final", np.uint8)
+        m.boundary_link = <const uint32_t *>self.kept("boundary_link", np.uint32)
+        m.num_boundaries = len(arguments["boundary_final"])
+        m.allophone_to = <const uint32_t *>self.kept("allophone_to", np.uint32)
+        m.allophone_arcs = <const uint16_t *>self.kept("allophone_arcs", np.uint16)
+        m.allophone_repetitions = <const uint16_t *>self.kept("allophone_repetitions", np.uint16)
+        m.num_allophones = len(arguments["allophone_to"])
+        m.num_states = len(arguments["labels"])
+        m.labels = <const uint32_t *>self.kept("labels", np.uint32)
+        m.weight_sets = NULL
+        if arguments["weight_sets"] is not None:
+            m.weight_sets = <const uint32_t *>self.kept("weight_sets", np.uint32)
+        m.sets = <const float (*)[4]>self.kept("sets", np.float32)
+        m.initial_boundary = arguments["initial_boundary"]
+        m.unknown_lemma = arguments["unknown_lemma"]
+        m.silence_lemma = arguments["silence_lemma"]
+        m.silence_state = arguments["silence_state"]
+        m.blank_state = arguments["blank_state"]
+        m.topology = arguments["topology"]
+        m.silence_repetitions = arguments["silence_repetitions"]
+        m.normalize = arguments["normalize"]
+        m.corrected = arguments["corrected"]
 
     def __reduce__(self):
         return _rebuilt, (self.arguments,)
 
-    cdef void *kept(self, name, values, dtype) except NULL:
+    cdef void *kept(self, name, dtype) except NULL:
         """The data of an array that lives as long as the model."""
-        cdef np.ndarray array = np.ascontiguousarray(values, dtype)
+        cdef np.ndarray array = np.ascontiguousarray(self.arguments[name], dtype)
         self.arguments[name] = array
         if array.size == 0:
             array = np.zeros(1, dtype)
         self.arrays.append(array)
         return np.PyArray_DATA(array)
+
+    cdef int accept(
+        self,
+        sg_work *w,
+        const int32_t[::1] tokens,
+        const int64_t[::1] offsets,
+        Py_ssize_t sentence,
+        uint32_t *detail,
+    ) except -1 nogil:
+        """Makes the graph of a sentence in `w`; returns a code."""
+        cdef int64_t begin = offsets[sentence], end = offsets[sentence + 1]
+        cdef const int32_t *first = &tokens[0] + begin if tokens.shape[0] else NULL
+        return sg_accept(w, &self.model, first, <uint32_t>(end - begin), detail)
 
     def build(self, const int32_t[::1] tokens, const int64_t[::1] offsets):
         """Returns the automata of sentences.
@@ -222,7 +190,6 @@ cdef class GraphModel:
         cdef _Work work = self.resting.pop() if self.resting else _Work()
         cdef sg_work *w = work.work
         cdef Py_ssize_t num_sentences = offsets.shape[0] - 1, b
-        cdef const int32_t *first = &tokens[0] if tokens.shape[0] else NULL
         cdef uint32_t detail = 0, num_states = 0
         cdef uint64_t total = 0
         cdef int code = SG_OK
@@ -234,13 +201,7 @@ cdef class GraphModel:
             sg_batch_clear(w)
             b = 0
             while b < num_sentences:
-                code = sg_accept(
-                    w,
-                    &self.model,
-                    first + offsets[b] if first != NULL else NULL,
-                    <uint32_t>(offsets[b + 1] - offsets[b]),
-                    &detail,
-                )
+                code = self.accept(w, tokens, offsets, b, &detail)
                 if code == SG_OK:
                     code = sg_export(w, &self.model, &num_states, &detail)
                 if code == SG_OK and total + num_states > SG_NONE:
@@ -275,7 +236,6 @@ cdef class GraphModel:
         cdef _Work work = self.resting.pop() if self.resting else _Work()
         cdef sg_work *w = work.work
         cdef Py_ssize_t num_sentences = offsets.shape[0] - 1, b
-        cdef const int32_t *first = &tokens[0] if tokens.shape[0] else NULL
         cdef sg_acceptor graph
         cdef int code = SG_OK
         cdef uint32_t detail = 0
@@ -286,13 +246,7 @@ cdef class GraphModel:
         with nogil:
             sg_batch_clear(w)
             for b in range(num_sentences):
-                code = sg_accept(
-                    w,
-                    &self.model,
-                    first + offsets[b] if first != NULL else NULL,
-                    <uint32_t>(offsets[b + 1] - offsets[b]),
-                    &detail,
-                )
+                code = self.accept(w, tokens, offsets, b, &detail)
                 if code == SG_OK:
                     code = sg_append_acceptor(w, &graph)
                 if code == SG_NO_MEMORY:
