@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 from torch.utils.data._utils.collate import default_collate_fn_map
@@ -167,43 +166,23 @@ def pool_of_worker() -> SharedPool | None:
 @functools.cache  # by process: workers are forked with what was cached before
 def _pool_of(process: int) -> SharedPool:
     pool = SharedPool()
-    ForkingPickler.register(Batch, functools.partial(_reduce_batch, pool))
-    ForkingPickler.register(PackedBatch, functools.partial(_reduce_packed_batch, pool))
+    for kind in (Batch, PackedBatch):
+        ForkingPickler.register(kind, functools.partial(_reduce, pool))
     return pool
 
 
-def _reduce_batch(pool: SharedPool, batch: Batch) -> tuple[Any, ...]:
+def _reduce(pool: SharedPool, batch: Batch | PackedBatch) -> tuple[Any, ...]:
+    data, *sizes, tags, state = batch
+    sent = {key: pool.sent(tensor) for key, tensor in data.items()}
     # small tensors are quicker as bytes than as files
-    lengths = {key: sizes.numpy() for key, sizes in batch.lengths.items()}
-    data = {key: pool.sent(tensor) for key, tensor in batch.data.items()}
-    return _rebuild_batch, (data, lengths, batch.tags, batch.state)
+    small = [{key: tensor.numpy() for key, tensor in tensors.items()} for tensors in sizes]
+    return _rebuild, (type(batch), sent, small, tags, state)
 
 
-def _reduce_packed_batch(pool: SharedPool, batch: PackedBatch) -> tuple[Any, ...]:
-    small = [
-        {key: tensor.numpy() for key, tensor in tensors.items()}
-        for tensors in (batch.cu_seqlens, batch.lengths)
-    ]
-    data = {key: pool.sent(tensor) for key, tensor in batch.data.items()}
-    return _rebuild_packed_batch, (data, *small, batch.tags, batch.state)
-
-
-def _rebuild_packed_batch(
-    data: Sent,
-    cu_seqlens: dict[str, NDArray[np.int32]],
-    lengths: dict[str, NDArray[np.int64]],
-    tags: list[str],
-    state: State | None,
-) -> PackedBatch:
-    batch = _rebuild_batch(data, lengths, tags, state)
-    offsets = {key: torch.from_numpy(x) for key, x in cu_seqlens.items()}
-    return PackedBatch(batch.data, offsets, batch.lengths, tags, state)
-
-
-def _rebuild_batch(
-    data: Sent, lengths: dict[str, NDArray[np.int64]], tags: list[str], state: State | None
-) -> Batch:
-    opened = {k: x.open() if isinstance(x, SharedTensor) else x for k, x in data.items()}
-    return Batch(
-        PaddedTensors(opened), {k: torch.from_numpy(x) for k, x in lengths.items()}, tags, state
-    )
+def _rebuild(
+    kind: Any, sent: Sent, small: list[dict[str, NDArray[Any]]], tags: list[str], state: Any
+) -> Batch | PackedBatch:
+    data = {k: x.open() if isinstance(x, SharedTensor) else x for k, x in sent.items()}
+    sizes = [{k: torch.from_numpy(x) for k, x in arrays.items()} for arrays in small]
+    batch: Batch | PackedBatch = kind(PaddedTensors(data), *sizes, tags, state)
+    return batch

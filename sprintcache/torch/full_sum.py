@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -85,15 +86,11 @@ def full_sum_loss(
     return loss
 
 
-_uncompiled_loss: Callable[..., torch.Tensor] | None = None
-
-
+@functools.cache
 def _uncompiled() -> Callable[..., torch.Tensor]:
     """The computation as a graph break: torch.compile would translate its numpy calls."""
-    global _uncompiled_loss
-    if _uncompiled_loss is None:
-        _uncompiled_loss = torch.compiler.disable(_full_sum_loss)
-    return _uncompiled_loss
+    disabled: Callable[..., torch.Tensor] = torch.compiler.disable(_full_sum_loss)
+    return disabled
 
 
 def _full_sum_loss(
