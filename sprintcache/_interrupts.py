@@ -153,8 +153,13 @@ class ServiceThread(threading.Thread):
 
 @functools.lru_cache(maxsize=None)  # noqa: UP033 -- Sprint may embed Python 3.8
 def closed_at_exit(close: Callable[[Any], object]) -> weakref.WeakSet[Any]:
-    """Objects with threads, for each of which `close` is called before the interpreter ends."""
+    """Objects with threads, for each of which `close` is called before the interpreter ends.
+
+    That is before finalizers run, which would end what their threads work on, one by one.
+    """
     objects: weakref.WeakSet[Any] = weakref.WeakSet()
+    # hooks run in reverse order, so that of all finalizers must be registered first
+    weakref.finalize(objects, bool)
 
     def close_all() -> None:
         for each in list(objects):

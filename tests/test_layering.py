@@ -55,7 +55,7 @@ _sprint.criterion _sprint.reporting _trainer.automaton _trainer.batch
 _trainer.process_output
 _pipe.json_framing _pipe.pickle_framing _sequences.predefined_order _sequences.sequence_cache
 _sprint.log _sprint.orphan _sprint.segment_request _sprint.sprint_state
-_trainer.advice _trainer.exits _trainer.forks _trainer.lifeline command engine
+_trainer.advice _trainer.forks _trainer.lifeline command engine
 _pipe.wire _sequences.targets _sprint.segment_exchange _sprint.segment_order
 _sequences.sequence_maker _sprint.link _sprint.request_handler _sprint.segment_calls
 _sprint.segment_visits _trainer.child_process

@@ -56,12 +56,11 @@ import numpy as np
 from sprint_ctl._pipe.deadline import check_timeouts
 from sprint_ctl.errors import SprintError
 from sprintcache._checks import check_arguments
-from sprintcache._interrupts import NoThreadError, ServiceThread, start_threads
+from sprintcache._interrupts import NoThreadError, ServiceThread, closed_at_exit, start_threads
 
 from .automaton import Automaton, join_automata
 from .batch import log_posteriors_array, sequence_lengths, sequence_names
 from .batch_run import SegmentQueue, Task, run_batch
-from .exits import watch_exit
 from .forks import watch_forks
 from .instance import PooledInstance, SprintSubprocessInstance
 
@@ -133,7 +132,7 @@ class SprintInstancePool:
         self._lent: Sequence[SprintSubprocessInstance] = ()  # to the batch under way
         self._queue: SegmentQueue | None = None  # of that batch
         watch_forks(self)
-        watch_exit(self)
+        closed_at_exit(SprintInstancePool.before_exit).add(self)
 
     # ---- batches ---------------------------------------------------------------------------
 
@@ -307,7 +306,7 @@ class SprintInstancePool:
                 thread.wait()
 
     def before_exit(self) -> None:
-        """Breaks off the batch of another thread, and starts; see `watch_exit`."""
+        """Breaks off the batch of another thread, and starts, when the interpreter ends."""
         queue, lent = self._queue, self._lent
         if queue is not None:
             queue.cancel()
