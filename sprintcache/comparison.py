@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ._analysis.accumulators import Tally
+from ._analysis.accumulators import Tally, summed
 from ._analysis.boundaries import phones_in_time, shifts
 from ._analysis.frame_grid import estimate_ratio, to_finer_grid
 from ._analysis.name_sample import NameSample
@@ -254,9 +254,9 @@ class _Collector:
         if a.num_frames != b.num_frames:
             comparison.different_length.add(name)
         _, index_a, index_b = np.intersect1d(a.time, b.time, True, return_indices=True)
-        self._unit_pairs.add(*_pairs(numbers_a[index_a], numbers_b[index_b]))
+        self._unit_pairs.add(*summed(numbers_a[index_a] << _SHIFT | numbers_b[index_b]))
         known = (phones_a[index_a] >= 0) & (phones_b[index_b] >= 0)
-        self._phone_pairs.add(*_pairs(phones_a[index_a][known], phones_b[index_b][known]))
+        self._phone_pairs.add(*summed((phones_a[index_a] << _SHIFT | phones_b[index_b])[known]))
         runs_a = phones_in_time(a, phones_a, numbers_a)
         runs_b = phones_in_time(b, phones_b, numbers_b)
         comparison.num_boundaries_first += runs_a.num_boundaries
@@ -318,15 +318,6 @@ def _check_comparable(a: Alignment, b: Alignment, units: Units) -> None:
         raise LabelError(
             "only one of the two alignments has an alphabet; states need the allophone file"
         )
-
-
-def _pairs(
-    first: NDArray[np.int64], second: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Each pair of numbers as one number, and its number of frames."""
-    tally = Tally()
-    tally.add(first << _SHIFT | second)
-    return tally.sums()
 
 
 def _confusions(kind: str, tally: Tally, name: Callable[[int], str]) -> Confusions:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ._analysis.accumulators import Moments, Tally, weight_share
+from ._analysis.accumulators import Moments, Tally, summed, weight_share
 from ._analysis.alignment_use import AlignmentSummary, AlignmentTally
 from ._analysis.name_sample import NameSample
 from ._analysis.units import Units, tied_labels
@@ -223,13 +223,13 @@ def _starts_with_alignment(archive: Archive, names: Sequence[str]) -> bool:
 def _run(
     archive: Archive,
     names: Sequence[str],
-    new_collector: Callable[[], _AnyCollector],
+    new_collector: Callable[[], _Collector],
     num_threads: int,
     progress: Callable[[int, int], None] | None,
 ) -> Statistics:
     """Reads the segments in threads and merges what each chunk of names gives."""
 
-    def read(chunk: list[str]) -> _AnyCollector:
+    def read(chunk: list[str]) -> _Collector:
         collector = new_collector()
         for name in chunk:
             collector.add(archive, name)
@@ -274,7 +274,8 @@ class _Collector(ABC):
         if start is not None and end is not None and 0 < end - start < float("inf"):
             self.statistics.seconds += float(end - start)
 
-    def _merge(self, other: _Collector) -> None:
+    def merge(self, other: Any) -> None:
+        """Adds the sums of another collector of this class."""
         total, added = self.statistics, other.statistics
         total.num_segments += added.num_segments
         total.num_left_out += added.num_left_out
@@ -342,18 +343,16 @@ class _ValueCollector(_Collector):
         finite = np.isfinite(alignment.weight)
         if not finite.all():
             self.statistics.not_finite.add(name)
-        self._labels.add(*_summed(numbers, np.where(finite, alignment.weight, 0)))
+        self._labels.add(*summed(numbers, np.where(finite, alignment.weight, 0)))
         self.statistics.num_soft += alignment.weighted
         self._add_seconds(alignment.start, alignment.end)
         return alignment.num_frames
 
-    def merge(self, other: _ValueCollector) -> None:
-        """Adds the sums of another collector."""
-        self._merge(other)
+    def merge(self, other: Any) -> None:
+        super().merge(other)
         self._labels.add(*other._labels.sums())
 
     def result(self) -> Statistics:
-        """The statistics."""
         if "flow-alignment" in self.statistics.datatypes:
             self.statistics.labels = _label_use(self._labels, self._units)
         return super().result()
@@ -389,18 +388,13 @@ class _ShapeCollector(_Collector):
             self._add_seconds(float(times[0][0, 0]), float(times[-1][-1, 1]))
         return "+".join(dict.fromkeys(block.datatype for block in blocks)), num_frames
 
-    def merge(self, other: _ShapeCollector) -> None:
-        """Adds the sums of another collector."""
-        self._merge(other)
+    def merge(self, other: Any) -> None:
+        super().merge(other)
         self._alignments.merge(other._alignments)
 
     def result(self) -> Statistics:
-        """The statistics."""
         self.statistics.alignments = self._alignments.summary(self._labeling)
         return super().result()
-
-
-_AnyCollector = TypeVar("_AnyCollector", _ValueCollector, _ShapeCollector)
 
 
 def _count(counts: dict[str, int], key: str, count: int = 1) -> None:
@@ -418,15 +412,6 @@ def _dim(blocks: list[Block]) -> str:
         elif isinstance(block.data[0], np.ndarray) and block.datatype.startswith("vector-"):
             dims.add("varying")
     return dims.pop() if len(dims) == 1 else "varying" if dims else ""
-
-
-def _summed(
-    numbers: NDArray[np.int64], weights: NDArray[np.float32]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Different numbers and their summed weights."""
-    tally = Tally()
-    tally.add(numbers, weights)
-    return tally.sums()
 
 
 def _lengths(tally: Tally) -> Lengths:

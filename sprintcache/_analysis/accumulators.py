@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Moments", "Tally", "weight_share"]
+__all__ = ["Moments", "Tally", "summed", "weight_share"]
 
 _BLOCK_ROWS = 4096  # rows that fit the cache
 _MAX_PENDING, _MAX_PIECES = 1 << 18, 1 << 5  # ids that are buffered before they are summed
@@ -106,6 +106,15 @@ class Tally:
         weights = np.bincount(indices, np.concatenate(self._weights), len(ids)).astype(np.float64)
         self._ids, self._weights, self._num_pending = [ids], [weights], 0
         return ids, weights
+
+
+def summed(
+    ids: NDArray[np.integer], weights: NDArray[Any] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The `Tally.sums` of these ids alone."""
+    tally = Tally()
+    tally.add(ids, weights)
+    return tally.sums()
 
 
 def weight_share(weights: NDArray[np.floating[Any]], mask: NDArray[np.bool_]) -> float | None:
