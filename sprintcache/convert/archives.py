@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sprintcache._dataset.buffers import BatchBuffers, ReadOptions
 from sprintcache._signals import is_audio, signal
 from sprintcache._threads import byte_runs, default_threads, ordered_map
 from sprintcache._write.writer import ArchiveWriter
@@ -78,7 +79,8 @@ class ArchiveSource:
     def __init__(self, path: str | os.PathLike[str], settings: ReadSettings) -> None:
         self._archive = open_archive(path, settings.io, path_map=settings.path_map)
         self._settings = settings
-        self._label_memory = np.empty(0, np.int32)
+        # of a portion, which the next one overwrites
+        self._label_array = ReadOptions(buffers=BatchBuffers()).out("labels", np.int32)
 
     def __len__(self) -> int:
         return len(self._archive.segments)
@@ -165,12 +167,6 @@ class ArchiveSource:
             on_alphabet_mismatch=settings.on_alphabet_mismatch,
         )
         return LabelBlock(names, labels, offsets, int(labels.max(initial=0)))
-
-    def _label_array(self, shape: tuple[int, ...]) -> NDArray[np.int32]:
-        """An array of at least this shape, which the next portion overwrites."""
-        if len(self._label_memory) < shape[0]:
-            self._label_memory = np.empty(shape, np.int32)
-        return self._label_memory
 
     def _item(self, name: str) -> ConvertItem:
         settings = self._settings

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import numpy as np
 
+from sprintcache._dataset.buffers import BatchBuffers, ReadOptions
 from sprintcache._reader import LabelTable, distinct_ids
 from sprintcache.alignment import STATE_SHIFT
 from sprintcache.allophones import AllophoneLabeling
@@ -51,19 +52,6 @@ class _StateNumbers:
         numbers = np.arange(len(allophones), dtype=np.int32) << SHIFT
         states = np.arange(num_states, dtype=np.int32)
         self.table = LabelTable(list(allophones), states[:, None] | numbers)
-
-
-class _Room:
-    """Memory that batches of any shape are read into."""
-
-    def __init__(self) -> None:
-        self._values = np.empty(0, np.int32)
-
-    def __call__(self, shape: tuple[int, ...]) -> NDArray[np.int32]:
-        size = shape[0] * shape[1]
-        if size > len(self._values):
-            self._values = np.empty(size, np.int32)
-        return self._values[:size].reshape(shape)
 
 
 def segment_archive(
@@ -135,7 +123,7 @@ def _segment(
     failures: list[SprintCacheError] | None,
 ) -> Iterator[tuple[str, FrameIntervals]]:
     remaining = iter(names)
-    room = _Room()
+    room = ReadOptions(buffers=BatchBuffers()).out("labels", np.int32)
     while batch := list(islice(remaining, _BATCH)):
         try:
             ids, lengths = archive.read_labels_batch(

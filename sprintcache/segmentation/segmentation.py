@@ -8,7 +8,7 @@ also finds words whose first phone was skipped and separates equal phones on bot
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -237,27 +237,11 @@ class _Clock:
         """Start of a frame."""
         return round(self._offset + frame * self._shift, 9)
 
-    def interval(
-        self,
-        start: int,
-        end: int,
-        symbol: str,
-        *,
-        pronunciation: tuple[str, ...] = (),
-        alternatives: tuple[str, ...] = (),
-        allophone: str = "",
-    ) -> Interval:
+    def interval(self, start: int, end: int, symbol: str, **facts: Any) -> Interval:
         """Frames ``start`` to ``end`` as an interval; its score is their mean weight."""
         score = None if self._weight is None else float(self._weight[start:end].mean())
-        return Interval(
-            self.time(start),
-            round(self.time(end) + self._overhang, 9),
-            symbol,
-            score,
-            pronunciation,
-            alternatives,
-            allophone,
-        )
+        stop = round(self.time(end) + self._overhang, 9)
+        return Interval(self.time(start), stop, symbol, score, **facts)
 
 
 def segment(
