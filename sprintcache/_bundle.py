@@ -35,7 +35,6 @@ def members(
     bundle and its members may be URLs; a path relative to a URL is one.
 
     Args:
-        path: the bundle.
         path_map: as of `open_archive`; for the listed paths, not for `path` itself.
         by_line: split at line ends only, as RETURNN and i6_core do: paths may contain blanks.
         original: the path that the path map led from; relative paths are looked up in its folder
@@ -160,7 +159,6 @@ def write(path: str, archives: Iterable[str], relative: bool = False, mode: str 
     """Writes a bundle, whole or not at all.
 
     Args:
-        path: the bundle.
         archives: the paths to list; of entries in several, the last one counts.
         relative: whether paths are written relative to the bundle's folder; Sprint looks them up in
             its working directory. Otherwise they are absolute.
@@ -216,7 +214,6 @@ def index_problem(
     members, and so misses entries that an old index does not have.
 
     Args:
-        path: the bundle.
         names: all entry names of the bundle.
         archive_paths: entry name to the path of the archive that holds it; None: not compared.
         path_map: as of `members`.

@@ -11,17 +11,11 @@ __all__ = ["read_segment_list"]
 
 
 def read_segment_list(path: str | os.PathLike[str]) -> list[str]:
-    """The names of a segment list, in its order.
+    """The names of a segment list, in its order and as often as it has them.
 
     The file may be gzipped. Blanks, tabs and carriage returns around a name are not part of it;
     blank lines and lines that begin with ``#`` are skipped. A file that ends in ``.pkl`` or
     ``.pkl.gz`` is a pickled list of str, as RETURNN accepts it; no code in it is run.
-
-    Args:
-        path: the file.
-
-    Returns:
-        the names; one that is listed twice is there twice.
 
     Raises:
         FormatError: if the file is not text (or not a pickled list), not a regular file, or a

@@ -153,13 +153,7 @@ def parse_literal(text: str, path: str | os.PathLike[str], what: str, expected: 
 
 
 def read_prefix(path: str | os.PathLike[str], size: int) -> bytes:
-    """At most `size` bytes of the beginning of a file, inflated if it is gzipped.
-
-    Raises:
-        FormatError: if it is not a regular file, or its gzip data are damaged.
-        TruncatedError: if its gzip data are cut.
-        OSError: if it cannot be read.
-    """
+    """At most `size` bytes of the beginning of what `read_inflated` returns; raises as it does."""
     name = os.fspath(path)
     with open_regular(name) as file, gzip_errors(name):
         return inflated(file).read(size)

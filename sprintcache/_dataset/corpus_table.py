@@ -37,12 +37,7 @@ class CorpusTable:
     """
 
     def __init__(self, path: str) -> None:
-        """Reads the file.
-
-        Raises:
-            OSError: if it cannot be read.
-            FormatError: if it is not a valid corpus.
-        """
+        """Reads the file; raises as `corpus_table`."""
         self.path = path
         defined: dict[str, None] = {}
         speakers: dict[str, int] = {}

@@ -22,14 +22,7 @@ __all__ = ["alignment_lines"]
 def alignment_lines(
     name: str, alignment: Alignment, frames: slice | None, state_names: StateNames
 ) -> Iterator[str]:
-    """A head with kind, size and times, then a line per run of one state.
-
-    Args:
-        name: of the entry, for the head.
-        alignment: the alignment.
-        frames: which frames; None: all.
-        state_names: symbols and labels of the states.
-    """
+    """A head with kind, size and times, then a line per run of one state."""
     yield f"{name}: {_alignment_text(alignment)}"
     has_states = alignment.label_type == "allophone-state"
     contradiction = ""

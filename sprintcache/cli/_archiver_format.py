@@ -34,13 +34,7 @@ def archiver_list(
 ) -> Iterator[str]:
     """The output of ``archiver --mode=list``: a head, a line per entry, the totals.
 
-    Args:
-        archive: the archive.
-        title: its name in the head; None: its path.
-        names: entries to list; None: all of them, in archive order.
-
-    Raises:
-        EntryNotFoundError: if the archive lacks one of the names.
+    `title` stands for the path of the archive in the head.
     """
     yield f"{_INDENT}archive: {archive.path if title is None else title}"
     yield f"{_INDENT}{'name':{_NAME_WIDTH}}{'compressed':>{_SIZE_WIDTH + 1}}{'size':>13}"
@@ -75,8 +69,6 @@ def archiver_show(
     other datatypes. Entries that are not Flow caches, such as ".attribs", are shown as text.
 
     Args:
-        archive: the archive.
-        name: the entry.
         allophones: symbols in index order; None: alignments show bare ids.
         tying: ``a{b+c}@i.0`` to label: alignments also show the tied state.
 

@@ -28,7 +28,6 @@ def read_file(path: str, format_name: str, timing: Timing) -> Content:
     """Reads the content of an entry from a file.
 
     Args:
-        path: the file.
         format_name: "raw", "npy" or "npz".
         timing: times of features if the file has none.
 

@@ -34,8 +34,6 @@ def entry_record(
     and with a labeling ``label``). Numbers that are not finite are null.
 
     Args:
-        archive: the archive.
-        name: the entry.
         frames: which packets, or frames of an alignment; None: all.
         state_names: symbols and labels of allophone states.
 

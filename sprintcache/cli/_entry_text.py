@@ -28,18 +28,7 @@ _WIDTH = 10  # characters of a number in a row
 def entry_lines(
     archive: Archive, name: str, frames: slice | None = None, state_names: StateNames | None = None
 ) -> Iterator[str]:
-    """An entry as lines of text.
-
-    Args:
-        archive: the archive.
-        name: the entry.
-        frames: which packets, or frames of an alignment; None: all.
-        state_names: symbols and labels of allophone states.
-
-    Raises:
-        EntryNotFoundError: if the archive lacks the entry.
-        FormatError: if it is damaged.
-    """
+    """An entry as lines of text; arguments and errors as of `_entry_json.entry_record`."""
     if archive.datatype(name) is None:
         yield from _raw(name, archive.read_bytes(name))
         return

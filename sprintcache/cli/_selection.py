@@ -90,17 +90,8 @@ def choose_names(
 ) -> list[str] | None:
     """The names of a list and those that match globs, each once.
 
-    Args:
-        archive: the archive.
-        globs: as for `match_globs`.
-        options: the list; None: no list.
-        segments_only: whether globs skip ".attribs" entries.
-
-    Returns:
-        the names of the list first; None if there is neither a list nor a glob.
-
-    Raises:
-        EntryNotFoundError, FormatError, OSError: as `match_globs` and `read_names`.
+    Those of the list are first; None if there is neither a list nor a glob. Raises as `match_globs`
+    and `read_names`.
     """
     list_file = None if options is None else options.list_file
     if list_file is None and not globs:
@@ -115,6 +106,8 @@ def choose_names(
 
 def match_globs(archive: NamedEntries, globs: list[str], segments_only: bool) -> Iterable[str]:
     """Names that match or equal a glob, in archive order; without globs, all.
+
+    With `segments_only`, a glob does not match ".attribs" entries.
 
     Raises:
         EntryNotFoundError: if nothing matches one of the globs.
@@ -141,10 +134,7 @@ def match_globs(archive: NamedEntries, globs: list[str], segments_only: bool) ->
 def read_lines(path: str) -> list[str]:
     """Stripped lines of a file, possibly gzipped, without blank lines and ``#`` lines.
 
-    That a file has none is reported.
-
-    Args:
-        path: the file; ``-`` for standard input.
+    ``-`` is standard input. That a file has none is reported.
 
     Raises:
         FormatError: if the file is damaged.
@@ -164,13 +154,9 @@ def read_lines(path: str) -> list[str]:
 def read_names(archive: NamedEntries, path: str, ignore_missing: bool = False) -> list[str]:
     """Names of a file, as `read_lines` reads it, that the archive has.
 
-    Args:
-        archive: the archive.
-        path: the file; ``-`` for standard input.
-        ignore_missing: report the number of missing names instead of raising.
-
     Raises:
-        EntryNotFoundError: if the archive lacks names, or all of them.
+        EntryNotFoundError: if the archive lacks names; with `ignore_missing`, which reports their
+            number, if it lacks all of them.
         FormatError, OSError: as `read_lines`.
     """
     names = read_lines(path)

@@ -21,13 +21,7 @@ _DISTANCES = (0, 10, 20, 50, 100)  # ms
 
 
 def statistics_lines(title: str, statistics: Statistics, rare: float) -> Iterator[str]:
-    """A line per fact, then a table of the dimensions.
-
-    Args:
-        title: the archive's name.
-        statistics: the statistics.
-        rare: labels with fewer frames are rare.
-    """
+    """A line per fact, then a table of the dimensions; `title` is the archive's name."""
     yield f"{'archive':<12} {title}"
     for name, text in _facts(statistics, rare):
         yield f"{name:<12} {text}"
@@ -117,13 +111,7 @@ def _table(moments: Moments) -> Iterator[str]:
 def comparison_lines(
     titles: tuple[str, str], comparison: Comparison, frame_shift: float
 ) -> Iterator[str]:
-    """A line per fact, then the most frequent confusions.
-
-    Args:
-        titles: names of the two archives.
-        comparison: the comparison.
-        frame_shift: seconds from frame to frame.
-    """
+    """A line per fact, then the most frequent confusions; `titles` name the archives."""
     yield f"{'first':<12} {titles[0]}"
     yield f"{'second':<12} {titles[1]}"
     yield f"{'segments':<12} {comparison.num_segments} compared"

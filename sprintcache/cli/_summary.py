@@ -83,13 +83,7 @@ class Summary:
 
 
 def summarize(archive: Archive, state_names: StateNames, sample: int) -> Summary:
-    """Summarizes an archive.
-
-    Args:
-        archive: the archive.
-        state_names: for labels, and to compare with alphabets.
-        sample: maximum number of segments to read; 0: all.
-    """
+    """Summarizes an archive; reads at most `sample` segments, or all if it is 0."""
     summary = _summarize_table(archive)
     names: Sequence[str] = archive.segments
     if 0 < sample < len(names):

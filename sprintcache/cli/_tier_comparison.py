@@ -30,10 +30,7 @@ def tier_comparison_lines(
 ) -> Iterator[str]:
     """A line per fact, a table of time errors, then the most frequent confusions.
 
-    Args:
-        titles: names of hypothesis and reference.
-        comparison: the comparison.
-        collars: milliseconds.
+    `titles` name hypothesis and reference; `collars` are in milliseconds.
     """
     for name, text in _facts(titles, comparison):
         yield f"{name:<12} {text}"
