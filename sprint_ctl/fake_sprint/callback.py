@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sprintcache.archive import Archive
     from sprintcache.automata import AutomatonBuilder
 
-__all__ = ["Callback", "Transcriptions", "create_criterion"]
+__all__ = ["Callback", "Transcriptions"]
 
 _HELP = """Usage: callback(cmd, *args).
 callback comes via Sprint PythonControl.
@@ -88,11 +88,9 @@ class Transcriptions:
             raise CriticalError(f"automaton: no characters of the corpus: {orthography!r}")
         return character_automaton([classes.index(c) for c in text])
 
-
-def create_criterion(app: Application, config: Configuration) -> Criterion:
-    """The criterion of a component, with the transcriptions of its corpus."""
-    texts = Transcriptions(app, config)
-    return create(app, config, lambda: texts.characters, texts.automaton)
+    def criterion(self) -> Criterion:
+        """The criterion of the component."""
+        return create(self.app, self.config, lambda: self.characters, self.automaton)
 
 
 class Callback:
@@ -142,7 +140,7 @@ class Callback:
 
     @cached_property
     def _criterion(self) -> Criterion:
-        return create(self.app, self.config, lambda: self._texts.characters, self._texts.automaton)
+        return self._texts.criterion()
 
     def _do_init_criterion(self, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
         self._criterion.loss = 0.0

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from sprintcache._configuration import Configuration
 
+    Labels = NDArray[np.integer] | None
     Matrix = NDArray[np.floating]
 
 __all__ = [
@@ -55,7 +56,7 @@ class Criterion:
     def put(
         self,
         outputs: Matrix,
-        labels: NDArray[np.integer] | None = None,
+        labels: Labels = None,
         orthography: str | None = None,
         log_space: bool | None = None,
     ) -> bool:
@@ -68,6 +69,9 @@ class Criterion:
             log_space: whether `outputs` are logarithms; None: they are if none is positive.
         """
         self.outputs = outputs
+        return self._compute(labels, orthography, log_space)
+
+    def _compute(self, labels: Labels, orthography: str | None, log_space: bool | None) -> bool:
         return True
 
     def error_signal(self) -> Matrix:
@@ -87,14 +91,8 @@ class Trivial(Criterion):
 
     activation = "identity"
 
-    def put(
-        self,
-        outputs: Matrix,
-        labels: NDArray[np.integer] | None = None,
-        orthography: str | None = None,
-        log_space: bool | None = None,
-    ) -> bool:
-        self.outputs, self.loss = outputs, float(outputs.shape[1])
+    def _compute(self, labels: Labels, orthography: str | None, log_space: bool | None) -> bool:
+        self.loss = float(self.outputs.shape[1])
         return True
 
     def error_signal(self) -> Matrix:
@@ -106,24 +104,18 @@ class Trivial(Criterion):
 class CrossEntropy(Criterion):
     """loss = -sum log p[label]; error signal before softmax = p - onehot(label)."""
 
-    def put(
-        self,
-        outputs: Matrix,
-        labels: NDArray[np.integer] | None = None,
-        orthography: str | None = None,
-        log_space: bool | None = None,
-    ) -> bool:
+    def _compute(self, labels: Labels, orthography: str | None, log_space: bool | None) -> bool:
         if labels is None:
             raise CriticalError("cross-entropy: needs an alignment")
-        num_classes, num_frames = outputs.shape
+        num_classes, num_frames = self.outputs.shape
         if len(labels) != num_frames or (len(labels) and int(labels.max()) >= num_classes):
             raise CriticalError(
                 f"cross-entropy: {num_classes} classes by {num_frames} frames, but an alignment of"
                 f" {len(labels)} frames with class {int(labels.max(initial=0))}"
             )
-        self.outputs, self._labels = outputs, labels.astype(np.intp)
+        self._labels = labels.astype(np.intp)
         with np.errstate(divide="ignore"):
-            scores = np.log(outputs[self._labels, np.arange(num_frames)], dtype=np.float64)
+            scores = np.log(self.outputs[self._labels, np.arange(num_frames)], dtype=np.float64)
         self.loss = -float(scores.sum())
         return True
 
@@ -152,20 +144,14 @@ class FullSum(Criterion):
         self._automaton = automaton
         self._log_space = log_space
 
-    def put(
-        self,
-        outputs: Matrix,
-        labels: NDArray[np.integer] | None = None,
-        orthography: str | None = None,
-        log_space: bool | None = None,
-    ) -> bool:
+    def _compute(self, labels: Labels, orthography: str | None, log_space: bool | None) -> bool:
         if orthography is None:
             raise CriticalError("full-sum: needs an orthography")
+        outputs = self.outputs
         known = self._log_space if log_space is None else log_space
         self._is_log = bool(outputs.max(initial=0) <= 0) if known is None else known
         if not self._is_log and outputs.min(initial=0) < 0:
             raise CriticalError("full-sum: negative posteriors; set input-in-log-space=true")
-        self.outputs = outputs
         with np.errstate(divide="ignore"):
             scores = outputs if self._is_log else np.log(outputs)
         automaton = self._automaton(orthography, outputs.shape[0])

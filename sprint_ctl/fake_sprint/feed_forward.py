@@ -15,7 +15,7 @@ import numpy as np
 from sprintcache._configuration import Configuration
 
 from .application import Application, CriticalError
-from .callback import create_criterion
+from .callback import Transcriptions
 from .control import ControlUnit
 from .criteria import log_softmax, softmax
 from .embedding import Embedding
@@ -38,7 +38,7 @@ class FeedForwardTrainer:
     def __init__(self, app: Application, action: str) -> None:
         """Creates the control, if ``python-control-enabled``; the layer follows with the data."""
         self.app = app
-        self.criterion = create_criterion(app, app.config)
+        self.criterion = Transcriptions(app, app.config).criterion()
         self.control: ControlUnit | None = None
         if app.config.boolean("python-control-enabled", False):
             self.control = ControlUnit(app, app.config, "FeedForwardTrainer")

@@ -14,7 +14,7 @@ import numpy as np
 from sprintcache.bliss import Segment
 
 from .application import Application, CriticalError
-from .callback import create_criterion
+from .callback import Transcriptions
 from .embedding import Embedding
 from .visiting import orthography
 
@@ -58,7 +58,7 @@ class PythonTrainer:
             app.terminate("a failed assertion: trainer-output-dimension > 0")
         pairing = config.select("natural-pairing-layer").string("layer-type", "identity")
         self.pairing = None if pairing == "identity" else pairing
-        self.criterion = create_criterion(app, config)
+        self.criterion = Transcriptions(app, config).criterion()
         self.delivers = action != "supervised-segmentwise-training" or app.fake.boolean(
             "fixed-segmentwise-trainer", False
         )
