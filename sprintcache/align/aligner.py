@@ -357,9 +357,8 @@ class Aligner:
         names = self._known_pronunciations.get(number)
         if names is None:
             lemma, pronunciation = self.builder.pronunciations[number]
-            phones = (self.builder.lexicon.phonemes[phone - 1] for phone in pronunciation.phones)
-            text = " ".join(phone.symbol for phone in phones)
-            names = lemma.symbol, text, lemma.special == SILENCE
+            phones = self.builder.lexicon.symbols(pronunciation.phones)
+            names = lemma.symbol, phones, lemma.special == SILENCE
             self._known_pronunciations[number] = names
         return names
 

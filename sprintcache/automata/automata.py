@@ -241,15 +241,7 @@ class Automata:
             weights = np.zeros_like(self.weights)
         if np.isnan(weights).any() or (weights == -np.inf).any():
             raise ValueError(f"weights cannot be scaled by {scale}")
-        return Automata(
-            self.edges,
-            weights,
-            self.start_end,
-            self.states,
-            self.state_symbols,
-            self.words,
-            self.tags,
-        )
+        return self._replace(weights=weights)
 
     __rmul__ = __mul__
 
@@ -336,15 +328,16 @@ class Automata:
         )
 
     def _reordered(self, order: Any) -> Automata:
-        return Automata(
-            np.ascontiguousarray(self.edges[:, order]),
-            self.weights[order],
-            self.start_end,
-            None if self.states is None else self.states[order],
-            self.state_symbols,
-            None if self.words is None else self.words.select(order),
-            self.tags,
+        return self._replace(
+            edges=np.ascontiguousarray(self.edges[:, order]),
+            weights=self.weights[order],
+            states=None if self.states is None else self.states[order],
+            words=None if self.words is None else self.words.select(order),
         )
+
+    def _replace(self, **changes: Any) -> Automata:
+        names = "edges", "weights", "start_end", "states", "state_symbols", "words", "tags"
+        return Automata(**{**{name: getattr(self, name) for name in names}, **changes})
 
     def _name(self, sequence: int) -> str | None:
         return None if self.tags is None else self.tags[sequence]

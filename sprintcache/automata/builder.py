@@ -390,11 +390,8 @@ class AutomatonBuilder:
             if len(graph) == 2:
                 code, detail = graph
                 results.append(self._refusals.error(code, detail, orthography))
-                continue
-            initial, begin, target, label, weight, final_weight, pronunciation, words = graph
-            results.append(
-                Acceptor(initial, begin, target, label, weight, final_weight, pronunciation, words)
-            )
+            else:
+                results.append(Acceptor(*graph))
         return results
 
     def acceptors(self, orthographies: Iterable[str], num_threads: int = 1) -> Iterator[Acceptor]:

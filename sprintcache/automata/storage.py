@@ -88,7 +88,7 @@ class MappedAutomata(Automata):
             raise CorruptError(
                 "edges differ from their checksum",
                 path=self.path,
-                entry=None if self.tags is None else self.tags[number],
+                entry=self._name(number),
                 expected=f"CRC-32 {self._checks[number]:#010x}",
                 found=f"{checksum:#010x}",
             )
@@ -104,7 +104,7 @@ class MappedAutomata(Automata):
             raise CorruptError(
                 "edges, states or words are out of range",
                 path=self.path,
-                entry=None if self.tags is None else self.tags[number],
+                entry=self._name(number),
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
