@@ -226,8 +226,10 @@ def _draw_weights(
     is_state = alignment.label_type == "allophone-state"
     groups = ids & np.uint32(ALLOPHONE_MASK) if is_state else ids
     weight = np.where(np.isfinite(alignment.weight), alignment.weight, 0).astype(np.float64)
-    ranks = _ranks_in_time(alignment.time, groups[rows], weight)
-    order = np.lexsort((ids, np.array([ranks[int(group)] for group in groups])))
+    _, number = np.unique(groups, return_inverse=True)
+    total = np.bincount(number[rows], weight)
+    mean_times = np.bincount(number[rows], weight * alignment.time) / np.where(total > 0, total, 1)
+    order = np.lexsort((ids, mean_times[number]))
     row_of = np.empty(len(ids), np.int64)
     row_of[order] = np.arange(len(ids))
     first, count = int(alignment.time.min()), int(np.ptp(alignment.time)) + 1
@@ -251,16 +253,6 @@ def _draw_weights(
     names = [_row_name(int(id_), alignment, known, is_state) for id_ in ids[order].tolist()]
     _name_rows(axes, names, groups[order])
     axes.set_ylabel("allophone, its states upwards" if is_state else "id")
-
-
-def _ranks_in_time(
-    time: NDArray[np.uint32], groups: NDArray[np.uint32], weight: NDArray[np.float64]
-) -> dict[int, float]:
-    """The mean time of each group."""
-    ids, indices = np.unique(groups, return_inverse=True)
-    total = np.bincount(indices, weight)
-    means = np.bincount(indices, weight * time) / np.where(total > 0, total, 1)
-    return dict(zip(ids.tolist(), means.tolist(), strict=True))
 
 
 def _row_name(id_: int, alignment: Alignment, known: states.StateNames, is_state: bool) -> str:
