@@ -380,7 +380,7 @@ class Archive(Reader):
             EntryNotFoundError, FormatError, LabelError, ArchiveChangedError, ValueError: as for
                 `read_labels_batch` and `read_features_packed`.
         """
-        batch, offsets, lengths = self._labels_of(
+        return self._labels_of(
             names,
             labeling,
             pad,
@@ -391,9 +391,6 @@ class Archive(Reader):
             stops,
             (gap, align),
         )
-        if offsets is None:
-            raise RuntimeError("a packed batch without offsets")
-        return batch, offsets, lengths
 
     def _labels_of(
         self,
@@ -406,8 +403,8 @@ class Archive(Reader):
         starts: int | NDArray[np.int64] | None,
         stops: int | NDArray[np.int64] | None,
         layout: tuple[int, int] | None,
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64] | None, NDArray[np.int64]]:
-        """(array, offsets, lengths); padded without offsets, or packed with gap and alignment."""
+    ) -> tuple[NDArray[np.int32], Any, NDArray[np.int64]]:
+        """(array, offsets, lengths), packed with gap and alignment; or padded, offsets are None."""
         check_pad(pad)
         check = checks_alphabet(on_alphabet_mismatch)
         table = label_table(labeling)
