@@ -235,10 +235,9 @@ class SprintCacheDataset(SequenceReader, Dataset):
     def _make_order(
         self, epoch: int | None, seq_list: list[str] | None, seq_order: list[int] | None
     ) -> NDArray[np.int64]:
-        if seq_list is not None:
-            return self._corpus.indices(seq_list)
-        if seq_order is not None:
-            return self._corpus.indices(seq_order)
+        given = seq_order if seq_list is None else seq_list
+        if given is not None:
+            return self._corpus.indices(given)
         if epoch is None:
             return np.zeros(0, np.int64)
         lengths = self.get_order_lengths() if self.ordering.needs_lengths else None

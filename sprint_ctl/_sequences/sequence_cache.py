@@ -264,7 +264,16 @@ class SequenceCache:
 
     def _take(self, result: Callable[[], Result | None], end: int) -> Result:
         """Waits for a result that depends on sequences up to `end`."""
-        return self._wait_for(result, self.take_timeout, lambda: self._too_late(end))
+        return self._wait_for(
+            result,
+            self.take_timeout,
+            lambda: SprintTimeoutError(
+                "no sequence arrived in time",
+                expected=f"sequence {end - 1} of epoch {self.wanted_epoch}",
+                found=f"{self.num_added} sequences of epoch {self.epoch} after"
+                f" {self.take_timeout:g} s",
+            ),
+        )
 
     def _request(self, end: int) -> None:
         for index in range(self._requested, min(end, self.num_added)):
@@ -294,13 +303,6 @@ class SequenceCache:
             raise SprintError(
                 f"adding sequences has failed: {type(error).__name__}: {error}"
             ) from error
-
-    def _too_late(self, end: int) -> SprintTimeoutError:
-        return SprintTimeoutError(
-            "no sequence arrived in time",
-            expected=f"sequence {end - 1} of epoch {self.wanted_epoch}",
-            found=f"{self.num_added} sequences of epoch {self.epoch} after {self.take_timeout:g} s",
-        )
 
     def _wait_for(
         self,
