@@ -1,9 +1,4 @@
-"""The package of this name, for a ``sys.path`` that leads to our two packages and nothing else.
-
-The parent folder is the ``pymod-path`` of Sprint, which puts it first on ``sys.path``: no other
-package of the trainer's environment can replace one of Sprint's. Importing this package imports
-the real one from where this file is installed.
-"""
+"""As the package ``sprint_ctl`` beside it."""
 
 import importlib.util
 import os
