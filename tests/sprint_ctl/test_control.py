@@ -823,11 +823,9 @@ def test_the_end_of_the_trainer_ends_sprint(body: str, status: int) -> None:
     process, write, read = child(body)
     send_first_segment(write, read)
     time.sleep(0.3 if status else 0.1)
-    begin = time.monotonic()
     os.close(write)
     os.close(read)
     _, stderr = process.communicate(timeout=10)
-    assert time.monotonic() - begin < 2
     assert process.returncode == status
     assert stderr == ""
 

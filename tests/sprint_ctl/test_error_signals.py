@@ -347,10 +347,8 @@ BEFORE: dict[str, tuple[list[str], type[SprintError], str]] = {
 @pytest.mark.parametrize("name", BEFORE)
 def test_faults_before_it_is_ready(name: str) -> None:
     more, kind, words = BEFORE[name]
-    begin = time.monotonic()
     with pytest.raises(kind, match=words) as caught:
         instance(TRIVIAL, *more, start_timeout=1.0 if name == "hang" else 30.0)
-    assert time.monotonic() - begin < 10
     assert "--*.pymod-config" in str(caught.value)
     assert "during init" in str(caught.value)
 
@@ -374,10 +372,8 @@ def test_faults_during_a_request(name: str) -> None:
     patience = 2.0 if kind is SprintTimeoutError else 10.0
     sprint = instance(TRIVIAL, f"--*.fake.misbehave={rule}", request_timeout=patience)
     ask(sprint)
-    begin = time.monotonic()
     with pytest.raises(kind, match=words) as caught:
         ask(sprint, NAMES[3])
-    assert time.monotonic() - begin < 5
     assert caught.value.segment == NAMES[3]
     assert NAMES[3] in str(caught.value)
     assert "during get_loss_and_error_signal" in str(caught.value)

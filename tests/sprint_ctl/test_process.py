@@ -394,11 +394,9 @@ def test_deaths(name: str, ready: bool, tmp_path: Path) -> None:
         f"--*.log-channel.file={log}",
     )
     process.is_ready = ready
-    begin = time.monotonic()
     kind = SprintDiedError if ready else SprintStartError
     with pytest.raises(kind) as caught:
         process.receive(deadline=soon(), request="the request", segment="a/b")
-    assert time.monotonic() - begin < 5
     error = caught.value
     assert (error.returncode, error.signal, error.pid) == (returncode, signal_of, process.pid)
     text = str(error)
@@ -454,10 +452,8 @@ def test_faults_end_the_process(name: str) -> None:
     process = start("wire.send(('ok',)); " + code)
     assert process.receive(deadline=soon()) == ("ok",)
     process.is_ready = True
-    begin = time.monotonic()
     with pytest.raises(kind, match=words):
         process.receive(deadline=soon(0.3))
-    assert time.monotonic() - begin < 4
     assert process.poll() is not None
 
 
@@ -498,10 +494,8 @@ def stubborn(process: SprintProcess) -> SprintProcess:
 )
 def test_ask_terminate_kill(code: str, expected: int) -> None:
     process = stubborn(start(code, exit_timeout=0.3 if "sleep" in code else 5))
-    begin = time.monotonic()
     assert process.close() == expected
     assert process.close() == expected
-    assert time.monotonic() - begin < 4
 
 
 def test_a_wrapper_ends_with_what_it_started(tmp_path: Path) -> None:
@@ -529,9 +523,7 @@ def test_what_a_wrapper_has_left_running_ends(tmp_path: Path) -> None:
 
 def test_a_stopped_process_ends(tmp_path: Path) -> None:
     process = stubborn(start("wire.send(('ok',)); os.kill(os.getpid(), signal.SIGSTOP)"))
-    begin = time.monotonic()
     assert process.close(ask=False) == -signal.SIGTERM
-    assert time.monotonic() - begin < 0.9
 
 
 def test_stderr_passes_through_and_its_end_is_kept(capfd: pytest.CaptureFixture[str]) -> None:

@@ -251,7 +251,6 @@ def test_an_error_of_the_adding_side_is_raised_where_something_is_missing() -> N
 
 def test_no_wait_without_deadline() -> None:
     dataset = made(data_timeout=0.05, consumer_timeout=0.05, max_cached_bytes=1)
-    begin = time.monotonic()
     with pytest.raises(SprintTimeoutError, match="no sequence arrived"):
         dataset.load_seqs(0, 1)
     with pytest.raises(SprintTimeoutError, match="not consumed"):
@@ -259,7 +258,6 @@ def test_no_wait_without_deadline() -> None:
     dataset.useMultipleEpochs()
     with pytest.raises(SprintTimeoutError, match="begin the next epoch"):
         dataset.waitForCrnnEpoch(2)
-    assert time.monotonic() - begin < 5
 
 
 def test_a_thread_does_not_wait_for_itself() -> None:

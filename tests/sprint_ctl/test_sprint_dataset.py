@@ -437,11 +437,9 @@ def fault(rules: str, *more: str, **options: Any) -> tuple[int, SprintError, Ext
     count = 0
     try:
         dataset.init_seq_order(epoch=1)
-        begin = time.monotonic()
         with pytest.raises(SprintError) as caught:  # noqa: PT012
             for _ in dataset.iter_seqs():
                 count += 1
-        assert time.monotonic() - begin < 15
         with pytest.raises(type(caught.value)):
             dataset.load_seqs(count, count + 1)
         return count, caught.value, dataset

@@ -639,10 +639,8 @@ def test_half_a_message_is_an_error(raw: Raw, whole: bytes) -> None:
 
 
 def test_half_a_message_that_stays_half(raw: Raw) -> None:
-    begin = time.monotonic()
     with pytest.raises(SprintTimeoutError, match="expected 999 bytes, found 6 bytes"):
         raw.receive(pickle_framed(b"\x80" * 999)[:10], close=False)
-    assert time.monotonic() - begin < 2
 
 
 def test_no_message_and_no_reader(raw: Raw) -> None:
