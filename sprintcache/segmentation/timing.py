@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from sprintcache.errors import FormatError, SegmentationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sprintcache.alignment import Alignment
     from sprintcache.archive import Archive
 
@@ -69,14 +72,7 @@ def archive_frame_shift(archive: Archive) -> float:
             "attribute 'frame-shift'", path=archive.path, entry=f"{name}.attribs",
             expected="seconds", found=repr(text),
         )  # fmt: skip
-    longest: Alignment | None = None
-    for name in islice(archive.segments, _NUM_TRIED):
-        try:
-            alignment = archive.read_alignment(name)
-        except FormatError:
-            continue
-        if longest is None or alignment.num_frames > longest.num_frames:
-            longest = alignment
+    longest = max(_alignments(archive), key=lambda alignment: alignment.num_frames, default=None)
     shift_found = None if longest is None else stored_frame_shift(longest)
     if shift_found is None:
         raise SegmentationError("the archive does not specify the frame shift", path=archive.path)
@@ -92,11 +88,7 @@ def archive_window(archive: Archive, frame_shift: float) -> float:
         SegmentationError: if no alignment has such times.
     """
     window = 0.0
-    for name in islice(archive.segments, _NUM_TRIED):
-        try:
-            alignment = archive.read_alignment(name)
-        except FormatError:
-            continue
+    for alignment in _alignments(archive):
         if len(alignment) and alignment.start is not None and alignment.end is not None:
             duration = alignment.end - alignment.start
             window = max(window, duration - (alignment.num_frames - 1) * frame_shift)
@@ -105,3 +97,10 @@ def archive_window(archive: Archive, frame_shift: float) -> float:
             "the archive does not specify the window of a frame", path=archive.path
         )
     return round(window, 6)
+
+
+def _alignments(archive: Archive) -> Iterator[Alignment]:
+    """Those of the first 100 entries that are alignments."""
+    for name in islice(archive.segments, _NUM_TRIED):
+        with suppress(FormatError):
+            yield archive.read_alignment(name)
