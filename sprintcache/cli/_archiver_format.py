@@ -34,7 +34,7 @@ def archiver_list(
 ) -> Iterator[str]:
     """The output of ``archiver --mode=list``: a head, a line per entry, the totals.
 
-    `title` stands for the path of the archive in the head.
+    `title` replaces the path of the archive in the head.
     """
     yield f"{_INDENT}archive: {archive.path if title is None else title}"
     yield f"{_INDENT}{'name':{_NAME_WIDTH}}{'compressed':>{_SIZE_WIDTH + 1}}{'size':>13}"

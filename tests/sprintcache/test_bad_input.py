@@ -220,7 +220,7 @@ def labeling(scratch: Path) -> Labeling:
 def flips(data: bytes, every: bool = SANITIZED) -> Iterator[tuple[int, bytes, Sequence[str]]]:
     """(offset, file, how to read it) for two bits of each byte, or for every bit, as in CI.
 
-    CI runs this under sanitizers. They do not see reads behind the end of a mapped file, so that
+    CI runs this under sanitizers. They do not see reads past the end of a mapped file, so that
     the other six bits are read by `pread` alone.
     """
     for at in range(len(data)):

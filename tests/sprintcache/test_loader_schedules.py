@@ -76,7 +76,7 @@ class Epochs:
 
 
 class Delays:
-    """A transform that waits for random times, and fails when it is told to."""
+    """A transform that waits for random times, and fails on request."""
 
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)

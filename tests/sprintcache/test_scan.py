@@ -97,7 +97,7 @@ def test_tags_that_start_nothing(scratch: Path, io: str) -> None:
     ]
 
 
-# ---- what may stand between entries ----------------------------------------------------------
+# ---- what may be between entries -------------------------------------------------------------
 
 
 @io_modes
@@ -252,7 +252,7 @@ def named(entry: tuple[bytes, bytes]) -> tuple[str, bytes]:
 
 @io_modes
 def test_the_table_as_returnn_leaves_it(scratch: Path, io: str) -> None:
-    """No number of holes, and 0 where its position would stand; with anything else it is damage."""
+    """No number of holes, and 0 as its position; anything else is damage."""
     for entries in (ENTRIES, []):
         sound = builder.archive(entries)
         data = sound[:-20] + bytes(8) + sound[-8:]

@@ -1,4 +1,4 @@
-"""As the package ``sprint_ctl`` beside it."""
+"""As the package ``sprint_ctl`` in this folder."""
 
 import importlib.util
 import os
