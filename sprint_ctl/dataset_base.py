@@ -39,8 +39,7 @@ class SprintDatasetBase(Dataset):
     """Sequences in the order in which Sprint delivers them.
 
     Methods that wait for a sequence raise SprintError if the producer has failed, or if none comes
-    in ``data_timeout``; those that take an index raise IndexError for a sequence that does not
-    exist or was dropped.
+    in time.
 
     Attributes:
         SprintCachedSeqsMax: the adding thread blocks when more sequences are cached beyond the
@@ -288,6 +287,7 @@ class SprintDatasetBase(Dataset):
 
         Raises:
             ValueError: the range is not valid, or begins with a dropped sequence.
+            SprintError: the producer has failed, or no sequence comes in ``data_timeout``.
         """
         if not self._cache.start <= start <= end:
             raise ValueError(
@@ -321,13 +321,21 @@ class SprintDatasetBase(Dataset):
             return cache.is_finished and (not cache.keeps_step or cache.epoch == self.epoch)
 
     def is_less_than_num_seqs(self, n: int) -> bool:
-        """Whether sequence n exists; waits for it unless the number is known."""
+        """Whether sequence n exists; waits for it unless the number is known.
+
+        Raises:
+            SprintError: the producer has failed, or no sequence comes in ``data_timeout``.
+        """
         if self.predefined_seq_list_order is not None:
             return n < len(self.predefined_seq_list_order)
         return self._cache.reach(n + 1)
 
     def iter_seqs(self) -> Iterator[DatasetSeq]:
-        """The sequences of this epoch from the first cached one; each is dropped when yielded."""
+        """The sequences of this epoch from the first cached one; each is dropped when yielded.
+
+        Raises:
+            SprintError: the producer has failed, or no sequence comes in ``data_timeout``.
+        """
         index = self._cache.start
         while self.is_less_than_num_seqs(index):
             seq = self._cache.get(index)
@@ -363,23 +371,39 @@ class SprintDatasetBase(Dataset):
         return min(max(frac * part, 1e-9), 1.0)
 
     def get_seq_length(self, sorted_seq_idx: int) -> dict[str, int]:
-        """Data key to the length of a sequence; waits for it."""
+        """Data key to the length of a sequence; waits for it.
+
+        Raises:
+            IndexError: the sequence does not exist, or was dropped.
+            SprintError: the producer has failed, or no sequence comes in ``data_timeout``.
+        """
         return self._cache.get(sorted_seq_idx).num_frames
 
     def get_data(self, seq_idx: int, key: str) -> NDArray[Any]:
         """Features (T, D) float32, classes (T,) int32, or the bytes of a text; waits for it.
 
         Raises:
+            IndexError: the sequence does not exist, or was dropped.
             KeyError: it has no such data key.
+            SprintError: the producer has failed, or no sequence comes in ``data_timeout``.
         """
         return self._cache.get(seq_idx).features[key]
 
     def get_tag(self, sorted_seq_idx: int) -> str:
-        """The name of a sequence; "seq-N" if Sprint passes none. Waits for it."""
+        """The name of a sequence; "seq-N" if Sprint passes none. Waits for it.
+
+        Raises:
+            IndexError: the sequence does not exist, or was dropped.
+            SprintError: the producer has failed, or no sequence comes in ``data_timeout``.
+        """
         return self._cache.get(sorted_seq_idx).seq_tag
 
     def get_data_keys(self) -> list[str]:
-        """The data keys of the sequences, sorted; waits for the first one."""
+        """The data keys of the sequences, sorted; waits for the first one.
+
+        Raises:
+            SprintError: the producer has failed, or no sequence comes in ``data_timeout``.
+        """
         if self._keys is None:
             if not self.have_seqs():
                 return sorted(self.num_outputs)

@@ -3,8 +3,7 @@
 It supports PythonTrainer in all target modes (module functions), PythonControl (segments of
 iterate-corpus, notifications), PythonFeatureScorer, and the order of segments with epochs. Names
 and keywords are Sprint's (sprint-interface.md, sections 1, 3, 5 and 6); keywords of later versions
-are ignored. Functions for data raise SprintError before `init`. The user provides the engine, see
-`sprint_ctl.engine`:
+are ignored. The user provides the engine, see `sprint_ctl.engine`:
 
     --*.pymod-name=sprint_ctl.interface
     --*.pymod-config=engine:my.module:Engine,epochs:10
@@ -138,6 +137,9 @@ def feedInputForwarding(  # noqa: N802
 
     Returns:
         (label, time) float32 posteriors.
+
+    Raises:
+        SprintError: `init` was not called.
     """
     return _runner().posteriors(features, segmentName)
 
@@ -148,7 +150,11 @@ def feedInput(  # noqa: N802
     segmentName: str | None = None,  # noqa: N803
     **kwargs: Any,
 ) -> NDArray[np.float32]:
-    """The same for target-mode criterion-by-sprint; `finishError` or `finishDiscard` follows."""
+    """The same for target-mode criterion-by-sprint; `finishError` or `finishDiscard` follows.
+
+    Raises:
+        SprintError: `init` was not called.
+    """
     return _runner().posteriors(features, segmentName)
 
 
@@ -166,6 +172,9 @@ def finishError(  # noqa: N802
         errorSignal: (label, time) float32, see `sprint_ctl.engine`.
         naturalPairingType: "softmax": the derivative is with respect to the input of the softmax.
         kwargs: keywords of later versions.
+
+    Raises:
+        SprintError: `init` was not called.
     """
     backward = required_method(_runner().engine, "backward")
     backward(error, np.ascontiguousarray(errorSignal.T), naturalPairingType)
@@ -173,5 +182,9 @@ def finishError(  # noqa: N802
 
 @reported_to_sink
 def finishDiscard(**kwargs: Any) -> None:  # noqa: N802
-    """Called if Sprint drops the segment that `feedInput` has answered."""
+    """Called if Sprint drops the segment that `feedInput` has answered.
+
+    Raises:
+        SprintError: `init` was not called.
+    """
     call_optional(_runner().engine, "discard")

@@ -1,9 +1,8 @@
 """Pictures of segments, statistics and comparisons; needs matplotlib (extra `plot`).
 
-The functions draw into the given axes or empty figure, or into a new figure that pyplot does not
-manage, and return the figure: ``plot_features(features).savefig("features.png")``. All of them
-raise ImportError if matplotlib is not installed. Colors are viridis, cividis and those of Okabe and
-Ito, which color-blind people can distinguish.
+The functions draw into the given axes or figure, or into a new figure that pyplot does not manage,
+and return the figure: ``plot_features(features).savefig("features.png")``. Colors are viridis,
+cividis and those of Okabe and Ito, which color-blind people can distinguish.
 """
 
 from __future__ import annotations

@@ -74,9 +74,11 @@ def plot_alignment(
         times: (T, 2) seconds, start and end of each frame; None: the axis counts frames.
         words: words with seconds, drawn above the phones of an alignment that is not soft; `times`
             must be given.
+        axes: where to draw; None: a new figure.
 
     Raises:
         ValueError: if the times do not fit, or if the alignment or an intensity map is too large.
+        ImportError: if matplotlib is not installed.
     """
     require_attribute(alignment, "emission", "an Alignment")
     known = names or states.StateNames()

@@ -45,8 +45,10 @@ def plot_automaton(
         sequence: number or tag of the automaton.
         symbols: name of each label, instead of allophone states.
         title: by default the tag.
+        figure: an empty figure; None creates one.
 
     Raises:
+        ImportError: if matplotlib is not installed.
         ValueError: for more than 400 states; `sprintcache.automata.export.dot_text` has no limit.
     """
     from sprintcache.automata.export import edge_names

@@ -35,9 +35,11 @@ def plot_features(
         times: (T, 2) seconds, start and end of each frame; None: the axis counts frames.
         normalize: show how many standard deviations values are from the mean of their dimension,
             so that dimensions of small variance are visible.
+        axes: where to draw; None: a new figure.
 
     Raises:
         ValueError: if the features are not a matrix, or the times do not fit them.
+        ImportError: if matplotlib is not installed.
     """
     values = np.asarray(features)
     if values.ndim != 2:
@@ -102,9 +104,11 @@ def plot_line(
         times: (N, 2) seconds, start and end of each; or (2,) seconds, start of the first and end of
             the last; None: the axis counts values.
         label: of the values.
+        axes: where to draw; None: a new figure.
 
     Raises:
         ValueError: if the values are not a vector, or the times do not fit them.
+        ImportError: if matplotlib is not installed.
     """
     line = np.asarray(values)
     if line.ndim != 1:

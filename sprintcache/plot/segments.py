@@ -57,12 +57,14 @@ def plot_segment(
         normalize: as for `plot_features`.
         frame_shift: seconds between the frames of an alignment alone or below audio.
         words: words with seconds, drawn above the phones.
+        figure: an empty one; None: a new one.
 
     Raises:
         EntryNotFoundError: if an archive lacks the segment.
         FormatError: if an entry is damaged; UnsupportedError: if it cannot be drawn.
         ValueError: if times do not increase, no frame is chosen, or an alignment is too long or, if
             soft, too large.
+        ImportError: if matplotlib is not installed.
     """
     figure = new_figure(8, 4, figure)  # checks for matplotlib first
     for source in (archive, archive if alignments is None else alignments):

@@ -49,6 +49,10 @@ def plot_statistics(
         statistics: from `sprintcache.statistics.collect`.
         title: such as the archive's name.
         rare: labels with less weight are drawn in another color and named.
+        figure: an empty one; None: a new one.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
     """
     require_attribute(statistics, "moments", "Statistics, from collect")
     tables = [moments for dim, moments in sorted(statistics.moments.items()) if dim > 1]
@@ -185,6 +189,10 @@ def plot_comparison(
         comparison: from `sprintcache.comparison.compare`.
         names: of the two alignments.
         frame_shift: seconds from frame to frame, for the shifts.
+        figure: an empty one; None: a new one.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
     """
     require_attribute(comparison, "units", "a Comparison, from compare")
     figure = new_figure(13, 8.5, figure)

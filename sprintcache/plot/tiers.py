@@ -38,6 +38,10 @@ def plot_tier_comparison(
         comparison: from `sprintcache.segmentation.compare_tiers`.
         names: names of the two sources.
         collars: milliseconds that are marked.
+        figure: an empty one; None: a new one.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
     """
     require_attribute(comparison, "confusions", "a TierComparison, from compare_tiers")
     figure = new_figure(12, 7, figure)
