@@ -65,6 +65,8 @@ class LineRecorder:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Starts the recording before the tests import the packages."""
+    """Starts the recording before the tests import the packages, in each process with tests."""
+    if config.getoption("numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ:
+        return
     recorder = LineRecorder(config.rootpath, Path(os.environ["LINE_RECORDS"]))
     config.pluginmanager.register(recorder, "line recorder")
