@@ -34,30 +34,25 @@ class TimeErrors:
     start: Counter[int] = field(default_factory=Counter)
     end: Counter[int] = field(default_factory=Counter)
     _center: int = 0
-    _edge: tuple[int, int] = (0, 0)
-    _interior: tuple[int, int] = (0, 0)
+    # by whether a pair is at an edge: the number of pairs, and their errors
+    _pairs: Counter[bool] = field(default_factory=Counter)
+    _errors: Counter[bool] = field(default_factory=Counter)
 
     def add(self, start: int, end: int, is_edge: bool) -> None:
         """Adds a pair: the shifts of its start and end, and whether it is first or last."""
         self.start[start] += 1
         self.end[end] += 1
         self._center += abs(start + end)
-        error = abs(start) + abs(end)
-        if is_edge:
-            self._edge = (self._edge[0] + 1, self._edge[1] + error)
-        else:
-            self._interior = (self._interior[0] + 1, self._interior[1] + error)
+        self._pairs[is_edge] += 1
+        self._errors[is_edge] += abs(start) + abs(end)
 
     def merge(self, other: TimeErrors) -> None:
         """Adds all pairs of another."""
         self.start.update(other.start)
         self.end.update(other.end)
         self._center += other._center
-        self._edge = (self._edge[0] + other._edge[0], self._edge[1] + other._edge[1])
-        self._interior = (
-            self._interior[0] + other._interior[0],
-            self._interior[1] + other._interior[1],
-        )
+        self._pairs.update(other._pairs)
+        self._errors.update(other._errors)
 
     @property
     def num_pairs(self) -> int:
@@ -99,9 +94,9 @@ class TimeErrors:
             "center_mae": self._center / 2,
         }
         means = {name: value / count / _MICRO for name, value in means.items()}
-        for name, (number, error) in (("edge_wbe", self._edge), ("interior_wbe", self._interior)):
-            if number:
-                means[name] = error / number / 2 / _MICRO
+        for name, is_edge in (("edge_wbe", True), ("interior_wbe", False)):
+            if self._pairs[is_edge]:
+                means[name] = self._errors[is_edge] / self._pairs[is_edge] / 2 / _MICRO
         return means
 
 
