@@ -93,10 +93,9 @@ def heaviest_path(
                         readings.may_follow(node, after, left, right)
                     ):
                         frontier.reach(after, next_id, step)
-        new = frontier.steps
-        if not new:
+        best = frontier.steps
+        if not best:
             raise SegmentationError(f"frame {time}: no item continues a reading")
-        best = new
     ends = [
         step
         for (node, id_), step in best.items()

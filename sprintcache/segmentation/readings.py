@@ -271,8 +271,7 @@ class Readings:
 
     def emits(self, node: Node, run: Run) -> bool:
         """Whether a state may emit a run."""
-        arc, position = node
-        return arc.matches(position, run.allophone, run.state)
+        return self.matches(node, run.allophone, run.state)
 
     def may_begin(self, node: Node, run: Run) -> bool:
         """Whether a segment may begin with a state and a run."""

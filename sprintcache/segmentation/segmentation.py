@@ -140,8 +140,7 @@ class Segmenter:
             if self._soft == "error":
                 raise SegmentationError("the alignment has several items per frame")
             if self._soft == "heaviest_path" and self.index is not None and orthography is not None:
-                path, weight = heaviest_path(alignment, self.names, self._readings, orthography)
-                return path, weight
+                return heaviest_path(alignment, self.names, self._readings, orthography)
         emission, weight = heaviest_items(alignment)
         runs = runs_of(alignment, emission, self.names)
         known = weight if alignment.weighted else None
@@ -178,12 +177,10 @@ class Segmenter:
         return Readings(orthography, self.index, num_states)
 
     def _match_emissions(self, alignment: Alignment, orthography: str | None) -> Match:
-        if self.names.labeling is None:
-            raise SegmentationError("an alignment of emission ids needs a labeling")
-        if not alignment.is_viterbi:
-            raise SegmentationError("an alignment of emission ids with several items per frame")
         if self._emissions is None:
             self._emissions = EmissionMatcher(self.names)
+        if not alignment.is_viterbi:
+            raise SegmentationError("an alignment of emission ids with several items per frame")
         if self.index is None or orthography is None:
             return self._emissions.phones(alignment.emission)
         readings = self._emissions.readings(orthography, self.index)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -31,14 +31,15 @@ if TYPE_CHECKING:
 __all__ = ["alignment_of"]
 
 
-class _Phone:
+class _Phone(NamedTuple):
     """A phone of a word, or silence, in frames."""
 
-    def __init__(
-        self, phone: str, start: int, end: int, initial: bool, final: bool, is_silence: bool
-    ) -> None:
-        self.phone, self.start, self.end = phone, start, end
-        self.initial, self.final, self.is_silence = initial, final, is_silence
+    phone: str
+    start: int
+    end: int
+    initial: bool
+    final: bool
+    is_silence: bool
 
 
 def alignment_of(
