@@ -12,24 +12,35 @@ import atexit
 import os
 import signal
 import time
+from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, NoReturn
 
 from sprintcache._configuration import Configuration
+from sprintcache.errors import SprintCacheError
 
 from .misbehavior import Misbehavior
 from .streams import write_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["NAME", "Application", "CriticalError"]
+__all__ = ["NAME", "Application", "CriticalError", "critical"]
 
 NAME = "neural-network-trainer"
 
 
 class CriticalError(Exception):
     """An error that ends Sprint with status 1."""
+
+
+@contextmanager
+def critical(label: str) -> Iterator[None]:
+    """Errors of files and of this package as a CriticalError, after a label."""
+    try:
+        yield
+    except (OSError, SprintCacheError) as error:
+        raise CriticalError(f"{label}: {error}") from error
 
 
 class Application:

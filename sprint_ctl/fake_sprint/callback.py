@@ -14,7 +14,7 @@ import numpy as np
 from sprintcache._configuration import Configuration
 from sprintcache.errors import ConfigurationError, SprintCacheError
 
-from .application import Application, CriticalError
+from .application import Application, CriticalError, critical
 from .arguments import parse
 from .automata import Automaton, character_automaton
 from .criteria import Criterion, create
@@ -68,18 +68,14 @@ class Transcriptions:
         # only this needs the compiled module
         from sprintcache.automata import AutomatonBuilder
 
-        try:
+        with critical("automaton"):
             return AutomatonBuilder.from_configuration(config)
-        except (OSError, SprintCacheError) as error:
-            raise CriticalError(f"automaton: {error}") from error
 
     def automaton(self, orthography: str) -> Automaton:
         """An automaton of allophone states if there is a lexicon, else of characters."""
         if self._builder is not None:
-            try:
+            with critical("automaton"):
                 automata = self._builder.build([orthography])
-            except SprintCacheError as error:
-                raise CriticalError(f"automaton: {error}") from error
             num_states = int(automata.start_end[1, 0]) + 1
             return Automaton(num_states, automata.edges[:3], automata.weights)
         classes = self.characters

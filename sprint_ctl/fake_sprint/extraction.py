@@ -8,14 +8,14 @@ of this size for every segment.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sprintcache._configuration import Configuration
-from sprintcache.errors import SprintCacheError
 
-from .application import Application, CriticalError
+from .application import Application, CriticalError, critical
 from .files import read_xml
 
 if TYPE_CHECKING:
@@ -57,23 +57,17 @@ class Extraction:
         """(T, D) float32 features of a segment."""
         if self._synthetic is not None:
             return self._synthetic
-        try:
+        with critical("features"):
             return self._archive("features").read_features(name)
-        except SprintCacheError as error:
-            raise CriticalError(f"features: {error}") from error
 
     def num_frames(self, name: str) -> int:
-        try:
+        with critical("features"):
             known = self._synthetic
             return self._archive("features").num_frames(name) if known is None else len(known)
-        except SprintCacheError as error:
-            raise CriticalError(f"features: {error}") from error
 
     def alignment(self, name: str) -> Alignment:
-        try:
+        with critical("Failed to extract alignment"):
             return self._archive("alignments").read_alignment(name)
-        except SprintCacheError as error:
-            raise CriticalError(f"Failed to extract alignment: {error}") from error
 
     def _archive(self, port: str) -> Archive:
         if port not in self._archives:
@@ -84,10 +78,8 @@ class Extraction:
                 path = _cache_of_port(network, port, self._flow)
             if not path:
                 raise CriticalError(f"no archive of {port}: neither {option} nor a flow network")
-            try:
+            with critical(port):
                 self._archives[port] = open_cache(path)
-            except (OSError, SprintCacheError) as error:
-                raise CriticalError(f"{port}: {error}") from error
         return self._archives[port]
 
 
@@ -124,25 +116,19 @@ class AcousticModel:
         )
         self.state_tying_file = config.select("state-tying").string("file", "")
         self.silence = config.string("silence", "[SILENCE]")
-        self.config = config
-        self._labeling: AllophoneLabeling | None = None
 
-    @property
+    @cached_property
     def labeling(self) -> AllophoneLabeling:
-        if self._labeling is None:
-            from sprintcache.allophones import AllophoneLabeling
+        from sprintcache.allophones import AllophoneLabeling
 
-            if not (self.allophone_file and self.state_tying_file):
-                raise CriticalError(
-                    "acoustic-model: labels need state-tying.file and allophones.add-from-file"
-                )
-            try:
-                self._labeling = AllophoneLabeling(
-                    self.silence, self.allophone_file, state_tying_file=self.state_tying_file
-                )
-            except (OSError, SprintCacheError) as error:
-                raise CriticalError(f"acoustic-model: {error}") from error
-        return self._labeling
+        if not (self.allophone_file and self.state_tying_file):
+            raise CriticalError(
+                "acoustic-model: labels need state-tying.file and allophones.add-from-file"
+            )
+        with critical("acoustic-model"):
+            return AllophoneLabeling(
+                self.silence, self.allophone_file, state_tying_file=self.state_tying_file
+            )
 
     @property
     def num_classes(self) -> int:

@@ -15,9 +15,8 @@ from typing import Any
 
 from sprintcache._configuration import Configuration
 from sprintcache.bliss import Corpus, Segment
-from sprintcache.errors import SprintCacheError
 
-from .application import Application, CriticalError
+from .application import Application, CriticalError, critical
 from .embedding import Embedding
 from .extraction import Extraction
 from .files import read_file
@@ -98,16 +97,12 @@ class CorpusDescription:
         path = self.config.string("file", "")
         if not path:
             raise CriticalError("corpus.file: no corpus file was given")
-        try:
+        with critical("corpus"):
             return Corpus(path)
-        except (OSError, SprintCacheError) as error:
-            raise CriticalError(f"corpus: {error}") from error
 
     def _parsed(self, corpus: Corpus) -> Iterator[Segment]:
-        try:
+        with critical("corpus"):
             yield from corpus
-        except (OSError, SprintCacheError) as error:
-            raise CriticalError(f"corpus: {error}") from error
 
     def _ordered(self) -> Iterator[Segment]:
         config = self.config
