@@ -30,11 +30,12 @@ from ._text import pluralize
 from ._words import WordOptions, add_words
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from matplotlib.figure import Figure
 
     from sprintcache.archive import Archive
     from sprintcache.segmentation import Interval
-    from sprintcache.states import StateNames
 
     from ._options import Subparsers
 
@@ -145,6 +146,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(options: Options) -> int:
     """Draws segments; with --output-dir, status 1 if some are left out."""
+    from sprintcache.plot import plot_segment
+
     from ._picture import Picture, ignore_missing_glyphs
     from ._selection import check_entry
 
@@ -159,39 +162,29 @@ def run(options: Options) -> int:
         ignore_missing_glyphs(),
     ):
         words = _Words(options, archive if alignments is None else alignments)
+
+        def draw(name: str, figure: Figure | None = None) -> Figure:
+            return plot_segment(
+                archive,
+                name,
+                alignments,
+                state_names,
+                frames=options.frames,
+                normalize=options.normalize,
+                frame_shift=words.frame_shift,
+                words=words.of(name),
+                figure=figure,
+            )
+
         if picture is None:
-            return _draw_many(options, archive, alignments, state_names, words)
+            return _draw_many(options, archive, draw)
         (name,) = options.globs
         check_entry(archive, name, options.archive)
         if alignments is not None:
             check_entry(alignments, name, alignments.path)
-        figure = _draw(options, name, archive, alignments, state_names, words, picture.figure)
+        figure = draw(name, picture.figure)
     picture.finish(figure)
     return 0
-
-
-def _draw(
-    options: Options,
-    name: str,
-    archive: Archive,
-    alignments: Archive | None,
-    state_names: StateNames,
-    words: _Words,
-    figure: Figure | None = None,
-) -> Figure:
-    from sprintcache.plot import plot_segment
-
-    return plot_segment(
-        archive,
-        name,
-        alignments,
-        state_names,
-        frames=options.frames,
-        normalize=options.normalize,
-        frame_shift=words.frame_shift,
-        words=words.of(name),
-        figure=figure,
-    )
 
 
 class _Words:
@@ -228,13 +221,7 @@ class _Words:
         return segmentation.words
 
 
-def _draw_many(
-    options: Options,
-    archive: Archive,
-    alignments: Archive | None,
-    state_names: StateNames,
-    words: _Words,
-) -> int:
+def _draw_many(options: Options, archive: Archive, draw: Callable[[str], Figure]) -> int:
     """Draws the chosen segments into a folder."""
     from ._selection import choose_names
 
@@ -252,8 +239,7 @@ def _draw_many(
             try:
                 folder.path_of(name)
                 picture = BytesIO()
-                figure = _draw(options, name, archive, alignments, state_names, words)
-                figure.savefig(picture, format="png", dpi=100)
+                draw(name).savefig(picture, format="png", dpi=100)
                 folder.write(name, picture.getbuffer())
                 num_drawn += 1
             except (SprintCacheError, ValueError) as error:
