@@ -100,50 +100,36 @@ def segment_archive(
     if labeling is not None:
         num_states = labeling.num_allo_states or _MAX_STATES
     numbers = cast("AllophoneLabeling", _StateNumbers(allophones, num_states))
-    return _segment(
-        archive,
-        numbers,
-        _flags(allophones, known.silence),
-        TIERS[tier],
-        archive.segments if names is None else names,
-        num_threads,
-        on_alphabet_mismatch,
-        failures,
-    )
+    flags = _flags(allophones, known.silence)
+    chosen = archive.segments if names is None else names
 
+    def segments() -> Iterator[tuple[str, FrameIntervals]]:
+        remaining = iter(chosen)
+        room = ReadOptions(buffers=BatchBuffers()).out("labels", np.int32)
+        while batch := list(islice(remaining, _BATCH)):
+            try:
+                ids, lengths = archive.read_labels_batch(
+                    batch,
+                    numbers,
+                    out=room,
+                    num_threads=num_threads,
+                    on_alphabet_mismatch=on_alphabet_mismatch,
+                )
+            except SprintCacheError:  # one by one, to find out which
+                for name in batch:
+                    try:
+                        ids, lengths = _read_one(archive, numbers, name, on_alphabet_mismatch)
+                        yield from _intervals(
+                            archive, [name], ids, lengths, flags, TIERS[tier], failures
+                        )
+                    except SprintCacheError as error:
+                        if failures is None:
+                            raise
+                        failures.append(error)
+            else:
+                yield from _intervals(archive, batch, ids, lengths, flags, TIERS[tier], failures)
 
-def _segment(
-    archive: Archive,
-    labeling: AllophoneLabeling,
-    flags: NDArray[np.uint8],
-    tier: int,
-    names: Iterable[str],
-    num_threads: int,
-    on_mismatch: OnMismatch,
-    failures: list[SprintCacheError] | None,
-) -> Iterator[tuple[str, FrameIntervals]]:
-    remaining = iter(names)
-    room = ReadOptions(buffers=BatchBuffers()).out("labels", np.int32)
-    while batch := list(islice(remaining, _BATCH)):
-        try:
-            ids, lengths = archive.read_labels_batch(
-                batch,
-                labeling,
-                out=room,
-                num_threads=num_threads,
-                on_alphabet_mismatch=on_mismatch,
-            )
-        except SprintCacheError:  # one by one, to find out which
-            for name in batch:
-                try:
-                    ids, lengths = _read_one(archive, labeling, name, on_mismatch)
-                    yield from _intervals(archive, [name], ids, lengths, flags, tier, failures)
-                except SprintCacheError as error:
-                    if failures is None:
-                        raise
-                    failures.append(error)
-        else:
-            yield from _intervals(archive, batch, ids, lengths, flags, tier, failures)
+    return segments()
 
 
 def _read_one(
