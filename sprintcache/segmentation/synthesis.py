@@ -10,6 +10,7 @@ not covered is silence.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -79,8 +80,8 @@ def alignment_of(
     if num_frames is None:
         num_frames = segmentation.num_frames or round(segmentation.duration / shift)
     try:
-        phones = _phones(segmentation, index, shift, num_frames, num_states, names.silence)
-        emission, alphabet = _emission(phones, index, names, num_frames, num_states, across_word)
+        maker = _Maker(index, names.silence, shift, num_frames, num_states, across_word)
+        emission, alphabet = maker.emission(maker.phones(segmentation), names.allophones or ())
     except SegmentationError as error:
         error.entry = error.entry or segmentation.name or None
         raise
@@ -93,106 +94,105 @@ def alignment_of(
     )
 
 
-def _phones(
-    segmentation: Segmentation,
-    index: LexiconIndex,
-    shift: float,
-    num_frames: int,
-    num_states: int,
-    silence: str,
-) -> list[_Phone]:
-    """The phones of all words, and silence where there is no word."""
-    phones: list[_Phone] = []
-    last = 0
-    for word in _words(segmentation, index, silence):
-        start, end = (min(round(time / shift), num_frames) for time in (word.start, word.end))
-        if start < last:
-            raise SegmentationError(f"word {word.symbol!r} begins before the word before it ends",
-                                    expected=f"frame {last}", found=f"frame {start}")  # fmt: skip
-        if start > last:
-            phones.append(_Phone(silence, last, start, True, True, True))
-        phones += _phones_of_word(word, start, end, segmentation, index, shift, num_states, silence)
-        last = end
-    if last < num_frames:
-        phones.append(_Phone(silence, last, num_frames, True, True, True))
-    return phones
+@dataclass
+class _Maker:
+    """Makes phones of words, and states of phones."""
 
+    index: LexiconIndex
+    silence: str
+    shift: float
+    num_frames: int
+    num_states: int
+    across_word: bool
 
-def _words(segmentation: Segmentation, index: LexiconIndex, silence: str) -> list[Interval]:
-    leave_out = {silence, "", *index.silence_words}
-    return [word for word in segmentation.words if word.symbol not in leave_out]
+    def phones(self, segmentation: Segmentation) -> list[_Phone]:
+        """The phones of all words, and silence where there is no word."""
+        phones: list[_Phone] = []
+        last = 0
+        leave_out = {self.silence, "", *self.index.silence_words}
+        for word in segmentation.words:
+            if word.symbol in leave_out:
+                continue
+            start, end = (
+                min(round(time / self.shift), self.num_frames) for time in (word.start, word.end)
+            )
+            if start < last:
+                raise SegmentationError(
+                    f"word {word.symbol!r} begins before the word before it ends",
+                    expected=f"frame {last}", found=f"frame {start}",
+                )  # fmt: skip
+            if start > last:
+                phones.append(_Phone(self.silence, last, start, True, True, True))
+            phones += self._phones_of(word, start, end, segmentation.phones)
+            last = end
+        if last < self.num_frames:
+            phones.append(_Phone(self.silence, last, self.num_frames, True, True, True))
+        return phones
 
+    def _phones_of(
+        self, word: Interval, start: int, end: int, known: Sequence[Interval]
+    ) -> list[_Phone]:
+        inside = [
+            phone
+            for phone in known
+            if word.start <= phone.center < word.end and phone.symbol not in (self.silence, "")
+        ]
+        if inside:
+            symbols = [phone.symbol for phone in inside]
+            borders = [start, *(round(phone.start / self.shift) for phone in inside[1:]), end]
+        else:
+            symbols = list(word.pronunciation or self._pronunciation(word.symbol))
+            num = len(symbols) * self.num_states
+            states = [start + -(-i * (end - start) // num) for i in range(num + 1)]
+            borders = states[:: self.num_states]
+        if not symbols or any(b <= a for a, b in pairwise(borders)):
+            raise SegmentationError(
+                f"word {word.symbol!r} has too few frames for its phones", expected=len(symbols),
+                found=end - start,
+            )  # fmt: skip
+        count = len(symbols)
+        return [
+            _Phone(symbol, borders[i], borders[i + 1], i == 0, i == count - 1, False)
+            for i, symbol in enumerate(symbols)
+        ]
 
-def _phones_of_word(
-    word: Interval,
-    start: int,
-    end: int,
-    segmentation: Segmentation,
-    index: LexiconIndex,
-    shift: float,
-    num_states: int,
-    silence: str,
-) -> list[_Phone]:
-    inside = [
-        phone
-        for phone in segmentation.phones
-        if word.start <= phone.center < word.end and phone.symbol not in (silence, "")
-    ]
-    if inside:
-        symbols = [phone.symbol for phone in inside]
-        borders = [start, *(round(phone.start / shift) for phone in inside[1:]), end]
-    else:
-        symbols = list(word.pronunciation or _pronunciation(word.symbol, index))
-        num = len(symbols) * num_states
-        states = [start + -(-i * (end - start) // num) for i in range(num + 1)]
-        borders = states[::num_states]
-    if not symbols or any(b <= a for a, b in pairwise(borders)):
-        raise SegmentationError(
-            f"word {word.symbol!r} has too few frames for its phones", expected=len(symbols),
-            found=end - start,
-        )  # fmt: skip
-    count = len(symbols)
-    return [
-        _Phone(symbol, borders[i], borders[i + 1], i == 0, i == count - 1, False)
-        for i, symbol in enumerate(symbols)
-    ]
+    def _pronunciation(self, symbol: str) -> tuple[str, ...]:
+        for spelling in (symbol, symbol.replace("_", " ")):
+            tokens = spelling.split()
+            for count, lemma in self.index.lemmas_at(tokens, 0) if tokens else ():
+                if count == len(tokens) and lemma.pronunciations:
+                    return self.index.phones(lemma.pronunciations[0].phones)
+        raise SegmentationError(f"word {symbol!r} is not in the lexicon", path=self.index.path)
 
+    def emission(
+        self, phones: list[_Phone], allophones: Sequence[str]
+    ) -> tuple[NDArray[np.uint32], dict[int, str]]:
+        """The id of each frame, and the symbols of the ids."""
+        emission = np.zeros(self.num_frames, np.uint32)
+        indices = {symbol: number for number, symbol in enumerate(allophones)}
+        alphabet: dict[int, str] = {}
+        for number, phone in enumerate(phones):
+            before = phones[number - 1] if number else None
+            after = phones[number + 1] if number + 1 < len(phones) else None
+            left = self._context(phone, before, phone.initial)
+            right = self._context(phone, after, phone.final)
+            symbol = _known_symbol(
+                Allophone(phone.phone, left, right, phone.initial, phone.final), indices
+            )
+            count = 1 if phone.is_silence else self.num_states
+            states = _states(phone.end - phone.start, count, phone.final)
+            emission[phone.start : phone.end] = states << STATE_SHIFT | np.uint32(indices[symbol])
+            for state in np.unique(states).tolist():
+                alphabet[indices[symbol] | state << STATE_SHIFT] = f"{symbol}.{state}"
+        return emission, alphabet
 
-def _pronunciation(symbol: str, index: LexiconIndex) -> tuple[str, ...]:
-    for spelling in (symbol, symbol.replace("_", " ")):
-        tokens = spelling.split()
-        for count, lemma in index.lemmas_at(tokens, 0) if tokens else ():
-            if count == len(tokens) and lemma.pronunciations:
-                return index.phones(lemma.pronunciations[0].phones)
-    raise SegmentationError(f"word {symbol!r} is not in the lexicon", path=index.path)
-
-
-def _emission(
-    phones: list[_Phone],
-    index: LexiconIndex,
-    names: AllophoneNames,
-    num_frames: int,
-    num_states: int,
-    across_word: bool,
-) -> tuple[NDArray[np.uint32], dict[int, str]]:
-    emission = np.zeros(num_frames, np.uint32)
-    indices = {symbol: number for number, symbol in enumerate(names.allophones or ())}
-    alphabet: dict[int, str] = {}
-    for number, phone in enumerate(phones):
-        before = phones[number - 1] if number else None
-        after = phones[number + 1] if number + 1 < len(phones) else None
-        left = _context(index, phone, before, phone.initial, across_word)
-        right = _context(index, phone, after, phone.final, across_word)
-        symbol = _known_symbol(
-            Allophone(phone.phone, left, right, phone.initial, phone.final), indices
-        )
-        count = 1 if phone.is_silence else num_states
-        length = phone.end - phone.start
-        states = _states(length, count, phone.final)
-        emission[phone.start : phone.end] = states << STATE_SHIFT | np.uint32(indices[symbol])
-        for state in np.unique(states).tolist():
-            alphabet[indices[symbol] | state << STATE_SHIFT] = f"{symbol}.{state}"
-    return emission, alphabet
+    def _context(self, phone: _Phone, neighbor: _Phone | None, at_border: bool) -> str:
+        if neighbor is None or neighbor.is_silence or phone.is_silence:
+            return BOUNDARY
+        if at_border and not self.across_word:
+            return BOUNDARY
+        without = self.index.without_context
+        return BOUNDARY if {phone.phone, neighbor.phone} & without else neighbor.phone
 
 
 def _states(num_frames: int, num_states: int, is_final: bool) -> NDArray[np.uint32]:
@@ -203,17 +203,6 @@ def _states(num_frames: int, num_states: int, is_final: bool) -> NDArray[np.uint
     if num_frames == 1:
         return np.array([num_states - 1 if is_final else num_states // 2], np.uint32)
     return (frames * (num_states - 1) // (num_frames - 1)).astype(np.uint32)
-
-
-def _context(
-    index: LexiconIndex, phone: _Phone, neighbor: _Phone | None, at_border: bool, across_word: bool
-) -> str:
-    if neighbor is None or neighbor.is_silence or phone.is_silence:
-        return BOUNDARY
-    if at_border and not across_word:
-        return BOUNDARY
-    without = index.without_context
-    return BOUNDARY if {phone.phone, neighbor.phone} & without else neighbor.phone
 
 
 def _known_symbol(allophone: Allophone, indices: dict[str, int]) -> str:
