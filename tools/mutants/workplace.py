@@ -217,6 +217,8 @@ class Workplace:
             os.dup2(log, 1)
             os.dup2(log, 2)
             os.environ.update(CI="1", PYTHONPATH=str(self._copy), PYTHONDONTWRITEBYTECODE="1")
+            data = ROOT.parent / "shared" / "rasr-data"  # next to the repository, not to its copy
+            os.environ.setdefault("SPRINTCACHE_RASR_DATA", str(data))
             sys.path[:0] = [str(self._copy)]
             options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=short"]
             options += [f"--timeout={TEST_TIMEOUT}", f"--basetemp={self._folder / 'temporary'}"]
