@@ -20,6 +20,7 @@ import pytest
 
 import sprintcache
 from sprint_ctl._trainer import batch
+from sprint_ctl._trainer.process import SprintProcess
 from sprint_ctl.error_signals import ReaderThread, SprintInstancePool, SprintSubprocessInstance
 from sprint_ctl.errors import (
     SprintDiedError,
@@ -480,6 +481,21 @@ def test_a_pool_that_does_not_start(pools: Any) -> None:
     with pytest.raises(SprintStartError, match="exit status 3"):
         pool.get_batch_loss_and_error_signal(posteriors(2, 2, 3), [2, 2], NAMES[:2])
     assert pool.instances == []
+
+
+def test_an_interrupted_start_ends_its_sprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    sprint = instance(TRIVIAL)
+    monkeypatch.setattr(SprintProcess, "send", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sprint.start()
+    assert not sprint.is_running
+    monkeypatch.undo()
+    sprint.init()
+    ask(sprint)
+    sprint.exit_handler()
 
 
 def test_starting_and_stopping_leaves_nothing(tmp_path: Path, monkeypatch: Any) -> None:

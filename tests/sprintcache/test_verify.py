@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import sprintcache
 from sprintcache import AllophoneLabeling, FormatError, Problem, verify
 from sprintcache._attributes import parse
-from tests.oracle import builder
+from tests.oracle import builder, reference
 from tests.paths import DATA, full_data
 
 FEATURES = builder.features([[1, 2], [3, 4]])
@@ -147,6 +147,19 @@ def test_damaged_attributes(tmp_path: Path) -> None:
     problem = one_problem(path)
     assert problem.entry == "c/1.attribs"
     assert "not well-formed XML" in problem.reason
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_which_entries_are_decoded_in_one_call(tmp_path: Path, compress: bool) -> None:
+    """Features and attributes that are whole; all others are looked at one by one."""
+    entries = [("a", FEATURES), ("a.attribs", ATTRIBS), ("b", b"text"), ("c", FEATURES), ("d", b"")]
+    data = bytearray(builder.archive(entries, compress=compress))
+    row = next(row for row in reference.rows(bytes(data)) if row.name == b"c")
+    # of the deflate data, or the datatype of the block
+    data[row.position + 12 + (14 if compress else 4)] ^= 0xFF
+    with sprintcache.open_archive(written(tmp_path / "x.cache", bytes(data))) as archive:
+        sizes = archive._sound_entries(0, len(entries))
+    assert sizes.tolist() == [len(FEATURES), len(ATTRIBS), -1, -1, -1]
 
 
 def test_features_that_lost_their_datatype(tmp_path: Path) -> None:
