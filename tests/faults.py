@@ -14,6 +14,7 @@ from types import CodeType
 from typing import Any
 
 __all__ = [
+    "Alarm",
     "Interrupt",
     "InterruptionError",
     "alarm",
@@ -27,29 +28,45 @@ class InterruptionError(Exception):
     """Of a signal handler."""
 
 
-@contextlib.contextmanager
-def alarm(seconds: float, kind: type[BaseException]) -> Iterator[list[bool]]:
-    """Raises an exception in the main thread after some time, unless the block is left before.
+class Alarm:
+    """Whether the exception was raised, and whether Python ignored it.
 
-    Yields a list that is not empty once it was raised.
+    It does so if the handler runs in a finalizer or in a callback of a weak reference.
     """
-    fired: list[bool] = []
+
+    was_raised = False
+    was_ignored = False
+
+
+@contextlib.contextmanager
+def alarm(seconds: float, kind: type[BaseException]) -> Iterator[Alarm]:
+    """Raises an exception in the main thread after some time, unless the block is left before."""
+    state = Alarm()
+    error = kind("of a signal handler")
     armed = [True]
 
     def handler(*_: object) -> None:
         if armed:
             armed.clear()
-            fired.append(True)
-            raise kind("of a signal handler")
+            state.was_raised = True
+            raise error
 
+    def unraisable(ignored: Any) -> None:
+        if ignored.exc_value is error:
+            state.was_ignored = True
+        else:
+            previous_hook(ignored)
+
+    previous_hook, sys.unraisablehook = sys.unraisablehook, unraisable
     previous = signal.signal(signal.SIGALRM, handler)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        yield fired
+        yield state
     finally:
         armed.clear()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+        sys.unraisablehook = previous_hook
 
 
 class Interrupt:

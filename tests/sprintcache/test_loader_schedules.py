@@ -175,8 +175,8 @@ class Schedule:
         kind = self._chance.choice([KeyboardInterrupt, InterruptionError])
         seconds = self._chance.choice([1e-5, self._chance.random() * 1e-3, 0.005])
         try:
-            with alarm(seconds, kind) as fired:
-                while not fired:
+            with alarm(seconds, kind) as alarm_state:
+                while not alarm_state.was_raised:
                     self._next()
         except kind:
             # what continues is the state that was stored
