@@ -255,7 +255,9 @@ def test_an_interrupt_while_sprints_start_doubles_none(tmp_path: Path) -> None:
         run_batch(pool, [f"c/{i}" for i in range(6)])
     assert resources() == before
     assert not any(run_batch(pool, [f"c/{i}" for i in range(6)]))
-    assert len(resources()[0]) == len(pool.instances) == 3
+    started = {str(sprint.pid) for sprint in pool.instances if sprint.pid is not None}
+    assert started == set(resources()[0])  # two may have done all before the third was started
+    assert len(pool.instances) == 3
     pool.close()
 
 
