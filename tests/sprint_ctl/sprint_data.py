@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 from tests.paths import DATA
+from tests.resources import children, descriptors
 
 STAND_IN = [sys.executable, "-m", "sprint_ctl.fake_sprint"]
 NAMES = [f"espeak/rec{i:03d}/1" for i in range(24)]
@@ -59,5 +60,4 @@ SMALL = [
 
 def resources(folder: Path) -> tuple[int, int, list[str], list[str]]:
     """What must not grow: descriptors, threads, files in a folder, child processes."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return len(os.listdir("/proc/self/fd")), threading.active_count(), os.listdir(folder), children
+    return len(descriptors()), threading.active_count(), os.listdir(folder), children()

@@ -32,6 +32,7 @@ from sprint_ctl.errors import (
 )
 from tests import interpreters
 from tests.paths import DATA
+from tests.resources import children, descriptors
 
 ROOT = Path(__file__).parents[2]
 NAMES = [f"espeak/rec{i:03d}/1" for i in range(24)]
@@ -504,9 +505,7 @@ def test_starting_and_stopping_leaves_nothing(tmp_path: Path, monkeypatch: Any) 
     monkeypatch.setattr("tempfile.tempdir", None)
 
     def resources() -> tuple[int, int, list[str], list[str]]:
-        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-        fds = len(os.listdir("/proc/self/fd"))
-        return fds, threading.active_count(), os.listdir(tmp_path), children
+        return len(descriptors()), threading.active_count(), os.listdir(tmp_path), children()
 
     sprint = instance(TRIVIAL)
     sprint.exit_handler()

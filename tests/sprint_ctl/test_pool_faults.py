@@ -7,7 +7,6 @@ SPRINTCACHE_FAULT_SEED sets their seed (default 0).
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import os
 import random
@@ -28,6 +27,7 @@ from sprint_ctl.errors import SprintDiedError, SprintError, SprintProtocolError
 from sprintcache._interrupts import start_threads
 from tests.faults import InterruptionError, alarm, in_fork
 from tests.paths import ROOT
+from tests.resources import children, descriptors
 
 TINY = Path(__file__).parents[1] / "child_programs" / "sprint_tiny.py"
 SMALL = TINY.with_name("sprint_small.py")
@@ -84,9 +84,7 @@ def run_batch(pool: SprintInstancePool, tags: list[str], seed: int = 0) -> list[
 
 def resources() -> tuple[list[str], int, int]:
     """Child processes, descriptors and threads of this process."""
-    gc.collect()
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return children, len(os.listdir("/proc/self/fd")), threading.active_count()
+    return children(), len(descriptors()), threading.active_count()
 
 
 def kill_sprints(pool: SprintInstancePool, number: int = signal.SIGKILL) -> None:

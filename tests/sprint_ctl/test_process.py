@@ -26,6 +26,7 @@ from sprint_ctl.errors import (
     SprintStartError,
     SprintTimeoutError,
 )
+from tests.resources import descriptors
 from tests.sprint_ctl.sprint_data import NAMES
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +73,7 @@ def ended(pid: int, timeout: float = 5) -> bool:
 def resources() -> tuple[int, int, list[str]]:
     """Descriptors, threads and folders of this process."""
     folders = [name for name in os.listdir(os.environ["TMPDIR"]) if name.startswith("sprint-")]
-    return len(os.listdir("/proc/self/fd")), threading.active_count(), folders
+    return len(descriptors()), threading.active_count(), folders
 
 
 @pytest.fixture(autouse=True)
@@ -275,7 +276,7 @@ dataset.close()
 def test_a_start_without_descriptors_leaves_none() -> None:
     """Each of the calls that need one fails in turn."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    fds, num_failed = sorted(os.listdir("/proc/self/fd")), 0
+    fds, num_failed = descriptors(), 0
     free = os.dup(0)
     os.close(free)
     is_started = False
@@ -288,7 +289,7 @@ def test_a_start_without_descriptors_leaves_none() -> None:
             num_failed += 1
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        assert sorted(os.listdir("/proc/self/fd")) == fds
+        assert descriptors() == fds
     assert num_failed > 6
 
 

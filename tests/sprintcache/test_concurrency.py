@@ -32,6 +32,7 @@ from sprintcache import (
 )
 from tests.oracle import builder
 from tests.oracle.compare import IOS, Labeling
+from tests.resources import descriptors
 
 KINDS = ("plain", "gz", "bundle", "directory")
 ways = pytest.mark.parametrize(("kind", "io"), list(product(KINDS, IOS)))
@@ -352,12 +353,12 @@ def test_what_could_not_be_opened_is_let_go_of(scratch: Path) -> None:
     (scratch / "short").write_text("SP")
     write(scratch, "plain")
     (scratch / "x.bundle").write_text("x.cache text")
-    before = os.listdir("/proc/self/fd")
+    before = descriptors()
     for path, io in product(("text", "short", "x.bundle"), IOS):
         for _ in range(20):
             with pytest.raises(FormatError):
                 open_archive(scratch / path, io)
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+    assert descriptors() == before
     assert not mapped_files(scratch)
 
 

@@ -25,6 +25,7 @@ import pytest
 from sprintcache import ArchiveWriter, SprintCacheDataset
 from sprintcache.errors import LoaderError
 from tests.faults import InterruptionError, alarm, start_fork, wait_for_exit
+from tests.resources import descriptors
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'sprintcache[torch]'")
 
@@ -330,8 +331,7 @@ class Schedule:
 
 def resources() -> tuple[int, list[str]]:
     """Descriptors and threads of this process."""
-    gc.collect()
-    return len(os.listdir("/proc/self/fd")), [thread.name for thread in threading.enumerate()]
+    return len(descriptors()), [thread.name for thread in threading.enumerate()]
 
 
 def test_scheduled_faults_of_a_loader(dataset: MapDataset) -> None:
