@@ -207,11 +207,28 @@ def test_twenty_thousand_frames_that_underflow() -> None:
     np.testing.assert_allclose(result.edge_counts, contrary.edge_counts, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.parametrize("alone", range(6))
+def test_the_scale_follows_any_state(alone: int) -> None:
+    """For 2,000 frames one state alone has a path: the scale must be that of its value."""
+    chain = [(s, s, s) for s in range(6)] + [(s, s + 1, s + 1) for s in range(5)]
+    edges = np.array([(*edge, 0) for edge in chain]).T
+    weights = np.full(len(chain), 0.7, np.float32)
+    automata = Automata.from_edges(edges, weights, [[0], [5]])
+    log_probs = np.full((2000, 1, 6), -900.0)
+    log_probs[:, 0, alone] = -1
+    for state in range(6):  # the way there and the way to the end
+        log_probs[state if state < alone else state - 6, 0, state] = -1
+    result = automata.full_sum(log_probs, [2000])
+    assert not result.in_log_domain[0]
+    expected = log_domain(edges, weights, 0, 5, log_probs[:, 0])
+    assert result.loss[0] == pytest.approx(expected.loss, rel=1e-12)
+
+
 def test_memory_in_chunks_gives_the_same_bits() -> None:
     automata = real_automata(DATA / "automata" / "variants.npz")
     log_probs = log_probs_of(5, 200, len(automata), automata.num_labels)
     results = []
-    for chunk in (0, 2000):
+    for chunk in (0, 1, 2000):  # all frames, one, several
         posteriors, counts = np.zeros(log_probs.shape), np.zeros(automata.num_edges)
         loss, _, _ = compute(
             automata,
@@ -227,7 +244,7 @@ def test_memory_in_chunks_gives_the_same_bits() -> None:
             chunk=chunk,
         )
         results.append((loss.tobytes(), posteriors.tobytes(), counts.tobytes()))
-    assert results[0] == results[1]
+    assert results[0] == results[1] == results[2]
 
 
 def test_results_do_not_depend_on_threads_and_layout() -> None:
