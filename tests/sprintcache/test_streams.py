@@ -29,6 +29,7 @@ from sprintcache.dataset import BatchBuffers
 from sprintcache.vocabulary import SentencePieces
 from tests.oracle import builder
 from tests.paths import DATA
+from tests.sprintcache.test_automaton_builder import builder as automaton_builder
 
 CORPUS = str(DATA / "corpus" / "corpus.xml.gz")
 LEXICON = str(DATA / "corpus" / "lexicon.xml.gz")
@@ -439,7 +440,27 @@ def scores(automata: Automata) -> tuple[Any, Any]:
     return log_probs.astype(np.float32), np.array([400])
 
 
-def test_automata_of_a_file_and_of_a_builder(tmp_path: Path) -> None:
+def test_automata_that_a_builder_makes(tmp_path: Path) -> None:
+    made = automaton_builder("variants")
+    tags = made.segments()[:3]
+    entries = [(tag, builder.features([[0.5]] * 3)) for tag in tags]
+    (tmp_path / "a.cache").write_bytes(builder.archive(entries))
+    data = SprintCacheDataset(
+        {
+            "data": {"filename": str(tmp_path / "a.cache")},
+            "automaton": {"type": "automaton", "filename": made},
+        }
+    )
+    assert data.data["automaton"].num_labels == made.num_labels
+    batch = data.read_batch([2, 0])
+    wanted = to_padded(made.build([made.orthography(tags[2]), made.orthography(tags[0])]))
+    keys = ("automaton", "automaton[weights]", "automaton[start_end]")
+    for key, array in zip(keys, wanted, strict=False):
+        assert np.array_equal(batch[key][0], array)
+    assert batch["automaton"][1].tolist() == wanted.lengths.tolist()
+
+
+def test_automata_of_a_file_and_in_memory(tmp_path: Path) -> None:
     automata = reference_automata()
     automata.save(tmp_path / "automata")
     tags = list(automata.tags or ())
