@@ -93,6 +93,7 @@ def test_labels_as_a_lexicon(tmp_path: Path) -> None:
         ("<symbol>b</symbol>", "", "line 6: a phoneme needs a symbol"),
         (">context<", ">some<", "line 5: variation of a phoneme"),
         ('encoding="utf-8"', 'encoding="unheard"', "not well-formed"),
+        ("</lexicon>", "", "not well-formed XML: no element found"),
     ],
 )
 def test_bad_lexica(old: str, new: str, message: str, tmp_path: Path) -> None:
