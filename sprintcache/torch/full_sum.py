@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -86,11 +85,15 @@ def full_sum_loss(
     return loss
 
 
-@functools.cache
+_uncompiled_loss: Callable[..., torch.Tensor] | None = None
+
+
 def _uncompiled() -> Callable[..., torch.Tensor]:
     """The computation as a graph break: torch.compile would translate its numpy calls."""
-    disabled: Callable[..., torch.Tensor] = torch.compiler.disable(_full_sum_loss)
-    return disabled
+    global _uncompiled_loss  # not functools.cache, of which torch.compile warns
+    if _uncompiled_loss is None:
+        _uncompiled_loss = torch.compiler.disable(_full_sum_loss)
+    return _uncompiled_loss
 
 
 def _full_sum_loss(

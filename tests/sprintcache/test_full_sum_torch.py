@@ -283,6 +283,7 @@ print("same")
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=True
     )
     assert done.stdout == "same\n", done.stderr
+    assert "Warning" not in done.stderr
 
 
 # ---- devices ---------------------------------------------------------------------------------
