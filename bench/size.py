@@ -117,7 +117,8 @@ def plan_dataset(folder: Path) -> Run:
     from sprintcache.dataset import SprintCacheDataset
 
     for bundle in ("alignment.bundle", "features.bundle"):
-        sprintcache.write_index(folder / bundle)
+        if not (folder / f"{bundle}.index").exists():  # of an operation before
+            sprintcache.write_index(folder / bundle)
     labeling = {
         "silence_phone": "[SILENCE]",
         "allophone_file": str(folder / "allophones"),
