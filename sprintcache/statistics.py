@@ -25,6 +25,7 @@ from .errors import SprintCacheError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from typing_extensions import Self
 
     from .allophones import AllophoneLabeling
     from .archive import Archive
@@ -274,7 +275,7 @@ class _Collector(ABC):
         if start is not None and end is not None and 0 < end - start < float("inf"):
             self.statistics.seconds += float(end - start)
 
-    def merge(self, other: Any) -> None:
+    def merge(self, other: Self) -> None:
         """Adds the sums of another collector of this class."""
         total, added = self.statistics, other.statistics
         total.num_segments += added.num_segments
@@ -348,7 +349,7 @@ class _ValueCollector(_Collector):
         self._add_seconds(alignment.start, alignment.end)
         return alignment.num_frames
 
-    def merge(self, other: Any) -> None:
+    def merge(self, other: Self) -> None:
         super().merge(other)
         self._labels.add(*other._labels.sums())
 
@@ -388,7 +389,7 @@ class _ShapeCollector(_Collector):
             self._add_seconds(float(times[0][0, 0]), float(times[-1][-1, 1]))
         return "+".join(dict.fromkeys(block.datatype for block in blocks)), num_frames
 
-    def merge(self, other: Any) -> None:
+    def merge(self, other: Self) -> None:
         super().merge(other)
         self._alignments.merge(other._alignments)
 
