@@ -188,7 +188,8 @@ class ArchiveWriter:
             ClosedArchiveError: the writer is closed.
             OSError: the disk is full, or another error of the system.
         """
-        with self._locked(), self._translate_errors():
+        with self._shared_lock, self._translate_errors():
+            self._check_writable()
             self._file.sync()
             if self._partial is not None:
                 sync_folder(self._partial.path)
@@ -369,7 +370,8 @@ class ArchiveWriter:
             ValueError: if there is an entry of one of the names already, or holes to fill.
             OSError: if the system fails.
         """
-        with self._locked():
+        with self._shared_lock:
+            self._check_writable()
             existing = self._file.names
             if not existing.isdisjoint(names):
                 name = next(name for name in names if name in existing)
@@ -387,7 +389,8 @@ class ArchiveWriter:
             CorruptError: if it is not where the table has it.
             OSError: if the system fails.
         """
-        with self._locked():
+        with self._shared_lock:
+            self._check_writable()
             if name not in self._file.names:
                 raise EntryNotFoundError("no such entry", path=self.path, entry=name)
             with self._translate_errors():
@@ -426,7 +429,8 @@ class ArchiveWriter:
         replace: bool,
         buffered: bool = False,
     ) -> None:
-        with self._locked():
+        with self._shared_lock:
+            self._check_writable()
             for name, *_ in entries:
                 if name in self._file.names and not replace:
                     raise ValueError(f"{self.path}: there is an entry {name!r} already")
@@ -446,17 +450,20 @@ class ArchiveWriter:
         """Whether this is a child, whose lock may be held by a thread that it does not have."""
         return os.getpid() != self._pid
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Waits for the other threads; an error if nothing can be written."""
+    # no generator, which would keep the lock while the traceback of an interrupt exists
+    @property
+    def _shared_lock(self) -> threading.Lock:
+        """The lock, for what writes; an error in a forked child."""
         if self._is_forked:
             raise SprintCacheError("the writer belongs to the process that forked", path=self.path)
-        with self._lock:
-            if self._closed:
-                raise ClosedArchiveError("the writer is closed", path=self.path)
-            if self._failed:
-                raise SprintCacheError(f"writing has failed before: {self._hint()}", path=self.path)
-            yield
+        return self._lock
+
+    def _check_writable(self) -> None:
+        """Raises an error if nothing can be written; the calling thread holds the lock."""
+        if self._closed:
+            raise ClosedArchiveError("the writer is closed", path=self.path)
+        if self._failed:
+            raise SprintCacheError(f"writing has failed before: {self._hint()}", path=self.path)
 
     def _hint(self) -> str:
         path = self._file_path if os.path.exists(self.path) else self.path

@@ -10,6 +10,7 @@ import resource
 import shutil
 import signal
 import struct
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ from sprintcache import (
     open_archive,
     recover,
 )
+from tests.faults import Interrupt
 from tests.oracle import builder, reference
 from tests.sprintcache.test_reference import (
     ALIGNMENTS,
@@ -855,3 +857,40 @@ def test_entries_that_overlap_are_not_appended_to(scratch: Path) -> None:
     with open_archive(path) as archive:
         assert archive.read_bytes("outer") == inner
         assert archive.read_bytes("inner") == b"new"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="names of the instructions of Python 3.11")
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("work", ["add_features", "remove", "flush"])
+def test_an_exception_at_any_point_leaves_the_lock_free(
+    work: str, kind: type[BaseException], scratch: Path
+) -> None:
+    """While its traceback exists, the writer can be used and closed."""
+
+    def attempt(index: int) -> Interrupt:
+        path = scratch / "x.cache"
+        path.unlink(missing_ok=True)
+        interrupt = Interrupt(kind, index, "sprintcache._write.writer", "contextlib")
+        matrix = np.ones((2, 3), np.float32)
+        writer = ArchiveWriter(path)
+        writer.add_features("a", matrix)
+        raised: BaseException | None = None
+        arguments = {"add_features": ("b", matrix), "remove": ("a",), "flush": ()}[work]
+        try:
+            with interrupt:
+                getattr(writer, work)(*arguments)
+        except kind as error:
+            raised = error
+        assert (raised is not None) == bool(interrupt.position)
+        assert writer._lock.acquire(timeout=1), interrupt.position
+        writer._lock.release()
+        writer.add_features("c", matrix)
+        writer.close()
+        with open_archive(path) as archive:
+            np.testing.assert_array_equal(archive.read_features("c"), matrix)
+        return interrupt
+
+    num_points = attempt(-1).num_passed
+    assert num_points > 3
+    for index in range(num_points):
+        attempt(index)
