@@ -48,7 +48,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -224,13 +224,7 @@ class SprintInstancePool:
         """Has the segments of a batch done; raises unless all were, or may be skipped."""
         with self.lock:
             if queue:
-                with self._lend(queue) as lent:
-                    remaining = run_batch(queue, lent, task, self.max_restarts)
-                    self.instances = [
-                        i
-                        for i in self.instances
-                        if i not in lent or (i in remaining and (i.was_ready or i.is_starting))
-                    ]
+                remaining = self._run_lent(queue, task)
                 nothing = not queue.has_answer and queue.num_lost >= max(self.max_restarts, 1)
                 if not remaining or nothing:
                     raise queue.last_loss or SprintError("no Sprint is left")
@@ -239,32 +233,42 @@ class SprintInstancePool:
                     raise queue.failures[min(queue.failures)]
                 self.num_skipped += len(queue.failures)
 
-    @contextlib.contextmanager
-    def _lend(self, queue: SegmentQueue) -> Iterator[Sequence[SprintSubprocessInstance]]:
-        """Lends Sprints to a batch; drops them if it is broken off."""
-        if self._lent:  # by a signal handler
-            raise SprintError("this thread has a batch under way")
-        starting = [i for i in self.instances if i.is_starting]
-        lent = [i for i in self.instances if not i.is_calculating and not i.is_starting]
-        most = self.max_num_instances - len(self.instances) + len(lent)
-        number = min(len(queue), most)
-        if number < 1 and not starting:
-            raise SprintError("all Sprints of the pool have requests that were sent directly")
-        lent = sorted(lent, key=lambda i: not i.is_ready)[:number]
-        while len(lent) < number:
-            lent.append(PooledInstance(**self.sprint_opts))
-        lent += starting
+    def _run_lent(self, queue: SegmentQueue, task: Task) -> Sequence[SprintSubprocessInstance]:
+        """Lends Sprints to a batch, and drops them if it is broken off; returns who remains."""
+        lent = self._choose(len(queue))
+        # in a generator they would stay lent while the traceback of an interrupt exists
         try:
             self._queue = queue
             self._lent = lent
             self.instances += [i for i in lent if i not in self.instances]
-            yield lent
+            remaining = run_batch(queue, lent, task, self.max_restarts)
+            self.instances = [
+                i
+                for i in self.instances
+                if i not in lent or (i in remaining and (i.was_ready or i.is_starting))
+            ]
         except BaseException:
             self.instances = [i for i in self.instances if i not in lent]
             raise
         finally:
             self._lent = ()
             self._queue = None
+        return remaining
+
+    def _choose(self, num_segments: int) -> list[SprintSubprocessInstance]:
+        """The Sprints for a batch: idle and new ones, and those that are starting."""
+        if self._lent:  # by a signal handler
+            raise SprintError("this thread has a batch under way")
+        starting = [i for i in self.instances if i.is_starting]
+        lent = [i for i in self.instances if not i.is_calculating and not i.is_starting]
+        most = self.max_num_instances - len(self.instances) + len(lent)
+        number = min(num_segments, most)
+        if number < 1 and not starting:
+            raise SprintError("all Sprints of the pool have requests that were sent directly")
+        lent = sorted(lent, key=lambda i: not i.is_ready)[:number]
+        while len(lent) < number:
+            lent.append(PooledInstance(**self.sprint_opts))
+        return lent + starting
 
     # ---- single Sprints --------------------------------------------------------------------
 

@@ -95,14 +95,16 @@ def attempt(
     """A run with an exception at a point, none for -1; another batch; the resources of before."""
     pool = tiny_pool(on_failure="skip")
     interrupt = Interrupt(kind, index, *MODULES)
-    raised = ""
+    raised: BaseException | None = None  # with its traceback, as an interactive shell keeps it
     try:
         with interrupt:
             work(pool)
     except kind as error:
-        raised = str(error)
-    assert raised == ("of a signal handler" if interrupt.position else ""), interrupt.position
+        raised = error
+    expected = "of a signal handler" if interrupt.position else "None"
+    assert str(raised) == expected, interrupt.position
     assert not any(run_batch(pool, ["c/1", "c/2"])), interrupt.position
+    raised = None
     pool.close()
     del pool
     assert resources() == before, interrupt.position
