@@ -7,6 +7,7 @@ import dis
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -22,6 +23,9 @@ __all__ = [
     "start_fork",
     "wait_for_exit",
 ]
+
+
+_TOOL = 4  # of sys.monitoring; no known tool takes it
 
 
 class InterruptionError(Exception):
@@ -86,16 +90,34 @@ class Interrupt:
         self.position = ""
 
     def __enter__(self) -> Interrupt:
-        sys.settrace(self._trace)
+        if sys.version_info >= (3, 12):
+            self._start_monitoring()
+        else:
+            sys.settrace(self._trace)
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.settrace(None)
+        if sys.version_info >= (3, 12):
+            sys.monitoring.set_events(_TOOL, sys.monitoring.events.NO_EVENTS)
+            sys.monitoring.free_tool_id(_TOOL)
+        else:
+            sys.settrace(None)
+
+    def _pass_point(self, frame: Any) -> None:
+        """Counts a point; raises the exception if it is the one of the number."""
+        if self.num_passed == self._index:
+            name = frame.f_globals["__name__"]
+            self.position = f"{name}:{frame.f_code.co_name}:{frame.f_lineno}"
+            raise self._kind("of a signal handler")
+        self.num_passed += 1
+
+    def _is_of_modules(self, frame: Any) -> bool:
+        name = frame.f_globals.get("__name__")
+        return isinstance(name, str) and name.startswith(self._modules)
 
     def _trace(self, frame: Any, event: str, _: object) -> Any:
         """Begins or resumes a frame; returns the function for its instructions."""
-        name = frame.f_globals.get("__name__", "")
-        if self.position or not name.startswith(self._modules):
+        if self.position or not self._is_of_modules(frame):
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         points = _points(frame.f_code)
@@ -106,13 +128,41 @@ class Interrupt:
             is_point = event == "opcode" and last_offset in points and not self.position
             last_offset = frame.f_lasti if event == "opcode" else -1
             if is_point:
-                if self.num_passed == self._index:
-                    self.position = f"{name}:{frame.f_code.co_name}:{frame.f_lineno}"
-                    raise self._kind("of a signal handler")
-                self.num_passed += 1
+                self._pass_point(frame)
             return trace_instruction
 
         return trace_instruction
+
+    if sys.version_info >= (3, 12):
+        # Python 3.12 and 3.13 trace no instruction of code that is traced for the first time
+
+        def _start_monitoring(self) -> None:
+            """Calls a function before every instruction of this thread in the modules."""
+            monitoring = sys.monitoring
+            thread = threading.get_ident()
+            last_offsets: dict[int, int] = {}  # by identity: a frame that is kept keeps its locals
+
+            def instruction(code: CodeType, offset: int) -> Any:
+                frame = sys._getframe(1)
+                if not self._is_of_modules(frame):
+                    return monitoring.DISABLE
+                if threading.get_ident() != thread or self.position:
+                    return None
+                last_offset = last_offsets.get(id(frame), -1)
+                last_offsets[id(frame)] = offset
+                if last_offset in _points(code) and offset not in _starts(code):
+                    self._pass_point(frame)
+                return None
+
+            def forget(*_: object) -> None:
+                last_offsets.pop(id(sys._getframe(1)), None)
+
+            events = monitoring.events
+            monitoring.use_tool_id(_TOOL, "interrupt")
+            monitoring.register_callback(_TOOL, events.INSTRUCTION, instruction)
+            monitoring.register_callback(_TOOL, events.RAISE, forget)
+            monitoring.set_events(_TOOL, events.INSTRUCTION | events.RAISE)
+            monitoring.restart_events()  # DISABLE of an interrupt before
 
 
 @cache
@@ -121,8 +171,15 @@ def _points(code: CodeType) -> frozenset[int]:
     return frozenset(
         instruction.offset
         for instruction in dis.get_instructions(code)
-        if instruction.opname in ("CALL", "CALL_FUNCTION_EX", "JUMP_BACKWARD", "RESUME")
+        if instruction.opname in ("CALL", "CALL_KW", "CALL_FUNCTION_EX", "JUMP_BACKWARD", "RESUME")
     )
+
+
+@cache
+def _starts(code: CodeType) -> frozenset[int]:
+    """Offsets of the instructions that begin or resume a frame."""
+    resumes = (item.offset for item in dis.get_instructions(code) if item.opname == "RESUME")
+    return frozenset((0, *resumes))
 
 
 def start_fork(task: Callable[[], object]) -> int:
