@@ -5,7 +5,7 @@ then time, processor time of all threads, and the peak of anonymous memory above
 run, which this process samples. Mapped files are page cache and no memory of a process. Before each
 run the files of the corpus are dropped from the page cache. Each run is of one of the bundles of
 make_corpus.py: alignments, features, or features that are sparse, since the bytes of the frames do
-not matter. A bundle for which there is no room is left out.
+not matter. A bundle or a combined archive for which there is no room is left out.
 
 The documentation draws docs/reference/size.json.
 """
@@ -35,8 +35,9 @@ SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 QUICK_SIZES = (300,)
 ARCHIVES = 100
 RESERVE = 12 << 30  # bytes of the disk that stay free
-# bytes of the disk for a segment, combined archives included; sparse features also need a block
-BYTES: dict[Features, int] = {"no": 1_600, "sparse": 1_800, "true": 44_000}
+# bytes of the disk for a segment; sparse features also need a block
+BYTES: dict[Features, int] = {"no": 1_000, "sparse": 1_800, "true": 22_000}
+COMBINED_BYTES = {"combine": 600, "combine features": 21_000}  # of a segment, besides the corpus
 ROUNDS = 3  # up to 100,000 segments
 ORDER = "laplace:.1000"
 BATCH_FRAMES = 20_000
@@ -358,6 +359,9 @@ def main() -> None:
                 print(f"{count:,} segments, {kind} features: {json.dumps(known)}", flush=True)
                 results["corpora"][corpus.name] = known
                 for operation in chosen:
+                    need = count * COMBINED_BYTES.get(operation, 0)
+                    if not (args.quick or is_room(parent, need)):
+                        continue
                     rounds = args.rounds or (ROUNDS if count <= 100_000 else 1)
                     run = median_run(operation, corpus, warm, rounds)
                     results["runs"].setdefault(operation, {})[str(count)] = run
