@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 from pathlib import Path
@@ -16,5 +17,10 @@ def descriptors() -> list[str]:
 
 
 def children() -> list[str]:
-    """The process ids of the children of the main thread."""
-    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    """The process ids of the children of all threads."""
+    while True:
+        # a child of a thread that ends becomes one of another thread
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            threads = os.listdir("/proc/self/task")
+            texts = [Path(f"/proc/self/task/{tid}/children").read_text() for tid in threads]
+            return sorted(pid for text in texts for pid in text.split())

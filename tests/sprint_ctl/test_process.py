@@ -26,7 +26,7 @@ from sprint_ctl.errors import (
     SprintStartError,
     SprintTimeoutError,
 )
-from tests.resources import descriptors
+from tests.resources import children, descriptors
 from tests.sprint_ctl.sprint_data import NAMES
 
 ROOT = Path(__file__).parents[2]
@@ -332,8 +332,7 @@ def test_a_start_without_threads_leaves_nothing(
 ) -> None:
     """Neither without the thread that starts Sprint, nor without the one that reads its stderr."""
     start(ANSWER).close()
-    children = Path(f"/proc/self/task/{os.getpid()}/children")  # other tests may leave one
-    before = resources(), children.read_text()
+    before = resources(), children()  # other tests may leave one
 
     def fails(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -349,7 +348,7 @@ def test_a_start_without_threads_leaves_nothing(
                     start("time.sleep(60)")
         finally:
             threading.stack_size(0)
-    assert (resources(), children.read_text()) == before
+    assert (resources(), children()) == before
 
 
 def test_programs_that_cannot_be_started(tmp_path: Path) -> None:
