@@ -22,8 +22,8 @@ much later while Sprint continues, so ``request-2:signal:KILL@0.3`` dies between
 ``sleep:SECONDS``         answers late
 ``stdout:TEXT``           prints a line; so does ``stderr:TEXT``
 ``noise:KIB``             prints as much on stdout and on stderr
-``garbage[:BYTES]``       writes that many random bytes into the pipe to the parent (``c2p_fd:N``
-                          of ``pymod-config``)
+``garbage[:BYTES]``       writes that many random bytes, which begin no message, into the pipe to
+                          the parent (``c2p_fd:N`` of ``pymod-config``)
 ``half``                  announces a message of 1000 bytes there, sends 10, and hangs
 ``close``                 closes the pipes to and from the parent
 ========================= ========================================================================
@@ -164,7 +164,9 @@ class Misbehavior:
             write_stream("stderr", f"{line}\n")
 
     def _garbage(self, size: str) -> None:
-        _write_all(self._pipe(), os.urandom(int(size or 64)))
+        data = bytearray(os.urandom(int(size or 64)))
+        data[4:5] = b"\xff"[: len(data[4:5])]  # where a pickle begins with 0x80
+        _write_all(self._pipe(), bytes(data))
 
     def _half(self, _: str) -> None:
         _write_all(self._pipe(), _MESSAGE.to_bytes(4, "little") + b"0123456789")
