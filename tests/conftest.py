@@ -42,17 +42,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Exempts all tests and their modules from garbage collection: it visits only what is new.
-
-    Tests collect garbage, and a forked child that visits all objects copies all their memory.
-    """
+    """Collects no garbage while nearly every object that is made stays."""
     gc.disable()
     try:
         return (yield)
     finally:
-        gc.collect()
-        gc.freeze()
         gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen_objects() -> None:
+    """Exempts what exists from garbage collection, so that it visits only what a module makes.
+
+    Tests collect garbage, and a forked child that visits all objects copies all their memory.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
