@@ -18,7 +18,8 @@ VENV ?= .venv
 # one more than there are cores: some tests wait for the end of a process
 PYTEST_ARGS ?= --numprocesses $(shell expr $$(nproc) + 1) --maxprocesses 4 --dist worksteal
 BIN = $(VENV)/bin
-PIP = $(BIN)/python -m pip --disable-pip-version-check install -qq
+# what is never imported is not compiled
+PIP = $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 BUILD_INPUTS = pyproject.toml setup.py $(wildcard sprintcache/*.pyx \
 	$(foreach end,pyx pxd pxi h c,sprintcache/*/*.$(end)))
 
