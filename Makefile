@@ -2,7 +2,7 @@
 # make test      linters, type checks and tests, in the same environment with the test extra
 # make docs      the documentation, in docs/_build/html
 # make bench     figures against numpy, h5py, kaldi_native_io, RETURNN and torch (installs these)
-# make size      time and memory of corpora of up to 10,000,000 segments; hours, 72 GB of disk
+# make size      time and memory of corpora of up to 10,000,000 segments; 25 min or more, 72 GB of disk
 # make sanitize  the tests of malformed input under address and undefined-behavior sanitizers
 # make soak      an hour of pools, datasets, loaders, archives: descriptors, threads, memory stay
 # make fuzz      fuzzers of all readers, FUZZ_SECONDS (60) each; needs clang

@@ -31,7 +31,7 @@ import harness
 import numpy as np
 from make_corpus import NOT_ALIGNED, Features, segments, write_corpus
 
-SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+SIZES = (1_000, 10_000, 100_000, 1_000_000, 2_450_000, 10_000_000)
 QUICK_SIZES = (300,)
 ARCHIVES = 100
 RESERVE = 12 << 30  # bytes of the disk that stay free
