@@ -44,16 +44,16 @@ def links(header: str, call: str, library: str) -> bool:
 
 def inflaters() -> tuple[list[tuple[str, str]], list[str]]:
     """Macros and libraries of the inflaters to build with; none means Python's zlib."""
-    found = []
+    libraries = []
     if INFLATE in (None, "libdeflate") and links(
         "libdeflate.h", "libdeflate_alloc_decompressor()", "deflate"
     ):
-        found.append(("SPRINTCACHE_LIBDEFLATE", "deflate"))
+        libraries.append(("SPRINTCACHE_LIBDEFLATE", "deflate"))
     if INFLATE != "python" and links("zlib.h", "crc32(0, 0, 0)", "z"):
-        found.append(("SPRINTCACHE_ZLIB", "z"))  # also with libdeflate: inflates only the head
-    if INFLATE == "libdeflate" and ("SPRINTCACHE_LIBDEFLATE", "deflate") not in found:
+        libraries.append(("SPRINTCACHE_ZLIB", "z"))  # also with libdeflate: inflates only the head
+    if INFLATE == "libdeflate" and ("SPRINTCACHE_LIBDEFLATE", "deflate") not in libraries:
         raise SystemExit("SPRINTCACHE_INFLATE=libdeflate, but libdeflate.h was not found")
-    return [(macro, "1") for macro, _ in found], [library for _, library in found]
+    return [(macro, "1") for macro, _ in libraries], [library for _, library in libraries]
 
 
 macros, libraries = inflaters()

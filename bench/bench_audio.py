@@ -79,8 +79,8 @@ def peers(module: Any, folder: Path, corpus: Path, samples: list[np.ndarray]) ->
     for name, read in readers.items():
         for seqs in batches(list(range(len(samples)))):
             for row, seq in zip(read(seqs), seqs, strict=True):
-                wanted = samples[seq] / np.float32(1 << 15)
-                harness.check_equal(name, paths[seq], row[: len(wanted)], wanted)
+                expected = samples[seq] / np.float32(1 << 15)
+                harness.check_equal(name, paths[seq], row[: len(expected)], expected)
 
     def peer(name: str, read: Callable[[list[int]], Any]) -> Peer:
         def plan(order: Order) -> Run:

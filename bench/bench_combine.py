@@ -72,14 +72,14 @@ def compare(module: ModuleType, sources: list[Path], rounds: int, seed: int) -> 
 def check(peer: Peer, path: Path, sources: list[Path]) -> None:
     """The entries of the sources stand in the new file, byte for byte."""
     peer.plan([0])()
-    found, at = path.read_bytes(), 9
+    contents, at = path.read_bytes(), 9
     for source in sources:
         data = source.read_bytes()
         entries = data[9 : int.from_bytes(data[-8:], "little")]
-        if found[at : at + len(entries)] != entries:
+        if contents[at : at + len(entries)] != entries:
             raise AssertionError(f"{peer.name}: not the bytes of {source.name}")
         at += len(entries)
-    if at != int.from_bytes(found[-8:], "little"):
+    if at != int.from_bytes(contents[-8:], "little"):
         raise AssertionError(f"{peer.name}: more than the entries of the sources")
 
 

@@ -202,9 +202,9 @@ def check_dataset(dataset: Any, corpus: Corpus) -> None:
         for row, i in enumerate(batch.tolist()):
             n = int(corpus.frames[i])
             name = corpus.names[i]
-            wanted = corpus.features[name], corpus.labels[i]
+            expected = corpus.features[name], corpus.labels[i]
             for (array, lengths), want, beyond in zip(
-                arrays.values(), wanted, (0, -1), strict=True
+                arrays.values(), expected, (0, -1), strict=True
             ):
                 check_equal("ours", name, array[row, :n], want)
                 assert lengths[row] == n

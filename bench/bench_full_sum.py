@@ -234,7 +234,7 @@ def ctc_row(torch: ModuleType, agreement: Agreement, problem: Problem) -> None:
         torch.tensor([len(labels) for labels in problem.targets]),
         reduction="none",
     )
-    (found,) = torch.autograd.grad(ours.sum(), logits)
+    (gradient,) = torch.autograd.grad(ours.sum(), logits)
     (expected,) = torch.autograd.grad(theirs.sum(), logits)
     agreement.add(
         "ctc_loss of PyTorch, float64",
@@ -242,7 +242,7 @@ def ctc_row(torch: ModuleType, agreement: Agreement, problem: Problem) -> None:
         ours.detach().numpy(),
         theirs.detach().numpy(),
         TOLERANCE,
-        float((found - expected).abs().max()),
+        float((gradient - expected).abs().max()),
     )
 
 
@@ -279,10 +279,10 @@ def k2_rows(
     seconds = []
     for name, problem in problems.items():
         ours = problem.automata.full_sum(problem.log_probs, problem.lengths)
-        found = k2_results(python, problem, folder, 3 if seconds else 7)
-        seconds = seconds or found["seconds"].tolist()
-        difference = float(np.abs(found["gradient"] + ours.posteriors).max())
-        agreement.add("k2, float64 sums", name, found["loss"], ours.loss, 1e-5, difference)
+        results = k2_results(python, problem, folder, 3 if seconds else 7)
+        seconds = seconds or results["seconds"].tolist()
+        difference = float(np.abs(results["gradient"] + ours.posteriors).max())
+        agreement.add("k2, float64 sums", name, results["loss"], ours.loss, 1e-5, difference)
     return seconds
 
 

@@ -71,14 +71,14 @@ def child(spec: dict[str, Any]) -> dict[str, Any]:
 
 def look_up(archive: Any, names: list[str]) -> float:
     """Seconds per name."""
-    found = 0
+    num_names = 0
     begin = time.perf_counter()
     for name in names:
         if name in archive:
-            found += 1
+            num_names += 1
     seconds = (time.perf_counter() - begin) / len(names)
-    if found != len(names):
-        raise AssertionError(f"{found} of {len(names)} names found")
+    if num_names != len(names):
+        raise AssertionError(f"{num_names} of {len(names)} names found")
     return seconds
 
 

@@ -68,9 +68,9 @@ def idle(module: Any, report: Report, args: Any, corpus: Corpus) -> None:
     for name, threads in (("ours", None), ("ours, 2 threads", 2)):
         loader = Loader(ours, sampler(), num_threads=threads)
         peers.append(Epochs(name, functools.partial(iter, loader)))
-    wanted = [list(seqs) for seqs in sampler()]
+    expected = [list(seqs) for seqs in sampler()]
     for peer in peers:
-        check(peer.name, peer.batches(), wanted, corpus)
+        check(peer.name, peer.batches(), expected, corpus)
     rounds = args.rounds or (3 if args.quick else 25)
     timings = measure([peer.peer() for peer in peers], corpus.frames, rounds, args.seed)
     report.timings("an epoch with an idle consumer", timings, "read_batch", 160)

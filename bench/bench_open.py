@@ -58,11 +58,11 @@ def child(spec: dict[str, Any]) -> dict[str, Any]:
             return sprintcache.open_archive(spec["path"], io=spec["peer"])
 
         def contains(archive: Any, some: list[str]) -> int:
-            found = 0
+            num_names = 0
             for name in some:
                 if name in archive:
-                    found += 1
-            return found
+                    num_names += 1
+            return num_names
 
         sprintcache.open_archive(spec["warm"], io=spec["peer"]).close()  # lazy imports are not ours
 
@@ -83,12 +83,12 @@ def child(spec: dict[str, Any]) -> dict[str, Any]:
         raise AssertionError(f"{entries} entries, want {spec['entries']}; first name: {first}")
     contains(archive, names)  # warm
     begin = time.perf_counter()
-    found = contains(archive, names)
+    num_names = contains(archive, names)
     middle = time.perf_counter()
     wrong = contains(archive, absent)
     end = time.perf_counter()
-    if found != len(names) or wrong:
-        raise AssertionError(f"{found} of {len(names)} names found, {wrong} that are not there")
+    if num_names != len(names) or wrong:
+        raise AssertionError(f"{num_names} of {len(names)} names found, {wrong} that are not there")
     result["in"] = (middle - begin) / len(names)
     result["absent"] = (end - middle) / len(names)
     if spec["peer"] != "returnn":

@@ -51,20 +51,20 @@ def datasets(corpus: Corpus, theirs: ModuleType, ours: ModuleType | None) -> lis
 
 
 def scripts(corpus: Corpus, kind: str, theirs: ModuleType, ours: ModuleType | None) -> list[Peer]:
-    found, peers = [], []
+    results, peers = [], []
     for name, module, limit in (("RETURNN", theirs, LIMIT), ("ours", ours, None)):
         if module is None:
             continue
         archive: Any = module.open_file_archive(corpus.data[READS[kind]]["filename"])
         labeling = corpus.data["classes"]["allophone_labeling"]
         archive.set_allophones(labeling["allophone_file"])
-        found.append([archive.read(entry, kind) for entry in corpus.names[:3]])
+        results.append([archive.read(entry, kind) for entry in corpus.names[:3]])
 
         def read(entry: str, archive: Any = archive) -> object:
             return archive.read(entry, kind)
 
         peers.append(reading(name, read, corpus, limit))
-    for entry, *items in zip(corpus.names, *found, strict=False):
+    for entry, *items in zip(corpus.names, *results, strict=False):
         arrays = [np.array(item if kind == "align" else item[1]) for item in items]
         for array in arrays:
             check_equal("ours", entry, array, arrays[0])

@@ -120,8 +120,8 @@ def script_peer(data: SegmentData, allophones: Path) -> list[Peer]:
     return [each_peer(data, "script", find, limit=5)]
 
 
-def check(data: SegmentData, peer: str, entry: int, found: Boundaries) -> None:
-    for got, want in zip(found, data.words(entry), strict=True):
+def check(data: SegmentData, peer: str, entry: int, actual: Boundaries) -> None:
+    for got, want in zip(actual, data.words(entry), strict=True):
         check_equal(peer, data.names[entry], np.asarray(got, np.int64), want)
 
 
@@ -145,8 +145,8 @@ def segmenter_peer(archive: Any, data: SegmentData, limit: int) -> Peer:
         lexicon.Lemma(("_".join(map(str, phones)),), (lexicon.Pronunciation(phones),))
         for phones in sorted(spoken)
     ]
-    found = lexicon.Lexicon(phonemes, [silence, *lemmas])
-    segmenter = Segmenter(allophones, found)
+    pronunciations = lexicon.Lexicon(phonemes, [silence, *lemmas])
+    segmenter = Segmenter(allophones, pronunciations)
     orthographies = {}
     for name in data.names[: 2 * limit]:
         words = segmenter.segment(archive.read_alignment(name), None, 0.01).words
@@ -173,8 +173,8 @@ def our_peers(module: ModuleType, data: SegmentData, limit: int) -> list[Peer]:
     archive = module.open_archive(str(data.path))
     names = data.names[:500]
     allophones = data.inventory.allophones
-    found = segment_archive(archive, allophones, "words", names)
-    for entry, (_, words) in enumerate(found):
+    segments = segment_archive(archive, allophones, "words", names)
+    for entry, (_, words) in enumerate(segments):
         check(data, "ours", entry, (words.start, words.end))
 
     def numpy_words(name: str) -> Boundaries:

@@ -97,8 +97,8 @@ def parts(batch: Any) -> tuple[Any, Any, Any]:
     return batch  # type: ignore[no-any-return]
 
 
-def check(name: str, batches: Any, wanted: list[list[int]], corpus: Corpus) -> None:
-    for batch, seqs in zip(batches, wanted, strict=True):
+def check(name: str, batches: Any, expected: list[list[int]], corpus: Corpus) -> None:
+    for batch, seqs in zip(batches, expected, strict=True):
         x, y, lengths = (part.numpy() for part in parts(batch))
         for row, seq in enumerate(seqs):
             n = int(lengths[row])
@@ -127,10 +127,10 @@ class Feeder:
         self.workers: list[int] = []
         self.cpu: list[float] = []
 
-    def start(self, corpus: Corpus, wanted: list[list[int]]) -> None:
+    def start(self, corpus: Corpus, expected: list[list[int]]) -> None:
         """The first epoch: starts the workers, checks the batches."""
         before = set(multiprocessing.active_children())
-        check(self.name, self.batches(), wanted, corpus)
+        check(self.name, self.batches(), expected, corpus)
         children = set(multiprocessing.active_children()) - before
         self.workers = [child.pid for child in children if child.pid]
 
@@ -175,8 +175,8 @@ def feeders(module: Any, corpus: Corpus, folder: Path) -> tuple[list[Feeder], li
         )
         return Feeder(f"{name}, {workers} workers", lambda: iter(loader))
 
-    found = [Feeder("read_batch", read_batch)]
-    found += [loading("ours", ours, collate, workers) for workers in (0, 2)]
+    feeding = [Feeder("read_batch", read_batch)]
+    feeding += [loading("ours", ours, collate, workers) for workers in (0, 2)]
     h5py = harness.optional("h5py")
     if h5py is not None:
         path = folder / "all.h5"
@@ -186,8 +186,8 @@ def feeders(module: Any, corpus: Corpus, folder: Path) -> tuple[list[Feeder], li
                 file.create_dataset(f"y{i}", data=corpus.labels[i])
         for name, whole in (("h5py", True), ("h5py items", False)):
             data = HdfDataset(path, len(corpus.names), whole)
-            found += [loading(name, data, pad_items, workers) for workers in (0, 2)]
-    return found, [list(seqs) for seqs in sampler()]
+            feeding += [loading(name, data, pad_items, workers) for workers in (0, 2)]
+    return feeding, [list(seqs) for seqs in sampler()]
 
 
 def epochs(module: Any, report: Report, args: Any, folder: Path) -> None:
@@ -195,16 +195,16 @@ def epochs(module: Any, report: Report, args: Any, folder: Path) -> None:
 
     torch.set_num_threads(1)
     corpus = Corpus(folder, 60 if args.quick else 1000, args.seed)
-    found, wanted = feeders(module, corpus, folder)
-    report.say(f"{len(corpus.names)} entries, {len(wanted)} batches an epoch")
-    for feeder in found:
-        feeder.start(corpus, wanted)
+    feeding, expected = feeders(module, corpus, folder)
+    report.say(f"{len(corpus.names)} entries, {len(expected)} batches an epoch")
+    for feeder in feeding:
+        feeder.start(corpus, expected)
     rounds = args.rounds or (3 if args.quick else 15)
-    timings = measure([feeder.peer() for feeder in found], corpus.frames, rounds, args.seed)
+    timings = measure([feeder.peer() for feeder in feeding], corpus.frames, rounds, args.seed)
     report.timings("an epoch, features and labels", timings, "read_batch", 160)
     per_frame = {
         feeder.name: statistics.median(feeder.cpu[1:]) / corpus.frames.sum() * 1e9
-        for feeder in found
+        for feeder in feeding
     }
     report.table(
         "processor time of training and workers",

@@ -90,12 +90,12 @@ def main() -> None:
     labeling = sprintcache.AllophoneLabeling(
         args.silence, args.allophones, state_tying_file=args.state_tying
     )
-    found = with_ray(args.features, args.alignments, labeling)
-    print(f"{found.frames} frames")
-    print("mean    ", np.array2string(found.mean, precision=3, max_line_width=100))
-    print("variance", np.array2string(found.variance, precision=3, max_line_width=100))
-    for label in np.argsort(-found.labels, kind="stable")[:5]:
-        print(f"label {label}: {found.labels[label]} frames")
+    statistics = with_ray(args.features, args.alignments, labeling)
+    print(f"{statistics.frames} frames")
+    print("mean    ", np.array2string(statistics.mean, precision=3, max_line_width=100))
+    print("variance", np.array2string(statistics.variance, precision=3, max_line_width=100))
+    for label in np.argsort(-statistics.labels, kind="stable")[:5]:
+        print(f"label {label}: {statistics.labels[label]} frames")
 
 
 if __name__ == "__main__":

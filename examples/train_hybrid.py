@@ -111,9 +111,9 @@ def train(epochs: int, workers: int = 0, seed: int = 1) -> Result:
         tags = list(archive.segments)
         parts = {"dev": tags[::6], "train": [tag for tag in tags if tag not in tags[::6]]}
         datasets = {}
-        for part, wanted in parts.items():
+        for part, names in parts.items():
             path = Path(folder, part)
-            path.write_text("".join(f"{tag}\n" for tag in wanted))
+            path.write_text("".join(f"{tag}\n" for tag in names))
             datasets[part] = open_dataset(path)
     loaders = {part: make_loader(dataset, workers) for part, dataset in datasets.items()}
     dim, labels = (datasets["train"].get_data_dim(key) for key in ("data", "classes"))

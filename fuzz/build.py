@@ -39,11 +39,11 @@ def libfuzzer(compiler: str) -> Path:
     folder = subprocess.run(
         [compiler, "-print-runtime-dir"], capture_output=True, text=True, check=True
     ).stdout.strip()
-    found = sorted(Path(folder).glob("libclang_rt.fuzzer_no_main*.a"))
-    found = [path for path in found if "i386" not in path.name]
-    if not found:
+    libraries = sorted(Path(folder).glob("libclang_rt.fuzzer_no_main*.a"))
+    libraries = [path for path in libraries if "i386" not in path.name]
+    if not libraries:
         raise SystemExit(f"no libFuzzer in {folder}: install clang and its compiler-rt")
-    return found[0]
+    return libraries[0]
 
 
 def has_header(compiler: str, header: str) -> bool:

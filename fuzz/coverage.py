@@ -23,12 +23,12 @@ MODULE = ROOT / "build" / "fuzz" / "fast" / "_reader.so"
 def symbols() -> dict[str, int]:
     """Addresses of the symbols of the module, from its beginning."""
     lines = subprocess.run(["nm", str(MODULE)], capture_output=True, text=True, check=True)
-    found = {}
+    addresses = {}
     for line in lines.stdout.splitlines():
         fields = line.split()
         if len(fields) == 3:
-            found[fields[2]] = int(fields[0], 16)
-    return found
+            addresses[fields[2]] = int(fields[0], 16)
+    return addresses
 
 
 def base() -> int:
@@ -42,8 +42,8 @@ def base() -> int:
 def lines_of(addresses: list[int]) -> list[tuple[str, str]]:
     """Function and line of each address."""
     command = ["addr2line", "-f", "-e", str(MODULE), *map(hex, addresses)]
-    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    return list(zip(found[::2], found[1::2], strict=True))
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return list(zip(lines[::2], lines[1::2], strict=True))
 
 
 def main() -> None:

@@ -55,10 +55,10 @@ def replay(target: str, build: str, corpus: Path | None) -> int:
     """Runs each input once; returns their number."""
     with tempfile.TemporaryDirectory(dir=memory()) as folder:
         check = check_of(target, build, Path(folder))
-        found = inputs(target, corpus)
-        for data in found:
+        contents = inputs(target, corpus)
+        for data in contents:
             check(data)
-    return len(found)
+    return len(contents)
 
 
 def memory() -> str | None:

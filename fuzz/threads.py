@@ -81,9 +81,9 @@ def main() -> None:
             {"sil{#+#}@i@f.0": 0, "a{b+c}@i.2": 7},
         ).ours
         for kind, io in product(KINDS, IOS):
-            place = folder / f"{kind} {io}"
-            place.mkdir()
-            path = write(place, kind)
+            subfolder = folder / f"{kind} {io}"
+            subfolder.mkdir()
+            path = write(subfolder, kind)
             for seed in range(ROUNDS):
                 total += read_and_close(path, io, labeling, seed)
     sys.stdout.write(f"threads: {total} reads of {len(KINDS)} kinds of archives\n")

@@ -218,22 +218,22 @@ class ExternSprintDataset(SprintDatasetBase):
         if seq_order is not None:
             return super().init_seq_order(epoch, seq_list, seq_order=seq_order)
         epoch = 1 if epoch is None else check_epoch(epoch)
-        wanted = None if seq_list is None else list(seq_list)
+        seq_tags = None if seq_list is None else list(seq_list)
         running = self._running
         if self.predefined_seq_list_order is None and self._is_complete():
             self._estimated_num_seqs = self.num_seqs
-        begun = epoch, wanted, self.ordering
+        begun = epoch, seq_tags, self.ordering
         if running.begun == begun and self._cache.is_untouched:
             return False
         running.end_epoch()
         cache = running.cache = self._new_cache()
-        super().init_seq_order(epoch, wanted)
-        if wanted is not None and not wanted:  # Sprint treats an empty list as none
+        super().init_seq_order(epoch, seq_tags)
+        if seq_tags is not None and not seq_tags:  # Sprint treats an empty list as none
             cache.begin(epoch)
             cache.finish()
         else:
-            ahead = running.take(epoch, None if wanted is not None else self.ordering)
-            running.read(self, ahead or self._start(epoch, wanted))
+            ahead = running.take(epoch, None if seq_tags is not None else self.ordering)
+            running.read(self, ahead or self._start(epoch, seq_tags))
         running.begun = begun  # an epoch whose start failed or was interrupted can be begun again
         return True
 

@@ -140,8 +140,8 @@ def test_signatures(name: str) -> None:
         value = getattr(value, part)
     parameters = inspect.signature(value).parameters.values()  # type: ignore[arg-type]
     bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
-    found = re.sub(r"prefetch=\d+", "prefetch=...", str(inspect.Signature(bare)))
-    assert found == f"({SIGNATURES[name]})"
+    actual = re.sub(r"prefetch=\d+", "prefetch=...", str(inspect.Signature(bare)))
+    assert actual == f"({SIGNATURES[name]})"
     assert value.__doc__
 
 

@@ -224,7 +224,7 @@ cdef void fuzz_alignment(const uint8_t *at, uint64_t size, uint8_t parameter, Wo
     cdef Fault f, g
     cdef Cursor c = cursor_over(at, size)
     cdef AlignmentHead head
-    cdef int64_t place = 0, items = -1, peeked = -1
+    cdef int64_t offset = 0, items = -1, peeked = -1
     cdef int code, peek_code
     cdef double start = 0, end = 0
     cdef uint32_t *times
@@ -243,7 +243,7 @@ cdef void fuzz_alignment(const uint8_t *at, uint64_t size, uint8_t parameter, Wo
     times = <uint32_t *>malloc(20 * items + 1)
     if times == NULL:
         return
-    code = only_alignment(&c, &place, &f)
+    code = only_alignment(&c, &offset, &f)
     if code == NO_FAULT:
         code = take_alignment(&c, &head, times, times + items, <float *>(times + 2 * items),
                               <uint32_t>items, &f)

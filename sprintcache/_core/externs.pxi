@@ -105,7 +105,7 @@ cdef extern from "system.h" nogil:
     int64_t fetch_add "sc_fetch_add"(int64_t *counter, int64_t change)
     bint count_in "sc_count_in"(int64_t *users)
     bint count_out "sc_count_out"(int64_t *users)
-    void *exchange "sc_exchange"(void **place, void *value)
+    void *exchange "sc_exchange"(void **address, void *value)
     int mark_once "sc_mark_once"(int *mark)
     void unmark "sc_unmark"(int *mark)
     uint32_t load_bits "sc_load_bits"(const uint32_t *bits)

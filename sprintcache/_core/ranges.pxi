@@ -19,26 +19,26 @@ cdef struct OneBlock:           # of an entry that consists of one block of numb
 
 cdef OneBlock find_block(const Payload *p) noexcept nogil:
     """The block that fills a payload of which the beginning is visible."""
-    cdef OneBlock found = OneBlock(NULL, 0, 0, 0)
+    cdef OneBlock result = OneBlock(NULL, 0, 0, 0)
     cdef Cursor c = cursor_over(p.at, p.visible)
     cdef BlockHead block
     cdef uint32_t dim = 0
     cdef uint64_t stride
     cdef Fault f
     if p.visible < 128:             # no head is longer
-        return found
+        return result
     c.end = p.at + p.size           # extents are compared with the whole
     if take_block(&c, &block, &f) != NO_FAULT or block.count == 0 or not is_numeric(block.type):
-        return found
-    found.head = <uint64_t>(c.at - p.at)
+        return result
+    result.head = <uint64_t>(c.at - p.at)
     if not peek_dim(&c, block.type, &dim):
-        return found
+        return result
     stride = frame_bytes(block.type, dim)
     if left(&c) % stride == 0 and left(&c) // stride == block.count:
-        found.type = block.type
-        found.frames = block.count
-        found.dim = dim
-    return found
+        result.type = block.type
+        result.frames = block.count
+        result.dim = dim
+    return result
 
 
 cdef int read_part(Source *s, uint64_t at, uint64_t size, Worker *w, Fault *f) noexcept nogil:

@@ -339,11 +339,11 @@ SCENARIOS: dict[str, Scenario] = {
 def contents(path: Path) -> Contents:
     """The entries of an archive with a valid table, by the reference; without damaged ones."""
     data = path.read_bytes()
-    found = {}
+    actual = {}
     for row in reference.read_table(data):
         with suppress(reference.RefError):
-            found[row.name.decode("utf-8", "surrogateescape")] = reference.payload(data, row)
-    return found
+            actual[row.name.decode("utf-8", "surrogateescape")] = reference.payload(data, row)
+    return actual
 
 
 def digest(path: Path) -> object:
@@ -360,15 +360,15 @@ def digest(path: Path) -> object:
         import h5py
 
         with h5py.File(path) as file:
-            found: dict[str, bytes] = {}
+            actual: dict[str, bytes] = {}
             file.visititems(
                 lambda name, node: (
-                    found.__setitem__(name, node[()].tobytes())
+                    actual.__setitem__(name, node[()].tobytes())
                     if isinstance(node, h5py.Dataset) and node.dtype.kind != "O"
                     else None
                 )
             )
-            return found
+            return actual
     return path.read_bytes()
 
 
@@ -380,20 +380,20 @@ def check_steps(
     What all states from `done` to `last` have is there; nothing is there that was in no state. With
     `torn`, entries that were not synced may have lost bytes.
     """
-    found = contents(path)
+    actual = contents(path)
     ever: dict[str, set[bytes]] = {}
     for state in states[: last + 1]:
         for name, data in state.items():
             ever.setdefault(name, set()).add(data)
-    for name, data in found.items():
+    for name, data in actual.items():
         if data not in ever.get(name, ()) and not (torn and name not in states[done]):
             return f"{name!r} was never {data[:40]!r}"
     near = states[done : last + 1]
     for name in near[0]:
-        if all(name in state for state in near) and found.get(name) not in [
+        if all(name in state for state in near) and actual.get(name) not in [
             state[name] for state in near
         ]:
-            return f"{name!r} is lost or old: {found.get(name, b'')[:40]!r}"
+            return f"{name!r} is lost or old: {actual.get(name, b'')[:40]!r}"
     return None
 
 

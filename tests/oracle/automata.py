@@ -200,11 +200,11 @@ def states_to_phones(model: Model) -> Machine:
     free = model.history_length == model.future_length == 0
     start = ((), (), "start", False)
 
-    def boundary(history: Any, future: Any, place: str, loose: bool) -> State:
-        state = (history, future, place, loose)
+    def boundary(history: Any, future: Any, position: str, loose: bool) -> State:
+        state = (history, future, position, loose)
         if state not in arcs:
             arcs[state] = []
-            if place == "end":
+            if position == "end":
                 target = start if free else boundary(history, future, "start", loose)
                 arcs[state].append((WORD_END, WORD_END, 0.0, target))
         return state
@@ -467,14 +467,14 @@ def with_blanks(
             continue
         if len(loops) > 1:
             raise RefusedError("two loops")
-        for place in range(len(arcs[state])):
-            label, _, w, target = arcs[state][place]
+        for arc_index in range(len(arcs[state])):
+            label, _, w, target = arcs[state][arc_index]
             if target == state or label == blank or w >= MAX:
                 continue
             new = len(arcs)
             arcs.append([(blank, None, 0.0, new), (label, None, w, target)])
             if loops and emission(label) == emission(loops[0]):
-                arcs[state][place] = (blank, None, 0.0, new)
+                arcs[state][arc_index] = (blank, None, 0.0, new)
             else:
                 arcs[state].append((blank, None, 0.0, new))
         if state in finals:

@@ -136,14 +136,14 @@ def same_members(ours: Any, expected: list[tuple[str, Any, Any]]) -> bool:
     """An aggregate is a Block, or a list of Blocks of one packet where datatypes are mixed."""
     if isinstance(ours, Block):
         times = [None] * len(ours.data) if ours.times is None else list(ours.times)
-        found = [(ours.datatype, *packet) for packet in zip(ours.data, times, strict=True)]
+        actual = [(ours.datatype, *packet) for packet in zip(ours.data, times, strict=True)]
     else:
-        found = [
+        actual = [
             (block.datatype, block.data[0], None if block.times is None else block.times[0])
             for block in ours
             if len(block.data) == 1
         ]
-    return len(found) == len(expected) and all(
+    return len(actual) == len(expected) and all(
         our_value[0] == theirs[0]
         and same_packet(our_value[0], our_value[1], theirs[1])
         and (
@@ -151,7 +151,7 @@ def same_members(ours: Any, expected: list[tuple[str, Any, Any]]) -> bool:
             if theirs[2] is None
             else same_numbers(our_value[2], np.array(theirs[2], np.float64))
         )
-        for our_value, theirs in zip(found, expected, strict=True)
+        for our_value, theirs in zip(actual, expected, strict=True)
     )
 
 
@@ -264,10 +264,10 @@ class Labeling:
         return cls(ours, tuple(allophones), tying)
 
     def labels(self, payload: bytes) -> Numbers:
-        found = reference.labels(payload, self.allophones, self.tying)
-        if max(found, default=0) > 0x7FFFFFFF:
+        actual = reference.labels(payload, self.allophones, self.tying)
+        if max(actual, default=0) > 0x7FFFFFFF:
             raise RefError("an emission id beyond int32")
-        return np.array(found, np.int32)
+        return np.array(actual, np.int32)
 
 
 def natural_packets(payload: bytes) -> bytes | list[RefBlock]:
@@ -365,15 +365,15 @@ def rows_of(data: bytes) -> list[reference.Row]:
             return reference.read_table(data)
         except RefError:
             pass
-    found = []
+    actual = []
     position = data.find(reference.START_TAG, reference.HEADER_SIZE)
     while position >= 0:
         row = reference.whole_entry_at(data, position)
         if row is not None and row.name:
-            found.append(row)
+            actual.append(row)
         resume = position + 1 if row is None else row.end - 3
         position = data.find(reference.START_TAG, resume)
-    return reference.first_of_each_name(found)
+    return reference.first_of_each_name(actual)
 
 
 @dataclass(frozen=True)

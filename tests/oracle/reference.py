@@ -102,9 +102,9 @@ class Cursor:
 
     def expect(self, expected: bytes, what: str) -> None:
         at = self.position
-        found = self.take(len(expected))
-        if found != expected:
-            raise RefError(f"{what} expected at {at}, found {found.hex()}")
+        actual = self.take(len(expected))
+        if actual != expected:
+            raise RefError(f"{what} expected at {at}, found {actual.hex()}")
 
     def numbers(self, code: str, count: int) -> list[Any]:
         size = struct.calcsize(f"<{code}")
@@ -175,12 +175,12 @@ def read_table(data: bytes) -> list[Row]:
     if not HEADER_SIZE <= table_position <= trailer:
         raise RefError(f"table position {table_position} in a file of {len(data)} bytes")
     cursor = Cursor(data[:trailer], table_position)
-    found = [read_row(cursor) for _ in range(cursor.u32())]
+    actual = [read_row(cursor) for _ in range(cursor.u32())]
     skip_empty_table(cursor, empty_position)
-    for row in found:
+    for row in actual:
         if row.start < HEADER_SIZE or row.end > table_position:
             raise RefError(f"entry {row.name!r} is not between header and table")
-    return first_of_each_name(found)
+    return first_of_each_name(actual)
 
 
 def read_row(cursor: Cursor) -> Row:
@@ -199,10 +199,10 @@ def skip_empty_table(cursor: Cursor, position: int) -> None:
         raise RefError(f"bytes left over after the tables at {cursor.position}")
 
 
-def first_of_each_name(found: Iterable[Row]) -> list[Row]:
+def first_of_each_name(actual: Iterable[Row]) -> list[Row]:
     """Of several entries with one name, Sprint knows the first (RASR's Core/FileArchive, 2.4)."""
     first: dict[bytes, Row] = {}
-    for row in found:
+    for row in actual:
         first.setdefault(row.name, row)
     return list(first.values())
 
@@ -213,7 +213,7 @@ def scan(data: bytes) -> list[Row]:
     RASR's Core/FileArchive scans too (2.6), but in steps of four bytes, and trusts more.
     """
     check_header(data)
-    found = []
+    actual = []
     position = data.find(START_TAG, HEADER_SIZE)
     while position >= 0:
         row = whole_entry_at(data, position)
@@ -221,9 +221,9 @@ def scan(data: bytes) -> list[Row]:
             position = data.find(START_TAG, position + 1)
         else:
             if row.name:  # an entry without a name is a hole
-                found.append(row)
+                actual.append(row)
             position = data.find(START_TAG, row.end)
-    return first_of_each_name(found)
+    return first_of_each_name(actual)
 
 
 def whole_entry_at(data: bytes, position: int) -> Row | None:
@@ -319,23 +319,23 @@ ONLY_TIMES = {"timestamp", "linear-filter-parameter"}
 
 def blocks(payload: bytes) -> list[RefBlock]:
     """All blocks of an entry, to its last byte (RASR's Flow/Cache, 6.1)."""
-    found = blocks_or_error(payload)
-    if isinstance(found, RefError):
-        raise found.with_traceback(None)
-    return found
+    actual = blocks_or_error(payload)
+    if isinstance(actual, RefError):
+        raise actual.with_traceback(None)
+    return actual
 
 
 @lru_cache(maxsize=8)  # tests ask six questions about each payload
 def blocks_or_error(payload: bytes) -> list[RefBlock] | RefError:
     """All blocks of an entry, or why they cannot be read."""
     cursor = Cursor(payload)
-    found = []
+    actual = []
     try:
         while not cursor.at_end():
-            found.append(read_block(cursor))
+            actual.append(read_block(cursor))
     except RefError as error:
         return error
-    return found
+    return actual
 
 
 def read_block(cursor: Cursor) -> RefBlock:
@@ -574,10 +574,10 @@ def features(payload: bytes) -> list[list[float]]:
 
 def labels(payload: bytes, allophones: Sequence[str], tying: Mapping[str, int]) -> list[int]:
     """One label per frame of an alignment that has one item per frame (7.3, 9)."""
-    found = blocks(payload)
-    packets = [packet for block in found for packet in block.packets]
+    actual = blocks(payload)
+    packets = [packet for block in actual for packet in block.packets]
     if len(packets) != 1 or not isinstance(packets[0], RefAlignment):
-        raise RefError(f"one alignment expected, found {[block.datatype for block in found]}")
+        raise RefError(f"one alignment expected, found {[block.datatype for block in actual]}")
     alignment = packets[0]
     if [time for time, _, _ in alignment.items] != list(range(len(alignment.items))):
         raise RefError("not one item for each frame")

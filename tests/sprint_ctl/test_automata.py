@@ -46,11 +46,11 @@ def sprint_automata() -> Automata:
         )
 
 
-def assert_equal(found: Automata, expected: Automata) -> None:
-    np.testing.assert_array_equal(found.edges, expected.edges)
-    np.testing.assert_array_equal(found.weights, expected.weights)
-    np.testing.assert_array_equal(found.start_end, expected.start_end)
-    assert found.tags == expected.tags
+def assert_equal(actual: Automata, expected: Automata) -> None:
+    np.testing.assert_array_equal(actual.edges, expected.edges)
+    np.testing.assert_array_equal(actual.weights, expected.weights)
+    np.testing.assert_array_equal(actual.start_end, expected.start_end)
+    assert actual.tags == expected.tags
 
 
 # ---- LibRASR: a stand-in with its names and its return layout ----------------------------------

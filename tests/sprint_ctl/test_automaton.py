@@ -48,10 +48,10 @@ WRONG: dict[str, tuple[list[Any], str]] = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_malformed_automata(name: str) -> None:
-    values, found = WRONG[name]
+    values, actual = WRONG[name]
     with pytest.raises(SprintAutomatonError) as caught:
         automaton_from_reply(values)
-    assert found in str(caught.value.found)
+    assert actual in str(caught.value.found)
 
 
 def test_paths_against_brute_force() -> None:

@@ -192,9 +192,9 @@ def test_segments_of_the_transcripts_reach_the_trainer(name: str, receiver: Rece
         else:
             assert np.array_equal(features, kwargs["features"])
             assert features.flags.f_contiguous
-        wanted = expected_targets(kwargs)
-        assert targets.keys() == wanted.keys()
-        for key, value in wanted.items():
+        expected = expected_targets(kwargs)
+        assert targets.keys() == expected.keys()
+        for key, value in expected.items():
             assert np.array_equal(targets[key], value)
 
 

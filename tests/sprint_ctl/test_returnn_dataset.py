@@ -50,11 +50,11 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
 
 def tags(dataset: Any, epoch: int = 1, **options: Any) -> list[str]:
     dataset.init_seq_order(epoch=epoch, **options)
-    found: list[str] = []
-    while dataset.is_less_than_num_seqs(len(found)):
-        dataset.load_seqs(len(found), len(found) + 1)
-        found.append(dataset.get_tag(len(found)))
-    return found
+    actual: list[str] = []
+    while dataset.is_less_than_num_seqs(len(actual)):
+        dataset.load_seqs(len(actual), len(actual) + 1)
+        actual.append(dataset.get_tag(len(actual)))
+    return actual
 
 
 def test_an_estimate_before_sprint_has_started() -> None:
@@ -81,11 +81,14 @@ def test_sequences_and_batches_of_returnn(make: Make) -> None:
             for part in batch.seqs:
                 dataset.load_seqs(part.seq_idx, part.seq_idx + 1)
                 tag = dataset.get_tag(part.seq_idx)
-                wanted = archive.read_features(tag)
-                assert np.array_equal(dataset.get_data(part.seq_idx, "data"), wanted)
+                expected = archive.read_features(tag)
+                assert np.array_equal(dataset.get_data(part.seq_idx, "data"), expected)
                 lengths = dataset.get_seq_length(part.seq_idx)
-                assert (lengths["data"], part.frame_length["data"]) == (len(wanted), len(wanted))
-                frames.append(len(wanted))
+                assert (lengths["data"], part.frame_length["data"]) == (
+                    len(expected),
+                    len(expected),
+                )
+                frames.append(len(expected))
                 seen.append(tag)
             assert len(frames) <= 5
             assert len(frames) == 1 or max(frames) * len(frames) <= 1200
@@ -111,8 +114,8 @@ def test_a_string_names_the_class(make: Make) -> None:
 def test_orders_of_returnn(make: Make) -> None:
     dataset = make(seq_ordering=lambda epoch, **_: ("reverse", "random")[epoch - 1])
     assert tags(dataset) == NAMES[::-1]
-    wanted = [NAMES[i] for i in np.random.RandomState(2).permutation(24)]
-    assert tags(dataset, 2) == wanted
+    expected = [NAMES[i] for i in np.random.RandomState(2).permutation(24)]
+    assert tags(dataset, 2) == expected
     assert tags(dataset, seq_list=NAMES[4:1:-1]) == NAMES[4:1:-1]
     with pytest.raises(NotImplementedError, match="no corpus index"):
         dataset.init_seq_order(epoch=1, seq_order=[1, 0])

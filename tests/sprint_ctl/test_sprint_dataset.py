@@ -272,8 +272,8 @@ def test_dimensions_and_first_epoch_come_from_one_start(make: Make, tmp_path: Pa
 
 def test_sequence_lists_are_delivered_exactly(make: Make, tmp_path: Path) -> None:
     dataset = make(SMALL, partition_epoch=2)
-    wanted = [NAMES[i] for i in (5, 3, 20)]
-    assert tags(dataset, 2, seq_list=wanted) == wanted
+    expected = [NAMES[i] for i in (5, 3, 20)]
+    assert tags(dataset, 2, seq_list=expected) == expected
     assert dataset.num_seqs == 3
     assert tags(dataset, 2, seq_list=[]) == []
     assert dataset.num_seqs == 0
@@ -524,12 +524,12 @@ def test_an_exception_in_our_module_reaches_the_trainer() -> None:
 
 
 def test_another_order_than_the_list_and_fewer_than_it(make: Make, tmp_path: Path) -> None:
-    wanted = NAMES[:3]
+    expected = NAMES[:3]
     (tmp_path / "other").write_text("\n".join([NAMES[0], NAMES[2], NAMES[1]]))
     other = stand_in_with(tmp_path / "sprint", corpus__segment_order=f"{tmp_path}/other")
     dataset = make(SMALL, executable=other)
-    dataset.init_seq_order(1, seq_list=wanted)
-    assert dataset.get_tag(0) == wanted[0]
+    dataset.init_seq_order(1, seq_list=expected)
+    assert dataset.get_tag(0) == expected[0]
     with pytest.raises(SprintProtocolError, match=f"expected '{NAMES[1]}' at 1"):
         dataset.get_tag(1)
     dataset = make(SMALL, f"--*.corpus.segments-to-skip={NAMES[1]}")

@@ -199,8 +199,8 @@ def test_a_batch_is_its_samples_padded(
     assert batch.shape == (len(seqs), max(lengths, default=0))
     assert batch.dtype == dtype
     for row, seq, length in zip(batch, seqs, lengths, strict=True):
-        wanted = joined()[seq]
-        assert np.array_equal(row[:length], wanted if dtype == "int16" else wanted / 32768)
+        expected = joined()[seq]
+        assert np.array_equal(row[:length], expected if dtype == "int16" else expected / 32768)
         assert not row[length:].any()
 
 

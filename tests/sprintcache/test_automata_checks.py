@@ -81,7 +81,7 @@ def test_real_automata(name: str) -> None:
     wrong = {finding.sequence for finding in findings if finding.is_error}
     without_path = {finding.sequence for finding in findings if finding.kind == "no path"}
     assert wrong - without_path == cyclic
-    found = {finding.kind for finding in findings if not finding.is_error}
+    actual = {finding.kind for finding in findings if not finding.is_error}
     expected = {
         "hmm": {"negative weights", "exit penalty", "doubled silence"},
         "ctc-units": set(),
@@ -90,7 +90,7 @@ def test_real_automata(name: str) -> None:
         "noise-optional": {"doubled silence", "parallel edges", "exit penalty", "negative weights"},
         "zero-weight": {"unreachable states", "dead states"},
     }
-    assert found >= expected[name]
+    assert actual >= expected[name]
     losses = automata.full_sum(
         np.zeros((500, len(automata), automata.num_labels)), [500] * len(automata)
     ).loss

@@ -47,12 +47,12 @@ REFUSED_AS_A_WHOLE = {
 def configurations() -> list[tuple[str, Path]]:
     """Those that are here, then the others of the whole set where there is one."""
     names = {path.stem for path in HERE.glob("*.npz")}
-    found = [(name, HERE) for name in sorted(names)]
+    actual = [(name, HERE) for name in sorted(names)]
     folder = full_data()
     if folder is not None and (folder / "automata").is_dir():
         others = {path.stem for path in (folder / "automata").glob("*.npz")} - names
-        found += [(name, folder / "automata") for name in sorted(others)]
-    return found
+        actual += [(name, folder / "automata") for name in sorted(others)]
+    return actual
 
 
 def load(name: str, folder: Path = HERE) -> dict[str, Any]:
@@ -62,11 +62,11 @@ def load(name: str, folder: Path = HERE) -> dict[str, Any]:
 
 def pairs(name: str, folder: Path) -> dict[str, str]:
     """The configuration as pairs; what is gzipped here is named so."""
-    found = {}
+    actual = {}
     for key, value in load(name, folder)["config"].tolist():
         zipped = "/" in value and (folder / f"{value}.gz").is_file()
-        found[f"*.{key}"] = f"{value}.gz" if zipped else value
-    return found
+        actual[f"*.{key}"] = f"{value}.gz" if zipped else value
+    return actual
 
 
 def builder(name: str, folder: Path = HERE, **changes: str) -> AutomatonBuilder:
@@ -104,11 +104,11 @@ def test_automata_are_those_of_the_real_exporter(name: str, folder: Path) -> Non
     expected = Automata.from_edges(
         real["edges"], real["weights"], real["start_end"], real["states"], None, None, tags
     )[sound.tolist()]
-    found = ours.build_segments([tags[i] for i in sound])
-    np.testing.assert_array_equal(found.start_end, expected.start_end)
-    np.testing.assert_array_equal(found.edges, expected.edges)
-    np.testing.assert_allclose(found.weights, expected.weights, rtol=0, atol=1e-6)
-    assert symbols(found) == real["state_symbols"][expected.states].tolist()
+    actual = ours.build_segments([tags[i] for i in sound])
+    np.testing.assert_array_equal(actual.start_end, expected.start_end)
+    np.testing.assert_array_equal(actual.edges, expected.edges)
+    np.testing.assert_allclose(actual.weights, expected.weights, rtol=0, atol=1e-6)
+    assert symbols(actual) == real["state_symbols"][expected.states].tolist()
 
 
 def test_a_refusal_says_which_word_and_why() -> None:
@@ -139,9 +139,9 @@ def test_edges_know_their_words() -> None:
     assert {words[edge] for edge in range(len(words))} == {("[SILENCE]",), ("moon",), ("a",)}
     shared = builder("variants-s1-normalized-sequence").build(["new york"]).words
     assert shared is not None
-    found = {shared[edge] for edge in range(len(shared))}
+    actual = {shared[edge] for edge in range(len(shared))}
     # the end of "york" is also that of the lemma "new york"
-    assert found == {("[SILENCE]",), ("new",), ("york",), ("new york",), ("york", "new york")}
+    assert actual == {("[SILENCE]",), ("new",), ("york",), ("new york",), ("york", "new york")}
     homophones = builder("variants").build(["eye i"]).words
     assert homophones is not None
     assert ("eye",) in {homophones[edge] for edge in range(len(homophones))}
@@ -169,8 +169,8 @@ def test_a_builder_survives_pickling_and_serves_threads() -> None:
     expected = ours.build(texts)
     np.testing.assert_array_equal(copy.build(texts).weights, expected.weights)
     with ThreadPoolExecutor(4) as pool:
-        for found in pool.map(lambda _: ours.build(texts), range(16)):
-            np.testing.assert_array_equal(found.edges, expected.edges)
+        for actual in pool.map(lambda _: ours.build(texts), range(16)):
+            np.testing.assert_array_equal(actual.edges, expected.edges)
     for text, graph in zip(texts, ours.acceptors(texts, num_threads=3), strict=True):
         np.testing.assert_array_equal(graph.arc_weight, ours.acceptor(text).arc_weight)
 
@@ -233,7 +233,7 @@ def test_an_acceptor_has_the_paths_of_the_automaton(name: str) -> None:
 def test_an_acceptor_names_pronunciations_and_words() -> None:
     ours = builder("variants")
     graph = ours.acceptor("new york city")
-    found = set()
+    actual = set()
     for arc in np.flatnonzero(graph.arc_pronunciation >= 0):
         lemma, phon = ours.pronunciations[graph.arc_pronunciation[arc]]
         first, stop = graph.arc_words[:, arc].tolist()
@@ -241,8 +241,8 @@ def test_an_acceptor_names_pronunciations_and_words() -> None:
         assert ours.state_symbols[graph.arc_label[arc]].startswith(
             ours.lexicon.symbols(phon.phones[:1])
         )
-        found.add(lemma.symbol)
-    assert found >= {"[SILENCE]", "new", "york", "city", "new york", "york city", "new york city"}
+        actual.add(lemma.symbol)
+    assert actual >= {"[SILENCE]", "new", "york", "city", "new york", "york city", "new york city"}
     assert (graph.arc_words[:, graph.arc_pronunciation < 0] == -1).all()
 
 
@@ -319,9 +319,9 @@ def test_keywords_say_the_same_as_a_configuration() -> None:
     )
     tags = load("hmm")["tags"].tolist()
     expected = builder("hmm").build_segments(tags)
-    found = ours.build_segments(tags)
-    np.testing.assert_array_equal(found.edges, expected.edges)
-    np.testing.assert_array_equal(found.weights, expected.weights)
+    actual = ours.build_segments(tags)
+    np.testing.assert_array_equal(actual.edges, expected.edges)
+    np.testing.assert_array_equal(actual.weights, expected.weights)
     with pytest.raises(ValueError, match="give transitions or scale, not both"):
         AutomatonBuilder(ours.lexicon, transitions=Transitions(), transition_scale=1.0)
     with pytest.raises(ValueError, match="applicator"):
@@ -344,8 +344,8 @@ def test_labels_of_dense_tyings(kind: str, classes: str) -> None:
     num_sides = {"no-tying-dense": 2, "diphone-dense": 1, "monophone-dense": 0}[kind]
     assert ours.num_labels == num_phones * 3 * num_classes * num_phones**num_sides
     for state in range(3):
-        found = ours.label_table[state].tolist()
-        for label, allophone in zip(found, ours.alphabet.allophones, strict=True):
+        actual = ours.label_table[state].tolist()
+        for label, allophone in zip(actual, ours.alphabet.allophones, strict=True):
             sides = [allophone.history[:1] or (0,), allophone.future[:1] or (0,)]
             expected = 3 * allophone.phone + state
             expected *= num_classes
@@ -406,9 +406,9 @@ def test_a_vocabulary_of_labels(tmp_path: Path) -> None:
     file = tmp_path / "vocab.txt"
     file.write_text("the\ncat\n\nsat\n")
     ours = AutomatonBuilder(f"vocab-text:{file}", states_per_phone=1)
-    found = ours.build(["cat sat"])
-    assert set(symbols(found)) == {"cat{#+#}@i@f.0", "sat{#+#}@i@f.0"}
-    assert found.num_labels == 3
+    actual = ours.build(["cat sat"])
+    assert set(symbols(actual)) == {"cat{#+#}@i@f.0", "sat{#+#}@i@f.0"}
+    assert actual.num_labels == 3
     with pytest.raises(AutomatonError, match="'dog' is not in the lexicon"):
         ours.build(["dog"])
 
@@ -568,13 +568,13 @@ def check_text(
             ours.build([text])
         return
     automata = ours.build([text])
-    found = list(zip(*automata.edges[:3].tolist(), automata.weights.tolist(), strict=True))
+    actual = list(zip(*automata.edges[:3].tolist(), automata.weights.tolist(), strict=True))
     assert int(automata.start_end[1, 0]) + 1 == num_states, (text, parameters)
-    assert [edge[:2] for edge in found] == [edge[:2] for edge in expected], (text, parameters)
+    assert [edge[:2] for edge in actual] == [edge[:2] for edge in expected], (text, parameters)
     if parameters["topology"] == "rna":  # std::sort leaves parallel edges in any order
-        found.sort()
+        actual.sort()
         expected.sort()
-    for edge, rule in zip(found, expected, strict=True):
+    for edge, rule in zip(actual, expected, strict=True):
         assert edge[:3] == rule[:3], (text, parameters)
         assert edge[3] == rule[3] or abs(edge[3] - rule[3]) < 1e-5, (text, parameters)
 

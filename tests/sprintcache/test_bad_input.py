@@ -674,11 +674,11 @@ def test_false_sizes(scratch: Path) -> None:
         env={**os.environ, "PYTHONPATH": paths},
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["unexpected"] == []
-    assert found["grown"] < GROWTH
-    assert found["files"] == len(archives)
-    assert found["refused"] > 10 * len(archives)
+    actual = json.loads(done.stdout)
+    assert actual["unexpected"] == []
+    assert actual["grown"] < GROWTH
+    assert actual["files"] == len(archives)
+    assert actual["refused"] > 10 * len(archives)
 
 
 def read_lies(folder: Path) -> dict[str, object]:

@@ -207,17 +207,17 @@ def test_entries_by_number_into_memory_made_to_measure(
         features = [name for name in names if name[0] == "f" and len(FEATURES[name]) < 99]
         some = [features[4], features[0], features[4]]
         numbers = np.array([names.index(name) for name in some])
-        wanted = archive.read_features_batch(some)
-        found = archive.read_features_batch(numbers, out)
-        assert all(map(np.array_equal, found, wanted))
-        assert np.shares_memory(found[0], room[3])
+        expected = archive.read_features_batch(some)
+        actual = archive.read_features_batch(numbers, out)
+        assert all(map(np.array_equal, actual, expected))
+        assert np.shares_memory(actual[0], room[3])
         assert numbers.tolist() == [names.index(name) for name in some]
         numbers = np.array([names.index("l3"), names.index("l0")], np.uint32)
         for mode in ("error", "map"):
-            wanted = archive.read_labels_batch(["l3", "l0"], labeling.ours, 5)
-            found = archive.read_labels_batch(numbers, labeling.ours, 5, out, 1, mode)
-            assert all(map(np.array_equal, found, wanted))
-            assert np.shares_memory(found[0], room[2])
+            expected = archive.read_labels_batch(["l3", "l0"], labeling.ours, 5)
+            actual = archive.read_labels_batch(numbers, labeling.ours, 5, out, 1, mode)
+            assert all(map(np.array_equal, actual, expected))
+            assert np.shares_memory(actual[0], room[2])
         for number in (-1, len(names)):
             with pytest.raises(IndexError, match=f"segment {number} of {len(names)}"):
                 archive.read_features_batch(np.array([0, number]))
@@ -263,19 +263,19 @@ def with_refusals(items: Iterator[tuple[str, Array]]) -> Iterator[tuple[str, Any
 
 def arrays_that_do_not_fit(shape: tuple[int, ...], dtype: Any) -> list[Array]:
     """Too small in each direction, another dtype, another order, one dimension more or less."""
-    found = [
+    actual = [
         np.full((*shape[:at], size - 1, *shape[at + 1 :]), 9, dtype)
         for at, size in enumerate(shape)
     ]
-    found.append(np.full(shape, 9, np.float64))
-    found.append(np.full(shape, 9, np.dtype(dtype).newbyteorder(">")))
-    found.append(np.full(shape, 9, dtype, order="F"))
-    found.append(np.full((*shape, 1), 9, dtype))
-    found.append(np.full(shape[1:], 9, dtype))
-    found.append(np.full((*shape[:-1], 2 * shape[-1]), 9, dtype)[..., ::2])
-    found.append(np.full(shape, 9, dtype))
-    found[-1].flags.writeable = False
-    return found
+    actual.append(np.full(shape, 9, np.float64))
+    actual.append(np.full(shape, 9, np.dtype(dtype).newbyteorder(">")))
+    actual.append(np.full(shape, 9, dtype, order="F"))
+    actual.append(np.full((*shape, 1), 9, dtype))
+    actual.append(np.full(shape[1:], 9, dtype))
+    actual.append(np.full((*shape[:-1], 2 * shape[-1]), 9, dtype)[..., ::2])
+    actual.append(np.full(shape, 9, dtype))
+    actual[-1].flags.writeable = False
+    return actual
 
 
 @pytest.mark.parametrize("at", range(10))

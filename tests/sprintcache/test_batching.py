@@ -52,8 +52,8 @@ def test_batches_are_the_longest_stretches_that_fit(
     batches = make_batches(order, lengths, **limits, **ranges)
     assert [batch.tolist() for batch in batches] == greedy(order, lengths, {**limits, **ranges})
     if "max_frames" not in limits:
-        wanted = greedy(order, lengths, {**limits, "min_seq_length": 0})
-        assert [b.tolist() for b in make_batches(order, **limits)] == wanted
+        expected = greedy(order, lengths, {**limits, "min_seq_length": 0})
+        assert [b.tolist() for b in make_batches(order, **limits)] == expected
 
 
 @given(
@@ -75,12 +75,12 @@ def test_with_buckets(
     used = [lengths[seq] for seq in in_range(order, lengths, limits)]
     bounds = bucket_bounds(used, buckets).tolist() if isinstance(buckets, int) else buckets
     of = [sum(bound < length for bound in bounds) for length in lengths]
-    wanted = []
+    expected = []
     for bucket in range(len(bounds) + 1):
-        wanted += greedy([i for i in order if of[i] == bucket], lengths, limits)
-    wanted.sort(key=lambda batch: order.index(batch[-1]))
+        expected += greedy([i for i in order if of[i] == bucket], lengths, limits)
+    expected.sort(key=lambda batch: order.index(batch[-1]))
     batches = make_batches(order, lengths, buckets=buckets, **limits)
-    assert [batch.tolist() for batch in batches] == wanted
+    assert [batch.tolist() for batch in batches] == expected
     assert batches.order.dtype == batches.offsets.dtype == np.int64
 
 
@@ -116,8 +116,8 @@ def test_lengths_of_many_chunks_and_more_than_16_bits() -> None:
     lengths = np.random.default_rng(4).integers(1, 200_000, 10_000)
     batches = make_batches(range(10_000), lengths, max_frames=400_000)
     limits = {"max_frames": 400_000, "max_seq_length": 200_000}
-    wanted = greedy(list(range(10_000)), lengths.tolist(), limits)
-    assert [batch.tolist() for batch in batches] == wanted
+    expected = greedy(list(range(10_000)), lengths.tolist(), limits)
+    assert [batch.tolist() for batch in batches] == expected
 
 
 def test_the_number_of_bounds_is_limited() -> None:
@@ -130,15 +130,15 @@ def test_the_number_of_bounds_is_limited() -> None:
             make_batches(order, lengths, max_seqs=3, buckets=buckets)
 
 
-@given(lengths=LENGTHS, wanted=st.integers(1, 6))
-def test_bounds_share_the_frames(lengths: list[int], wanted: int) -> None:
-    bounds = bucket_bounds(lengths, wanted)
-    assert len(bounds) < wanted
+@given(lengths=LENGTHS, num_buckets=st.integers(1, 6))
+def test_bounds_share_the_frames(lengths: list[int], num_buckets: int) -> None:
+    bounds = bucket_bounds(lengths, num_buckets)
+    assert len(bounds) < num_buckets
     assert np.all(bounds[1:] > bounds[:-1])
     parts = np.bincount(np.searchsorted(bounds, lengths), lengths, len(bounds) + 1)
     # a bucket has more than its share by one sequence, or by those of one length
     most = max((n * lengths.count(n) for n in lengths), default=0)
-    assert max(parts) <= sum(lengths) / wanted + most
+    assert max(parts) <= sum(lengths) / num_buckets + most
     assert not len(bounds) or np.all(np.bincount(np.searchsorted(bounds, lengths)) > 0)
 
 

@@ -59,10 +59,10 @@ def test_the_real_corpus() -> None:
     """Names and orthographies are those that the real Sprint gave to Python."""
     with gzip.open(DATA / "transcripts" / "control-iterate-corpus-no-features.jsonl.gz") as file:
         calls = [json.loads(line) for line in file]
-    found = Corpus(REAL)
-    segments = {segment.name: segment for segment in found}
+    actual = Corpus(REAL)
+    segments = {segment.name: segment for segment in actual}
     (order,) = (line["kwargs"] for line in calls if line["call"] == "getSegmentList")
-    assert found.name == order["corpusName"]
+    assert actual.name == order["corpusName"]
     assert list(segments) == order["segmentList"]
     for line in calls:
         if line["call"] == "control.process_segment":
@@ -71,16 +71,16 @@ def test_the_real_corpus() -> None:
             assert segment.speaker == line["kwargs"]["speaker_name"]
             assert (segment.start, segment.end) == (0.0, float("inf"))
     assert [segments[f"espeak/rec0{n}/1"].gender for n in ("01", "15")] == ["male", "female"]
-    assert list(found) == list(found)
+    assert list(actual) == list(actual)
 
 
 def test_names_defaults_and_includes(tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "more.xml.gz").write_bytes(gzip.compress(INCLUDED.encode()))
-    found = list(corpus(tmp_path, NESTED))
+    actual = list(corpus(tmp_path, NESTED))
     inf = float("inf")
     r1, t = ("c/r1", "a/r1.wav"), ("c/s/t/r1", "r1.wav")
-    assert found == [
+    assert actual == [
         Segment("c/r1/1", "gr\xfcn [breath] ist", None, "male", 0.5, 2.0, 0, *r1),
         Segment("c/r1/2", "", "anna", "female", 2.0, inf, 1, *r1),
         Segment("c/r1/3", None, None, "male", 0.0, inf, 0, *r1),
@@ -91,7 +91,7 @@ def test_names_defaults_and_includes(tmp_path: Path) -> None:
         Segment("c/s/r9/1", None, "anna", "female", 0.0, inf, 0, "c/s/r9", "b"),
         Segment("c/r2/1", None, None, "male", 0.0, inf, 0, "c/r2", None),
     ]
-    assert found[0].short_name == "1"
+    assert actual[0].short_name == "1"
 
 
 def test_an_unnamed_segment_evades_a_taken_name(tmp_path: Path) -> None:
@@ -139,9 +139,9 @@ def test_bad_corpora(text: str, error: type[Exception], message: str, tmp_path: 
 def test_missing_files(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Corpus(tmp_path / "none")
-    found = corpus(tmp_path, '<corpus name="c"><include file="none"/></corpus>')
+    actual = corpus(tmp_path, '<corpus name="c"><include file="none"/></corpus>')
     with pytest.raises(FileNotFoundError, match="none"):
-        list(found)
+        list(actual)
 
 
 def test_cut_and_damaged_gzip_files(tmp_path: Path) -> None:
@@ -155,12 +155,12 @@ def test_cut_and_damaged_gzip_files(tmp_path: Path) -> None:
         list(Corpus(path))
 
 
-@given(place=st.integers(0, 5000), byte=st.integers(0, 255))
+@given(offset=st.integers(0, 5000), byte=st.integers(0, 255))
 def test_any_changed_byte_gives_segments_or_a_typed_error(
-    tmp_path_factory: pytest.TempPathFactory, place: int, byte: int
+    tmp_path_factory: pytest.TempPathFactory, offset: int, byte: int
 ) -> None:
     data = bytearray(gzip.decompress(REAL.read_bytes()))
-    data[place % len(data)] = byte
+    data[offset % len(data)] = byte
     path = tmp_path_factory.getbasetemp() / "changed.xml"
     path.write_bytes(data)
     try:
@@ -173,10 +173,10 @@ def test_any_changed_byte_gives_segments_or_a_typed_error(
 def test_a_long_corpus_is_read_in_constant_memory(tmp_path: Path) -> None:
     recording = '<recording name="r{}">' + "<segment><orth>a b</orth></segment>" * 50
     text = "".join(recording.format(n) + "</recording>" for n in range(400))
-    found = corpus(tmp_path, f'<corpus name="c">{text}</corpus>')
+    actual = corpus(tmp_path, f'<corpus name="c">{text}</corpus>')
     tracemalloc.start()
     try:
-        assert sum(1 for _ in found) == 20000
+        assert sum(1 for _ in actual) == 20000
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
@@ -193,8 +193,8 @@ def test_files_that_include_each_other_many_times(tmp_path: Path) -> None:
     for i in range(1200):
         (tmp_path / f"part{i}.xml").write_text(part.format(i))
     includes = "".join(f'<include file="part{i}.xml"/>' for i in range(1200))
-    found = corpus(tmp_path, f'<corpus name="c">{includes}</corpus>')
-    assert [segment.name for segment in found] == [f"c/{i}/1" for i in range(1200)]
+    actual = corpus(tmp_path, f'<corpus name="c">{includes}</corpus>')
+    assert [segment.name for segment in actual] == [f"c/{i}/1" for i in range(1200)]
 
 
 @pytest.mark.parametrize(

@@ -275,8 +275,8 @@ def test_the_index_is_never_written_and_never_trusted(scratch: Path, kind: str) 
             "in_b": b"2",
         }
         places = {name: archive.entry(name).archive_path for name in archive}
-        found = bundle.index_problem(str(path), set(archive), places)
-    assert found is None if problem is None else problem in (found or "")
+        actual = bundle.index_problem(str(path), set(archive), places)
+    assert actual is None if problem is None else problem in (actual or "")
     after = {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in scratch.iterdir()}
     assert after == before
     index.unlink()

@@ -76,10 +76,10 @@ splices = st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(1, 5))
 @given(st.integers(1, 12), splices)
 def test_splicing(count: int, splice: tuple[int, int, int]) -> None:
     frames = np.random.default_rng(count).standard_normal((count, 2)).astype(np.float32)
-    wanted = spliced_slowly(frames, *splice)
-    np.testing.assert_array_equal(spliced(frames, Splice(*splice)), wanted)
+    expected = spliced_slowly(frames, *splice)
+    np.testing.assert_array_equal(spliced(frames, Splice(*splice)), expected)
     both = spliced(np.stack([frames, 2 * frames]), Splice(*splice))
-    np.testing.assert_array_equal(both, [wanted, 2 * wanted])
+    np.testing.assert_array_equal(both, [expected, 2 * expected])
 
 
 def chunks_slowly(size: int, step: int, min_size: int) -> list[tuple[int, int, int]]:
@@ -118,20 +118,20 @@ def test_chunks_are_slices(
     size, step, left, right = size * unit, step * unit, left * unit, right * unit
     min_size = min(min_size, size)
     source = open_dataset(folder, factor)
-    wanted = chunks_slowly(size, step, min_size)
+    expected = chunks_slowly(size, step, min_size)
     dataset = ChunkedDataset(
         source, size, step, left=left, right=right, splice=splice, min_size=min_size
     )
-    assert dataset.get_total_num_seqs() == len(wanted)
-    names = [f"s{seq}[{start}:{stop}]" for seq, start, stop in wanted]
+    assert dataset.get_total_num_seqs() == len(expected)
+    names = [f"s{seq}[{start}:{stop}]" for seq, start, stop in expected]
     assert list(dataset.get_all_tags()) == dataset.get_all_tags()[:] == names
     buffers = BatchBuffers() if reuse else None
-    order = np.random.default_rng(0).permutation(len(wanted))[:9]
+    order = np.random.default_rng(0).permutation(len(expected))[:9]
     batch = dataset.read_batch(order, buffers=buffers)
     x, lengths = batch["data"]
     assert lengths.tolist() == dataset.get_lengths()[order].tolist()
     for row, number in enumerate(order.tolist()):
-        seq, start, stop = wanted[number]
+        seq, start, stop = expected[number]
         far = 200  # zeros beyond the ends
         padded = np.pad(features_of(seq), ((far, far), (0, 0)))
         frames = [
@@ -167,9 +167,9 @@ def test_filters_and_trimming(folder: Path, tmp_path: Path) -> None:
     sampler = BatchSampler(len(dataset.get_all_tags()), chosen=dataset.chosen, max_seqs=99)
     ((*seqs,),) = sampler
     batch = dataset.read_batch(sorted(seqs))
-    wanted = [(1, 0, 4), (1, 4, 5), *((2, t, t + 4) for t in range(0, 28, 4))]
-    assert dataset.get_tags(sorted(seqs)) == [f"s{s}[{a}:{b}]" for s, a, b in wanted]
-    for row, (seq, start, stop) in enumerate(wanted):
+    expected = [(1, 0, 4), (1, 4, 5), *((2, t, t + 4) for t in range(0, 28, 4))]
+    assert dataset.get_tags(sorted(seqs)) == [f"s{s}[{a}:{b}]" for s, a, b in expected]
+    for row, (seq, start, stop) in enumerate(expected):
         shared = {1: 5, 2: 28}[seq]
         frames = np.pad(features_of(seq)[:shared], ((0, 1), (0, 0)))[start : stop + 1]
         np.testing.assert_array_equal(batch["data"][0][row, : len(frames)], frames)
@@ -222,18 +222,18 @@ def test_packed_batches(folder: Path, seqs: list[int], gap: int, align: int, reu
         ("speaker", [np.full((1, 2), seq, np.float32) for seq in seqs], gap, 0),
     ):
         values, offsets, lengths = batch[key]
-        wanted = []
+        expected = []
         for row in rows:
             size = len(row) + own_gap
             size += -size % align
             part = np.full((size, *row.shape[1:]), fill, row.dtype)
             part[: len(row)] = row
-            wanted.append(part)
-        np.testing.assert_array_equal(values, np.concatenate(wanted))
+            expected.append(part)
+        np.testing.assert_array_equal(values, np.concatenate(expected))
         assert values.dtype == rows[0].dtype
         assert lengths.tolist() == [len(row) for row in rows]
         assert offsets is not None
-        assert offsets.tolist() == [0, *np.cumsum([len(part) for part in wanted])]
+        assert offsets.tolist() == [0, *np.cumsum([len(part) for part in expected])]
     mixed = source.read_packed(seqs, packing={"per_key": {"data": {"packed": False}}})
     padded = source.read_batch(seqs)
     assert mixed["data"].offsets is None
@@ -321,7 +321,7 @@ def test_chunks_are_resumed_exactly(
     for rank in range(ranks):
         options = {"max_frames": 30, "rank": rank, "world_size": ranks, "remainder": "drop"}
         alone = TorchSampler(dataset, **options)  # type: ignore[arg-type]
-        wanted = list(chain.from_iterable(alone for _ in range(2)))
+        expected = list(chain.from_iterable(alone for _ in range(2)))
         state = TorchSampler(dataset, **options).state_dict()  # type: ignore[arg-type]
         done = []
         for kind, stop in [*plan, ("threads", 99)]:
@@ -336,7 +336,7 @@ def test_chunks_are_resumed_exactly(
                 done.append(batch.tags)
                 state = batch.state
         names = dataset.dataset.get_all_tags()
-        assert done == [[names[n] for n in seqs] for seqs in wanted[: len(done)]]
+        assert done == [[names[n] for n in seqs] for seqs in expected[: len(done)]]
         seen += chain.from_iterable(done)
     assert len(seen) == len(set(seen))
     if ranks == 1:
@@ -355,7 +355,7 @@ def test_packed_tensors(folder: Path) -> None:
     packed = {"per_key": {"classes": {"gap": 3}, "speaker": {"packed": False}}}
     dataset = MapDataset(open_dataset(folder), packed=packed)
     sampler = TorchSampler(dataset, max_packed_frames=40)
-    wanted = [list(seqs) for seqs in sampler]
+    expected = [list(seqs) for seqs in sampler]
     workers = DataLoader(
         dataset, batch_sampler=TorchSampler(dataset, max_packed_frames=40), collate_fn=collate,
         num_workers=1, multiprocessing_context="fork", timeout=60,
@@ -363,8 +363,8 @@ def test_packed_tensors(folder: Path) -> None:
     threads = Loader(dataset, TorchSampler(dataset, max_packed_frames=40))
     for batches in (workers, threads):
         got = list(batches)
-        assert [[int(tag[1:]) for tag in batch.tags] for batch in got] == wanted
-        for batch, seqs in zip(got, wanted, strict=True):
+        assert [[int(tag[1:]) for tag in batch.tags] for batch in got] == expected
+        for batch, seqs in zip(got, expected, strict=True):
             assert isinstance(batch, PackedBatch)
             rows = [features_of(seq) for seq in seqs]
             np.testing.assert_array_equal(batch.data["data"].numpy(), np.concatenate(rows))

@@ -537,11 +537,11 @@ def test_extract_stays_below_its_folder(run: Run, tmp_path: Path) -> None:
     out.mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
     (out / "link").symlink_to(tmp_path / "elsewhere")
-    before = {str(found) for found in tmp_path.rglob("*")}
+    before = {str(path) for path in tmp_path.rglob("*")}
     status, _, err = run("extract", path, "--to", out)
     assert status == 1
     assert err.count("is not written") == len(names) - 1
-    assert {str(found) for found in tmp_path.rglob("*")} - before == {str(out / "good")}
+    assert {str(path) for path in tmp_path.rglob("*")} - before == {str(out / "good")}
     assert not Path("/abs").exists()
 
 

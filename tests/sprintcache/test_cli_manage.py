@@ -107,10 +107,10 @@ def test_add_names_entries_as_the_archiver_does(run: Run, tmp_path: Path) -> Non
     path = tmp_path / "x.cache"
     status, out, err = run("add", path, tmp_path / "folder", "--list", tmp_path / "list")
     assert (status, out, err) == (0, "", f"sprintcache: 5 entries added to {path}\n")
-    found = {name: f"folder/{name}" for name in ("c/1.attribs", "c/1", "c/2")}
-    found.update({"d/e": "listed", "alone": "alone"})
-    assert {name: data.decode() for name, data in contents(path).items()} == found
-    assert list(contents(path)) == list(found)
+    actual = {name: f"folder/{name}" for name in ("c/1.attribs", "c/1", "c/2")}
+    actual.update({"d/e": "listed", "alone": "alone"})
+    assert {name: data.decode() for name, data in contents(path).items()} == actual
+    assert list(contents(path)) == list(actual)
     before = path.read_bytes()
     status, _, err = run("add", path, tmp_path / "folder", path)
     assert (status, path.read_bytes()) == (0, before)
@@ -238,9 +238,9 @@ def test_copy_includes_attributes_in_the_order_of_the_list(run: Run, tmp_path: P
         "",
         f"sprintcache: 6 entries written to {path}\n",
     )
-    wanted = [name for segment in names for name in (f"{segment}.attribs", segment)]
+    expected = [name for segment in names for name in (f"{segment}.attribs", segment)]
     there = {name: data for part in PARTS for name, data in contents(part).items()}
-    assert list(contents(path).items()) == [(name, there[name]) for name in wanted]
+    assert list(contents(path).items()) == [(name, there[name]) for name in expected]
     status, out, err = run("copy", DATA / "features.bundle", "*/rec01*", "rec3", "--to", path)
     assert (status, out) == (1, "")
     assert "no entry matches 'rec3'" in err
@@ -437,7 +437,7 @@ def test_invalid_bundles(run: Run, tmp_path: Path) -> None:
     assert (status, "a bundle cannot list a path with blanks" in err) == (1, True)
     status, _, err = run("bundle", PARTS[0], "--to", tmp_path / "x")
     assert (status, "must end in .bundle" in err) == (1, True)
-    assert [found.name for found in tmp_path.iterdir()] == ["a b"]
+    assert [actual.name for actual in tmp_path.iterdir()] == ["a b"]
     path.write_text(f"absent.cache {DATA / 'features.killed.cache'}\n")
     status, out, _ = run("bundle", "--check", path)
     assert (status, out.count("\n")) == (1, 1)
@@ -516,7 +516,7 @@ def test_ctrl_c_while_an_archive_is_changed(interrupted: Interrupted, tmp_path: 
     assert len(contents(path)) == 14
     status, _, err = interrupted(2, "extract", path, "--to", tmp_path / "out")
     assert (status, err) == (130, "sprintcache: interrupted: 2 files were written\n")
-    assert sum(found.is_file() for found in (tmp_path / "out").rglob("*")) == 2
+    assert sum(actual.is_file() for actual in (tmp_path / "out").rglob("*")) == 2
 
 
 def test_ctrl_c_in_the_middle_of_an_entry(

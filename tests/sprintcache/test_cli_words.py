@@ -126,14 +126,14 @@ def test_stats_compares_any_two_sources(run: Run, tmp_path: Path) -> None:
         options = [*MINI, "--tier", "words", "--json"]
         status, out, _ = run("stats", "--compare", hypothesis, reference, *options)
         assert status == 0
-        found = json.loads(out)
-        assert found["segments"] == 12
-        assert found["intervals"]["pairs"] == 40
-        assert found["micro"]["wbe"] == pytest.approx(exact["micro"]["wbe"])
-        assert found["macro"]["wbe"] == pytest.approx(exact["macro"]["wbe"])
+        actual = json.loads(out)
+        assert actual["segments"] == 12
+        assert actual["intervals"]["pairs"] == 40
+        assert actual["micro"]["wbe"] == pytest.approx(exact["micro"]["wbe"])
+        assert actual["macro"]["wbe"] == pytest.approx(exact["macro"]["wbe"])
         for collar in (10, 50, 200):
             share = exact["collars_in_whole_ms"][f"acc_{collar}ms"]
-            assert found["collars_ms"][str(collar)]["accuracy"] == pytest.approx(share)
+            assert actual["collars_ms"][str(collar)]["accuracy"] == pytest.approx(share)
 
 
 def test_stats_of_phones_as_text(run: Run, tmp_path: Path) -> None:

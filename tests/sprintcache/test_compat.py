@@ -79,22 +79,22 @@ def script(cache: ModuleType, path: Path) -> dict[str, Any]:
     camel = hasattr(archive, "setAllophones") and not hasattr(archive, "set_allophones")
     (archive.setAllophones if camel else archive.set_allophones)(str(DATA / "allophones"))
     names = list(archive.file_list())
-    found: dict[str, Any] = {"names": names, "has": archive.has_entry(names[0])}
-    found["has not"] = archive.has_entry("unknown")
+    actual: dict[str, Any] = {"names": names, "has": archive.has_entry(names[0])}
+    actual["has not"] = archive.has_entry("unknown")
     archives = [archive]
     if isinstance(archive, cache.FileArchiveBundle):
         archives = list(archive.archives.values())
-    found["tables"] = [part.ft for part in archives]
-    found["allophones"] = [part.allophones for part in archives]
+    actual["tables"] = [part.ft for part in archives]
+    actual["allophones"] = [part.allophones for part in archives]
     kinds = ["align", "align_raw"] if "alignment" in path.name else ["feat"]
     if ".bw." in path.name:
         kinds.remove("align_raw")  # theirs decodes the state
     for name in names:
         for kind in ["str"] if name.endswith(".attribs") else kinds:
-            found[f"{name} as {kind}"] = archive.read(name, kind)
+            actual[f"{name} as {kind}"] = archive.read(name, kind)
     with pytest.raises(KeyError):
         archive.read("unknown", "str")
-    return found
+    return actual
 
 
 @pytest.mark.parametrize("name", [*FEATURES, *ALIGNMENTS, *FULL])

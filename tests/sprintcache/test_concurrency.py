@@ -236,17 +236,17 @@ def test_one_pass_for_several_threads(scratch: Path) -> None:
     """Each item goes to one of them."""
     with open_archive(write(scratch, "plain")) as archive:
         items = archive.iter_features()
-        lock, found = threading.Lock(), []
+        lock, actual = threading.Lock(), []
 
         def work(_number: int) -> None:
             for _ in range(COUNT // 4):
                 with lock:
                     name, rows = next(items)
                 assert np.array_equal(rows, ROWS[name])
-                found.append(name)
+                actual.append(name)
 
         run_threads(4, work)
-        assert sorted(found) == sorted(ROWS)
+        assert sorted(actual) == sorted(ROWS)
 
 
 # ---- closed archives -------------------------------------------------------------------------
@@ -304,15 +304,15 @@ def test_nothing_can_be_read_after_close(
 
 def open_files(folder: Path) -> list[str]:
     """Descriptors of this process below a folder."""
-    found = []
+    actual = []
     for number in os.listdir("/proc/self/fd"):
         try:
             path = os.readlink(f"/proc/self/fd/{number}")
         except FileNotFoundError:  # the listing's own
             continue
         if path.startswith(str(folder)):
-            found.append(path)
-    return found
+            actual.append(path)
+    return actual
 
 
 def mapped_files(folder: Path) -> list[str]:
@@ -425,10 +425,10 @@ def test_an_archive_goes_to_a_new_process(scratch: Path) -> None:
         archives.append(open_archive(write(scratch / kind / io, kind), io))
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        found = pool.starmap(read_in_process, [(archive, "f5") for archive in archives])
-    assert [io for io, _, _ in found] == [archive.io for archive in archives]
-    assert os.getpid() not in [pid for _, pid, _ in found]
-    for _, _, rows in found:
+        actual = pool.starmap(read_in_process, [(archive, "f5") for archive in archives])
+    assert [io for io, _, _ in actual] == [archive.io for archive in archives]
+    assert os.getpid() not in [pid for _, pid, _ in actual]
+    for _, _, rows in actual:
         assert rows == ROWS["f5"].tolist()
     for archive in archives:
         archive.close()
@@ -478,9 +478,9 @@ def test_a_data_loader_with_workers(scratch: Path) -> None:
                 return at, archive.read_features(f"f{at}")
 
         loader = data.DataLoader(Rows(), batch_size=None, num_workers=2)
-        found = {int(at): np.asarray(rows) for at, rows in loader}
-    assert len(found) == COUNT
-    assert all(np.array_equal(rows, ROWS[f"f{at}"]) for at, rows in found.items())
+        actual = {int(at): np.asarray(rows) for at, rows in loader}
+    assert len(actual) == COUNT
+    assert all(np.array_equal(rows, ROWS[f"f{at}"]) for at, rows in actual.items())
 
 
 def test_an_interrupted_batch_can_be_read_again(scratch: Path) -> None:

@@ -100,21 +100,21 @@ def in_returnn(module: Any, path: Path, keys: list[str]) -> tuple[Any, dict[str,
     dataset = module.HDFDataset([str(path)], cache_byte_size=0)
     dataset.initialize()
     dataset.init_seq_order(epoch=1)
-    found = {}
+    actual = {}
     for index in range(dataset.num_seqs):
         dataset.load_seqs(index, index + 1)
         lengths = dataset.get_seq_length(index)
         data = tuple(dataset.get_data(index, key) for key in keys)
         assert [lengths[key] for key in keys] == [len(array) for array in data]
-        found[dataset.get_tag(index)] = data
-    return dataset, found
+        actual[dataset.get_tag(index)] = data
+    return dataset, actual
 
 
 def test_returnn_reads_features(hdf_module: Any, tmp_path: Path) -> None:
     path = tmp_path / "features.hdf"
     assert convert([FEATURES], path) == 24
-    dataset, found = in_returnn(hdf_module, path, ["data"])
-    assert_same({name: data for name, (data,) in found.items()}, read_all(FEATURES))
+    dataset, actual = in_returnn(hdf_module, path, ["data"])
+    assert_same({name: data for name, (data,) in actual.items()}, read_all(FEATURES))
     assert dataset.num_outputs == {"data": [16, 2]}
     assert dataset.get_data_keys() == ["data"]
     assert not dataset.is_data_sparse("data")
@@ -126,8 +126,8 @@ def test_returnn_reads_labels_as_sparse_data(
 ) -> None:
     path = tmp_path / "labels.h5"
     assert convert([VITERBI], path, labeling=labeling) == 24
-    dataset, found = in_returnn(hdf_module, path, ["data"])
-    assert_same({name: data for name, (data,) in found.items()}, labels_of(VITERBI, labeling))
+    dataset, actual = in_returnn(hdf_module, path, ["data"])
+    assert_same({name: data for name, (data,) in actual.items()}, labels_of(VITERBI, labeling))
     assert dataset.num_outputs == {"data": [labeling.num_labels, 1]}
     assert dataset.is_data_sparse("data")
     assert dataset.get_data_dim("data") == labeling.num_labels
@@ -138,11 +138,11 @@ def test_returnn_reads_features_with_labels(
 ) -> None:
     path = tmp_path / "train.hdf5"
     convert([FEATURES], path, targets=VITERBI, labeling=labeling)
-    dataset, found = in_returnn(hdf_module, path, ["data", "classes"])
+    dataset, actual = in_returnn(hdf_module, path, ["data", "classes"])
     labels = labels_of(VITERBI, labeling)
-    labels = {name: labels[name] for name in found}  # the archives' orders differ
-    assert_same({name: data for name, (data, _) in found.items()}, read_all(FEATURES))
-    assert_same({name: data for name, (_, data) in found.items()}, labels)
+    labels = {name: labels[name] for name in actual}  # the archives' orders differ
+    assert_same({name: data for name, (data, _) in actual.items()}, read_all(FEATURES))
+    assert_same({name: data for name, (_, data) in actual.items()}, labels)
     assert dataset.num_outputs == {"data": [16, 2], "classes": (labeling.num_labels, 1)}
     assert (dataset.is_data_sparse("data"), dataset.is_data_sparse("classes")) == (False, True)
     convert([path], tmp_path / "data.cache")
@@ -178,18 +178,18 @@ def test_the_file_is_laid_out_as_simple_hdf_writer_does(hdf_module: Any, tmp_pat
 
 def contents(path: Path) -> dict[str, Any]:
     h5py = pytest.importorskip("h5py", reason="h5py (extra hdf) is not installed")
-    found: dict[str, Any] = {}
+    actual: dict[str, Any] = {}
 
     def visit(name: str, item: Any) -> None:
         attributes = {key: np.array(value).tolist() for key, value in item.attrs.items()}
-        found[name] = [attributes]
+        actual[name] = [attributes]
         if isinstance(item, h5py.Dataset):
-            found[name] += [item.dtype, item.shape, item[()].tolist()]
+            actual[name] += [item.dtype, item.shape, item[()].tolist()]
 
     with h5py.File(path) as file:
         file.visititems(visit)
         visit("/", file)
-    return {name: item for name, item in found.items() if "labels/" not in name}
+    return {name: item for name, item in actual.items() if "labels/" not in name}
 
 
 def test_hdf_with_many_chunks(h5py: ModuleType, scratch: Path) -> None:
@@ -246,12 +246,12 @@ def test_kaldi_reads_labels_and_scalars(
 ) -> None:
     convert([VITERBI], tmp_path / "labels.scp", labeling=labeling)
     with kaldi.SequentialInt32VectorReader(f"scp:{tmp_path}/labels.scp") as reader:
-        found = {key: np.array(value, np.int32) for key, value in reader}
-    assert_same(found, labels_of(VITERBI, labeling))
+        actual = {key: np.array(value, np.int32) for key, value in reader}
+    assert_same(actual, labels_of(VITERBI, labeling))
     convert([ENERGY], tmp_path / "energy.ark")
     with kaldi.SequentialFloatVectorReader(f"ark:{tmp_path}/energy.ark") as reader:
-        found = {key: value[:, None].copy() for key, value in reader}
-    assert_same(found, read_all(ENERGY))
+        actual = {key: value[:, None].copy() for key, value in reader}
+    assert_same(actual, read_all(ENERGY))
 
 
 @pytest.mark.parametrize("kind", ["Int32Vector", "FloatVector", "DoubleMatrix", "FloatMatrix"])
@@ -271,9 +271,9 @@ def test_empty_entries_go_with_all_types_of_kaldi(
     convert(tmp_path / "x.cache", tmp_path / "x.ark")
     kind = "FloatMatrix" if len(empty) == 3 else kind
     with getattr(kaldi, f"Sequential{kind}Reader")(f"ark:{tmp_path}/x.ark") as reader:
-        found = {name: np.array(data).size for name, data in reader}
-    assert list(found) == ["a", "b", "c"]
-    assert [name for name, size in found.items() if size == 0] == empty
+        actual = {name: np.array(data).size for name, data in reader}
+    assert list(actual) == ["a", "b", "c"]
+    assert [name for name, size in actual.items() if size == 0] == empty
 
 
 @pytest.mark.parametrize("options", ["ark", "ark,t"])
@@ -297,12 +297,12 @@ def test_from_kaldi(kaldi: ModuleType, tmp_path: Path, options: str, kind: str) 
                 alignment = archive.read_alignment("a/1")
                 assert alignment.label_type == "emission"
                 assert (alignment.start, alignment.end) == (0.0, pytest.approx(0.055))
-                found = archive.read_labels("a/1", None)
+                actual = archive.read_labels("a/1", None)
             else:
-                found = archive.read("a/1")
+                actual = archive.read("a/1")
             want = values[kind].astype(np.float32) if text_of_doubles else values[kind]
-            np.testing.assert_allclose(found, want, rtol=1e-6 if "t" in options else 0)
-            assert found.dtype == want.dtype
+            np.testing.assert_allclose(actual, want, rtol=1e-6 if "t" in options else 0)
+            assert actual.dtype == want.dtype
 
 
 def test_compressed_matrices_of_kaldi(kaldi: ModuleType, tmp_path: Path) -> None:
@@ -405,9 +405,9 @@ def test_any_features_come_back(
     with sprintcache.open_archive(last) as archive:
         for name, features in segments.items():
             # Kaldi has floats only, the smallest that hold the values
-            found = archive.read(name)
-            np.testing.assert_array_equal(found, features)
-            assert found.dtype == features.dtype or ending == ".scp"
+            actual = archive.read(name)
+            np.testing.assert_array_equal(actual, features)
+            assert actual.dtype == features.dtype or ending == ".scp"
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -419,13 +419,13 @@ def test_labels_come_back_as_emission_ids(
     convert([tmp_path / f"a{ending}"], tmp_path / "a.cache")
     assert_same(labels_of(tmp_path / "a.cache", None), labels_of(VITERBI, labeling))
     with sprintcache.open_archive(tmp_path / "a.cache") as archive:
-        found = archive.read_alignment(FIRST)
-    assert found.label_type == "emission"
+        actual = archive.read_alignment(FIRST)
+    assert actual.label_type == "emission"
     with sprintcache.open_archive(VITERBI) as archive:
         want = archive.read_alignment(FIRST)
-    made = 0.0, (len(found) - 1) * 0.01 + 0.025
+    made = 0.0, (len(actual) - 1) * 0.01 + 0.025
     times = (want.start, want.end) if ending == ".npz" else made
-    assert (found.start, found.end) == pytest.approx(times)
+    assert (actual.start, actual.end) == pytest.approx(times)
     # and once more, as labels that need no labeling
     convert([tmp_path / "a.cache"], tmp_path / f"b{ending}")
     convert([tmp_path / f"b{ending}"], tmp_path / "b.cache")
@@ -900,8 +900,8 @@ def test_alignments_of_kaldi(tmp_path: Path, name: str, binary: bool) -> None:
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
     assert convert(tmp_path / name, tmp_path / "a.cache") == 3
     with sprintcache.open_archive(tmp_path / "a.cache") as archive:
-        found = {name: archive.read_labels(name, None).tolist() for name in archive.segments}
-    assert found == ALI
+        actual = {name: archive.read_labels(name, None).tolist() for name in archive.segments}
+    assert actual == ALI
     assert list(segment_names([tmp_path / name])) == list(ALI)
 
 

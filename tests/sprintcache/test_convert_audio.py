@@ -35,9 +35,9 @@ def test_audio_archives_become_audio_files(tmp_path: Path, audio_format: Any) ->
     assert convert(source, tmp_path, audio_format=audio_format) == 2
     with sprintcache.open_archive(source) as archive:
         for name in archive.segments:
-            found, rate = samples_of(tmp_path / f"{name}.{audio_format}")
+            actual, rate = samples_of(tmp_path / f"{name}.{audio_format}")
             stored = [x for block in archive.read_blocks(name) for x in block.data]
-            assert np.array_equal(found, np.concatenate(stored))
+            assert np.array_equal(actual, np.concatenate(stored))
             assert rate == int(archive.read_attributes(name)["sample-rate"])
     with pytest.raises(FileExistsError, match=r"rec000/1\."):
         convert(source, tmp_path, audio_format=audio_format)
@@ -66,8 +66,8 @@ def test_every_value_is_kept(
                 convert(tmp_path / "a.cache", to, audio_format="flac")
             continue
         convert(tmp_path / "a.cache", to, audio_format=audio_format)
-        found, rate = samples_of(to / f"a.{audio_format}", "int32")
-        assert (found.tolist(), rate) == (as_int32, 8000)
+        actual, rate = samples_of(to / f"a.{audio_format}", "int32")
+        assert (actual.tolist(), rate) == (as_int32, 8000)
 
 
 def test_floats_and_the_sample_rate(tmp_path: Path) -> None:
@@ -78,8 +78,8 @@ def test_floats_and_the_sample_rate(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="the sample rate is not known"):
         convert(tmp_path / "a.cache", tmp_path / "x", audio_format="wav")
     convert(tmp_path / "a.cache", tmp_path / "x", audio_format="wav", sample_rate=11_025)
-    found, rate = samples_of(tmp_path / "x" / "a.wav", "float64")
-    assert (found.tolist(), rate) == (values, 11_025)
+    actual, rate = samples_of(tmp_path / "x" / "a.wav", "float64")
+    assert (actual.tolist(), rate) == (values, 11_025)
 
 
 def test_entries_that_are_not_audio(tmp_path: Path) -> None:
@@ -150,13 +150,13 @@ def test_rates_of_targets_and_of_files(tmp_path: Path) -> None:
     stored = labels_of("left")
     with h5py.File(tmp_path / "a.hdf") as file:
         names = [name.decode() for name in file["seqTags"]]
-        wanted = [
+        expected = [
             group[len(group) // 2]
             for name in names
             for row in [stored[name]]
             for group in (row[i : i + 4] for i in range(0, len(row), 4))
         ]
-        assert file["targets/data/classes"][:].tolist() == wanted
+        assert file["targets/data/classes"][:].tolist() == expected
         assert file["targets/size"].attrs["classes"][0] == 28
     with pytest.raises(LabelError, match="the rate of allophone states cannot be changed"):
         convert(ALIGNMENT, tmp_path / "b.npz", rate=rate)

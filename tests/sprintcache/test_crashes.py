@@ -194,12 +194,12 @@ def check_remains(
         assert check_steps(path, scenario.steps, done, last, torn) is None
         return
     if path.exists() and path.read_bytes() != before.get(path.name):
-        found = digest(path)
-        if scenario.shows_damage and found != expected.target:
-            assert found in ("damaged", expected.old_target)
+        actual = digest(path)
+        if scenario.shows_damage and actual != expected.target:
+            assert actual in ("damaged", expected.old_target)
             check_archive_of_unusable_index(path)
         else:
-            assert found == expected.target
+            assert actual == expected.target
     elif path.name in before:
         assert path.exists()
     if partial.exists() and path.suffix == ".cache" and not path.exists():
@@ -318,9 +318,9 @@ def test_power_loss(runner: Runner, name: str) -> None:
     ends = [call.end for call in calls]
     generator = random.Random(1)
     num_losses = 0
-    wanted = set(chosen(len(calls) + 1))
+    indices = set(chosen(len(calls) + 1))
     for index in range(len(calls) + 1):
-        if index in wanted:
+        if index in indices:
             now = ends[index - 1] if index else 0
             done = sum(end <= now for end in outcome.steps)
             synced = max((step for step in scenario.synced if step <= done), default=0)

@@ -90,10 +90,10 @@ def same_sequence(ours: SprintCacheDataset, theirs: Any, seq: int) -> None:
     assert ours.get_tag(seq) == theirs.get_tag(seq)
     assert ours.get_complete_frac(seq) == theirs.get_complete_frac(seq)
     for key, dtype in (("data", "float32"), ("classes", "int32")):
-        found, wanted = ours.get_data(seq, key), theirs.get_data(seq, key)
-        assert np.array_equal(found, wanted)
-        assert found.shape == wanted.shape
-        assert found.dtype == dtype == ours.get_data_dtype(key)
+        actual, expected = ours.get_data(seq, key), theirs.get_data(seq, key)
+        assert np.array_equal(actual, expected)
+        assert actual.shape == expected.shape
+        assert actual.dtype == dtype == ours.get_data_dtype(key)
         assert ours.get_seq_length(seq)[key] == theirs.get_seq_length(seq)[key]
     assert np.array_equal(ours.get_input_data(seq), theirs.get_input_data(seq))
     assert np.array_equal(ours.get_targets("classes", seq), theirs.get_targets("classes", seq))
@@ -143,8 +143,8 @@ def test_windows_are_those_of_returnn(frames: int, dim: int, window: int) -> Non
     features = np.random.default_rng(frames).random((frames, dim), np.float32)
     ours = Dataset(window=window)
     assert ours.window == theirs.window
-    wanted = theirs._sliding_window(features) if theirs.window > 1 else features
-    assert np.array_equal(sliding_window(features, ours.window), wanted)
+    expected = theirs._sliding_window(features) if theirs.window > 1 else features
+    assert np.array_equal(sliding_window(features, ours.window), expected)
 
 
 # ---- the reference document --------------------------------------------------------------------
@@ -180,14 +180,14 @@ def test_names_and_parameters_of_the_document(line: str) -> None:
     value: Any = SprintCacheDataset
     if name != "SprintCacheDataset":
         value = functools.reduce(getattr, name.split("."), value)
-    found = str(inspect.signature(value).replace(return_annotation=inspect.Signature.empty))
+    actual = str(inspect.signature(value).replace(return_annotation=inspect.Signature.empty))
     bare = [
         p.replace(annotation=inspect.Parameter.empty)
         for p in inspect.signature(value).parameters.values()
         if (p.kind == inspect.Parameter.POSITIONAL_OR_KEYWORD and p.name != "self")
         or (p.kind == inspect.Parameter.VAR_KEYWORD and value is SprintCacheDataset)
     ]
-    assert str(inspect.Signature(bare)) == f"({parameters})", found
+    assert str(inspect.Signature(bare)) == f"({parameters})", actual
     assert inspect.getdoc(value)
 
 
@@ -260,9 +260,9 @@ def test_a_batch_is_its_sequences_padded(
 def test_ways_to_name_sequences() -> None:
     order = [3, 0, 11]
     tags = [real().get_all_tags()[i] for i in order]
-    wanted = real().read_batch(order)["classes"][0]
+    expected = real().read_batch(order)["classes"][0]
     for seqs in (np.array(order), tuple(order), tags):
-        assert np.array_equal(real().read_batch(seqs, ["classes"])["classes"][0], wanted)
+        assert np.array_equal(real().read_batch(seqs, ["classes"])["classes"][0], expected)
     with pytest.raises(IndexError):
         real().read_batch([24])
     with pytest.raises(EntryNotFoundError, match="nowhere"):
@@ -285,13 +285,13 @@ def test_buffers_are_used_again() -> None:
 
 
 def test_threads_read_batches_at_once() -> None:
-    wanted = [real().read_batch([i])["data"][0] for i in range(24)]
+    expected = [real().read_batch([i])["data"][0] for i in range(24)]
     wrong: list[int] = []
 
     def work(start: int) -> None:
         buffers = BatchBuffers()
         for i in [*range(start, 24), *range(start)] * 5:
-            if not np.array_equal(real().read_batch([i], buffers=buffers)["data"][0], wanted[i]):
+            if not np.array_equal(real().read_batch([i], buffers=buffers)["data"][0], expected[i]):
                 wrong.append(i)
 
     threads = [threading.Thread(target=work, args=(start,)) for start in (0, 7, 13)]
@@ -397,14 +397,14 @@ def test_other_lengths(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
     for buffers, lengths in ((None, ()), (BatchBuffers(), ()), (BatchBuffers(), LENGTHS.values())):
         assert not lengths or trimming.get_lengths().tolist() == list(lengths)
         batch = trimming.read_batch([2, 0], buffers=buffers)
-        for key, wanted in {
+        for key, expected in {
             "data": [[1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4, 5, 0, 0, 0]],
             "classes": [[*range(200, 208)], [0, 1, 2, 3, 4, -1, -1, -1]],
             "other": [[*range(200, 208)], [0, 1, 2, 3, 4, -1, -1, -1]],
         }.items():
             array, lengths = batch[key]
             assert lengths.tolist() == [8, 5]
-            assert (array[:, :, 0] if key == "data" else array).tolist() == wanted
+            assert (array[:, :, 0] if key == "data" else array).tolist() == expected
     assert caplog.text.count("are trimmed, first 'c'") == 1
     trimming.init_seq_order(1)
     assert trimming.get_seq_length(0) == {"data": 5, "classes": 5, "other": 5}
@@ -447,8 +447,8 @@ def test_trimming_has_a_tolerance(tmp_path: Path) -> None:
     ours = SprintCacheDataset(data, length_mismatch="trim")
     assert ours.read_batch([1])["classes"][1].tolist() == [12]
     assert ours.read_batch([3])["data"][1].tolist() == [1]
-    for seq, expected, found in ((0, 40, 10), (2, 29, 40)):
-        with pytest.raises(LabelError, match=f"expected {expected} frames, found {found}"):
+    for seq, expected, actual in ((0, 40, 10), (2, 29, 40)):
+        with pytest.raises(LabelError, match=f"expected {expected} frames, found {actual}"):
             ours.read_batch([1, seq])
     with pytest.raises(LabelError, match="'trim' accepts 10 frames, see trim_tolerance"):
         ours.init_seq_order(1) and ours.get_num_timesteps()
@@ -545,8 +545,8 @@ def test_many_blocks_without_frames_are_measured(tmp_path: Path) -> None:
     ours = SprintCacheDataset({"data": {"filename": str(tmp_path / "f")}})
     assert ours.chosen is not None
     measured = SprintCacheDataset({"data": {"filename": str(tmp_path / "f")}}, max_seq_length=9)
-    wanted = [n > 0 for n in measured.get_lengths().tolist()]
-    assert ours.chosen.tolist() == wanted == [True, False, True, False, True]
+    expected = [n > 0 for n in measured.get_lengths().tolist()]
+    assert ours.chosen.tolist() == expected == [True, False, True, False, True]
 
 
 @pytest.mark.parametrize("ending", ["", ".gz", ".pkl", ".pkl.gz"])
@@ -676,12 +676,12 @@ def test_alignments_as_data_are_ordered_by_bytes(tmp_path: Path) -> None:
 
     entries = [("long", entry(100, 100)), ("short", entry(20, 1)), ("middle", entry(50, 4))]
     (tmp_path / "l").write_bytes(builder.archive(entries))
-    wanted = [name for name, _ in sorted(entries, key=lambda pair: len(pair[1]))]
-    assert wanted == ["long", "middle", "short"]
+    expected = [name for name, _ in sorted(entries, key=lambda pair: len(pair[1]))]
+    assert expected == ["long", "middle", "short"]
     data = {"data": {"filename": str(tmp_path / "l"), "type": "align"}}
     ours = SprintCacheDataset(data, seq_ordering="sorted")
     ours.init_seq_order(1)
-    assert [ours.get_tag(i) for i in range(3)] == wanted
+    assert [ours.get_tag(i) for i in range(3)] == expected
     assert ours.get_order_lengths().tolist() == [len(payload) for _, payload in entries]
     assert ours.get_lengths().tolist() == [100, 20, 50]
     assert ours.get_target_list() == []
@@ -752,8 +752,8 @@ def test_windows_of_short_sequences(window: int, tmp_path: Path) -> None:
     assert ours.get_data_dim("data") == 3 * window
     batch, lengths = ours.read_batch([0, 1, 2], buffers=BatchBuffers())["data"]
     for row, tag, length in zip(batch, "abc", lengths, strict=True):
-        wanted = sliding_window(plain.data["data"].read(tag), window)
-        assert np.array_equal(row[:length], wanted)
+        expected = sliding_window(plain.data["data"].read(tag), window)
+        assert np.array_equal(row[:length], expected)
         assert not row[length:].any()
 
 
@@ -788,10 +788,10 @@ def test_bundles_and_lists_of_archives_are_one(tmp_path: Path) -> None:
     assert list(several.get_all_tags()) == list(real().get_all_tags())
     again = pickle.loads(pickle.dumps(several))
     for ours in (several, again):
-        for found, wanted in zip(
+        for actual, expected in zip(
             ours.read_batch(range(24)).values(), real().read_batch(range(24)).values(), strict=True
         ):
-            assert np.array_equal(found[0], wanted[0])
+            assert np.array_equal(actual[0], expected[0])
     with pytest.raises(ValueError, match="no path to open"):
         SprintCacheDataset({"data": {"filename": []}})
     path = tmp_path / "f"
@@ -835,20 +835,20 @@ def test_soft_alignments() -> None:
         assert ours.report().mismatched == {"classes": 0}
         ours.init_seq_order(1)
     assert len(items) == 24
-    assert any(len(found) > dense.get_seq_length(0)["data"] for found in items.values())
+    assert any(len(actual) > dense.get_seq_length(0)["data"] for actual in items.values())
     for seq in range(24):
-        wanted = items[dense.get_tag(seq)]
+        expected = items[dense.get_tag(seq)]
         frames = dense.get_seq_length(seq)["data"]
         posteriors = np.zeros((frames, 79))
-        for time, label, weight in wanted:
+        for time, label, weight in expected:
             posteriors[time, label] += weight
-        found = dense.get_data(seq, "classes")
-        assert (found.dtype, found.shape) == (np.float32, (frames, 79))
-        assert np.allclose(found, posteriors, atol=1e-6)
-        assert np.allclose(found.sum(axis=1), 1, atol=1e-3)
+        actual = dense.get_data(seq, "classes")
+        assert (actual.dtype, actual.shape) == (np.float32, (frames, 79))
+        assert np.allclose(actual, posteriors, atol=1e-6)
+        assert np.allclose(actual.sum(axis=1), 1, atol=1e-3)
         arrays = [sparse.get_data(seq, key) for key in keys]
-        assert list(zip(*(array.tolist() for array in arrays), strict=True)) == wanted
-        assert sparse.get_seq_length(seq) == {"data": frames, **dict.fromkeys(keys, len(wanted))}
+        assert list(zip(*(array.tolist() for array in arrays), strict=True)) == expected
+        assert sparse.get_seq_length(seq) == {"data": frames, **dict.fromkeys(keys, len(expected))}
     batch = sparse.read_batch([4, 9], pad=-7)
     counts = [len(items[dense.get_tag(i)]) for i in (4, 9)]
     for key, beyond in zip(keys, (-7, -7, 0), strict=True):
@@ -893,11 +893,11 @@ def test_soft_alignments_are_trimmed(tmp_path: Path) -> None:
         data["data"] = features(tmp_path / "f", {"a": frames})
         data["classes"] = {**options, "soft": "dense"}
         batch = SprintCacheDataset(data, length_mismatch="trim").read_batch([0])["classes"]
-        wanted = np.zeros((1, frames, 79))
+        expected = np.zeros((1, frames, 79))
         for time, label, weight in items:
             if time < frames:
-                wanted[0, time, label] += weight
-        assert batch[0].tolist() == wanted.tolist()
+                expected[0, time, label] += weight
+        assert batch[0].tolist() == expected.tolist()
         data["classes"] = {"filename": str(path), "soft": "sparse"}
         sparse = SprintCacheDataset(data, length_mismatch="trim")
         times, labels_, weights = (sparse.read_batch([0])[key] for key in sparse.get_target_list())

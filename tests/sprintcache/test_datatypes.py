@@ -74,8 +74,8 @@ def vectors(draw: st.DrawFn, datatype: str) -> list[bytes]:
     values = st.lists(
         ELEMENTS[datatype.removeprefix("vector-")], min_size=sizes[0], max_size=sizes[1]
     )
-    found = draw(st.lists(st.tuples(values, TIMES), max_size=5))
-    return [builder.vector(datatype, elements, *times) for elements, times in found]
+    actual = draw(st.lists(st.tuples(values, TIMES), max_size=5))
+    return [builder.vector(datatype, elements, *times) for elements, times in actual]
 
 
 @st.composite

@@ -182,9 +182,9 @@ def test_features_are_as_the_builder_writes_them(
 
 @given(times=st.lists(st.tuples(st.floats(), st.floats()), max_size=5))
 def test_times_are_stored_as_they_are(scratch: Path, times: list[tuple[float, float]]) -> None:
-    wanted = np.array(times, np.float64).reshape(-1, 2)
-    with archive_of(scratch, features(np.zeros((len(times), 3)), wanted)) as archive:
-        assert archive.read_times("x").tobytes() == wanted.tobytes()
+    expected = np.array(times, np.float64).reshape(-1, 2)
+    with archive_of(scratch, features(np.zeros((len(times), 3)), expected)) as archive:
+        assert archive.read_times("x").tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize(

@@ -176,9 +176,9 @@ def test_damage_in_a_compressed_payload(tmp_path: Path, io: str) -> None:
     assert caught.value.offset == 9 + 4 + 6 + 12
     assert f"byte {len(PAYLOAD)} of the inflated data" in str(caught.value)
     for at, word in ((0, "gzip header"), (-1, "size in the gzip trailer"), (-5, "CRC-32")):
-        place = next(row.position + 12 for row in reference.rows(data))
-        place += at if at >= 0 else reference.rows(data)[0].compressed + at
-        damaged = data[:place] + bytes([data[place] ^ 0x80]) + data[place + 1 :]
+        offset = next(row.position + 12 for row in reference.rows(data))
+        offset += at if at >= 0 else reference.rows(data)[0].compressed + at
+        damaged = data[:offset] + bytes([data[offset] ^ 0x80]) + data[offset + 1 :]
         path = archive_of(damaged, tmp_path / "x.cache")
         with open_archive(path, io) as archive, pytest.raises(CorruptError, match=word) as caught:
             archive.read_bytes("ab")

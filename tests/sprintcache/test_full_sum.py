@@ -66,8 +66,8 @@ def compare(automata: Automata, log_probs: np.ndarray, lengths: Any, sums: list[
         assert result.best_score[i] == pytest.approx(one.best_score, rel=1e-12, abs=1e-9)
         counts = result.edge_counts[offsets[i] : offsets[i + 1]]
         np.testing.assert_allclose(counts, one.edge_counts, rtol=1e-9, atol=1e-9)
-        found = result.posteriors[: lengths[i], i]
-        np.testing.assert_allclose(found, one.posteriors, rtol=1e-6, atol=1e-9)
+        actual = result.posteriors[: lengths[i], i]
+        np.testing.assert_allclose(actual, one.posteriors, rtol=1e-6, atol=1e-9)
         assert not result.posteriors[lengths[i] :, i].any()
     return result
 
@@ -138,10 +138,10 @@ def test_all_paths_of_tiny_automata(
     for i, one in enumerate(sums):
         assert loss[i] == pytest.approx(one.loss, rel=1e-12, abs=1e-12)
         assert best[i] == pytest.approx(one.best_score, rel=1e-12, abs=1e-12)
-        found = posteriors[: lengths[i], i, : one.posteriors.shape[1]]
-        np.testing.assert_allclose(found, one.posteriors, rtol=1e-9, atol=1e-11)
-        found = counts[offsets[i] : offsets[i + 1]]
-        np.testing.assert_allclose(found, one.edge_counts, rtol=1e-9, atol=1e-11)
+        actual = posteriors[: lengths[i], i, : one.posteriors.shape[1]]
+        np.testing.assert_allclose(actual, one.posteriors, rtol=1e-9, atol=1e-11)
+        actual = counts[offsets[i] : offsets[i + 1]]
+        np.testing.assert_allclose(actual, one.edge_counts, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -89,9 +89,9 @@ def test_ctc_loss_of_pytorch() -> None:
     )
     (expected,) = torch.autograd.grad((theirs * scale).sum(), logits)
     ours = full_sum_loss(logits.log_softmax(-1), lengths, ctc_automata(labels))
-    (found,) = torch.autograd.grad((ours * scale).sum(), logits)
+    (actual,) = torch.autograd.grad((ours * scale).sum(), logits)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_the_gradient_is_that_of_the_formula() -> None:
@@ -116,10 +116,10 @@ def test_the_gradient_is_that_of_the_formula() -> None:
     scale = torch.linspace(-1, 2, len(automata), dtype=torch.float64)
     (gradient,) = torch.autograd.grad((expected * scale)[possible].sum(), logits)
     loss = full_sum_loss(logits, lengths, automata, label_scale=0.5, transition_scale=0.2)
-    (found,) = torch.autograd.grad((loss * scale)[possible].sum(), logits)
+    (actual,) = torch.autograd.grad((loss * scale)[possible].sum(), logits)
     torch.testing.assert_close(loss[possible], expected[possible], rtol=1e-11, atol=1e-11)
     assert loss[~possible].isinf().all()
-    torch.testing.assert_close(found, gradient, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(actual, gradient, rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
@@ -148,9 +148,9 @@ def test_many_labels_give_the_same_as_few() -> None:
     few, many = (full_sum_loss(scores, lengths, automata) for scores in (logits, wide))
     assert torch.equal(few, many)
     (expected,) = torch.autograd.grad(few[few.isfinite()].sum(), logits)
-    (found,) = torch.autograd.grad(many[many.isfinite()].sum(), wide)
-    assert torch.equal(found[:, :, :80], expected)
-    assert not found[:, :, 80:].any()
+    (actual,) = torch.autograd.grad(many[many.isfinite()].sum(), wide)
+    assert torch.equal(actual[:, :, :80], expected)
+    assert not actual[:, :, 80:].any()
 
 
 def test_no_path() -> None:
@@ -379,8 +379,8 @@ def test_the_native_op_of_returnn() -> None:
     )
     torch.testing.assert_close(loss[possible], scores[0], rtol=1e-5, atol=1e-2)
     ours = automata.full_sum(log_probs.numpy(), lengths.numpy())
-    found = torch.exp(-posteriors).numpy() * mask[:, :, None].numpy()
-    np.testing.assert_allclose(ours.posteriors, found, atol=5e-3)  # theirs is float32
+    actual = torch.exp(-posteriors).numpy() * mask[:, :, None].numpy()
+    np.testing.assert_allclose(ours.posteriors, actual, atol=5e-3)  # theirs is float32
 
 
 def test_k2() -> None:

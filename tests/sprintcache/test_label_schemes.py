@@ -78,13 +78,13 @@ def ids() -> dict[str, int]:
 
 
 def test_the_whole_scheme_is_sprints_dense_tying() -> None:
-    found = labeling("center.state.position.left.right")
-    assert found.num_labels == NUM_PHONES**3 * 3 * 4
+    actual = labeling("center.state.position.left.right")
+    assert actual.num_labels == NUM_PHONES**3 * 3 * 4
     state_ids = ids()
     for symbol, label in dense().items():
-        assert found.get_label_idx_by_allo_state_idx(state_ids[symbol]) == label
-    assert found.sil_label_idx == dense()["[SILENCE]{#+#}@i@f.0"]
-    assert found.num_allo_states == 3
+        assert actual.get_label_idx_by_allo_state_idx(state_ids[symbol]) == label
+    assert actual.sil_label_idx == dense()["[SILENCE]{#+#}@i@f.0"]
+    assert actual.num_allo_states == 3
 
 
 @pytest.mark.parametrize(
@@ -92,16 +92,16 @@ def test_the_whole_scheme_is_sprints_dense_tying() -> None:
 )
 def test_schemes_are_parts_of_the_dense_tying(scheme: str) -> None:
     """As i6_core's context labels, which divide the numbers of that tying."""
-    found = labeling(scheme)
+    actual = labeling(scheme)
     names = scheme.split(".")
-    assert found.num_labels == np.prod([PARTS[name] for name in names])
+    assert actual.num_labels == np.prod([PARTS[name] for name in names])
     state_ids = ids()
-    labels = found.labels_of(np.array(list(state_ids.values())))
+    labels = actual.labels_of(np.array(list(state_ids.values())))
     for symbol, label in zip(state_ids, labels.tolist(), strict=True):
-        wanted = 0
+        expected = 0
         for name in names:
-            wanted = wanted * PARTS[name] + parts_of(dense()[symbol])[name]
-        assert label == wanted
+            expected = expected * PARTS[name] + parts_of(dense()[symbol])[name]
+        assert label == expected
 
 
 def test_several_schemes_are_several_outputs() -> None:
@@ -141,14 +141,14 @@ def test_several_schemes_are_several_outputs() -> None:
                 parts = [parts_of(tying[symbol]) for symbol in symbols]
                 for key, scheme in zip(keys, schemes, strict=True):
                     array, lengths = batch[key]
-                    wanted = [
+                    expected = [
                         np.ravel_multi_index(
                             [part[name] for name in scheme.split(".")],
                             [PARTS[name] for name in scheme.split(".")],
                         )
                         for part in parts
                     ]
-                    assert array[row, : lengths[row]].tolist() == wanted
+                    assert array[row, : lengths[row]].tolist() == expected
                     assert (array[row, lengths[row] :] == -3).all()
         assert data.get_seq_length  # an epoch knows the lengths of all outputs
         data.init_seq_order(epoch=1)
@@ -184,15 +184,15 @@ def test_phoneme_files_and_longer_contexts(tmp_path: Path) -> None:
         "phoneme_file": tmp_path / "phonemes",
         "num_states": 2,
     }
-    for scheme, wanted in {
+    for scheme, expected in {
         "left": [0, 4, 1],
         "center": [1, 1, 5],
         "right": [2, 6, 5],
         "position": [1, 0, 2],
     }.items():
-        found = AllophoneLabeling(None, label_scheme=scheme, **files)  # type: ignore[arg-type]
-        assert found.table.table.tolist() == [wanted, wanted]
-        assert (found.sil_label_idx, found.num_allo_states) == (None, 2)
+        actual = AllophoneLabeling(None, label_scheme=scheme, **files)  # type: ignore[arg-type]
+        assert actual.table.table.tolist() == [expected, expected]
+        assert (actual.sil_label_idx, actual.num_allo_states) == (None, 2)
 
 
 def test_schemes_that_are_refused(tmp_path: Path) -> None:
@@ -257,15 +257,15 @@ def test_rates_of_batches(
     batch = np.full((len(rows), lengths.max(initial=0) + 2), 7, np.int32)
     for target, row in zip(batch, rows, strict=True):
         target[: len(row)] = row
-    found, sizes = rate.apply(batch, lengths, -5)
-    assert found.dtype == np.int32
-    wanted = []
+    actual, sizes = rate.apply(batch, lengths, -5)
+    assert actual.dtype == np.int32
+    expected = []
     for row in rows:
         labels = [x for x in reduced(row, factor, frame) for _ in range(upsample)]
-        wanted.append(labels if collapse is None else collapsed(labels, blank))
-    assert sizes.tolist() == [len(row) for row in wanted]
-    assert found.shape == (len(rows), sizes.max(initial=0))
-    for found_row, wanted_row, row in zip(found, wanted, rows, strict=True):
+        expected.append(labels if collapse is None else collapsed(labels, blank))
+    assert sizes.tolist() == [len(row) for row in expected]
+    assert actual.shape == (len(rows), sizes.max(initial=0))
+    for found_row, wanted_row, row in zip(actual, expected, rows, strict=True):
         assert found_row[: len(wanted_row)].tolist() == wanted_row
         assert (found_row[len(wanted_row) :] == -5).all()
         assert rate.apply_to(np.array(row, np.int32)).tolist() == wanted_row
@@ -342,10 +342,10 @@ def test_a_dataset_collapses_its_targets(tmp_path: Path) -> None:
     files = emissions(tmp_path, ROWS)
     files["classes"]["rate"] = {"collapse": True, "blank": 0}
     data = SprintCacheDataset(files, max_seq_length={"classes": 2})
-    wanted = [collapsed(row, 0) for row in ROWS.values()]
+    expected = [collapsed(row, 0) for row in ROWS.values()]
     assert data.get_lengths("classes").tolist() == [2, 1, 3]
     array, lengths = data.read_batch([0, 1, 2])["classes"]
-    assert [row[:n].tolist() for row, n in zip(array, lengths, strict=True)] == wanted
+    assert [row[:n].tolist() for row, n in zip(array, lengths, strict=True)] == expected
     data.init_seq_order(epoch=1)
     assert data.get_current_seq_order().tolist() == [0, 1]
     with pytest.raises(ValueError, match="reduce_target_frame is for one label per frame"):

@@ -559,8 +559,8 @@ def test_labeling_of_real_files(name: str) -> None:
     }
     assert len(ids) == len(tying)
     assert ours.state_tying_by_allo_state_idx == ids
-    found = ours.labels(Alignment(np.arange(len(ids)), list(ids)))
-    assert found.tolist() == list(ids.values())
+    actual = ours.labels(Alignment(np.arange(len(ids)), list(ids)))
+    assert actual.tolist() == list(ids.values())
 
 
 @pytest.mark.parametrize("name", tyings())

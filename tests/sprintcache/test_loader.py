@@ -123,7 +123,7 @@ def test_every_sequence_once_in_order_however_it_is_interrupted(
     ours = {"max_frames": 40, "world_size": ranks, "remainder": remainder}
     for rank in range(ranks):
         alone = BatchSampler(dataset, rank=rank, **ours)
-        wanted = list(chain.from_iterable(alone for _ in range(2 * parts)))
+        expected = list(chain.from_iterable(alone for _ in range(2 * parts)))
         done: list[list[int]] = []
         state = BatchSampler(dataset, rank=rank, **ours).state_dict()
         for kind, threads, prefetch, stop, keeper in [*plan, ("threads", 2, 3, 99, "batch")]:
@@ -136,7 +136,7 @@ def test_every_sequence_once_in_order_however_it_is_interrupted(
                 batches = DataLoader(dataset, batch_sampler=sampler, collate_fn=collate)
                 sampler.load_state_dict(state)
             for batch in islice(batches, stop):
-                assert batch.state == wanted[len(done)].state
+                assert batch.state == expected[len(done)].state
                 done.append(seqs_of(batch))
                 state = batch.state
                 if kind == "threads" and keeper == "loader":
@@ -144,8 +144,8 @@ def test_every_sequence_once_in_order_however_it_is_interrupted(
                     assert state == batch.state
             if kind == "threads":
                 assert batches.state_dict()["epoch"] >= state["epoch"]
-        assert [list(seqs) for seqs in wanted[: len(done)]] == done
-        assert state["epoch"] * len(wanted) >= len(done)
+        assert [list(seqs) for seqs in expected[: len(done)]] == done
+        assert state["epoch"] * len(expected) >= len(done)
     dataset.dataset.close()
 
 

@@ -143,14 +143,14 @@ class Schedule:
         """Takes the next batch; False at the end of the epoch."""
         if self._iteration is None:
             self._iteration = iter(self.loader)
-        wanted = self._epochs.batches(self._epoch)
+        expected = self._epochs.batches(self._epoch)
         batch = next(self._iteration, None)
         if batch is None:
-            assert self._batch == len(wanted)
+            assert self._batch == len(expected)
             self._iteration = None
             self._expect(self._epoch + 1, 0)
             return False
-        assert values_of(batch) == wanted[self._batch]
+        assert values_of(batch) == expected[self._batch]
         self._batch += 1
         state = self.loader.state_dict()
         assert (state["epoch"], state["batch"]) == (self._epoch, self._batch)

@@ -15,13 +15,13 @@ from tests.paths import DATA
 NAMES = st.lists(st.text("ab\udc80é", max_size=4), max_size=30)
 
 
-@given(known=NAMES.map(lambda names: list(dict.fromkeys(names))), wanted=NAMES)
-def test_numbers_of_names(known: list[str], wanted: list[str]) -> None:
+@given(known=NAMES.map(lambda names: list(dict.fromkeys(names))), searched=NAMES)
+def test_numbers_of_names(known: list[str], searched: list[str]) -> None:
     numbers = {name: number for number, name in enumerate(known)}
-    found = NameIndex(known).find(wanted)
-    assert found.tolist() == [numbers.get(name, -1) for name in wanted]
-    assert found.dtype == np.int64
-    assert is_same_list(known, wanted) == (known == wanted)
+    actual = NameIndex(known).find(searched)
+    assert actual.tolist() == [numbers.get(name, -1) for name in searched]
+    assert actual.dtype == np.int64
+    assert is_same_list(known, searched) == (known == searched)
     assert is_same_list(known, list(known))
 
 
@@ -53,9 +53,9 @@ def test_views() -> None:
         some = whole.subset(np.array([3, 1, 7]))
         upper = NameView(archive.segments, str.upper).subset(np.array([3, 1, 7, 2]))
         upper = upper.subset(np.array([0, 1, 2]))
-        wanted = [names[3], names[1], names[7]]
+        originals = [names[3], names[1], names[7]]
         assert list(whole) == names
-        for view, expected in ((some, wanted), (upper, [name.upper() for name in wanted])):
+        for view, expected in ((some, originals), (upper, [name.upper() for name in originals])):
             assert list(view) == expected
             assert (len(view), view[0], view[-1], view[1:]) == (
                 3, expected[0], expected[2], expected[1:],

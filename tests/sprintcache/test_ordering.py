@@ -104,9 +104,9 @@ def test_the_order_is_that_of_returnn(
     dataset.get_all_tags = lambda: Tags(len(sizes))
     theirs = dataset.get_seq_order_for_epoch(epoch, len(sizes), lengths.__getitem__)
     ours = Ordering(seq_ordering, parts, repeat, seed, offset, shards, shard, unique)
-    found = ours.order(epoch, len(sizes), lengths if ours.needs_lengths else None)
-    assert found.dtype == np.int64
-    assert found.tolist() == list(theirs)
+    actual = ours.order(epoch, len(sizes), lengths if ours.needs_lengths else None)
+    assert actual.dtype == np.int64
+    assert actual.tolist() == list(theirs)
 
 
 @given(
@@ -160,11 +160,11 @@ def test_laplace_by_definition() -> None:
     shuffled = np.random.RandomState(0).permutation(50).tolist()
     cases = (("laplace:.40", 2), ("laplace:.20", 2), ("laplace:.16", 3), ("laplace:5", 5))
     for rule, bins in cases:
-        wanted = []
+        expected = []
         for i in range(bins):
             piece = shuffled[i * 50 // bins : (i + 1) * 50 // bins]
-            wanted += sorted(piece, key=lambda seq: (-1) ** i * lengths[seq])
-        assert Ordering(rule, fixed_random_seed=0).order(3, 50, lengths).tolist() == wanted
+            expected += sorted(piece, key=lambda seq: (-1) ** i * lengths[seq])
+        assert Ordering(rule, fixed_random_seed=0).order(3, 50, lengths).tolist() == expected
 
 
 def test_laplace_is_neighbours_of_similar_length() -> None:

@@ -95,13 +95,13 @@ def texts(axes: Any, row: int) -> list[str]:
 
 def runs(values: list[Any]) -> list[tuple[Any, int, int]]:
     """(value, start, stop) of each run."""
-    found: list[tuple[Any, int, int]] = []
+    actual: list[tuple[Any, int, int]] = []
     for index, value in enumerate(values):
-        if found and found[-1][0] == value:
-            found[-1] = value, found[-1][1], index + 1
+        if actual and actual[-1][0] == value:
+            actual[-1] = value, actual[-1][1], index + 1
         else:
-            found.append((value, index, index + 1))
-    return found
+            actual.append((value, index, index + 1))
+    return actual
 
 
 # ---- features
@@ -368,8 +368,8 @@ def test_drawing_into_axes_of_others(features: Archive, viterbi: Archive) -> Non
 
 
 def test_statistics_of_features(features: Archive) -> None:
-    found = collect(features)
-    lengths, means, variances = panels(plot.plot_statistics(found, title="$x"))
+    actual = collect(features)
+    lengths, means, variances = panels(plot.plot_statistics(actual, title="$x"))
     counts, edges, _ = lengths.patches[0].get_data()
     expected = np.histogram(features.num_frames_all(), edges)[0]
     assert counts.tolist() == expected.tolist()
@@ -378,13 +378,13 @@ def test_statistics_of_features(features: Archive) -> None:
     (seconds,) = lengths.child_axes
     seconds.figure.draw_without_rendering()
     assert seconds.get_xlim() == pytest.approx(np.array(lengths.get_xlim()) / 100)
-    np.testing.assert_allclose(means.lines[0].get_ydata(), found.moments[16].mean)
-    np.testing.assert_allclose(variances.patches[0].get_data()[0], found.moments[16].variance)
+    np.testing.assert_allclose(means.lines[0].get_ydata(), actual.moments[16].mean)
+    np.testing.assert_allclose(variances.patches[0].get_data()[0], actual.moments[16].variance)
 
 
 def test_statistics_of_labels(viterbi: Archive, labeling: AllophoneLabeling) -> None:
-    found = collect(viterbi, [NAME], labeling=labeling)
-    _, axes = panels(plot.plot_statistics(found, rare=3))
+    actual = collect(viterbi, [NAME], labeling=labeling)
+    _, axes = panels(plot.plot_statistics(actual, rare=3))
     labels = viterbi.read_labels(NAME, labeling)
     counts = np.sort(np.bincount(labels, minlength=79))[::-1]
     usual, rare = (patch.get_data()[0] for patch in axes.patches)
@@ -403,21 +403,21 @@ def test_statistics_of_labels(viterbi: Archive, labeling: AllophoneLabeling) -> 
 
 
 def test_a_comparison(viterbi: Archive, soft: Archive, labeling: AllophoneLabeling) -> None:
-    found = compare(viterbi, soft, labeling=labeling)
-    matrix, most, shifts = panels(plot.plot_comparison(found, names=("v", "s")))
-    assert found.phones is not None
+    actual = compare(viterbi, soft, labeling=labeling)
+    matrix, most, shifts = panels(plot.plot_comparison(actual, names=("v", "s")))
+    assert actual.phones is not None
     shown = np.asarray(matrix.images[0].get_array().filled(0))
     expected = np.zeros_like(shown)
-    expected[found.phones.first, found.phones.second] = found.phones.frames
+    expected[actual.phones.first, actual.phones.second] = actual.phones.frames
     np.testing.assert_allclose(shown, expected / expected.sum(1, keepdims=True))
-    assert [text.get_text() for text in matrix.get_yticklabels()] == found.phones.names
+    assert [text.get_text() for text in matrix.get_yticklabels()] == actual.phones.names
     assert matrix.yaxis_inverted()
     assert [bar.get_width() for bar in most.patches] == [
-        frames for *_, frames in found.units.most(15)
+        frames for *_, frames in actual.units.most(15)
     ]
     counts, edges, _ = shifts.patches[0].get_data()
-    assert counts.sum() == found.num_matched
-    assert counts[np.searchsorted(edges, 0) - 1] == found.shift_counts[found.shifts == 0][0]
+    assert counts.sum() == actual.num_matched
+    assert counts[np.searchsorted(edges, 0) - 1] == actual.shift_counts[actual.shifts == 0][0]
     assert np.diff(edges) == pytest.approx(10)
     assert shifts.get_xlabel() == "shift in ms; right of 0: later in\ns"
     assert list(shifts.lines[0].get_xdata()) == [0, 0]
@@ -433,8 +433,8 @@ def test_a_comparison_of_times() -> None:
         }
         for late in (0, 1)
     )
-    found = compare_tiers(hypothesis, reference)
-    figure = plot.plot_tier_comparison(found, collars=(1, 2))
+    actual = compare_tiers(hypothesis, reference)
+    figure = plot.plot_tier_comparison(actual, collars=(1, 2))
     starts, accuracies = panels(figure)[:2]
     counts, edges, _ = starts.patches[0].get_data()
     assert counts.tolist() == [3, 1, 2, 1]
@@ -449,14 +449,14 @@ def cut_off(figure: Any) -> list[str]:
     texts = [figure._suptitle]
     for axes in figure.axes:
         texts += [axes.title, axes.xaxis.label, axes.yaxis.label]
-    (width, height), found = figure.bbox.size, []
+    (width, height), actual = figure.bbox.size, []
     for text in texts:
         box = text.get_window_extent()
         if text.get_text() and not (
             0 <= box.x0 < box.x1 <= width and 0 <= box.y0 < box.y1 <= height
         ):
-            found.append(text.get_text())
-    return found
+            actual.append(text.get_text())
+    return actual
 
 
 def test_long_names_are_not_cut_off(tmp_path: Path) -> None:
@@ -469,9 +469,9 @@ def test_long_names_are_not_cut_off(tmp_path: Path) -> None:
     one, other = (DATA / f"alignment.{kind}.cache" for kind in ("linear", "viterbi"))
     with sprintcache.open_archive(one) as first, sprintcache.open_archive(other) as second:
         allophones = (DATA / "allophones").read_text().split()
-        found = compare(first, second, allophones=allophones)
+        actual = compare(first, second, allophones=allophones)
     for names in (("alignment.linear.cache", "alignment.viterbi.cache"), (long, long)):
-        assert cut_off(plot.plot_comparison(found, names=names)) == []
+        assert cut_off(plot.plot_comparison(actual, names=names)) == []
 
 
 @pytest.mark.parametrize(

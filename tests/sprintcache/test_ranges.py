@@ -73,12 +73,12 @@ def test_one_range(
     archive: Archive, kind: str, frames: int, bounds: list[int], reuse: bool
 ) -> None:
     start, stop = bounds
-    wanted = whole(kind, frames)[start:stop]
-    out = np.full((len(wanted) + 2, wanted.shape[1]), -9, np.float32) if reuse else None
+    expected = whole(kind, frames)[start:stop]
+    out = np.full((len(expected) + 2, expected.shape[1]), -9, np.float32) if reuse else None
     got = archive.read_features(f"{kind}/{frames}", out, start=start, stop=stop)
-    np.testing.assert_array_equal(got, wanted)
+    np.testing.assert_array_equal(got, expected)
     if out is not None:
-        assert np.all(out[len(wanted) :] == -9)
+        assert np.all(out[len(expected) :] == -9)
     got = archive.read_features(f"{kind}/{frames}", start=start)
     np.testing.assert_array_equal(got, whole(kind, frames)[start:])
 
@@ -118,14 +118,14 @@ def test_batches_of_ranges(
         np.testing.assert_array_equal(got[: len(row)], row)
         assert not got[len(row) :].any()
     values, offsets, lengths = archive.read_features_packed(names, gap=gap, align=align, **options)
-    wanted = []
+    expected = []
     for row in rows:  # as RETURNN's layout: a multiple of `align` of length and gap
         size = len(row) + gap
         size += -size % align
-        wanted.append(np.zeros((size, 5), np.float32))
-        wanted[-1][: len(row)] = row
-    np.testing.assert_array_equal(values, np.concatenate(wanted))
-    assert offsets.tolist() == [0, *np.cumsum([len(part) for part in wanted])]
+        expected.append(np.zeros((size, 5), np.float32))
+        expected[-1][: len(row)] = row
+    np.testing.assert_array_equal(values, np.concatenate(expected))
+    assert offsets.tolist() == [0, *np.cumsum([len(part) for part in expected])]
     assert lengths.tolist() == [len(row) for row in rows]
     out = np.full((len(values) + 3, 5), -9, np.float32)
     archive.read_features_packed(names, out, gap=gap, align=align, **options)
@@ -157,8 +157,8 @@ def test_labels(mode: Any) -> None:
         )
         assert lengths.tolist() == packed_lengths.tolist() == [len(row) for row in cut]
         for index, row in enumerate(cut):
-            wanted = np.concatenate([row, [-7] * (batch.shape[1] - len(row))])
-            np.testing.assert_array_equal(batch[index], wanted)
+            expected = np.concatenate([row, [-7] * (batch.shape[1] - len(row))])
+            np.testing.assert_array_equal(batch[index], expected)
             part = values[offsets[index] : offsets[index + 1]]
             np.testing.assert_array_equal(part, [*row, -7, -7, -7])
         dense, offsets, _ = archive.read_labels_packed(names, labeling, on_alphabet_mismatch=mode)
@@ -215,13 +215,13 @@ def test_only_the_range_is_read(path: Path, tmp_path: Path, io: str, kind: str) 
     heads = head * (frame // 51 + 1 if kind == "gathered" else 1)
     changed = corrupted(path, tmp_path / "changed.cache", name, heads + frame * stride)
     with open_archive(changed, io=io) as archive:
-        wanted = whole(kind, 2000)
+        expected = whole(kind, 2000)
         reads = {0, 10, 1499 - 100, 1501}
         if kind == "gathered":  # of its block nothing can be found
             reads -= {1501}
         for start in reads:
             got = archive.read_features(name, start=start, stop=start + 100)
-            np.testing.assert_array_equal(got, wanted[start : start + 100])
+            np.testing.assert_array_equal(got, expected[start : start + 100])
         with pytest.raises(FormatError, match=r"frame|packet|size"):
             archive.read_features(name, start=1450, stop=1550)
         with pytest.raises(FormatError):

@@ -60,16 +60,16 @@ def labeling() -> AllophoneLabeling:
 
 @pytest.mark.parametrize("block_frames", [1, 1000])
 def test_rows_of_segments(read: Any, labeling: AllophoneLabeling, block_frames: int) -> None:
-    found = read(
+    actual = read(
         DATA / "features.bundle",
         alignments=ALIGNED,
         labeling=labeling,
         block_frames=block_frames,
         override_num_blocks=4,
     )
-    assert found.count() == 24
+    assert actual.count() == 24
     with open_archive(DATA / "features.bundle") as features, open_archive(ALIGNED) as alignments:
-        rows = found.take_all()
+        rows = actual.take_all()
         assert [row["segment"] for row in rows] == [*features.segments]
         for row in rows:
             expected = features.read_features(row["segment"])
@@ -81,8 +81,8 @@ def test_rows_of_segments(read: Any, labeling: AllophoneLabeling, block_frames: 
 
 
 def test_rows_of_frames(read: Any) -> None:
-    found = read(DATA / "features.bundle", rows="frames", block_frames=700, override_num_blocks=3)
-    batch = found.take_batch(10_000, batch_format="numpy")
+    actual = read(DATA / "features.bundle", rows="frames", block_frames=700, override_num_blocks=3)
+    batch = actual.take_batch(10_000, batch_format="numpy")
     with open_archive(DATA / "features.bundle") as archive:
         matrices = {name: archive.read_features(name) for name in archive.segments}
     assert list(batch) == ["segment", "frame", "features"]
@@ -102,8 +102,8 @@ def test_several_archives_count_as_a_bundle(read: Any, tmp_path: Path) -> None:
     frames = {name: builder.features([[float(value)]]) for value, name in enumerate("abc")}
     first = write(tmp_path / "1.cache", {"x": frames["a"], "y": frames["b"], "empty": b""})
     second = write(tmp_path / "2.cache", {"y": frames["c"], "z": frames["a"]})
-    found = read([first, str(second)], block_frames=1, override_num_blocks=5).take_all()
-    assert {row["segment"]: row["features"].tolist() for row in found} == {
+    actual = read([first, str(second)], block_frames=1, override_num_blocks=5).take_all()
+    assert {row["segment"]: row["features"].tolist() for row in actual} == {
         "x": [[0.0]], "y": [[2.0]], "empty": [], "z": [[0.0]],
     }  # fmt: skip
     by_frame = read([first, second], rows="frames").take_all()
@@ -112,8 +112,8 @@ def test_several_archives_count_as_a_bundle(read: Any, tmp_path: Path) -> None:
 
 def test_archives_that_moved(read: Any, tmp_path: Path) -> None:
     write(tmp_path / "1.cache", {"x": builder.features([[2.5]])})
-    found = read("/old/1.cache", path_map={"/old": str(tmp_path)}).take_all()
-    assert [(row["segment"], row["features"].tolist()) for row in found] == [("x", [[2.5]])]
+    actual = read("/old/1.cache", path_map={"/old": str(tmp_path)}).take_all()
+    assert [(row["segment"], row["features"].tolist()) for row in actual] == [("x", [[2.5]])]
 
 
 def test_what_the_driver_passes_to_ray(read: Any, labeling: AllophoneLabeling) -> None:
@@ -162,9 +162,9 @@ def test_segments_without_alignment(
     with pytest.raises(sprintcache.EntryNotFoundError, match=r"'unaligned'.*nor of 0 other"):
         read(features, **options)
     with caplog.at_level("WARNING", "sprintcache"):
-        found = read(features, missing="skip", **options)
+        actual = read(features, missing="skip", **options)
     assert "1 of 3 segments" in caplog.text
-    assert [row["segment"] for row in found.take_all()] == [*entries]
+    assert [row["segment"] for row in actual.take_all()] == [*entries]
 
 
 def test_errors_of_tasks_are_ours(read: Any, labeling: AllophoneLabeling, tmp_path: Path) -> None:
@@ -197,10 +197,10 @@ def test_the_example_equals_one_process(read: Any, labeling: AllophoneLabeling) 
     spec.loader.exec_module(example)
     cloudpickle.register_pickle_by_value(example)  # the workers cannot import it by name
     files = str(DATA / "features.bundle"), str(ALIGNED), labeling
-    found, expected = example.with_ray(*files), example.alone(*files)
-    assert found.frames == expected.frames == 7465
-    assert np.array_equal(found.labels, expected.labels)
-    assert found.labels.sum() == 7465
-    np.testing.assert_allclose(found.mean, expected.mean, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(found.variance, expected.variance, rtol=1e-12)
-    assert np.allclose(found.variance, 1, atol=1e-5)  # Sprint normalized these features
+    actual, expected = example.with_ray(*files), example.alone(*files)
+    assert actual.frames == expected.frames == 7465
+    assert np.array_equal(actual.labels, expected.labels)
+    assert actual.labels.sum() == 7465
+    np.testing.assert_allclose(actual.mean, expected.mean, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(actual.variance, expected.variance, rtol=1e-12)
+    assert np.allclose(actual.variance, 1, atol=1e-5)  # Sprint normalized these features

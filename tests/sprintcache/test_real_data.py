@@ -64,13 +64,13 @@ def test_every_entry_is_what_the_reference_reads(name: str, scratch: Path) -> No
 def test_entries_are_what_the_archiver_lists(name: str) -> None:
     with opened(name) as archive:
         entries = [archive.entry(entry) for entry in archive]
-    found = [(entry.name, entry.size, entry.compressed_size) for entry in entries]
+    actual = [(entry.name, entry.size, entry.compressed_size) for entry in entries]
     expected = listed(name)
     assert expected
     if name == KILLED:  # Sprint's scan loses sync where ours does not
-        assert set(expected) <= set(found)
+        assert set(expected) <= set(actual)
     else:
-        assert found == expected
+        assert actual == expected
 
 
 @io_modes

@@ -190,20 +190,20 @@ def after(model: dict[str, bytes], step: Step) -> dict[str, bytes]:
 
 def check(report: RecoveryReport, path: Path, states: list[dict[str, bytes]]) -> None:
     """What all of the last two states have is there; nothing that was never written is."""
-    found = contents(path)
-    assert report.num_entries == len(found)
+    actual = contents(path)
+    assert report.num_entries == len(actual)
     ever: dict[str, set[bytes]] = {}
     for state in states:
         for name, data in state.items():
             ever.setdefault(name, set()).add(data)
-    for name, data in found.items():
+    for name, data in actual.items():
         assert data in ever[name]
     before, last = states[-2:] if len(states) > 1 else states * 2
     for name, data in before.items():
         if last.get(name) == data:
-            assert found[name] == data
+            assert actual[name] == data
         elif name in last:
-            assert found[name] in (data, last[name])
+            assert actual[name] in (data, last[name])
 
 
 # ---- a real process --------------------------------------------------------------------------
@@ -262,13 +262,13 @@ def test_sigkill(scratch: Path, mode: str) -> None:
             path = scratch / "x.cache.partial"
         report = recover(path)
         assert not report.was_sound
-        found = contents(path)
+        actual = contents(path)
         if mode == "a":
-            assert {name: found.pop(name) for name, _ in ENTRIES} == dict(ENTRIES)
-        assert all(f"segment/{i}" in found for i in range(flushed + 1))
-        numbers = sorted(int(name.split("/")[1]) for name in found if "." not in name)
+            assert {name: actual.pop(name) for name, _ in ENTRIES} == dict(ENTRIES)
+        assert all(f"segment/{i}" in actual for i in range(flushed + 1))
+        numbers = sorted(int(name.split("/")[1]) for name in actual if "." not in name)
         assert numbers == list(range(len(numbers)))
-        for name, data in found.items():
+        for name, data in actual.items():
             i = int(name.split("/")[1].removesuffix(".attribs"))
             expected = (
                 bytes([i % 251]) * (i * 7919 % 50000) if i % 2 else few_features(i % 50, i % 7)

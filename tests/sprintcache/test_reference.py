@@ -94,13 +94,13 @@ def shown(name: str) -> dict[str, list[str]]:
 
 def listed(name: str) -> list[tuple[str, int, int]]:
     """Name, size and compressed size of the entries, as the real archiver lists them."""
-    found = []
+    actual = []
     for line in real_file("expected", f"{name}.list").read_text("utf-8").splitlines():
         fields = line.split()
         if len(fields) in (2, 3) and fields[0].startswith("espeak/"):
             compressed = int(fields[1]) if len(fields) == 3 else 0
-            found.append((fields[0], int(fields[-1]), compressed))
-    return found
+            actual.append((fields[0], int(fields[-1]), compressed))
+    return actual
 
 
 @cache
@@ -121,9 +121,9 @@ def monophone_tying() -> dict[str, int]:
 @pytest.mark.parametrize("name", [*ALIGNMENTS, *FEATURES, *SAMPLES, KILLED])
 def test_rows_are_what_the_archiver_lists(name: str) -> None:
     data = archive_bytes(name)
-    found = [(row.name.decode(), row.size, row.compressed) for row in reference.rows(data)]
-    assert found == listed(name)
-    assert found
+    actual = [(row.name.decode(), row.size, row.compressed) for row in reference.rows(data)]
+    assert actual == listed(name)
+    assert actual
 
 
 @pytest.mark.parametrize("name", [*ALIGNMENTS, *FEATURES, *SAMPLES])
@@ -203,13 +203,13 @@ def check_shown_item(item: tuple[int, int, float], line: str) -> None:
 @pytest.mark.parametrize("name", ["alignment.linear", "alignment.viterbi"])
 def test_labels_are_the_tied_states(name: str) -> None:
     for payload in data_entries(archive_bytes(f"{name}.cache")).values():
-        found = reference.labels(payload, allophones(), monophone_tying())
+        actual = reference.labels(payload, allophones(), monophone_tying())
         symbols = [
             reference.state_symbol(emission, allophones())
             for _, emission, _ in only_alignment(payload).items
         ]
-        assert found == [monophone_tying()[symbol] for symbol in symbols]
-        assert max(found) < 79
+        assert actual == [monophone_tying()[symbol] for symbol in symbols]
+        assert max(actual) < 79
 
 
 @pytest.mark.parametrize(
@@ -259,17 +259,17 @@ def rebuilt(name: str, payload: bytes) -> bytes:
     if name.endswith(".attribs"):
         pairs = re.findall(r'name="([^"]*)" value="([^"]*)"', payload.decode())
         return builder.attribs(dict(reversed(pairs)))
-    found = reference.blocks(payload)
-    if found[0].datatype == "flow-alignment":
+    actual = reference.blocks(payload)
+    if actual[0].datatype == "flow-alignment":
         return rebuilt_alignment(only_alignment(payload))
-    if "s16" in found[0].datatype or "f64" in found[0].datatype:
-        return b"".join(rebuilt_vectors(block) for block in found)
-    assert found[-1].times is not None
+    if "s16" in actual[0].datatype or "f64" in actual[0].datatype:
+        return b"".join(rebuilt_vectors(block) for block in actual)
+    assert actual[-1].times is not None
     return builder.features(
         reference.features(payload),
-        end=found[-1].times[-1][1],
-        gather=50 if len(found) > 1 else None,
-        datatype=found[0].datatype,
+        end=actual[-1].times[-1][1],
+        gather=50 if len(actual) > 1 else None,
+        datatype=actual[0].datatype,
     )
 
 
@@ -306,11 +306,11 @@ def test_every_entry_is_rebuilt(name: str) -> None:
 @pytest.mark.parametrize("name", [*ALIGNMENTS, *[n for n in FEATURES if n != HOLES], *SAMPLES])
 def test_every_file_is_rebuilt(name: str) -> None:
     data = archive_bytes(name)
-    found = reference.rows(data)
+    actual = reference.rows(data)
     entries = [
-        (row.name, rebuilt(row.name.decode(), reference.payload(data, row))) for row in found
+        (row.name, rebuilt(row.name.decode(), reference.payload(data, row))) for row in actual
     ]
-    assert builder.archive(entries, compress=found[0].compressed > 0) == data
+    assert builder.archive(entries, compress=actual[0].compressed > 0) == data
 
 
 def test_a_file_of_a_killed_writer_is_rebuilt() -> None:
@@ -324,22 +324,22 @@ def test_a_file_of_a_killed_writer_is_rebuilt() -> None:
 def test_holes_are_rebuilt_but_for_their_junk() -> None:
     data = archive_bytes(HOLES)
     (table_position,) = struct.unpack("<Q", data[-8:])
-    found = reference.rows(data)
-    holes = list(gaps(found, table_position))
+    actual = reference.rows(data)
+    holes = list(gaps(actual, table_position))
     for start, end in holes:
         size = end - start - 24
         ours = builder.hole(size)
         assert ours[:20] + data[start + 20 : end - 4] + ours[-4:] == data[start:end]
-    file_rows = [builder.file_row(row.name, row.start, data[row.start : row.end]) for row in found]
+    file_rows = [builder.file_row(row.name, row.start, data[row.start : row.end]) for row in actual]
     hole_rows = [struct.pack("<QI", start + 8, end - start - 24) for start, end in holes]
     assert len(hole_rows) == 2
     assert builder.tables(file_rows, hole_rows, table_position) == data[table_position:]
 
 
-def gaps(found: list[Row], table_position: int) -> Iterator[tuple[int, int]]:
+def gaps(actual: list[Row], table_position: int) -> Iterator[tuple[int, int]]:
     """Start and end of the bytes between entries."""
-    ends = [9, *(row.end for row in found)]
-    starts = [*(row.start for row in found), table_position]
+    ends = [9, *(row.end for row in actual)]
+    starts = [*(row.start for row in actual), table_position]
     return ((end, start) for end, start in zip(ends, starts, strict=True) if end != start)
 
 
@@ -565,9 +565,9 @@ def test_features_of_scalars_and_of_several_blocks() -> None:
 
 def test_the_first_of_two_entries_with_one_name_wins() -> None:
     data = builder.archive([("a", b"first"), ("b", b""), ("a", b"second")])
-    for found in (reference.read_table(data), reference.scan(data)):
-        assert [row.name for row in found] == [b"a", b"b"]
-        assert reference.payload(data, found[0]) == b"first"
+    for actual in (reference.read_table(data), reference.scan(data)):
+        assert [row.name for row in actual] == [b"a", b"b"]
+        assert reference.payload(data, actual[0]) == b"first"
 
 
 def test_the_table_as_returnn_leaves_it() -> None:
@@ -593,9 +593,9 @@ def test_a_scan_tries_again_at_every_byte() -> None:
     cut = entries[1][:-2]
     wrong = builder.entry(b"x", b"payload", checksum=1)
     data = builder.MAGIC + b"\0?" + entries[0] + cut + entries[2] + wrong + b"??" + entries[3]
-    found = reference.rows(data + cut)
-    assert [row.name for row in found] == [b"a", b"ccc", b"dddd"]
-    assert [reference.payload(data, row)[11:] for row in found] == [b"a", b"ccc", b"dddd"]
+    actual = reference.rows(data + cut)
+    assert [row.name for row in actual] == [b"a", b"ccc", b"dddd"]
+    assert [reference.payload(data, row)[11:] for row in actual] == [b"a", b"ccc", b"dddd"]
 
 
 def test_a_start_tag_can_complete_an_end_tag() -> None:
@@ -623,7 +623,7 @@ def test_an_entry_that_is_not_as_the_table_says(field: str) -> None:
     assert reference.read_table(bytes(data)) == [row]
     with pytest.raises(RefError, match="expected"):
         reference.payload(bytes(data), row)
-    assert b"name" not in [found.name for found in reference.scan(bytes(data))]
+    assert b"name" not in [actual.name for actual in reference.scan(bytes(data))]
 
 
 def gzip_member(
@@ -786,15 +786,15 @@ def small_archive(*, compress: bool, table: bool) -> bytes:
 
 def read_all(data: bytes) -> dict[bytes, bytes | None]:
     """Every payload the reference gives, None where it refuses; decodes what can be decoded."""
-    found: dict[bytes, bytes | None] = {}
+    actual: dict[bytes, bytes | None] = {}
     for row in reference.rows(data):
-        found[row.name] = None
+        actual[row.name] = None
         try:
-            found[row.name] = reference.payload(data, row)
-            reference.blocks(found[row.name] or b"")
+            actual[row.name] = reference.payload(data, row)
+            reference.blocks(actual[row.name] or b"")
         except RefError:
             continue
-    return found
+    return actual
 
 
 @pytest.mark.parametrize(("compress", "table"), list(product((False, True), repeat=2)))
@@ -807,8 +807,8 @@ def test_every_truncation_is_an_error_or_whole_entries(compress: bool, table: bo
             reference.rows(data[:size])
     ends = [row.end for row in reference.rows(data)]
     for size in range(9, len(data)):
-        found = read_all(data[:size])
-        assert list(found.items()) == list(whole.items())[: sum(end <= size for end in ends)]
+        actual = read_all(data[:size])
+        assert list(actual.items()) == list(whole.items())[: sum(end <= size for end in ends)]
 
 
 @pytest.mark.parametrize(("compress", "table"), list(product((False, True), repeat=2)))
@@ -818,8 +818,8 @@ def test_every_flipped_bit_is_an_error_or_something_else(compress: bool, table: 
     for at, bit in product(range(9, len(data)), range(8)):
         damaged = bytearray(data)
         damaged[at] ^= 1 << bit
-        found = read_all(bytes(damaged))
-        intact = [name for name in whole if found.get(name) == whole[name]]
+        actual = read_all(bytes(damaged))
+        intact = [name for name in whole if actual.get(name) == whole[name]]
         assert len(intact) >= len(whole) - 1
         if compress:
-            assert all(found.get(name) in (None, whole[name]) for name in whole)
+            assert all(actual.get(name) in (None, whole[name]) for name in whole)

@@ -101,9 +101,9 @@ def same_epoch(ours: Any, theirs: Any, epoch: int) -> None:
         assert ours.get_seq_length(index) == theirs.get_seq_length(index)
         assert ours.get_complete_frac(index) == theirs.get_complete_frac(index)
         for key in theirs.get_data_keys():
-            found, expected = ours.get_data(index, key), theirs.get_data(index, key)
-            assert found.dtype == expected.dtype
-            assert np.array_equal(found, expected)
+            actual, expected = ours.get_data(index, key), theirs.get_data(index, key)
+            assert actual.dtype == expected.dtype
+            assert np.array_equal(actual, expected)
         index += 1
     assert not ours.is_less_than_num_seqs(index)
 
@@ -228,10 +228,10 @@ def test_alignments_as_data(data: dict[str, Any], tmp_path: Path) -> None:
     with h5py.File(tmp_path / "dump.hdf") as file:
         inputs = file["inputs"][()]
     order = ours.get_current_seq_order()
-    wanted = [
+    expected = [
         time // (number % 4 + 1) % 3 for number in order for time in range(5 * number % 37 + 2)
     ]
-    assert inputs.reshape(-1).tolist() == wanted
+    assert inputs.reshape(-1).tolist() == expected
 
 
 def test_a_string_names_the_class(data: dict[str, Any]) -> None:
@@ -293,7 +293,7 @@ def test_batches_of_returnn(data: dict[str, Any]) -> None:
         ({"chunking": "4:2"}, {"batch_size": 12, "max_seqs": 3}),
         ({}, {"batch_size": 99, "max_seqs": 9, "min_seq_length": 3, "max_seq_length": 8}),
     ):
-        found = []
+        actual = []
         for dataset in both(data, seq_ordering="random", **options):
             dataset.init_seq_order(epoch=1)
             generator = dataset.generate_batches(recurrent_net=True, **arguments)
@@ -305,9 +305,9 @@ def test_batches_of_returnn(data: dict[str, Any]) -> None:
                 )
                 dataset.load_seqs(batch.start_seq, batch.end_seq)
                 generator.advance(1)
-            found.append(batches)
-        assert found[0] == found[1]
-        assert len(found[0]) > 1
+            actual.append(batches)
+        assert actual[0] == actual[1]
+        assert len(actual[0]) > 1
 
 
 # ---- additions to RETURNN's class

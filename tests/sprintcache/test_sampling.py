@@ -59,7 +59,7 @@ def ranks(corpus: dict[str, Any], size: int, remainder: Any = "repeat") -> list[
     ]
 
 
-def wanted(corpus: dict[str, Any], times: int = 1) -> Counter[int]:
+def expected(corpus: dict[str, Any], times: int = 1) -> Counter[int]:
     chosen = corpus["chosen"]
     return Counter(
         {
@@ -118,7 +118,7 @@ def test_every_sequence_as_often_as_promised(
                 taken = list(sampler.deal(worker, workers))
                 assert taken == part[worker::workers]
                 assert [b.state for b in taken] == [b.state for b in part[worker::workers]]
-    assert seen == wanted(corpus)
+    assert seen == expected(corpus)
 
 
 @given(
@@ -329,8 +329,8 @@ def by_epoch(epoch: int, **_: object) -> str:
 def test_a_function_as_order() -> None:
     """It takes part in the checksum by its name, which is the same in every process."""
     sampler = BatchSampler(9, range(9), ordering=Ordering(by_epoch), max_seqs=2)
-    wanted = [seq for seq in Ordering("random").order(1, 9).tolist() if seq]  # 0 has no frames
-    assert [seq for batch in sampler for seq in batch] == wanted
+    expected = [seq for seq in Ordering("random").order(1, 9).tolist() if seq]  # 0 has no frames
+    assert [seq for batch in sampler for seq in batch] == expected
     assert [seq for batch in sampler for seq in batch] == [8, 7, 6, 5, 4, 3, 2, 1]
     other = BatchSampler(9, range(9), ordering=Ordering(by_epoch), max_seqs=2)
     other.load_state_dict(sampler.state_dict())

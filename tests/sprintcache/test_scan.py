@@ -64,12 +64,12 @@ def test_all_other_entries_are_found(scratch: Path, damage: str, table: bool, io
     trailer = struct.pack("<QQ", 3, 5) if table else b""  # not a table
     for at in range(len(middle)):
         data = flag + before + DAMAGE[damage](middle, at) + after + trailer
-        found, report = found_in(scratch / "x.cache", data, io)
+        actual, report = found_in(scratch / "x.cache", data, io)
         others = expected_without(2)
-        assert {name: found.get(name) for name in others} == others
-        extra = found.keys() - others.keys()
+        assert {name: actual.get(name) for name in others} == others
+        extra = actual.keys() - others.keys()
         assert len(extra) <= 1  # the middle one, perhaps under another name
-        assert report.num_entries == len(found)
+        assert report.num_entries == len(actual)
 
 
 @io_modes
@@ -78,8 +78,8 @@ def test_a_start_tag_that_closes_an_end_tag_starts_an_entry_too(
     scratch: Path, lost: int, io: str
 ) -> None:
     data = HEADER + WHOLE[0][:-lost] + WHOLE[1] + WHOLE[2]
-    found, report = found_in(scratch / "x.cache", data, io)
-    assert list(found.items()) == [(text(name), payload) for name, payload in ENTRIES[:3]]
+    actual, report = found_in(scratch / "x.cache", data, io)
+    assert list(actual.items()) == [(text(name), payload) for name, payload in ENTRIES[:3]]
     assert report.skipped_bytes == 0
 
 
@@ -90,8 +90,8 @@ def test_tags_that_start_nothing(scratch: Path, io: str) -> None:
     inner = builder.entry(b"inner", b"an entry in an entry")
     entries = [(b"outer", tags + inner + tags), (b"last", builder.END_TAG * 3)]
     pieces = [tags, builder.entry(*entries[0]), tags, builder.entry(*entries[1]), tags]
-    found, report = found_in(scratch / "x.cache", HEADER + b"".join(pieces), io)
-    assert found == {text(name): payload for name, payload in entries}
+    actual, report = found_in(scratch / "x.cache", HEADER + b"".join(pieces), io)
+    assert actual == {text(name): payload for name, payload in entries}
     assert [(skipped.offset, skipped.size) for skipped in report.skipped] == [
         (9 + len(b"".join(pieces[:at])), len(tags)) for at in (0, 2, 4)
     ]
@@ -104,8 +104,8 @@ def test_tags_that_start_nothing(scratch: Path, io: str) -> None:
 def test_holes_and_duplicates(scratch: Path, io: str) -> None:
     entries = [(b"a", b"first"), (b"b", b""), (b"a", b"second"), (b"b", b"third")]
     data = builder.archive(entries, table=False, holes=[0, 2, 2, 4])
-    found, report = found_in(scratch / "x.cache", data, io)
-    assert list(found.items()) == [("a", b"first"), ("b", b"")]
+    actual, report = found_in(scratch / "x.cache", data, io)
+    assert list(actual.items()) == [("a", b"first"), ("b", b"")]
     assert (report.num_entries, report.num_holes, report.skipped) == (4, 4, ())
 
 
@@ -118,8 +118,8 @@ def test_the_remains_of_an_old_table(scratch: Path, flag: int, io: str) -> None:
     new = builder.entry(b"new", b"on top")
     assert len(new) < len(old) - end
     data = builder.MAGIC + bytes([flag]) + old[9:end] + new + old[end + len(new) :]
-    found, report = found_in(scratch / "x.cache", data, io)
-    assert found == {text(name): payload for name, payload in [*ENTRIES, (b"new", b"on top")]}
+    actual, report = found_in(scratch / "x.cache", data, io)
+    assert actual == {text(name): payload for name, payload in [*ENTRIES, (b"new", b"on top")]}
     (rest,) = report.skipped
     assert (rest.offset, rest.size) == (end + len(new), len(data) - end - len(new))
 
@@ -127,11 +127,11 @@ def test_the_remains_of_an_old_table(scratch: Path, flag: int, io: str) -> None:
 @io_modes
 def test_an_archive_that_never_got_an_entry(scratch: Path, io: str) -> None:
     for data in (HEADER, builder.MAGIC + b"\1"):
-        found, report = found_in(scratch / "x.cache", data, io)
-        assert (found, report.num_entries, report.skipped) == ({}, 0, ())
+        actual, report = found_in(scratch / "x.cache", data, io)
+        assert (actual, report.num_entries, report.skipped) == ({}, 0, ())
     for junk in (b"x", builder.START_TAG, WHOLE[0][:-1], bytes(5000), b"junk" * 30_000):
-        found, report = found_in(scratch / "x.cache", HEADER + junk, io)
-        assert found == {}
+        actual, report = found_in(scratch / "x.cache", HEADER + junk, io)
+        assert actual == {}
         assert [(skipped.offset, skipped.size) for skipped in report.skipped] == [(9, len(junk))]
 
 
@@ -181,8 +181,8 @@ def test_the_report_covers_exactly_what_was_skipped(
         elif piece.name:
             expected.setdefault(text(piece.name), piece.payload)
         data += piece.data
-    found, report = found_in(scratch / "x.cache", data, io)
-    assert found == expected
+    actual, report = found_in(scratch / "x.cache", data, io)
+    assert actual == expected
     assert report.num_entries == sum(bool(piece.name) for piece in pieces)
     assert report.num_holes == sum(piece.name == b"" for piece in pieces)
     covered = [at for part in report.skipped for at in range(part.offset, part.offset + part.size)]
@@ -260,8 +260,8 @@ def test_the_table_as_returnn_leaves_it(scratch: Path, io: str) -> None:
         with open_archive(scratch / "x.cache", io) as archive:
             assert archive.scan_report is None
             assert contents(archive) == dict(map(named, entries))
-        found, report = found_in(scratch / "x.cache", sound[:-20] + u32(1) * 2 + sound[-8:], io)
-        assert found == dict(map(named, entries))
+        actual, report = found_in(scratch / "x.cache", sound[:-20] + u32(1) * 2 + sound[-8:], io)
+        assert actual == dict(map(named, entries))
         assert report.skipped_bytes == len(data) - 9 - sum(map(len, WHOLE)) * bool(entries)
 
 
@@ -269,8 +269,8 @@ def test_the_table_as_returnn_leaves_it(scratch: Path, io: str) -> None:
 def test_a_table_of_nothing_in_an_archive_of_something(scratch: Path, io: str) -> None:
     """The trailer points at the number of holes, which is 0: no reason to open as empty."""
     data = builder.archive(ENTRIES)
-    found, _ = found_in(scratch / "x.cache", data[:-8] + struct.pack("<Q", len(data) - 20), io)
-    assert found == dict(map(named, ENTRIES))
+    actual, _ = found_in(scratch / "x.cache", data[:-8] + struct.pack("<Q", len(data) - 20), io)
+    assert actual == dict(map(named, ENTRIES))
 
 
 # ---- names -----------------------------------------------------------------------------------
@@ -421,9 +421,9 @@ def test_a_file_of_nothing_but_start_tags_is_read_a_few_times(scratch: Path, io:
     before = read_so_far()
     if before is None:
         pytest.skip("no /proc/self/io")
-    found, report = found_in(scratch / "x.cache", data, io)
+    actual, report = found_in(scratch / "x.cache", data, io)
     after = read_so_far()
-    assert found == dict(map(named, ENTRIES[:1]))
+    assert actual == dict(map(named, ENTRIES[:1]))
     assert report.skipped_bytes == 4 << 16
     assert after is not None
     assert after - before < 20 * len(data)

@@ -130,36 +130,36 @@ def check_run(run: Run, with_tiers: bool = True) -> int:
         for name in archive.segments:
             alignment = archive.read_alignment(name)
             try:
-                found = segmenter.segment(alignment, run.orthographies[name], run.shift)
+                actual = segmenter.segment(alignment, run.orthographies[name], run.shift)
             except SegmentationError:
                 refused.add(name)
                 continue
-            assert rounded(found, "words") == words[name], f"{run.name} {name}"
-            assert rounded(found, "phones") == phones[name], f"{run.name} {name}"
+            assert rounded(actual, "words") == words[name], f"{run.name} {name}"
+            assert rounded(actual, "phones") == phones[name], f"{run.name} {name}"
             if with_tiers:
-                check_tiers(found, alignment)
+                check_tiers(actual, alignment)
             assert stored_frame_shift(alignment) == pytest.approx(run.shift)
             count += 1
     assert refused == run.left_out, run.name
     return count
 
 
-def check_tiers(found: Segmentation, alignment: Alignment) -> None:
+def check_tiers(actual: Segmentation, alignment: Alignment) -> None:
     """States and phones are gapless, states are the alignment, words begin and end with phones."""
-    for tier in (found.phones, found.states):
+    for tier in (actual.phones, actual.states):
         assert tier[0].start == 0
         assert all(a.end == b.start for a, b in pairwise(tier))
-        assert round(tier[-1].end / found.frame_shift) == found.num_frames == alignment.num_frames
+        assert round(tier[-1].end / actual.frame_shift) == actual.num_frames == alignment.num_frames
     if alignment.is_viterbi and alignment.alphabet is not None:
         symbols = [
             one.symbol
-            for one in found.states
-            for _ in range(round((one.end - one.start) / found.frame_shift))
+            for one in actual.states
+            for _ in range(round((one.end - one.start) / actual.frame_shift))
         ]
         assert symbols == [alignment.alphabet[id_] for id_ in alignment.emission.tolist()]
-    starts = {one.start for one in found.phones}
-    ends = {one.end for one in found.phones}
-    assert all(word.start in starts and word.end in ends for word in found.words)
+    starts = {one.start for one in actual.phones}
+    ends = {one.end for one in actual.phones}
+    assert all(word.start in starts and word.end in ends for word in actual.words)
 
 
 @pytest.mark.parametrize("name", small_runs())
@@ -224,8 +224,8 @@ SIL = "[SILENCE]{#+#}@i@f.0"
 
 
 def words_in(text: str, orthography: str | None, lexicon: Lexicon | None) -> list[Any]:
-    found = segment(alignment_of_states(text), None, lexicon, orthography, 1.0)
-    return [(one.start, one.end, one.symbol) for one in found.words]
+    actual = segment(alignment_of_states(text), None, lexicon, orthography, 1.0)
+    return [(one.start, one.end, one.symbol) for one in actual.words]
 
 
 @pytest.mark.parametrize(
@@ -284,19 +284,19 @@ def test_ambiguity_is_refused_unless_one_reading_is_enough(lexicon: Lexicon) -> 
     alignment = alignment_of_states("a{#+#}@i@f.0*4")
     with pytest.raises(AmbiguousSegmentationError, match="3 readings"):
         segment(alignment, None, lexicon, "a a", 1.0)
-    found = Segmenter(None, lexicon, on_ambiguity="first").segment(alignment, "a a", 1.0)
-    assert [(one.start, one.end) for one in found.words] == [(0, 1), (1, 4)]
+    actual = Segmenter(None, lexicon, on_ambiguity="first").segment(alignment, "a a", 1.0)
+    assert [(one.start, one.end) for one in actual.words] == [(0, 1), (1, 4)]
 
 
 def test_without_orthography_words_are_named_by_pronunciation(lexicon: Lexicon) -> None:
     text = f"{SIL}*2 a{{#+b}}@i.0 b{{a+#}}@f.0 {SIL} a{{#+b}}@i@f.0 b{{a+#}}@i@f.0"
     alignment = alignment_of_states(text)
-    found = segment(alignment, frame_shift=0.04)
-    assert [one.symbol for one in found.words] == ["a b", "a", "b"]
-    assert [one.symbol for one in found.phones] == [
+    actual = segment(alignment, frame_shift=0.04)
+    assert [one.symbol for one in actual.words] == ["a b", "a", "b"]
+    assert [one.symbol for one in actual.phones] == [
         "[SILENCE]", "a", "b", "[SILENCE]", "a", "b",
     ]  # fmt: skip
-    assert [one.allophone for one in found.phones[1:3]] == ["a{#+b}@i", "b{a+#}@f"]
+    assert [one.allophone for one in actual.phones[1:3]] == ["a{#+b}@i", "b{a+#}@f"]
     named = segment(alignment, None, lexicon, frame_shift=0.04).words
     assert [one.symbol for one in named] == ["ab", "a", "ab"]
     assert named[0].alternatives == ("ob",)
@@ -376,13 +376,13 @@ def test_labels_are_inverted(kind: str, tmp_path: Path) -> None:
             labels = Alignment(alignment.time, labeling.labels(alignment), label_type="emission")
             orthography = run.orthographies[name]
             expected = segment(alignment, labeling, run.lexicon, orthography, 0.01)
-            found = by_labels.segment(labels, orthography, 0.01)
-            assert found.words == expected.words
-            assert rounded(found, "phones") == rounded(expected, "phones")
+            actual = by_labels.segment(labels, orthography, 0.01)
+            assert actual.words == expected.words
+            assert rounded(actual, "phones") == rounded(expected, "phones")
             alone = Segmenter(labeling).segment(labels, None, 0.01)
             assert rounded(alone, "phones") == rounded(expected, "phones")
             if kind == "no-tying":
-                assert found.states == expected.states
+                assert actual.states == expected.states
                 assert rounded(alone, "words") == [
                     (*one[:2], "_".join(word.pronunciation))
                     for one, word in zip(rounded(expected, "words"), expected.words, strict=True)
@@ -411,22 +411,22 @@ def test_the_compiled_pass_equals_the_flags(name: str, tier: Any) -> None:
     allophones = [line for line in lines if line[0] != "#"]
     seen = []
     with open_archive(run.path) as archive:
-        for segment_name, found in segment_archive(archive, allophones, tier, num_threads=2):
+        for segment_name, actual in segment_archive(archive, allophones, tier, num_threads=2):
             seen.append(segment_name)
             alignment = archive.read_alignment(segment_name)
             if segment_name in run.empty:
-                assert not len(found.start)
+                assert not len(actual.start)
                 continue
             expected = Segmenter(allophones).segment(alignment, None, 1.0).tier(tier)
-            assert found.start.tolist() == [one.start for one in expected]
-            assert found.end.tolist() == [one.end for one in expected]
+            assert actual.start.tolist() == [one.start for one in expected]
+            assert actual.end.tolist() == [one.end for one in expected]
             if tier == "phones":
-                symbols = [allophones[index] for index in found.allophone.tolist()]
+                symbols = [allophones[index] for index in actual.allophone.tolist()]
                 assert symbols == [one.allophone for one in expected]
             if tier == "states":
                 symbols = [
                     f"{allophones[index]}.{state}"
-                    for index, state in zip(found.allophone, found.state, strict=True)
+                    for index, state in zip(actual.allophone, actual.state, strict=True)
                 ]
                 assert symbols == [one.symbol for one in expected]
         assert seen == list(archive.segments)
@@ -441,8 +441,8 @@ def test_a_contradiction_is_named_or_collected(tmp_path: Path) -> None:
         writer.add_alignment("unknown", Alignment([0], [3]))
     failures: list[Any] = []
     with open_archive(tmp_path / "x.cache") as archive:
-        found = dict(segment_archive(archive, allophones, failures=failures))
-        assert {name: one.start.tolist() for name, one in found.items()} == {
+        actual = dict(segment_archive(archive, allophones, failures=failures))
+        assert {name: one.start.tolist() for name, one in actual.items()} == {
             "good": [1],
             "soft": [],
         }
@@ -470,9 +470,9 @@ def test_words_and_phones_become_an_alignment(name: str) -> None:
             orthography = run.orthographies[segment_name]
             expected = segment(alignment, None, index, orthography, run.shift)
             made = alignment_of(expected, index, allophones)
-            found = segment(made, allophones, index, orthography, run.shift)
-            assert found.words == expected.words
-            assert rounded(found, "phones") == rounded(expected, "phones")
+            actual = segment(made, allophones, index, orthography, run.shift)
+            assert actual.words == expected.words
+            assert rounded(actual, "phones") == rounded(expected, "phones")
             assert made.is_viterbi
             assert made.num_frames == alignment.num_frames
             words_only = replace(expected, phones=[], states=[])

@@ -256,9 +256,9 @@ def test_textgrids_are_read_by_others(form: Any, encoding: Any, tmp_path: Path) 
     assert [tuple(one) for one in opened.getTier("bells").entries] == [(0.3, "ding")]
     if form == "long":  # the other library reads the long form only
         grid = textgrid.TextGrid.fromFile(str(path))
-        found = [(one.minTime, one.maxTime, one.mark) for one in grid[0]]
-        assert [one[:2] for one in found] == [one[:2] for one in words]
-        assert [one[2] for one in found[:2]] == ["", "see tea"]
+        actual = [(one.minTime, one.maxTime, one.mark) for one in grid[0]]
+        assert [one[:2] for one in actual] == [one[:2] for one in words]
+        assert [one[2] for one in actual[:2]] == ["", "see tea"]
         assert (grid.minTime, grid.maxTime) == (0.0, 0.7)
     back = read_textgrid_tiers(path, "corpus/rec1/1")["corpus/rec1/1"]
     assert times(back.words) == times(WORDS)

@@ -69,28 +69,28 @@ def test_metrics_are_those_of_the_public_code(folder: Path, pair: str) -> None:
     hypothesis, reference = (
         source(folder, expected[side], 0.01) for side in ("hypothesis", "reference")
     )
-    found = compare_tiers(hypothesis, reference)
+    actual = compare_tiers(hypothesis, reference)
     words = expected["words"]
-    assert found.num_segments == words["segments"]
-    assert {*found.only_hypothesis, *found.only_reference} == set(words["not_in_both"])
-    assert found.errors.num_pairs == found.num_reference == words["micro"]["n_words"]
-    for kind, means in (("micro", found.micro), ("macro", found.macro)):
+    assert actual.num_segments == words["segments"]
+    assert {*actual.only_hypothesis, *actual.only_reference} == set(words["not_in_both"])
+    assert actual.errors.num_pairs == actual.num_reference == words["micro"]["n_words"]
+    for kind, means in (("micro", actual.micro), ("macro", actual.macro)):
         for theirs, ours in NAMES.items():
             value = words[kind][theirs]
             if value == value:  # NaN: no interior word
                 assert means[ours] == pytest.approx(value, abs=1e-9), (kind, theirs)
     for collar in (10, 20, 50, 100, 200):
         exact = words["collars_in_whole_ms"][f"acc_{collar}ms"]
-        assert found.accuracy(collar) == pytest.approx(exact)
+        assert actual.accuracy(collar) == pytest.approx(exact)
     core = expected["i6_core"]
     has_archives = (folder / "alignments" / f"{expected['hypothesis']}.cache").is_file()
     if "tse_frames" not in core or pair in I6_CORE_LEAVES_OUT:
         return
-    if has_archives or (found.errors.num_pairs == 191 and "mono1" not in pair):
-        assert found.tse is not None
-        assert found.tse / 0.01 == pytest.approx(core["tse_frames"])
+    if has_archives or (actual.errors.num_pairs == 191 and "mono1" not in pair):
+        assert actual.tse is not None
+        assert actual.tse / 0.01 == pytest.approx(core["tse_frames"])
         starts = Counter({int(shift): count for shift, count in core["start"].items()})
-        assert Counter({s // 10_000: n for s, n in found.errors.start.items()}) == starts
+        assert Counter({s // 10_000: n for s, n in actual.errors.start.items()}) == starts
 
 
 def words_of(text: str, shift: int = 0) -> Segmentation:
@@ -107,10 +107,10 @@ def test_a_boundary_at_the_collar_is_inside() -> None:
     """0.51 - 0.50 > 0.01 in floats."""
     reference = {str(i): words_of(f"a {i} {i + 500}") for i in range(100)}
     hypothesis = {str(i): words_of(f"a {i} {i + 500}", 10) for i in range(100)}
-    found = compare_tiers(hypothesis, reference, collars=(9, 10))
-    assert (found.accuracy(9), found.accuracy(10)) == (0.0, 1.0)
-    assert (found.f1(9), found.f1(10)) == (0.0, 1.0)
-    assert found.micro["shift"] == pytest.approx(0.01)
+    actual = compare_tiers(hypothesis, reference, collars=(9, 10))
+    assert (actual.accuracy(9), actual.accuracy(10)) == (0.0, 1.0)
+    assert (actual.f1(9), actual.f1(10)) == (0.0, 1.0)
+    assert actual.micro["shift"] == pytest.approx(0.01)
     with pytest.raises(ValueError, match="whole milliseconds"):
         compare_tiers(hypothesis, reference, collars=(0.5,))  # type: ignore[arg-type]
 
@@ -118,16 +118,16 @@ def test_a_boundary_at_the_collar_is_inside() -> None:
 def test_unmatched_words_are_counted() -> None:
     reference = {"s": words_of("a 0 100 b 100 200 c 200 300 d 300 400"), "only": words_of("a 0 1")}
     hypothesis = {"s": words_of("a 0 110 x 110 150 c 200 300 d 320 400 e 400 500")}
-    found = compare_tiers(hypothesis, reference, collars=(10,))
-    assert (found.num_hypothesis, found.num_reference) == (5, 4)
-    assert (found.num_unmatched_hypothesis, found.num_unmatched_reference) == (2, 1)
-    assert found.errors.num_pairs == 3
-    assert found.only_reference == ["only"]
-    assert found.accuracy(10) == 5 / 8
-    assert (found.precision(10), found.recall(10), found.f1(10)) == (2 / 5, 2 / 4, 4 / 9)
-    assert found.micro["wbe"] == pytest.approx(0.03 / 2 / 3)
-    assert found.micro["edge_wbe"] == pytest.approx(0.03 / 2 / 2)
-    assert found.micro["interior_wbe"] == 0
+    actual = compare_tiers(hypothesis, reference, collars=(10,))
+    assert (actual.num_hypothesis, actual.num_reference) == (5, 4)
+    assert (actual.num_unmatched_hypothesis, actual.num_unmatched_reference) == (2, 1)
+    assert actual.errors.num_pairs == 3
+    assert actual.only_reference == ["only"]
+    assert actual.accuracy(10) == 5 / 8
+    assert (actual.precision(10), actual.recall(10), actual.f1(10)) == (2 / 5, 2 / 4, 4 / 9)
+    assert actual.micro["wbe"] == pytest.approx(0.03 / 2 / 3)
+    assert actual.micro["edge_wbe"] == pytest.approx(0.03 / 2 / 2)
+    assert actual.micro["interior_wbe"] == 0
     lower = compare_tiers(
         {"s": words_of("A 0 100")}, {"s": words_of("a 0 100")}, normalize=str.lower
     )
@@ -137,14 +137,14 @@ def test_unmatched_words_are_counted() -> None:
 def test_phones_are_paired_by_overlap() -> None:
     reference = {"s": words_of("a 0 100 b 100 200 a 200 300 c 500 600")}
     hypothesis = {"s": words_of("a 0 90 x 90 200 a 200 310 c 800 900 [SILENCE] 900 1000")}
-    found = compare_tiers(hypothesis, reference, "phones", collars=(10,))
-    assert found.errors.num_pairs == 3
-    assert found.num_substituted == 1
-    assert (found.num_unmatched_hypothesis, found.num_unmatched_reference) == (1, 1)
-    assert found.micro["wbe"] == pytest.approx(0.03 / 2 / 3)
-    assert found.agreement == pytest.approx((90 + 100 + 190 + 200 + 100) / 1000)
-    assert found.most_confused(2) == [("", "c", 0.1), ("c", "", 0.1)]
-    assert (found.silence_hypothesis, found.silence_reference) == pytest.approx((0.59, 0.6))
+    actual = compare_tiers(hypothesis, reference, "phones", collars=(10,))
+    assert actual.errors.num_pairs == 3
+    assert actual.num_substituted == 1
+    assert (actual.num_unmatched_hypothesis, actual.num_unmatched_reference) == (1, 1)
+    assert actual.micro["wbe"] == pytest.approx(0.03 / 2 / 3)
+    assert actual.agreement == pytest.approx((90 + 100 + 190 + 200 + 100) / 1000)
+    assert actual.most_confused(2) == [("", "c", 0.1), ("c", "", 0.1)]
+    assert (actual.silence_hypothesis, actual.silence_reference) == pytest.approx((0.59, 0.6))
 
 
 def test_agreement_is_that_of_frames() -> None:
@@ -155,14 +155,14 @@ def test_agreement_is_that_of_frames() -> None:
     coarse_frames = "abc dddabcc"
     fine["s"].phones = intervals_of(fine_frames, 0.01)
     coarse["s"].phones = intervals_of(coarse_frames, 0.04)
-    found = compare_tiers(coarse, fine, "phones")
+    actual = compare_tiers(coarse, fine, "phones")
     upsampled = "".join(frame * 4 for frame in coarse_frames)
     pairs = list(zip(upsampled, fine_frames, strict=False))
     equal = sum(one == other for one, other in pairs)
-    assert found.agreement == pytest.approx(equal / len(pairs))
-    assert found.frame_shift == 0.01
+    assert actual.agreement == pytest.approx(equal / len(pairs))
+    assert actual.frame_shift == 0.01
     confusions = Counter((one.strip(), other.strip()) for one, other in pairs)
-    assert found.confusions == {pair: 10_000 * count for pair, count in confusions.items()}
+    assert actual.confusions == {pair: 10_000 * count for pair, count in confusions.items()}
 
 
 def intervals_of(frames: str, shift: float) -> list[Any]:

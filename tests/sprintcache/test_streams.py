@@ -88,11 +88,11 @@ def test_orthographies_are_bytes_phonemes_or_what_a_function_makes_of_them() -> 
         "upper": lambda line: list(line.upper().encode()),
         "phonemes": lambda line: [phonemes.index(p) for w in line.split() for p in phones[w]],
     }.items():
-        found = rows(data, key)
-        assert {tag: row.tolist() for tag, row in found.items()} == {
+        actual = rows(data, key)
+        assert {tag: row.tolist() for tag, row in actual.items()} == {
             tag: encode(line) for tag, line in words.items()
         }
-        lengths = [len(found[tag]) for tag in data.get_all_tags()]
+        lengths = [len(actual[tag]) for tag in data.get_all_tags()]
         assert data.get_lengths(key).tolist() == lengths
     assert data.labels["phonemes"] == phonemes
     assert (data.num_outputs["raw"], data.num_outputs["phonemes"]) == ((256, 1), (27, 1))
@@ -141,8 +141,8 @@ def test_byte_pairs_are_those_of_subword_nmt(tmp_path: Path) -> None:
     (tmp_path / "vocab").write_text("".join(f"{piece}\n" for piece in vocabulary))
     files = {"bpe_file": str(tmp_path / "codes"), "vocab_file": str(tmp_path / "vocab")}
     data = dataset({"text": {"type": "text", "filename": CORPUS, "vocabulary": files}})
-    found = rows(pickle.loads(pickle.dumps(data)), "text")
-    assert {tag: [vocabulary[i] for i in row] for tag, row in found.items()} == pieces
+    actual = rows(pickle.loads(pickle.dumps(data)), "text")
+    assert {tag: [vocabulary[i] for i in row] for tag, row in actual.items()} == pieces
 
 
 def test_sentence_pieces_are_those_of_the_library(tmp_path: Path) -> None:
@@ -158,8 +158,8 @@ def test_sentence_pieces_are_those_of_the_library(tmp_path: Path) -> None:
     peer = library.SentencePieceProcessor(model_file=path)
     text = {"type": "text", "filename": CORPUS, "vocabulary": {"model_file": path}}
     data = dataset({"text": text})
-    found = rows(pickle.loads(pickle.dumps(data)), "text")
-    assert {tag: row.tolist() for tag, row in found.items()} == {
+    actual = rows(pickle.loads(pickle.dumps(data)), "text")
+    assert {tag: row.tolist() for tag, row in actual.items()} == {
         tag: peer.encode(line) for tag, line in words.items()
     }
     assert data.labels["text"] == [peer.id_to_piece(i) for i in range(60)]
@@ -255,9 +255,9 @@ def test_segments_of_audio_files(tmp_path: Path, ending: str, dtype: str) -> Non
     data = SprintCacheDataset(
         {"data": {"type": "audio", "filename": path, "dtype": dtype}}, min_seq_length=0
     )
-    wanted = [samples[:, 0], samples[800:1600, 0], samples[2400:, 1], samples[4000:, 0]]
+    expected = [samples[:, 0], samples[800:1600, 0], samples[2400:, 1], samples[4000:, 0]]
     if dtype == "float32":
-        wanted = [piece / np.float32(32768) for piece in wanted]
+        expected = [piece / np.float32(32768) for piece in expected]
     assert data.get_lengths().tolist() == [4000, 800, 1600, 0]
     for source in (data, pickle.loads(pickle.dumps(data))):
         for threads in (1, 3):
@@ -268,7 +268,7 @@ def test_segments_of_audio_files(tmp_path: Path, ending: str, dtype: str) -> Non
             ]
             assert batch.dtype == dtype
             for row, length, index in zip(batch, lengths, [3, 1, 0, 2], strict=True):
-                assert np.array_equal(row[:length], wanted[index])
+                assert np.array_equal(row[:length], expected[index])
                 assert not row[length:].any()
     assert (data.num_inputs, data.num_outputs["data"]) == (1, (1, 1))
     assert not data.is_data_sparse("data")
@@ -299,8 +299,8 @@ def test_segments_are_what_soundfile_reads(
         with pytest.raises(FormatError, match="ends before the segment starts"):
             data.read_batch([0])
         return
-    wanted, _ = soundfile.read(scratch / "a.wav", last - first, first, dtype="float32")
-    assert np.array_equal(data.read_batch([0])["data"][0][0], wanted)
+    expected, _ = soundfile.read(scratch / "a.wav", last - first, first, dtype="float32")
+    assert np.array_equal(data.read_batch([0])["data"][0][0], expected)
 
 
 def test_audio_files_that_do_not_fit(tmp_path: Path) -> None:
@@ -370,8 +370,8 @@ def test_vectors_of_all_kinds_of_files(tmp_path: Path) -> None:
     for path in tmp_path.iterdir():
         data = dataset({"vector": {"type": "vector", "filename": str(path)}})
         for source in (data, pickle.loads(pickle.dumps(data))):
-            found = rows(source, "vector")
-            assert all(np.array_equal(found[name], by_name[name][None]) for name in names)
+            actual = rows(source, "vector")
+            assert all(np.array_equal(actual[name], by_name[name][None]) for name in names)
         assert data.num_outputs["vector"] == (5, 2)
         assert data.get_lengths("vector").tolist() == [1] * 24
         array, lengths = data.read_batch([], ["vector"])["vector"]
@@ -415,10 +415,10 @@ def test_automata_as_padded_arrays() -> None:
     edges, weights, start_end, lengths = padded = to_padded(automata)
     assert lengths.tolist() == np.bincount(automata.edges[3]).tolist()
     for number, one in enumerate(automata):
-        wanted = one.edges[:3].astype(np.int64).T
+        expected = one.edges[:3].astype(np.int64).T
         size = lengths[number]
-        assert np.array_equal(edges[number, :size, 2], wanted[:, 2])
-        assert np.array_equal(np.diff(edges[number, :size, :2]), np.diff(wanted[:, :2]))
+        assert np.array_equal(edges[number, :size, 2], expected[:, 2])
+        assert np.array_equal(np.diff(edges[number, :size, :2]), np.diff(expected[:, :2]))
         assert edges[number, :size, :2].min() == 0
         assert (edges[number, size:] == -1).all()
         assert np.array_equal(weights[number, :size], one.weights)
@@ -453,11 +453,11 @@ def test_automata_that_a_builder_makes(tmp_path: Path) -> None:
     )
     assert data.data["automaton"].num_labels == made.num_labels
     batch = data.read_batch([2, 0])
-    wanted = to_padded(made.build([made.orthography(tags[2]), made.orthography(tags[0])]))
+    expected = to_padded(made.build([made.orthography(tags[2]), made.orthography(tags[0])]))
     keys = ("automaton", "automaton[weights]", "automaton[start_end]")
-    for key, array in zip(keys, wanted, strict=False):
+    for key, array in zip(keys, expected, strict=False):
         assert np.array_equal(batch[key][0], array)
-    assert batch["automaton"][1].tolist() == wanted.lengths.tolist()
+    assert batch["automaton"][1].tolist() == expected.lengths.tolist()
 
 
 def test_automata_of_a_file_and_in_memory(tmp_path: Path) -> None:
@@ -476,15 +476,15 @@ def test_automata_of_a_file_and_in_memory(tmp_path: Path) -> None:
         data = pickle.loads(pickle.dumps(data))
         buffers = BatchBuffers()
         batch = data.read_batch([2, 0], buffers=buffers)
-        wanted = to_padded(automata[[tags[-3], tags[-1]]])
+        expected = to_padded(automata[[tags[-3], tags[-1]]])
         for key, array in zip(
-            ("automaton", "automaton[weights]", "automaton[start_end]"), wanted, strict=False
+            ("automaton", "automaton[weights]", "automaton[start_end]"), expected, strict=False
         ):
             assert np.array_equal(batch[key][0], array)
-        assert batch["automaton"][1].tolist() == wanted.lengths.tolist()
+        assert batch["automaton"][1].tolist() == expected.lengths.tolist()
         assert batch["automaton[start_end]"][1].tolist() == [2, 2]
-        found = data.get_lengths("automaton")[[2, 0]]
-        assert found.tolist() == wanted.lengths.tolist()
+        actual = data.get_lengths("automaton")[[2, 0]]
+        assert actual.tolist() == expected.lengths.tolist()
         assert data.num_outputs["automaton"] == (3, 2)
     untagged = Automata(automata.edges, automata.weights, automata.start_end)
     with pytest.raises(ValueError, match="automata without tags"):
@@ -512,12 +512,12 @@ def test_batches_with_automata_for_the_loss(tmp_path: Path) -> None:
         train, batch_sampler=sampler, collate_fn=AutomataCollate("automaton"), num_workers=1
     )
     seen = []
-    for batch, found in loader:
+    for batch, actual in loader:
         assert list(batch.data) == list(batch.lengths) == ["data"]
-        assert list(found.tags) == batch.tags
-        wanted = from_padded(*to_padded(automata[batch.tags]))
+        assert list(actual.tags) == batch.tags
+        expected = from_padded(*to_padded(automata[batch.tags]))
         for name in ("edges", "weights", "start_end"):
-            assert np.array_equal(getattr(found, name), getattr(wanted, name))
+            assert np.array_equal(getattr(actual, name), getattr(expected, name))
         seen += batch.tags
     assert sorted(seen) == sorted(tags)
 
@@ -612,13 +612,13 @@ def test_limits_of_the_length_of_any_key() -> None:
         data = dataset({"text": ALL["text"]}, **limits)
         data.init_seq_order(epoch=1)
         frames = dataset({}).get_lengths()
-        wanted = [
+        expected = [
             index
             for index, tag in enumerate(data.get_all_tags())
             if (lengths[tag] >= 40 if "min_seq_length" in limits else lengths[tag] <= 40)
             and (frames[index] <= 300 or "min_seq_length" in limits)
         ]
-        assert data.get_current_seq_order().tolist() == wanted
+        assert data.get_current_seq_order().tolist() == expected
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"))), st.data())

@@ -232,7 +232,7 @@ def test_no_batch_without_frames(tmp_path: Path) -> None:
         for seq, frames in enumerate((0, 10, 12, 9, 0, 1000)):
             writer.add_features(f"seq{seq}", np.ones((frames, 2), np.float32))
     data = {"data": {"filename": tmp_path / "f.cache"}}
-    for options, limits, wanted in (
+    for options, limits, expected in (
         ({}, {}, [1, 2, 3, 5]),
         ({"max_seq_length": 999}, {}, [1, 2, 3]),
         ({}, {"max_seq_length": 999, "min_seq_length": 10}, [1, 2]),
@@ -240,8 +240,8 @@ def test_no_batch_without_frames(tmp_path: Path) -> None:
     ):
         source = MapDataset(SprintCacheDataset(data, **options))
         batches = list(loader(source, BatchSampler(source, max_seqs=1, **limits)))
-        assert [int(batch.tags[0][3:]) for batch in batches] == wanted
-        if 0 not in wanted:
+        assert [int(batch.tags[0][3:]) for batch in batches] == expected
+        if 0 not in expected:
             assert all(batch.data["data"].shape[1] for batch in batches)
 
 
@@ -291,8 +291,8 @@ def test_workers_give_what_one_process_gives(
     dataset: MapDataset, context: str, persistent: bool
 ) -> None:
     alone = BatchSampler(dataset, **OPTIONS)
-    wanted = [list(loader(dataset, alone)) for _ in range(3)]
-    assert sorted(chain(*epoch(wanted[0] + wanted[1]))) == list(range(NUM_SEQS))
+    expected = [list(loader(dataset, alone)) for _ in range(3)]
+    assert sorted(chain(*epoch(expected[0] + expected[1]))) == list(range(NUM_SEQS))
     options = {
         "num_workers": 2 if context == "fork" else 1,  # PyTorch takes seconds to be imported
         "multiprocessing_context": context,
@@ -301,7 +301,7 @@ def test_workers_give_what_one_process_gives(
     form = loader(dataset, BatchSampler(dataset, **OPTIONS), **options)
     stream = loader(BatchStream(dataset, **OPTIONS), **options)
     threads = loader(dataset, BatchSampler(dataset, **OPTIONS), num_threads=2)
-    for batches in wanted:
+    for batches in expected:
         for kind in (form, stream, threads):
             assert len(kind) == len(batches)
             got = list(kind)
@@ -395,10 +395,10 @@ def test_workers_of_a_stream_agree(plan: list[Any], corpus: Path) -> None:
             for number in random.sample(range(size), size):
                 be(number)
                 firsts[number] = next(iterators[number], None)
-            wanted = list(alone)
+            expected = list(alone)
             if action == "left":
-                wanted = wanted[:stop]
-            for step, seqs in enumerate(wanted):
+                expected = expected[:stop]
+            for step, seqs in enumerate(expected):
                 number = step % size
                 be(number)
                 batch = firsts[number] if step < size else next(iterators[number])
@@ -439,8 +439,8 @@ def test_a_batch_keeps_its_data_while_the_worker_goes_on(dataset: MapDataset) ->
             if number == 3 and step == 5:
                 break  # batches in transit are dropped
         del batch
-    for batch, wanted in kept:
-        assert torch.equal(batch.data["data"], wanted)
+    for batch, expected in kept:
+        assert torch.equal(batch.data["data"], expected)
     # of two keys: those kept, those in flight
     assert len(addresses) <= len(kept) + 8
 
@@ -465,15 +465,15 @@ def test_batches_that_workers_change(dataset: MapDataset) -> None:
             multiprocessing_context="fork",
             timeout=60,
         )
-        for batch, wanted in zip(
+        for batch, expected in zip(
             batches, loader(dataset, BatchSampler(dataset, max_seqs=3)), strict=True
         ):
-            x = wanted.data["data"]
+            x = expected.data["data"]
             if change is as_dict:
-                assert batch["tags"] == wanted.tags
+                assert batch["tags"] == expected.tags
                 assert torch.equal(batch["x"], x)
             else:
-                assert check(batch) == check(wanted)
+                assert check(batch) == check(expected)
                 assert torch.equal(batch.data["double"], 2 * x)
                 assert torch.equal(batch.data["part"], x[:, 1:])
 
@@ -591,7 +591,7 @@ def test_stateful_data_loader(
         sampler = BatchSampler(dataset, **OPTIONS)
         return StatefulDataLoader(dataset, batch_sampler=sampler, collate_fn=collate, **options)
 
-    wanted = [*epochs[0], *epochs[1], *epochs[2]]
+    expected = [*epochs[0], *epochs[1], *epochs[2]]
     total = len(epochs[0])
     # 1, then 1 more, then to the last batch: and there before, or after, the end of the epoch
     for exhausted in (False, True):
@@ -610,7 +610,7 @@ def test_stateful_data_loader(
                 if len(done) == goal:
                     break
             state = json.loads(json.dumps(batches.state_dict()))
-            assert done == wanted[:goal]
+            assert done == expected[:goal]
 
 
 # ---- ranks ---------------------------------------------------------------------------------------
@@ -723,7 +723,7 @@ def test_two_ranks_killed_and_started_again(corpus: Path, tmp_path: Path) -> Non
 
 def test_a_group_that_came_later(dataset: MapDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sampler was made for one process: both ranks would train on everything."""
-    early, explicit = (BatchSampler(dataset, **OPTIONS, **place) for place in ({}, ALONE))
+    early, explicit = (BatchSampler(dataset, **OPTIONS, **more) for more in ({}, ALONE))
     stream = BatchStream(dataset, **OPTIONS)
     group = torch.distributed
     for name, value in (("is_initialized", True), ("get_rank", 1), ("get_world_size", 2)):

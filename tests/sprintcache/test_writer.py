@@ -152,8 +152,8 @@ def test_returnn_reads_it(scratch: Path) -> None:
         writer.add_alignment("a", alignment)
     theirs = cache.FileArchive(str(scratch / "x.cache"), must_exists=True)
     try:
-        times, found = theirs.read("f", "feat")
-        assert np.array_equal(found, features)
+        times, actual = theirs.read("f", "feat")
+        assert np.array_equal(actual, features)
         assert np.allclose(np.array(times)[:, 0], np.arange(30) * 0.01)
         assert np.array_equal(theirs.read("z", "feat")[1], features)
         assert [item[:2] for item in theirs.read("a", "align_raw")] == list(
@@ -578,11 +578,11 @@ def test_many_threads(scratch: Path) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    found = contents(scratch / "x.cache")
-    assert len(found) == 400
+    actual = contents(scratch / "x.cache")
+    assert len(actual) == 400
     assert all(
         data == bytes(map(int, name.split("/"))) * 100
-        for name, data in found.items()
+        for name, data in actual.items()
         if not name.endswith(".attribs")
     )
 
@@ -681,16 +681,16 @@ def test_an_interrupted_replacement_loses_nothing(
         return real(fd, parts, offset)
 
     monkeypatch.setattr(os, "pwritev", interrupted_write)
-    found: list[bytes] = []
+    actual: list[bytes] = []
     for calls in range(1, 15):
         written(scratch / "x.cache", old, "w")
         left = calls
         with contextlib.suppress(KeyboardInterrupt), ArchiveWriter(scratch / "x.cache", "a") as w:
             w.add_bytes(name, data, replace=True)
             left = 0
-        found.append(contents(scratch / "x.cache").pop(name))
-        assert contents(scratch / "x.cache") == {**old, name: found[-1]}
-    assert set(found) == {old[name], data}
+        actual.append(contents(scratch / "x.cache").pop(name))
+        assert contents(scratch / "x.cache") == {**old, name: actual[-1]}
+    assert set(actual) == {old[name], data}
 
 
 @pytest.fixture
@@ -724,8 +724,8 @@ def test_a_full_disk(scratch: Path, mode: str, limited: Callable[[int], None]) -
     assert raised.value.filename == str(target)
     data = target.read_bytes()
     assert data[8] == 0
-    found = {row.name: reference.payload(data, row) for row in reference.rows(data)}
-    assert found == {**({b"old": b"1"} if mode == "a" else {}), b"a": b"1" * 100}
+    actual = {row.name: reference.payload(data, row) for row in reference.rows(data)}
+    assert actual == {**({b"old": b"1"} if mode == "a" else {}), b"a": b"1" * 100}
     if mode == "w":
         assert path.read_bytes() == before
 

@@ -51,8 +51,8 @@ C_TEXTS = (
 
 def c_mutations(source: str, is_cython: bool) -> list[Mutation]:
     """Returns the mutations of a Cython or C source, in the order of the text."""
-    found = list(_find(source, is_cython))
-    return sorted(set(found), key=lambda mutation: (mutation.start, mutation.replacement))
+    mutations = list(_find(source, is_cython))
+    return sorted(set(mutations), key=lambda mutation: (mutation.start, mutation.replacement))
 
 
 def _find(source: str, is_cython: bool) -> Iterator[Mutation]:

@@ -38,8 +38,8 @@ LOG_CALLS = {"debug", "info", "warning", "error", "exception"}
 
 def python_mutations(source: str) -> list[Mutation]:
     """Returns all mutations of a module, in the order of the text."""
-    found = set(_Finder(source).find())
-    return sorted(found, key=lambda mutation: (mutation.start, mutation.replacement))
+    mutations = set(_Finder(source).find())
+    return sorted(mutations, key=lambda mutation: (mutation.start, mutation.replacement))
 
 
 class _Finder:

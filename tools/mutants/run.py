@@ -82,15 +82,15 @@ def work(
     folder: Path, mutants: list[Mutant], tasks: Any, results: Any, table: TestTable
 ) -> None:  # multiprocessing's queues have no useful types
     """Runs mutants in one copy until there are no more."""
-    place = Workplace(folder)
-    place.add_switches(mutants)
+    workplace = Workplace(folder)
+    workplace.add_switches(mutants)
     while True:
         mutant = tasks.get()
         if mutant is None:
             return
         start = time.monotonic()
         try:
-            result, test = place.run(mutant, table.stages(mutant))
+            result, test = workplace.run(mutant, table.stages(mutant))
         except BuildError:
             result, test = "invalid", ""
         except Exception as error:
@@ -175,10 +175,10 @@ def report(records: list[Record]) -> None:
         "| sources | mutants | killed | equivalent | survived |\n|---|---|---|---|---|\n"
     )
     totals = [0, 0, 0, 0]
-    for area, found in sorted(by_area.items()):
-        survivors = [record for record in found if record["result"] == "survived"]
+    for area, members in sorted(by_area.items()):
+        survivors = [record for record in members if record["result"] == "survived"]
         equal = sum(tuple(record[name] for name in KEY) in reasons for record in survivors)
-        row = [len(found), len(found) - len(survivors), equal, len(survivors) - equal]
+        row = [len(members), len(members) - len(survivors), equal, len(survivors) - equal]
         totals = [a + b for a, b in zip(totals, row, strict=True)]
         sys.stdout.write(f"| `{area}` | {' | '.join(map(str, row))} |\n")
     sys.stdout.write(f"| all | {' | '.join(map(str, totals))} |\n")

@@ -43,10 +43,10 @@ def all_mutants(path: str) -> list[Mutant]:
     """Returns all mutants of a source."""
     source = (ROOT / path).read_text("utf-8")
     if path.endswith(".py"):
-        found = python_mutations(source)
+        mutations = python_mutations(source)
     else:
-        found = c_mutations(source, not path.endswith((".c", ".h")))
-    return [Mutant(path, mutation) for mutation in found]
+        mutations = c_mutations(source, not path.endswith((".c", ".h")))
+    return [Mutant(path, mutation) for mutation in mutations]
 
 
 def choose(paths: Iterable[str], count: int, seed: int) -> list[Mutant]:
@@ -76,14 +76,14 @@ def find_again(records: Iterable[dict[str, object]]) -> list[Mutant]:
     names = ("path", "text", "column", "original", "replacement")
     for record in records:
         keys[str(record["path"])].add(tuple(record[name] for name in names))
-    found = []
-    for path, wanted in sorted(keys.items()):
+    mutants = []
+    for path, keys_left in sorted(keys.items()):
         if (ROOT / path).exists():
             for mutant in all_mutants(path):
-                if mutant.key in wanted:
-                    wanted.discard(mutant.key)
-                    found.append(mutant)
-    return found
+                if mutant.key in keys_left:
+                    keys_left.discard(mutant.key)
+                    mutants.append(mutant)
+    return mutants
 
 
 class TestTable:
