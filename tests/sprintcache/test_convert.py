@@ -605,6 +605,13 @@ def test_labels_that_are_too_large(
         convert([VITERBI], tmp_path / "a.hdf", labeling=labeling, num_labels=5)
     with pytest.raises(sprintcache.LabelError, match="need a labeling"):
         convert([VITERBI], tmp_path / "a.hdf")
+    with sprintcache.ArchiveWriter(tmp_path / "ids.cache") as writer:
+        for name, ids in (("fits", [1, 4]), ("large", [4, 5])):
+            alignment = sprintcache.Alignment(range(2), ids, label_type="emission")
+            writer.add_alignment(name, alignment)
+    message = "a.hdf, entry 'large': label: expected less than 5, found 5"
+    with pytest.raises(sprintcache.LabelError, match=message):
+        convert([tmp_path / "ids.cache"], tmp_path / "a.hdf", num_labels=5)
     np.savez(tmp_path / "a.npz", a=np.array([1, -1]))
     with pytest.raises(sprintcache.LabelError, match=r"entry 'a': label: .*found -1"):
         convert([tmp_path / "a.npz"], tmp_path / "a.cache")
@@ -833,6 +840,18 @@ def test_values_that_a_dtype_cannot_hold(tmp_path: Path) -> None:
     assert not (tmp_path / "b.npz").exists()
 
 
+def test_complex_features_stay_complex() -> None:
+    values = np.array([[1 + 2j, 0.5j]], np.complex128)
+    item = ConvertItem("a", values)
+    converted = item.with_dtype("complex64").data
+    assert converted.dtype == np.complex64
+    np.testing.assert_array_equal(converted, values)
+    with pytest.raises(sprintcache.UnsupportedError, match="complex features cannot become float"):
+        item.with_dtype("float32")
+    real = ConvertItem("a", np.array([[0.5, 2]], np.float32)).with_dtype("complex64").data
+    assert (real.dtype, real.tolist()) == (np.complex64, [[0.5, 2]])
+
+
 def test_empty_segments_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with sprintcache.ArchiveWriter(tmp_path / "a.cache") as writer:
         for name, ids in (("a", [5]), ("b", []), ("c", [])):
@@ -843,6 +862,28 @@ def test_empty_segments_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert record.getMessage() == "2 segments are empty, the first: 'b'"
     with np.load(tmp_path / "a.npz") as file:
         assert {name: file[name].tolist() for name in "abc"} == {"a": [5], "b": [], "c": []}
+
+
+def test_empty_segments_among_labels_are_reported(
+    h5py: ModuleType,
+    tmp_path: Path,
+    labeling: sprintcache.AllophoneLabeling,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As above, where all segments of an archive are read at once."""
+    empty = sprintcache.Alignment(range(0), [], label_type="emission")
+    with (
+        sprintcache.open_archive(VITERBI) as archive,
+        sprintcache.ArchiveWriter(tmp_path / "a.cache") as writer,
+    ):
+        whole = archive.read_alignment(archive.segments[0])
+        for name, alignment in (("a", whole), ("b", empty), ("c", whole)):
+            writer.add_alignment(name, alignment)
+    assert convert(tmp_path / "a.cache", tmp_path / "a.hdf", labeling=labeling) == 3
+    (record,) = caplog.records
+    assert record.getMessage() == "1 segment is empty, the first: 'b'"
+    with h5py.File(tmp_path / "a.hdf") as file:
+        assert file["seqLengths"][:, 0].tolist() == [whole.num_frames, 0, whole.num_frames]
 
 
 @pytest.mark.parametrize("dim", [None, 6])

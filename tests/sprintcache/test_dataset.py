@@ -729,6 +729,9 @@ def test_methods_of_every_dataset_of_returnn(tmp_path: Path) -> None:
     assert not ours.can_serialize_data("classes")
     with pytest.raises(IndexError, match="sequence 24 of 24"):
         ours.init_seq_order(1, seq_order=[24])
+    alone = SprintCacheDataset({"data": BOTH["data"]})  # whose archive would check it later
+    with pytest.raises(IndexError, match="sequence 24 of 24"):
+        alone.init_seq_order(1, seq_order=[24])
     ours.init_seq_order(1)
     whole = ours.get_current_seq_order().tolist()
     ours.set_sharding(num_shards=3, shard_index=1)

@@ -184,6 +184,11 @@ def test_scalars_are_a_line(features: Archive) -> None:
     np.testing.assert_allclose(line.get_xdata(), 0.005 + 0.01 * np.arange(186))
 
 
+def test_a_line_without_frames() -> None:
+    (axes,) = panels(plot.plot_line(np.zeros(0)))
+    assert ([text.get_text() for text in axes.texts], len(axes.lines)) == (["no frames"], 0)
+
+
 def test_audio_is_a_line_over_seconds(viterbi: Archive) -> None:
     with sprintcache.open_archive(DATA / "samples.cache") as archive:
         samples = np.concatenate(archive.read(NAME))
@@ -390,6 +395,7 @@ def test_statistics_of_labels(viterbi: Archive, labeling: AllophoneLabeling) -> 
     usual, rare = (patch.get_data()[0] for patch in axes.patches)
     assert np.maximum(usual, rare).tolist() == counts.tolist()
     assert (rare < 3).all()
+    assert not np.any((usual > 0) & (usual < 3))
     assert len(axes.lines[0].get_xdata()) == (counts == 0).sum()
     assert axes.get_ylim()[0] == min(0.5, counts[counts > 0].min() / 2)
     legend = [text.get_text() for text in axes.get_legend().get_texts()]

@@ -11,7 +11,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ from tests.paths import DATA, full_data
 
 ALIGNER = DATA / "aligner"
 STATE = 1 << 26
+SILENCE = "[SILENCE]{#+#}@i@f"
 Times = dict[str, list[tuple[int, int, str]]]
 
 
@@ -493,6 +494,24 @@ def test_states_are_divided_evenly(lexicon: Lexicon) -> None:
     with pytest.raises(SegmentationError, match="not in the lexicon"):
         alignment_of(replace(source, phones=[], words=[Interval(0.0, 14.0, "z")]), lexicon, ["a"])
     assert np.array_equal(made.time, np.arange(14))
+
+
+@pytest.mark.parametrize(
+    ("across_word", "gap", "symbols"),
+    [
+        (True, 0, ["a{#+b}@i", "b{a+a}@f", "a{b+b}@i", "b{a+#}@f"]),
+        (False, 0, ["a{#+b}@i", "b{a+#}@f", "a{#+b}@i", "b{a+#}@f"]),
+        (True, 3, ["a{#+b}@i", "b{a+#}@f", SILENCE, "a{#+b}@i", "b{a+#}@f"]),
+    ],
+)
+def test_contexts_across_words(
+    lexicon: Lexicon, across_word: bool, gap: int, symbols: list[str]
+) -> None:
+    allophones = [SILENCE, "b{a+#}@f", "b{a+a}@f", "a{b+b}@i", "a{#+b}@i"]
+    words = [Interval(0.0, 8.0, "ob"), Interval(8.0 + gap, 16.0 + gap, "ob")]
+    source = Segmentation(words=words, frame_shift=1.0)
+    made = alignment_of(source, lexicon, allophones, num_frames=16 + gap, across_word=across_word)
+    assert [allophones[index] for index, _ in groupby(made.allophone.tolist())] == symbols
 
 
 # ---- against Sprint's own words
