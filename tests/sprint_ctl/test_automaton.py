@@ -83,6 +83,8 @@ def test_a_batch_has_room_for_its_states() -> None:
     edges, _, start_end = join_automata([automaton, automaton])
     assert edges[:, 3:].tolist() == [[3, 3, 4], [3, 4, 5], [7, 7, 8], [1, 1, 1]]
     assert start_end.tolist() == [[0, 3], [2, 5]]
+    large = ((1 << 31) - 3, *automaton[1:])
+    assert join_automata([large, automaton])[2].tolist() == [[0, 2**31 - 3], [2**31 - 4, 2**31 - 1]]
     huge = ((1 << 31) - 2, *automaton[1:])
     with pytest.raises(SprintAutomatonError, match="one automaton has 2147483646"):
         join_automata([huge, automaton])

@@ -23,7 +23,7 @@ import pytest
 
 from sprint_ctl._trainer.batch import log_posteriors_array
 from sprint_ctl.error_signals import SprintInstancePool, SprintSubprocessInstance
-from sprint_ctl.errors import SprintDiedError, SprintError, SprintProtocolError
+from sprint_ctl.errors import SprintDiedError, SprintError, SprintProtocolError, SprintStartError
 from sprintcache._interrupts import start_threads
 from tests.faults import InterruptionError, alarm, in_fork
 from tests.paths import ROOT
@@ -225,6 +225,24 @@ def test_one_sprint_that_does_not_start_does_not_fail_the_batch(tmp_path: Path) 
     pool = tiny_pool(sprintExecPath=str(script), numInstances=2)
     assert not any(run_batch(pool, [f"c/slow/{i}" for i in range(20)]))
     assert len(pool.instances) == 1
+    pool.close()
+
+
+@pytest.mark.parametrize("max_restarts", [0, 2])
+def test_a_sprint_that_no_longer_starts_is_given_up(tmp_path: Path, max_restarts: int) -> None:
+    starts = tmp_path / "starts"
+    script = tmp_path / "sprint.sh"
+    script.write_text(
+        f"#!/bin/sh\necho >> {starts}\n[ $(wc -l < {starts}) = 1 ] || exit 3\n"
+        f'exec {sys.executable} -S -E {TINY} "$@"\n'
+    )
+    script.chmod(0o755)
+    pool = tiny_pool(sprintExecPath=str(script), max_restarts=max_restarts)
+    assert run_batch(pool, ["c/1"]) == [False]
+    kill_sprints(pool)
+    with pytest.raises(SprintStartError, match="exit status 3"):
+        run_batch(pool, ["c/1", "c/2"])
+    assert len(starts.read_text()) == 1 + 1 + max_restarts
     pool.close()
 
 

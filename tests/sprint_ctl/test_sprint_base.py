@@ -531,7 +531,7 @@ def test_functions_with_arguments(name: str, text: str) -> None:
 def test_nothing_is_evaluated(name: str) -> None:
     with pytest.raises(ValueError, match="orth_post_process"):
         post_processor(name)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="a list of them, not 3"):
         post_processor(3)  # type: ignore[arg-type]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
+import stat
 import zlib
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,11 @@ def test_parts_written_one_by_one(tmp_path: Path) -> None:
     loaded = storage.load(tmp_path / "plain")
     assert (loaded.tags, loaded.states, loaded.words) == (None, None, None)
     np.testing.assert_array_equal(loaded[:].edges, plain.edges)
+    no_symbols = Automata(saved.edges, saved.weights, saved.start_end, states=saved.states)
+    storage.save(tmp_path / "states", [no_symbols])
+    loaded = storage.load(tmp_path / "states")[:]
+    assert loaded.state_symbols is None
+    np.testing.assert_array_equal(loaded.states, saved.states)
     storage.save(tmp_path / "empty", [])
     assert len(storage.load(tmp_path / "empty")) == 0
     with pytest.raises(AutomatonError, match="some automata have tags"):
@@ -92,6 +99,16 @@ def test_parts_written_one_by_one(tmp_path: Path) -> None:
         storage.save(tmp_path / "twice", [saved, saved])
     assert not list(tmp_path.glob("*mixed*"))
     assert not list(tmp_path.glob("*twice*"))
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
+def test_a_saved_file_has_the_usual_permissions(tmp_path: Path, umask: int) -> None:
+    previous = os.umask(umask)
+    try:
+        corpus().save(tmp_path / "a")
+    finally:
+        os.umask(previous)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o666 & ~umask
 
 
 def test_a_writer_that_fails_leaves_the_old_file(path: Path) -> None:

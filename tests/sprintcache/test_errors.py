@@ -251,6 +251,8 @@ def test_wrong_arguments_say_what_was_expected(tmp_path: Path) -> None:
         sprintcache.open_archive("")
     with pytest.raises(TypeError, match=r"an open archive is needed.*not 'x'"):
         sprintcache.repack("x")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"an open archive is needed.*not 'x'"):
+        sprintcache.combine(["x"], tmp_path / "new")  # type: ignore[list-item]
     with pytest.raises(TypeError, match="data: expected a dict with 'filename'"):
         sprintcache.SprintCacheDataset({"data": str(path)})  # type: ignore[dict-item]
     with pytest.raises(sprintcache.FormatError, match="not a text file"):

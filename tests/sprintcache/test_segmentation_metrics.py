@@ -122,6 +122,7 @@ def test_unmatched_words_are_counted() -> None:
     assert (actual.num_hypothesis, actual.num_reference) == (5, 4)
     assert (actual.num_unmatched_hypothesis, actual.num_unmatched_reference) == (2, 1)
     assert (actual.duration_hypothesis, actual.duration_reference) == (1.0, 1.0)
+    assert actual.frame_shift == 0  # that of times is unknown
     assert actual.errors.num_pairs == 3
     assert actual.only_reference == ["only"]
     assert actual.accuracy(10) == 5 / 8

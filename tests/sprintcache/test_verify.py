@@ -8,12 +8,13 @@ import threading
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import sprintcache
-from sprintcache import AllophoneLabeling, FormatError, Problem, verify
+from sprintcache import AllophoneLabeling, ArchiveWriter, Block, FormatError, Problem, verify
 from sprintcache._attributes import parse
 from tests.oracle import builder, reference
 from tests.paths import DATA, full_data
@@ -182,6 +183,12 @@ def test_no_archive_at_all(tmp_path: Path) -> None:
     assert problem[:3] == (path, None, 0)
     assert "not a Sprint archive" in problem.reason
     assert verify(path).num_entries == 0
+
+
+def test_texts_are_finite(tmp_path: Path) -> None:
+    with ArchiveWriter(tmp_path / "a.cache") as writer:
+        writer.add_blocks("c/1", [Block("string", np.zeros((2, 2)), ["nan", ""])])
+    assert verify(tmp_path / "a.cache", finite=True).ok
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
