@@ -163,6 +163,8 @@ def test_agreement_is_that_of_frames() -> None:
     equal = sum(one == other for one, other in pairs)
     assert actual.agreement == pytest.approx(equal / len(pairs))
     assert actual.frame_shift == 0.01
+    unknown = {"s": Segmentation(phones=[], duration=0.44)}
+    assert compare_tiers(unknown, coarse, "phones").frame_shift == 0.04
     confusions = Counter((one.strip(), other.strip()) for one, other in pairs)
     assert actual.confusions == {pair: 10_000 * count for pair, count in confusions.items()}
 
